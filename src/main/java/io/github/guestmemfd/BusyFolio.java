@@ -1,0 +1,86 @@
+package io.github.guestmemfd;
+
+import io.github.guestmemfd.memory.Counts;
+
+/**
+ * The first folio of a range that kept it from becoming inaccessible, and who held it.
+ *
+ * <p>A plain holder for results, reused from call to call by hot loops; not safe for use by several
+ * threads at once. The counts are those that the conversion saw when it gave up.
+ */
+public final class BusyFolio {
+  private long offset = -1;
+  private int unsafe;
+  private int pinned;
+  private int safe;
+
+  /** Makes a result that names no folio. */
+  public BusyFolio() {}
+
+  void set(long offset, long counts) {
+    int others = Counts.refs(counts) - Counts.safe(counts) - 1;
+    this.offset = offset;
+    this.unsafe = others % Counts.PIN_BIAS;
+    this.pinned = others / Counts.PIN_BIAS;
+    this.safe = Counts.safe(counts);
+  }
+
+  void clear() {
+    offset = -1;
+    unsafe = 0;
+    pinned = 0;
+    safe = 0;
+  }
+
+  /**
+   * Where the folio is.
+   *
+   * @return its offset in the file in bytes, or -1 if no folio was busy
+   */
+  public long offset() {
+    return offset;
+  }
+
+  /**
+   * Holders of plain references: neither the page cache, nor safe, nor pinned.
+   *
+   * @return how many
+   */
+  public int unsafeHolders() {
+    return unsafe;
+  }
+
+  /**
+   * Holders of pins. As in the kernel, a pin is 1024 references, so that many plain ones look like
+   * a pin.
+   *
+   * @return how many
+   */
+  public int pinnedHolders() {
+    return pinned;
+  }
+
+  /**
+   * Safe references, which do not stand in the way.
+   *
+   * @return how many
+   */
+  public int safeHolders() {
+    return safe;
+  }
+
+  @Override
+  public String toString() {
+    return offset < 0
+        ? "no busy folio"
+        : "offset "
+            + offset
+            + " held by "
+            + unsafe
+            + " unsafe, "
+            + pinned
+            + " pinned, "
+            + safe
+            + " safe";
+  }
+}

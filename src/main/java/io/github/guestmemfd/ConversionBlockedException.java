@@ -1,0 +1,58 @@
+package io.github.guestmemfd;
+
+/**
+ * A range could not become inaccessible because somebody holds one of its folios: {@link
+ * Errno#EAGAIN}. No page of the range has changed; its mappings have to fault again.
+ */
+public final class ConversionBlockedException extends GuestMemfdException {
+  private static final long serialVersionUID = 1L;
+
+  private final long offset;
+  private final int unsafe;
+  private final int pinned;
+  private final int safe;
+
+  ConversionBlockedException(BusyFolio busy) {
+    super(Errno.EAGAIN, "busy folio at " + busy);
+    this.offset = busy.offset();
+    this.unsafe = busy.unsafeHolders();
+    this.pinned = busy.pinnedHolders();
+    this.safe = busy.safeHolders();
+  }
+
+  /**
+   * Where the first busy folio is; the kernel's {@code error_offset}.
+   *
+   * @return its offset in the file in bytes
+   */
+  public long offset() {
+    return offset;
+  }
+
+  /**
+   * Holders of plain references when the conversion gave up.
+   *
+   * @return how many
+   */
+  public int unsafeHolders() {
+    return unsafe;
+  }
+
+  /**
+   * Holders of pins when the conversion gave up.
+   *
+   * @return how many
+   */
+  public int pinnedHolders() {
+    return pinned;
+  }
+
+  /**
+   * Holders of safe references, which were not in the way.
+   *
+   * @return how many
+   */
+  public int safeHolders() {
+    return safe;
+  }
+}

@@ -1,0 +1,83 @@
+package io.github.guestmemfd;
+
+import io.github.guestmemfd.memory.FrameContents;
+import java.nio.ByteBuffer;
+
+/**
+ * The direct map of the host kernel: every frame by its number, whatever file it belongs to, unless
+ * it has been taken out ({@link CreateFlag#NO_DIRECT_MAP}).
+ *
+ * <p>An access happens wholly before the frame is taken out, or fails. In the kernel it would be an
+ * oops; here it is EFAULT.
+ */
+public final class DirectMap {
+  private final HostMemory host;
+
+  DirectMap(HostMemory host) {
+    this.host = host;
+  }
+
+  /**
+   * Whether a frame can be reached.
+   *
+   * @param pfn the frame, as {@link Folio#pfn} names it
+   * @return false if it has been taken out
+   */
+  public boolean contains(int pfn) {
+    return host.frames.isDirectMapped(checked(pfn));
+  }
+
+  /**
+   * Reads bytes of a frame.
+   *
+   * @param pfn the frame
+   * @param at the first byte, from the start of the frame
+   * @param into takes as many bytes as it has remaining
+   * @throws GuestMemfdException EFAULT if the frame is not in the direct map
+   * @throws IndexOutOfBoundsException if the bytes are not all in the frame
+   */
+  public void read(int pfn, int at, ByteBuffer into) {
+    FrameContents contents = host.bytes();
+    java.util.Objects.checkFromIndexSize(at, into.remaining(), HostMemory.PAGE_SIZE);
+    begin(pfn);
+    try {
+      into.put(contents.view(pfn).position(at).limit(at + into.remaining()));
+    } finally {
+      host.frames.endDirectAccess(pfn);
+    }
+  }
+
+  /**
+   * Writes bytes of a frame.
+   *
+   * @param pfn the frame
+   * @param at the first byte, from the start of the frame
+   * @param from gives as many bytes as it has remaining
+   * @throws GuestMemfdException EFAULT if the frame is not in the direct map
+   * @throws IndexOutOfBoundsException if the bytes are not all in the frame
+   */
+  public void write(int pfn, int at, ByteBuffer from) {
+    FrameContents contents = host.bytes();
+    java.util.Objects.checkFromIndexSize(at, from.remaining(), HostMemory.PAGE_SIZE);
+    begin(pfn);
+    try {
+      contents.view(pfn).position(at).put(from);
+    } finally {
+      host.frames.endDirectAccess(pfn);
+    }
+  }
+
+  private void begin(int pfn) {
+    if (!host.frames.beginDirectAccess(checked(pfn))) {
+      throw new GuestMemfdException(Errno.EFAULT, "frame " + pfn + " is not in the direct map");
+    }
+  }
+
+  private int checked(int pfn) {
+    if (pfn < 1 || pfn > host.frames.limit()) {
+      throw new IndexOutOfBoundsException(
+          "frame: expected 1 to " + host.frames.limit() + ", actual " + pfn);
+    }
+    return pfn;
+  }
+}

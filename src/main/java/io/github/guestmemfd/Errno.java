@@ -1,0 +1,71 @@
+package io.github.guestmemfd;
+
+/** The answers of a system call, by the kernel's names. */
+public enum Errno {
+  /** No error. */
+  OK(0),
+  /** Operation not permitted. */
+  EPERM(1),
+  /** Interrupted while waiting; what was done is kept, and the call can be repeated. */
+  EINTR(4),
+  /** Input/output error: a memslot and its file do not belong together. */
+  EIO(5),
+  /** Bad descriptor: it is closed. */
+  EBADF(9),
+  /** Try again: somebody holds a folio. */
+  EAGAIN(11),
+  /** Out of memory. */
+  ENOMEM(12),
+  /** Permission denied. */
+  EACCES(13),
+  /** Bad address: the memory there cannot be used in this way. */
+  EFAULT(14),
+  /** Busy. */
+  EBUSY(16),
+  /** Something else is there already. */
+  EEXIST(17),
+  /** The file does not support this. */
+  ENODEV(19),
+  /** Invalid argument. */
+  EINVAL(22),
+  /** The file would be too large. */
+  EFBIG(27),
+  /** Cannot seek. */
+  ESPIPE(29),
+  /** The call would wait for its own thread. */
+  EDEADLK(35),
+  /** Value too large. */
+  EOVERFLOW(75),
+  /** Operation not supported. */
+  EOPNOTSUPP(95),
+  /** The memory of the page has failed. */
+  EHWPOISON(133);
+
+  private static final Errno[] BY_CODE = new Errno[134];
+
+  static {
+    for (Errno errno : values()) {
+      BY_CODE[errno.code] = errno;
+    }
+  }
+
+  private final int code;
+
+  Errno(int code) {
+    this.code = code;
+  }
+
+  /**
+   * The number that Linux on x86-64 gives this error.
+   *
+   * @return the number, 0 for {@link #OK}
+   */
+  public int code() {
+    return code;
+  }
+
+  /** The errno of an internal result: a negated code, as the kernel's own functions return it. */
+  static Errno ofResult(int result) {
+    return BY_CODE[-result];
+  }
+}

@@ -1,0 +1,36 @@
+package io.github.guestmemfd;
+
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Carries a sequence of steps to its end although some of them throw, and then throws what the
+ * first threw, with the others as suppressed.
+ */
+final class Failures {
+  private @Nullable Throwable first;
+
+  void attempt(Runnable step) {
+    try {
+      step.run();
+    } catch (RuntimeException | Error e) {
+      add(e);
+    }
+  }
+
+  void add(Throwable e) {
+    if (first == null) {
+      first = e;
+    } else if (first != e) {
+      first.addSuppressed(e);
+    }
+  }
+
+  void throwIfAny() {
+    if (first instanceof RuntimeException e) {
+      throw e;
+    }
+    if (first instanceof Error e) {
+      throw e;
+    }
+  }
+}

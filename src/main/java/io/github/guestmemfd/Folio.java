@@ -1,0 +1,137 @@
+package io.github.guestmemfd;
+
+import io.github.guestmemfd.cache.SlotWord;
+import java.nio.ByteBuffer;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A reference on a folio, taken by {@link GuestMemfd#grab}; or, in a callback, the folio it is
+ * about.
+ *
+ * <p>While the reference is held the frame stays as it is, even if it is punched out of its file
+ * and becomes an orphan.
+ */
+public final class Folio implements AutoCloseable {
+  private final Inode inode;
+  private final long index;
+  private final int pfn;
+  private final @Nullable HolderKind kind;
+  private final AtomicBoolean put = new AtomicBoolean();
+
+  Folio(Inode inode, long index, int pfn, @Nullable HolderKind kind) {
+    this.inode = inode;
+    this.index = index;
+    this.pfn = pfn;
+    this.kind = kind;
+  }
+
+  /**
+   * Where the folio was when it was grabbed.
+   *
+   * @return the offset in its file in bytes; -1 for a folio that is being freed
+   */
+  public long offset() {
+    return index < 0 ? -1 : index << HostMemory.PAGE_SHIFT;
+  }
+
+  /**
+   * The frame.
+   *
+   * @return its page frame number
+   */
+  public int pfn() {
+    return pfn;
+  }
+
+  /**
+   * Whether the folio has left its file, and lives by its references only.
+   *
+   * @return the answer, which may be out of date when it is returned
+   */
+  public boolean isOrphan() {
+    return index < 0 || SlotWord.pfn(inode.cache.slot(index)) != pfn;
+  }
+
+  /**
+   * The bytes. Whoever holds a reference decides what it may do with them; the view must not be
+   * used after {@link #close}.
+   *
+   * @return a new little-endian view of one page
+   * @throws UnsupportedOperationException if the host is metadata only
+   */
+  public ByteBuffer buffer() {
+    requireHeld();
+    return inode.host.bytes().view(pfn);
+  }
+
+  /** Fills the folio with zeroes; nothing to do if the host is metadata only. */
+  public void zero() {
+    requireHeld();
+    if (inode.host.contents != null) {
+      inode.host.contents.zero(pfn);
+    }
+  }
+
+  /**
+   * Takes the folio lock, which keeps the folio from being converted or punched until {@link
+   * #unlock}. Those who wait get it in order. The lock belongs to no thread.
+   *
+   * @throws GuestMemfdException EINTR if the thread is interrupted while it waits; EDEADLK from
+   *     inside a callback
+   */
+  public void lock() {
+    requireHeld();
+    Callbacks.forbid(inode.host, "lock of a folio");
+    try {
+      for (; ; ) {
+        inode.host.frames.lock(pfn);
+        long slot = index < 0 ? 0 : inode.cache.slot(index);
+        if (SlotWord.pfn(slot) != pfn || !SlotWord.isBusy(slot)) {
+          return;
+        }
+        inode.host.frames.unlock(pfn);
+        if (!inode.cache.awaitNotBusy(index)) {
+          throw Inode.exception(Errno.EBADF, "lock of " + this);
+        }
+      }
+    } catch (InterruptedException e) {
+      throw Inode.interrupted("lock of " + this);
+    }
+  }
+
+  /**
+   * Gives the folio lock back.
+   *
+   * @throws IllegalStateException if the folio is not locked
+   */
+  public void unlock() {
+    requireHeld();
+    inode.host.frames.unlock(pfn);
+  }
+
+  /**
+   * Drops the reference.
+   *
+   * @throws IllegalStateException if it has been dropped before, or the folio is one shown to a
+   *     callback
+   */
+  @Override
+  public void close() {
+    if (kind == null || !put.compareAndSet(false, true)) {
+      throw new IllegalStateException(this + (kind == null ? ": not grabbed" : ": put twice"));
+    }
+    inode.put(pfn, kind.unit);
+  }
+
+  private void requireHeld() {
+    if (put.get()) {
+      throw new IllegalStateException(this + ": used after put");
+    }
+  }
+
+  @Override
+  public String toString() {
+    return "Folio[pfn=" + pfn + ", offset=" + offset() + "]";
+  }
+}

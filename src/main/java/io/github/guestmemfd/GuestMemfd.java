@@ -1,0 +1,645 @@
+package io.github.guestmemfd;
+
+import io.github.guestmemfd.cache.PageCache.Wanted;
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.RetryPolicy;
+import java.time.Duration;
+import java.util.Optional;
+import java.util.concurrent.atomic.AtomicBoolean;
+
+/**
+ * A guest_memfd: the memory of a virtual machine as a file, whose pages the host and the guest
+ * hold, share, convert and free. An object of this class is a descriptor of the file, as {@code
+ * KVM_CREATE_GUEST_MEMFD} and {@code dup} return it.
+ *
+ * <pre>{@code
+ * try (HostMemory host = HostMemory.ofBytes(1L << 30);
+ *     GuestMemfd memfd = GuestMemfd.builder(host).size(256L << 20).flags(MMAP, INIT_SHARED).build();
+ *     HostMapping window = memfd.mmap(0, memfd.size(), READ, WRITE)) {
+ *   window.putLong(0, 42);
+ *   memfd.makeInaccessible(0, 4096);
+ *   window.getLong(0); // throws SigBusException
+ * }
+ * }</pre>
+ *
+ * <p>Every method is refused with EBADF once the descriptor is closed. Methods that wait honour
+ * interruption: they answer EINTR, and the thread's interrupt status stays set. What happened
+ * before a call returns happens before (in the Java memory model) what another thread does that
+ * sees its effect on a page.
+ */
+public final class GuestMemfd implements AutoCloseable {
+
+  /** {@link #fallocate} mode: the size stays. Alone it allocates. */
+  public static final int FALLOC_FL_KEEP_SIZE = 0x01;
+
+  /** {@link #fallocate} mode: punches a hole. */
+  public static final int FALLOC_FL_PUNCH_HOLE = 0x02;
+
+  /** {@link #fallocate} mode, refused. */
+  public static final int FALLOC_FL_NO_HIDE_STALE = 0x04;
+
+  /** {@link #fallocate} mode, refused. */
+  public static final int FALLOC_FL_COLLAPSE_RANGE = 0x08;
+
+  /** {@link #fallocate} mode, refused. */
+  public static final int FALLOC_FL_ZERO_RANGE = 0x10;
+
+  /** {@link #fallocate} mode, refused. */
+  public static final int FALLOC_FL_INSERT_RANGE = 0x20;
+
+  /** {@link #fallocate} mode, refused. */
+  public static final int FALLOC_FL_UNSHARE_RANGE = 0x40;
+
+  /** {@link #fallocate} mode, refused. */
+  public static final int FALLOC_FL_WRITE_ZEROES = 0x80;
+
+  private static final long PAGE_MASK = HostMemory.PAGE_SIZE - 1;
+
+  /** What is left for the address space of a process on x86-64, from where a mapping cannot fit. */
+  private static final long TASK_SIZE = (1L << 47) - HostMemory.PAGE_SIZE;
+
+  private final Inode inode;
+  private final AtomicBoolean closed = new AtomicBoolean();
+
+  private GuestMemfd(Inode inode) {
+    this.inode = inode;
+  }
+
+  // ---- creation ----
+
+  /**
+   * Starts to describe a file.
+   *
+   * @param host where its frames come from
+   * @return a builder
+   */
+  public static Builder builder(HostMemory host) {
+    return new Builder(host);
+  }
+
+  /** Describes a file. Not safe for use by several threads. */
+  public static final class Builder {
+    private final HostMemory host;
+    private long size;
+    private long flags;
+    private long unknownFlags;
+    private GuestMemfdOps ops = GuestMemfdOps.NONE;
+    private ConversionProtocol protocol = ConversionProtocol.atomicPair();
+    private RetryPolicy retry = RetryPolicy.spinThenWait(256, Duration.ofMillis(10));
+
+    private Builder(HostMemory host) {
+      this.host = host;
+    }
+
+    /**
+     * The size.
+     *
+     * @param bytes a positive multiple of 4096, up to 2^63 - 4096
+     * @return this
+     */
+    public Builder size(long bytes) {
+      size = bytes;
+      return this;
+    }
+
+    /**
+     * The creation flags.
+     *
+     * @param values each at most once
+     * @return this
+     */
+    public Builder flags(CreateFlag... values) {
+      flags = 0;
+      unknownFlags = 0;
+      for (CreateFlag flag : values) {
+        flags |= flag.bit;
+      }
+      return this;
+    }
+
+    /**
+     * The creation flags as the kernel takes them.
+     *
+     * @param bits 1 for {@link CreateFlag#MMAP}, 2 for {@link CreateFlag#INIT_SHARED}
+     * @return this
+     */
+    public Builder flags(long bits) {
+      flags = bits & CreateFlag.KERNEL_MASK;
+      unknownFlags = bits & ~CreateFlag.KERNEL_MASK;
+      return this;
+    }
+
+    /**
+     * Who is told and asked.
+     *
+     * @param callbacks the client; {@link GuestMemfdOps#NONE} by default
+     * @return this
+     */
+    public Builder ops(GuestMemfdOps callbacks) {
+      ops = callbacks;
+      return this;
+    }
+
+    /**
+     * When a folio may turn inaccessible.
+     *
+     * @param conversionProtocol the protocol; {@link ConversionProtocol#atomicPair} by default
+     * @return this
+     */
+    public Builder protocol(ConversionProtocol conversionProtocol) {
+      protocol = conversionProtocol;
+      return this;
+    }
+
+    /**
+     * What to do while it may not.
+     *
+     * @param policy the policy; by default look again 256 times, then wait up to 10 ms
+     * @return this
+     */
+    public Builder retryPolicy(RetryPolicy policy) {
+      retry = policy;
+      return this;
+    }
+
+    /**
+     * Creates the file. Nothing is allocated.
+     *
+     * @return its first descriptor
+     * @throws GuestMemfdException EINVAL if the size or a flag bit is not allowed
+     */
+    public GuestMemfd build() {
+      if (unknownFlags != 0) {
+        throw Inode.exception(
+            Errno.EINVAL,
+            "create: expected flags 0 to 3, actual also 0x" + Long.toHexString(unknownFlags));
+      }
+      if (size <= 0 || (size & PAGE_MASK) != 0) {
+        throw Inode.exception(
+            Errno.EINVAL, "create: expected a positive multiple of 4096 as size, actual " + size);
+      }
+      return new GuestMemfd(new Inode(host, size, flags, ops, protocol, retry));
+    }
+  }
+
+  // ---- the file ----
+
+  /**
+   * The size, fixed at creation.
+   *
+   * @return the size in bytes
+   */
+  public long size() {
+    return inode.size;
+  }
+
+  /**
+   * What {@code fstat} says.
+   *
+   * @return the status of the file
+   */
+  public FileStat stat() {
+    requireOpen("fstat");
+    return inode.stat();
+  }
+
+  /**
+   * Folios in the page cache; the kernel's {@code cachestat}.
+   *
+   * @return how many; exact while nothing is being changed
+   */
+  public long cachedPages() {
+    requireOpen("cachestat");
+    return inode.cache.present();
+  }
+
+  /**
+   * A second descriptor of the same file.
+   *
+   * @return the descriptor, to be closed on its own
+   */
+  public GuestMemfd dup() {
+    requireOpen("dup");
+    return reopen().orElseThrow(() -> Inode.exception(Errno.EBADF, "dup: the file is gone"));
+  }
+
+  /**
+   * A new descriptor, if the file still exists: even if this one is closed, a mapping may keep it.
+   * That is how a memslot, which holds its file weakly, gets at it; the kernel's {@code
+   * get_file_active}.
+   *
+   * @return the descriptor, to be closed on its own, or nothing if the file is gone
+   */
+  public Optional<GuestMemfd> reopen() {
+    return inode.tryOpen() ? Optional.of(new GuestMemfd(inode)) : Optional.empty();
+  }
+
+  /**
+   * Whether two descriptors, open or not, are of one file.
+   *
+   * @param other the other descriptor
+   * @return the answer
+   */
+  public boolean sameFile(GuestMemfd other) {
+    return inode == other.inode;
+  }
+
+  /**
+   * Whether this descriptor can be used.
+   *
+   * @return false once it is closed
+   */
+  public boolean isOpen() {
+    return !closed.get();
+  }
+
+  /**
+   * Ties the file to the virtual machine whose memslots it backs. It can have one only.
+   *
+   * @param vm the virtual machine, compared by identity
+   * @return whether it is that of the file, now
+   */
+  public boolean bindTo(Object vm) {
+    return inode.boundTo.compareAndSet(null, vm) || inode.boundTo.get() == vm;
+  }
+
+  /**
+   * Changes the size: always refused, as the kernel does.
+   *
+   * @param length the size asked for
+   * @throws GuestMemfdException EINVAL
+   */
+  public void ftruncate(long length) {
+    requireOpen("ftruncate");
+    throw Inode.exception(
+        Errno.EINVAL, "ftruncate to " + length + ": the size is fixed at " + inode.size);
+  }
+
+  /**
+   * Closes this descriptor. With the last descriptor and mapping the file goes. A second call does
+   * nothing.
+   *
+   * @throws GuestMemfdException EDEADLK from inside a callback
+   */
+  @Override
+  public void close() {
+    Callbacks.forbid(inode.host, "close");
+    if (closed.compareAndSet(false, true)) {
+      inode.close();
+    }
+  }
+
+  // ---- allocation and punching ----
+
+  /**
+   * Allocates or punches: {@code fallocate}.
+   *
+   * @param mode {@link #FALLOC_FL_KEEP_SIZE} to allocate, with {@link #FALLOC_FL_PUNCH_HOLE} to
+   *     punch; everything else is refused
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @throws GuestMemfdException in this order: EBADF; EINVAL for a negative offset or a length
+   *     below 1; EOPNOTSUPP for modes that no file has; EFBIG if the end is past 2^63 - 1;
+   *     EOPNOTSUPP for modes that this file has not; EINVAL if offset or length is not a multiple
+   *     of 4096, or, to allocate, the end is past the end of the file. To allocate further: ENOMEM,
+   *     nothing is allocated; EINTR, what has been allocated stays. To punch further: EINTR, and
+   *     what {@link GuestMemfdOps#invalidateBegin} answers
+   */
+  public void fallocate(int mode, long offset, long length) {
+    requireOpen("fallocate");
+    Errno errno = checkFallocate(mode, offset, length);
+    long from = offset >> HostMemory.PAGE_SHIFT;
+    if (errno == Errno.OK) {
+      long to = from + (length >> HostMemory.PAGE_SHIFT);
+      errno = (mode & FALLOC_FL_PUNCH_HOLE) != 0 ? inode.punch(from, to) : inode.allocate(from, to);
+    }
+    if (errno != Errno.OK) {
+      throw Inode.exception(
+          errno, "fallocate mode 0x" + Integer.toHexString(mode) + range(offset, length));
+    }
+  }
+
+  private Errno checkFallocate(int mode, long offset, long length) {
+    if (offset < 0 || length <= 0) {
+      return Errno.EINVAL;
+    }
+    int known =
+        FALLOC_FL_PUNCH_HOLE
+            | FALLOC_FL_COLLAPSE_RANGE
+            | FALLOC_FL_ZERO_RANGE
+            | FALLOC_FL_INSERT_RANGE
+            | FALLOC_FL_UNSHARE_RANGE
+            | FALLOC_FL_WRITE_ZEROES;
+    boolean keep = (mode & FALLOC_FL_KEEP_SIZE) != 0;
+    boolean anyFileHasIt =
+        switch (mode & ~FALLOC_FL_KEEP_SIZE) {
+          case 0, FALLOC_FL_UNSHARE_RANGE, FALLOC_FL_ZERO_RANGE -> true;
+          case FALLOC_FL_PUNCH_HOLE -> keep;
+          case FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE, FALLOC_FL_WRITE_ZEROES -> !keep;
+          default -> false;
+        };
+    if (!anyFileHasIt) {
+      return Errno.EOPNOTSUPP;
+    }
+    if (offset + length < 0) {
+      return Errno.EFBIG;
+    }
+    if (!keep || (mode & known & ~FALLOC_FL_PUNCH_HOLE) != 0) {
+      return Errno.EOPNOTSUPP;
+    }
+    if (((offset | length) & PAGE_MASK) != 0) {
+      return Errno.EINVAL;
+    }
+    boolean punch = (mode & FALLOC_FL_PUNCH_HOLE) != 0;
+    return !punch && offset + length > inode.size ? Errno.EINVAL : Errno.OK;
+  }
+
+  /**
+   * Allocates the folios of a range. They are not up to date: each is zeroed at its first use. What
+   * is there already stays.
+   *
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @throws GuestMemfdException as {@link #fallocate}
+   */
+  public void allocate(long offset, long length) {
+    fallocate(FALLOC_FL_KEEP_SIZE, offset, length);
+  }
+
+  /**
+   * Takes the folios of a range out of the file, whoever holds them: others may keep them alive, as
+   * orphans. The attribute of the pages stays. The range may go past the end of the file.
+   *
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @throws GuestMemfdException as {@link #fallocate}
+   */
+  public void punchHole(long offset, long length) {
+    fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+  }
+
+  // ---- folios ----
+
+  /**
+   * Takes a safe reference on the folio of a page, allocating it if need be: the guest's side.
+   *
+   * @param offset any byte of the page
+   * @return the folio, zeroed or with its content, to be closed
+   * @throws GuestMemfdException EINVAL if the offset is not in the file; ENOMEM; EINTR; what a
+   *     prepare callback answers
+   */
+  public Folio grab(long offset) {
+    return grab(offset, HolderKind.SAFE);
+  }
+
+  /**
+   * Takes a reference on the folio of a page, allocating it if need be.
+   *
+   * @param offset any byte of the page
+   * @param kind what the reference means to a conversion
+   * @return the folio, zeroed or with its content, to be closed
+   * @throws GuestMemfdException EINVAL if the offset is not in the file; EFAULT for an unsafe
+   *     reference on an inaccessible page; ENOMEM; EINTR; what a prepare callback answers
+   */
+  public Folio grab(long offset, HolderKind kind) {
+    int pfn = tryGrab(offset, kind);
+    if (pfn < 0) {
+      throw Inode.exception(Errno.ofResult(pfn), "grab " + kind + " at offset " + offset);
+    }
+    return new Folio(inode, offset >> HostMemory.PAGE_SHIFT, pfn, kind);
+  }
+
+  /**
+   * As {@link #grab(long, HolderKind)}, for hot loops: no object is made, nothing is thrown.
+   *
+   * @param offset any byte of the page
+   * @param kind what the reference means to a conversion
+   * @return the page frame number, at least 1, to be given back by {@link #put}; or a negated
+   *     {@link Errno#code}
+   */
+  public int tryGrab(long offset, HolderKind kind) {
+    if (closed.get()) {
+      return -Errno.EBADF.code();
+    }
+    if (offset < 0 || offset >= inode.size) {
+      return -Errno.EINVAL.code();
+    }
+    int pfn =
+        inode.get(
+            offset >> HostMemory.PAGE_SHIFT,
+            kind.unit,
+            kind == HolderKind.SAFE ? Wanted.ANY : Wanted.ACCESSIBLE);
+    return pfn == Inode.SIGBUS ? -Errno.EFAULT.code() : pfn;
+  }
+
+  /**
+   * Drops a reference that {@link #tryGrab} took. The descriptor may be closed by now.
+   *
+   * @param pfn the page frame number
+   * @param kind the kind it was taken with
+   * @throws IllegalStateException if no such reference is held; nothing is dropped
+   */
+  public void put(int pfn, HolderKind kind) {
+    if (pfn < 1 || pfn > inode.host.frames.limit()) {
+      throw new IllegalArgumentException(
+          "frame: expected 1 to " + inode.host.frames.limit() + ", actual " + pfn);
+    }
+    inode.put(pfn, kind.unit);
+  }
+
+  // ---- conversion ----
+
+  /**
+   * Whether the host may touch a page.
+   *
+   * @param offset any byte of the page
+   * @return the attribute; holes have one too
+   * @throws GuestMemfdException EINVAL if the offset is not in the file
+   */
+  public boolean isAccessible(long offset) {
+    requireOpen("attribute");
+    if (offset < 0 || offset >= inode.size) {
+      throw Inode.exception(
+          Errno.EINVAL, "attribute: expected offset 0 to " + inode.size + ", actual " + offset);
+    }
+    return !inode.isInaccessible(offset >> HostMemory.PAGE_SHIFT);
+  }
+
+  /**
+   * Makes a range accessible to the host, all or nothing. Contents stay.
+   *
+   * @param offset the start in bytes, a multiple of 4096
+   * @param length the length in bytes, a positive multiple of 4096
+   * @throws GuestMemfdException EINVAL if the range is not such a range in the file; EINTR; what a
+   *     callback answers
+   */
+  public void makeAccessible(long offset, long length) {
+    Errno errno = tryMakeAccessible(offset, length);
+    if (errno != Errno.OK) {
+      throw Inode.exception(errno, "make accessible" + range(offset, length));
+    }
+  }
+
+  /**
+   * As {@link #makeAccessible}, without an exception for a refusal.
+   *
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @return {@link Errno#OK}, or why not
+   */
+  public Errno tryMakeAccessible(long offset, long length) {
+    return convert(offset, length, false, new BusyFolio());
+  }
+
+  /**
+   * Makes a range inaccessible to the host, all or nothing. When this returns, no mapping and no
+   * reference of the host reaches the content. Contents stay.
+   *
+   * @param offset the start in bytes, a multiple of 4096
+   * @param length the length in bytes, a positive multiple of 4096
+   * @throws ConversionBlockedException EAGAIN if somebody holds a folio of the range
+   * @throws GuestMemfdException EINVAL if the range is not such a range in the file; EINTR; what a
+   *     callback answers
+   */
+  public void makeInaccessible(long offset, long length) {
+    BusyFolio busy = new BusyFolio();
+    Errno errno = tryMakeInaccessible(offset, length, busy);
+    if (busy.offset() >= 0) {
+      throw new ConversionBlockedException(busy);
+    }
+    if (errno != Errno.OK) {
+      throw Inode.exception(errno, "make inaccessible" + range(offset, length));
+    }
+  }
+
+  /**
+   * As {@link #makeInaccessible}, without an exception for a refusal.
+   *
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @return {@link Errno#OK}, or why not
+   */
+  public Errno tryMakeInaccessible(long offset, long length) {
+    return tryMakeInaccessible(offset, length, new BusyFolio());
+  }
+
+  /**
+   * As {@link #makeInaccessible}, without an exception for a refusal.
+   *
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @param busy takes the folio that was in the way, or none
+   * @return {@link Errno#OK}, or why not
+   */
+  public Errno tryMakeInaccessible(long offset, long length, BusyFolio busy) {
+    return convert(offset, length, true, busy);
+  }
+
+  private Errno convert(long offset, long length, boolean inaccessible, BusyFolio busy) {
+    busy.clear();
+    if (closed.get()) {
+      return Errno.EBADF;
+    }
+    if (((offset | length) & PAGE_MASK) != 0
+        || offset < 0
+        || length <= 0
+        || offset > inode.size - length) {
+      return Errno.EINVAL;
+    }
+    long from = offset >> HostMemory.PAGE_SHIFT;
+    return inode.convert(from, from + (length >> HostMemory.PAGE_SHIFT), inaccessible, busy);
+  }
+
+  // ---- mapping ----
+
+  /**
+   * Maps a part of the file for the host, shared.
+   *
+   * @param offset the start in the file in bytes
+   * @param length the length in bytes; the mapping is rounded up to whole pages
+   * @param protection what the mapping may be used for; none at all is allowed
+   * @return the mapping, which keeps the file even when every descriptor is closed
+   * @throws GuestMemfdException as {@link #mmap(long, long, MapType, Protection...)}
+   */
+  public HostMapping mmap(long offset, long length, Protection... protection) {
+    return mmap(offset, length, MapType.SHARED, protection);
+  }
+
+  /**
+   * Maps a part of the file for the host. It may reach past the end of the file; touching a page
+   * there is a SIGBUS.
+   *
+   * @param offset the start in the file in bytes
+   * @param length the length in bytes; the mapping is rounded up to whole pages
+   * @param type {@link MapType#SHARED}, the other one is refused
+   * @param protection what the mapping may be used for; none at all is allowed
+   * @return the mapping, which keeps the file even when every descriptor is closed
+   * @throws GuestMemfdException in this order: EINVAL if the offset is not a multiple of 4096;
+   *     EBADF; EINVAL for length 0; ENOMEM if the length does not fit an address space of 2^47
+   *     bytes; EOVERFLOW for a negative offset or an end past 2^63 - 4096; EPERM for {@link
+   *     Protection#EXEC}; ENODEV without {@link CreateFlag#MMAP}; EINVAL for {@link
+   *     MapType#PRIVATE}
+   */
+  public HostMapping mmap(long offset, long length, MapType type, Protection... protection) {
+    boolean read = false;
+    boolean write = false;
+    boolean exec = false;
+    for (Protection p : protection) {
+      read |= p == Protection.READ;
+      write |= p == Protection.WRITE;
+      exec |= p == Protection.EXEC;
+    }
+    Errno errno = checkMmap(offset, length, type, exec);
+    if (errno == Errno.OK && !inode.tryOpen()) {
+      errno = Errno.EBADF;
+    }
+    if (errno != Errno.OK) {
+      throw Inode.exception(
+          errno, "mmap " + type + range(offset, length) + (exec ? " for execution" : ""));
+    }
+    long pages = ((length - 1) >> HostMemory.PAGE_SHIFT) + 1;
+    return new HostMapping(inode, offset >> HostMemory.PAGE_SHIFT, pages, read, write);
+  }
+
+  private Errno checkMmap(long offset, long length, MapType type, boolean exec) {
+    if ((offset & PAGE_MASK) != 0) {
+      return Errno.EINVAL;
+    }
+    if (closed.get()) {
+      return Errno.EBADF;
+    }
+    if (length == 0) {
+      return Errno.EINVAL;
+    }
+    if (length < 0 || length > TASK_SIZE - HostMemory.PAGE_SIZE) {
+      return Errno.ENOMEM;
+    }
+    if (offset < 0 || offset + ((length + PAGE_MASK) & ~PAGE_MASK) < 0) {
+      return Errno.EOVERFLOW;
+    }
+    if (exec) {
+      return Errno.EPERM;
+    }
+    if ((inode.flags & CreateFlag.MMAP.bit) == 0) {
+      return Errno.ENODEV;
+    }
+    return type == MapType.SHARED ? Errno.OK : Errno.EINVAL;
+  }
+
+  // ---- odds and ends ----
+
+  private void requireOpen(String operation) {
+    if (closed.get()) {
+      throw Inode.exception(Errno.EBADF, operation + ": the descriptor is closed");
+    }
+  }
+
+  private String range(long offset, long length) {
+    return " [offset=" + offset + ", length=" + length + "] of " + inode;
+  }
+
+  @Override
+  public String toString() {
+    return inode + (closed.get() ? " (closed)" : "");
+  }
+}

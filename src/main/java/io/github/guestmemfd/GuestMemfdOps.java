@@ -1,0 +1,94 @@
+package io.github.guestmemfd;
+
+/**
+ * What a client of a guest_memfd, a hypervisor's memory manager for instance, wants to be told and
+ * asked.
+ *
+ * <p>A method that returns an {@link Errno} refuses by returning anything but {@link Errno#OK}, or
+ * by throwing. Either way the operation is undone and the caller gets the errno or the exception.
+ *
+ * <p>Calls come on the thread of the operation. Those for pages of one file that overlap never run
+ * at the same time; others may. From inside any of them the client may drop references, read what
+ * {@link Folio} shows, and ask questions ({@link GuestMemfd#isAccessible}); a call that would have
+ * to wait for pages (convert, punch, allocate, grab, an access that faults, close) fails with
+ * {@link Errno#EDEADLK}.
+ *
+ * <p>The operations are those of the RFC series of August 2024, with the polarity and the
+ * separation that its reviewers asked for.
+ */
+public interface GuestMemfdOps {
+
+  /** Agrees to everything. */
+  GuestMemfdOps NONE = new GuestMemfdOps() {};
+
+  /**
+   * The pages of a range are about to be converted or punched: stop using them. The client drops
+   * what guest mappings it has there; no new grab of them succeeds until the operation is over.
+   *
+   * <p>Held: the busy bits of the range. Models {@code kvm_gmem_invalidate_begin}.
+   *
+   * @param offset the start of the range in bytes
+   * @param length its length in bytes
+   * @return {@link Errno#OK}, or why it cannot be done now
+   */
+  default Errno invalidateBegin(long offset, long length) {
+    return Errno.OK;
+  }
+
+  /**
+   * The operation is over, done or not. Comes exactly once after each {@code invalidateBegin} that
+   * agreed, with the same range. If this throws, a conversion is undone; a punch is not.
+   *
+   * <p>Held: the busy bits of the range. Models {@code kvm_gmem_invalidate_end}.
+   *
+   * @param offset the start of the range in bytes
+   * @param length its length in bytes
+   */
+  default void invalidateEnd(long offset, long length) {}
+
+  /**
+   * A folio is about to be used by the host: it becomes accessible, or is used for the first time
+   * and is accessible, or a conversion of it to inaccessible is being undone.
+   *
+   * <p>Held: the busy bit of its page (conversion) or its folio lock (first use).
+   *
+   * @param folio the folio, up to date; valid during the call
+   * @return {@link Errno#OK}, or why not
+   */
+  default Errno prepareAccessible(Folio folio) {
+    return Errno.OK;
+  }
+
+  /**
+   * A folio is about to be the guest's alone: it becomes inaccessible, or is used for the first
+   * time and is inaccessible, or a conversion of it to accessible is being undone. With {@link
+   * CreateFlag#NO_DIRECT_MAP} it is out of the direct map already.
+   *
+   * <p>Held: the busy bit of its page (conversion) or its folio lock (first use).
+   *
+   * @param folio the folio, up to date; valid during the call
+   * @return {@link Errno#OK}, or why not
+   */
+  default Errno prepareInaccessible(Folio folio) {
+    return Errno.OK;
+  }
+
+  /**
+   * A folio is at the end of its life: the last reference is gone, and its frame is about to go
+   * back to the host. The place to scrub it. Orphans come here too, possibly after {@link
+   * #release}.
+   *
+   * <p>Held: nothing, but the frame is frozen and nobody else's. It is freed even if this throws.
+   *
+   * @param folio the folio; valid during the call
+   */
+  default void freeFolio(Folio folio) {}
+
+  /**
+   * The file is gone: its last descriptor and mapping are closed. Comes once, before its folios are
+   * dropped; the client lets go of what it holds.
+   *
+   * <p>Held: the busy bits of the whole file.
+   */
+  default void release() {}
+}

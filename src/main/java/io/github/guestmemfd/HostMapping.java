@@ -1,0 +1,774 @@
+package io.github.guestmemfd;
+
+import static io.github.guestmemfd.HostMemory.PAGE_SHIFT;
+import static io.github.guestmemfd.HostMemory.PAGE_SIZE;
+
+import io.github.guestmemfd.cache.PageTable;
+import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.memory.FrameContents;
+import io.github.guestmemfd.spi.RaceHook;
+import io.github.guestmemfd.spi.RacePoint;
+import java.lang.invoke.VarHandle;
+import java.nio.ByteBuffer;
+import java.util.Arrays;
+import java.util.Objects;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A part of a guest_memfd mapped by the host: real bytes, a page at a time, for as long as each
+ * page is accessible.
+ *
+ * <p>Offsets are in bytes from the start of the mapping; numbers are little-endian. An access to a
+ * page that is not mapped faults: an accessible page is allocated and mapped, for any other the
+ * access fails with {@link SigBusException}. The protection of the mapping is looked at first
+ * ({@link SigSegvException}). As on x86-64, a mapping that may be written may be read too.
+ *
+ * <p><b>Revocation.</b> An access to a page happens wholly before a conversion or punch of that
+ * page takes effect, or it faults. Reads of a number are optimistic: they read the page table
+ * entry, the bytes, and the entry again, and start over if the page was unmapped in between.
+ * Everything else is announced in the page table entry, and a conversion waits until it is over.
+ *
+ * <p><b>Memory ordering.</b> Methods without a suffix are plain, at any offset. {@code Acquire},
+ * {@code Release} and {@code Volatile} methods, and atomic updates, have the ordering of the {@link
+ * VarHandle} methods of these names; their offset must be a multiple of the width. A number that
+ * reaches over the end of a page is not read or written at once.
+ */
+public final class HostMapping implements AutoCloseable {
+  private static final int PAGE_MASK = PAGE_SIZE - 1;
+
+  final PageTable table;
+  final long firstIndex;
+  final long pages;
+
+  private final Inode inode;
+  private final HostMemory host;
+  private final boolean read;
+  private final boolean write;
+  private final @Nullable FrameContents contents;
+  private final @Nullable RaceHook hook;
+  private final AtomicBoolean closed = new AtomicBoolean();
+
+  /** Takes over the caller's hold on the file. */
+  HostMapping(Inode inode, long firstIndex, long pages, boolean read, boolean write) {
+    this.inode = inode;
+    this.host = inode.host;
+    this.firstIndex = firstIndex;
+    this.pages = pages;
+    this.read = read;
+    this.write = write;
+    this.contents = host.contents;
+    this.hook = host.hook;
+    this.table = new PageTable(pages, host.idle);
+    inode.add(this);
+  }
+
+  /**
+   * The length, a multiple of 4096.
+   *
+   * @return the length in bytes
+   */
+  public long length() {
+    return pages << PAGE_SHIFT;
+  }
+
+  /**
+   * Whether the mapping has been closed.
+   *
+   * @return true after {@link #close}
+   */
+  public boolean isClosed() {
+    return closed.get();
+  }
+
+  /**
+   * Unmaps: {@code munmap} of the whole mapping. A second call does nothing.
+   *
+   * @throws GuestMemfdException EDEADLK from inside a callback
+   */
+  @Override
+  public void close() {
+    Callbacks.forbid(host, "munmap");
+    if (!closed.compareAndSet(false, true)) {
+      return;
+    }
+    for (long page = table.next(0, pages); page < pages; page = table.next(page + 1, pages)) {
+      int pfn = table.zapUninterruptibly(page);
+      if (pfn != 0) {
+        inode.put(pfn, Counts.REF);
+      }
+    }
+    inode.remove(this);
+    inode.close();
+  }
+
+  // ---- one number ----
+
+  private long load(long offset, int width, int mode) {
+    long page = page(offset, width, false);
+    int in = (int) offset & PAGE_MASK;
+    if (mode != Bytes.PLAIN) {
+      requireAligned(offset, width);
+    } else if (in > PAGE_SIZE - width) {
+      return loadAcross(offset, width);
+    }
+    for (; ; ) {
+      long entry = table.entry(page);
+      int pfn = PageTable.pfn(entry);
+      if (pfn != 0) {
+        FrameContents c = bytes();
+        long value = Bytes.get(c.chunk(pfn), FrameContents.base(pfn) + in, width, mode);
+        VarHandle.acquireFence(); // the bytes before the entry: see PageTable
+        if (PageTable.sameMapping(entry, table.entry(page))) {
+          return value;
+        }
+      } else {
+        faultIn(page, offset, false);
+      }
+    }
+  }
+
+  private long loadAcross(long offset, int width) {
+    long value = 0;
+    for (int i = width - 1; i >= 0; i--) {
+      value = (value << 8) | (load(offset + i, 1, Bytes.PLAIN) & 0xff);
+    }
+    return value;
+  }
+
+  private void store(long offset, int width, int mode, long value) {
+    long page = page(offset, width, true);
+    int in = (int) offset & PAGE_MASK;
+    if (mode != Bytes.PLAIN) {
+      requireAligned(offset, width);
+    } else if (in > PAGE_SIZE - width) {
+      storeAcross(offset, width, value);
+      return;
+    }
+    int pfn = begin(page, offset, true);
+    try {
+      FrameContents c = bytes();
+      Bytes.put(c.chunk(pfn), FrameContents.base(pfn) + in, width, mode, value);
+    } finally {
+      table.end(page);
+    }
+  }
+
+  /** Stores a number that reaches over the end of a page: in both pages, or in none. */
+  private void storeAcross(long offset, int width, long value) {
+    long page = offset >> PAGE_SHIFT;
+    long second = (page + 1) << PAGE_SHIFT;
+    for (; ; ) {
+      int pfn = begin(page, offset, true);
+      int next = 0;
+      try {
+        next = table.begin(page + 1);
+        if (next != 0) {
+          for (int i = 0; i < width; i++) {
+            long at = offset + i;
+            int frame = at < second ? pfn : next;
+            int in = (int) at & PAGE_MASK;
+            bytes().chunk(frame).put(FrameContents.base(frame) + in, (byte) (value >>> (8 * i)));
+          }
+          return;
+        }
+      } finally {
+        table.end(page);
+        if (next != 0) {
+          table.end(page + 1);
+        }
+      }
+      faultIn(page + 1, second, true); // with nothing announced: a fault may have to wait
+    }
+  }
+
+  /**
+   * Reads a byte.
+   *
+   * @param offset where
+   * @return the byte
+   */
+  public byte getByte(long offset) {
+    return (byte) load(offset, 1, Bytes.PLAIN);
+  }
+
+  /**
+   * Writes a byte.
+   *
+   * @param offset where
+   * @param value the byte
+   */
+  public void putByte(long offset, byte value) {
+    store(offset, 1, Bytes.PLAIN, value);
+  }
+
+  /**
+   * Reads two bytes.
+   *
+   * @param offset where
+   * @return the number
+   */
+  public short getShort(long offset) {
+    return (short) load(offset, 2, Bytes.PLAIN);
+  }
+
+  /**
+   * Reads two bytes with acquire semantics.
+   *
+   * @param offset where, a multiple of 2
+   * @return the number
+   */
+  public short getShortAcquire(long offset) {
+    return (short) load(offset, 2, Bytes.ORDERED);
+  }
+
+  /**
+   * Writes two bytes.
+   *
+   * @param offset where
+   * @param value the number
+   */
+  public void putShort(long offset, short value) {
+    store(offset, 2, Bytes.PLAIN, value);
+  }
+
+  /**
+   * Writes two bytes with release semantics.
+   *
+   * @param offset where, a multiple of 2
+   * @param value the number
+   */
+  public void putShortRelease(long offset, short value) {
+    store(offset, 2, Bytes.ORDERED, value);
+  }
+
+  /**
+   * Reads four bytes.
+   *
+   * @param offset where
+   * @return the number
+   */
+  public int getInt(long offset) {
+    return (int) load(offset, 4, Bytes.PLAIN);
+  }
+
+  /**
+   * Reads four bytes with acquire semantics.
+   *
+   * @param offset where, a multiple of 4
+   * @return the number
+   */
+  public int getIntAcquire(long offset) {
+    return (int) load(offset, 4, Bytes.ORDERED);
+  }
+
+  /**
+   * Reads four bytes with volatile semantics.
+   *
+   * @param offset where, a multiple of 4
+   * @return the number
+   */
+  public int getIntVolatile(long offset) {
+    return (int) load(offset, 4, Bytes.VOLATILE);
+  }
+
+  /**
+   * Writes four bytes.
+   *
+   * @param offset where
+   * @param value the number
+   */
+  public void putInt(long offset, int value) {
+    store(offset, 4, Bytes.PLAIN, value);
+  }
+
+  /**
+   * Writes four bytes with release semantics.
+   *
+   * @param offset where, a multiple of 4
+   * @param value the number
+   */
+  public void putIntRelease(long offset, int value) {
+    store(offset, 4, Bytes.ORDERED, value);
+  }
+
+  /**
+   * Writes four bytes with volatile semantics.
+   *
+   * @param offset where, a multiple of 4
+   * @param value the number
+   */
+  public void putIntVolatile(long offset, int value) {
+    store(offset, 4, Bytes.VOLATILE, value);
+  }
+
+  /**
+   * Replaces four bytes if they are as expected, with volatile semantics.
+   *
+   * @param offset where, a multiple of 4
+   * @param expected the old number
+   * @param value the new number
+   * @return whether it was replaced
+   */
+  public boolean compareAndSetInt(long offset, int expected, int value) {
+    return compareAndSet(offset, 4, expected, value);
+  }
+
+  /**
+   * Reads eight bytes.
+   *
+   * @param offset where
+   * @return the number
+   */
+  public long getLong(long offset) {
+    return load(offset, 8, Bytes.PLAIN);
+  }
+
+  /**
+   * Reads eight bytes with acquire semantics.
+   *
+   * @param offset where, a multiple of 8
+   * @return the number
+   */
+  public long getLongAcquire(long offset) {
+    return load(offset, 8, Bytes.ORDERED);
+  }
+
+  /**
+   * Reads eight bytes with volatile semantics.
+   *
+   * @param offset where, a multiple of 8
+   * @return the number
+   */
+  public long getLongVolatile(long offset) {
+    return load(offset, 8, Bytes.VOLATILE);
+  }
+
+  /**
+   * Reads eight bytes, or answers otherwise where that would fault with a signal: for hot loops.
+   *
+   * @param offset where
+   * @param otherwise the answer if the page cannot be read
+   * @return the number, or the answer
+   */
+  public long tryGetLong(long offset, long otherwise) {
+    long page = offset >> PAGE_SHIFT;
+    return canAccess(page, 8, offset, false) ? load(offset, 8, Bytes.PLAIN) : otherwise;
+  }
+
+  /**
+   * Writes eight bytes.
+   *
+   * @param offset where
+   * @param value the number
+   */
+  public void putLong(long offset, long value) {
+    store(offset, 8, Bytes.PLAIN, value);
+  }
+
+  /**
+   * Writes eight bytes with release semantics.
+   *
+   * @param offset where, a multiple of 8
+   * @param value the number
+   */
+  public void putLongRelease(long offset, long value) {
+    store(offset, 8, Bytes.ORDERED, value);
+  }
+
+  /**
+   * Writes eight bytes with volatile semantics.
+   *
+   * @param offset where, a multiple of 8
+   * @param value the number
+   */
+  public void putLongVolatile(long offset, long value) {
+    store(offset, 8, Bytes.VOLATILE, value);
+  }
+
+  /**
+   * Replaces eight bytes if they are as expected, with volatile semantics.
+   *
+   * @param offset where, a multiple of 8
+   * @param expected the old number
+   * @param value the new number
+   * @return whether it was replaced
+   */
+  public boolean compareAndSetLong(long offset, long expected, long value) {
+    return compareAndSet(offset, 8, expected, value);
+  }
+
+  /**
+   * Adds to eight bytes, with volatile semantics.
+   *
+   * @param offset where, a multiple of 8
+   * @param delta what to add
+   * @return the old number
+   */
+  public long getAndAddLong(long offset, long delta) {
+    long page = page(offset, 8, true);
+    requireAligned(offset, 8);
+    int pfn = begin(page, offset, true);
+    try {
+      FrameContents c = bytes();
+      return Bytes.getAndAdd(
+          c.chunk(pfn), FrameContents.base(pfn) + ((int) offset & PAGE_MASK), delta);
+    } finally {
+      table.end(page);
+    }
+  }
+
+  private boolean compareAndSet(long offset, int width, long expected, long value) {
+    long page = page(offset, width, true);
+    requireAligned(offset, width);
+    int pfn = begin(page, offset, true);
+    try {
+      FrameContents c = bytes();
+      int at = FrameContents.base(pfn) + ((int) offset & PAGE_MASK);
+      return Bytes.compareAndSet(c.chunk(pfn), at, width, expected, value);
+    } finally {
+      table.end(page);
+    }
+  }
+
+  // ---- many bytes ----
+
+  /** Moves bytes within one page: frame, byte within the frame, how far in, how many. */
+  @FunctionalInterface
+  private interface Move {
+    void bytes(ByteBuffer chunk, int at, int done, int length);
+  }
+
+  private void move(long offset, int length, boolean write, Move move) {
+    page(offset, length, write);
+    for (int done = 0; done < length; ) {
+      long at = offset + done;
+      long page = at >> PAGE_SHIFT;
+      int in = (int) at & PAGE_MASK;
+      int n = Math.min(length - done, PAGE_SIZE - in);
+      int pfn = begin(page, at, write);
+      try {
+        move.bytes(bytes().chunk(pfn), FrameContents.base(pfn) + in, done, n);
+      } finally {
+        table.end(page);
+      }
+      done += n;
+    }
+  }
+
+  /**
+   * Reads bytes. If a page in the middle faults, what lies before it has been read.
+   *
+   * @param offset where
+   * @param into takes the bytes
+   * @param from the first index in {@code into}
+   * @param length how many
+   */
+  public void get(long offset, byte[] into, int from, int length) {
+    Objects.checkFromIndexSize(from, length, into.length);
+    move(offset, length, false, (chunk, at, done, n) -> chunk.get(at, into, from + done, n));
+  }
+
+  /**
+   * Reads bytes. If a page in the middle faults, what lies before it has been read, and the
+   * buffer's position says so.
+   *
+   * @param offset where
+   * @param into takes as many bytes as it has remaining
+   */
+  public void get(long offset, ByteBuffer into) {
+    move(
+        offset,
+        into.remaining(),
+        false,
+        (chunk, at, done, n) -> {
+          into.put(into.position(), chunk, at, n);
+          into.position(into.position() + n);
+        });
+  }
+
+  /**
+   * Writes bytes. If a page in the middle faults, what lies before it has been written.
+   *
+   * @param offset where
+   * @param from gives the bytes
+   * @param at the first index in {@code from}
+   * @param length how many
+   */
+  public void put(long offset, byte[] from, int at, int length) {
+    Objects.checkFromIndexSize(at, length, from.length);
+    move(offset, length, true, (chunk, to, done, n) -> chunk.put(to, from, at + done, n));
+  }
+
+  /**
+   * Writes bytes. If a page in the middle faults, what lies before it has been written, and the
+   * buffer's position says so.
+   *
+   * @param offset where
+   * @param from gives as many bytes as it has remaining
+   */
+  public void put(long offset, ByteBuffer from) {
+    move(
+        offset,
+        from.remaining(),
+        true,
+        (chunk, at, done, n) -> {
+          chunk.put(at, from, from.position(), n);
+          from.position(from.position() + n);
+        });
+  }
+
+  // ---- advice ----
+
+  /**
+   * Advises the kernel about a range: {@code madvise}. The range may reach out of the mapping,
+   * where nothing is mapped.
+   *
+   * @param offset the start in bytes, a multiple of 4096
+   * @param length the length in bytes, rounded up to whole pages
+   * @param advice what to do
+   * @throws GuestMemfdException EINVAL if the offset is unaligned, the length negative, for {@link
+   *     Advice#FREE}, and to populate against the protection; ENOMEM where nothing is mapped (with
+   *     DONTNEED and REMOVE the mapped part has been done); EFAULT to populate past the end of the
+   *     file or an inaccessible page (what lies before has been populated); EINTR
+   */
+  public void madvise(long offset, long length, Advice advice) {
+    requireMapped();
+    Errno errno = advise(offset, length, advice);
+    if (errno != Errno.OK) {
+      throw Inode.exception(
+          errno,
+          "madvise " + advice + " [offset=" + offset + ", length=" + length + "] of " + this);
+    }
+  }
+
+  private Errno advise(long offset, long length, Advice advice) {
+    if ((offset & PAGE_MASK) != 0 || length < 0 || length > Long.MAX_VALUE - PAGE_MASK) {
+      return Errno.EINVAL;
+    }
+    if (length == 0) {
+      return Errno.OK;
+    }
+    long first = offset >> PAGE_SHIFT;
+    long end = first + ((length - 1) >> PAGE_SHIFT) + 1;
+    long from = Math.max(first, 0);
+    long to = Math.min(end, pages);
+    if (from >= to) {
+      return Errno.ENOMEM;
+    }
+    boolean clipped = from != first || to != end;
+    switch (advice) {
+      case DONTNEED, REMOVE -> {
+        Errno errno =
+            advice == Advice.DONTNEED
+                ? inode.dontNeed(this, from, to)
+                : inode.punch(firstIndex + from, firstIndex + to);
+        return errno == Errno.OK && clipped ? Errno.ENOMEM : errno;
+      }
+      case POPULATE_READ, POPULATE_WRITE -> {
+        Errno errno =
+            from == first ? populate(from, to, advice == Advice.POPULATE_WRITE) : Errno.ENOMEM;
+        return errno == Errno.OK && clipped ? Errno.ENOMEM : errno;
+      }
+      default -> {
+        return Errno.EINVAL;
+      }
+    }
+  }
+
+  private Errno populate(long from, long to, boolean forWrite) {
+    if (forWrite ? !write : !read) {
+      return Errno.EINVAL;
+    }
+    for (long page = from; page < to; page++) {
+      while (PageTable.pfn(table.entry(page)) == 0) {
+        int result = inode.fault(this, page, forWrite);
+        if (result == Inode.SIGBUS) {
+          return Errno.EFAULT;
+        }
+        if (result == Inode.UNMAPPED) {
+          return Errno.ENOMEM;
+        }
+        if (result != 0) {
+          return Errno.ofResult(result);
+        }
+      }
+    }
+    return Errno.OK;
+  }
+
+  // ---- references ----
+
+  /**
+   * Takes plain references on the pages of a range, as {@code get_user_pages} does for vmsplice,
+   * /proc/pid/mem and some direct I/O. Untouched pages are allocated.
+   *
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @return the reference; shorter than asked for if a page after the first cannot be had
+   * @throws GuestMemfdException EINVAL for a negative length; EFAULT if the first page is not
+   *     accessible, past the end of the file or of the mapping, or the mapping cannot be read;
+   *     ENOMEM; EINTR
+   */
+  public HostReference getUserPages(long offset, long length) {
+    return reference(offset, length, Counts.REF);
+  }
+
+  /**
+   * As {@link #getUserPages}, but pinned, as {@code pin_user_pages} does for long-term DMA.
+   *
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @return the reference; shorter than asked for if a page after the first cannot be had
+   * @throws GuestMemfdException as {@code getUserPages}
+   */
+  public HostReference pin(long offset, long length) {
+    return reference(offset, length, Counts.PIN);
+  }
+
+  private HostReference reference(long offset, long length, long unit) {
+    requireMapped();
+    String what = "reference [offset=" + offset + ", length=" + length + "] of " + this;
+    if (length < 0) {
+      throw Inode.exception(Errno.EINVAL, what);
+    }
+    if (length == 0) {
+      return new HostReference(inode, new int[0], unit, 0, 0, write);
+    }
+    if (!read || offset < 0 || offset >= length()) {
+      throw Inode.exception(Errno.EFAULT, what);
+    }
+    long first = offset >> PAGE_SHIFT;
+    int in = (int) offset & PAGE_MASK;
+    long wanted = Math.min(length, length() - offset);
+    int[] pfns = new int[(int) Math.min(16, ((in + wanted - 1) >> PAGE_SHIFT) + 1)];
+    int n = 0;
+    long got = 0;
+    try {
+      while (got < wanted) {
+        int pfn = inode.get(firstIndex + first + n, unit);
+        if (pfn < 0) {
+          if (n == 0 || pfn != -Errno.EFAULT.code()) {
+            throw Inode.exception(Errno.ofResult(pfn), what);
+          }
+          break;
+        }
+        if (n == pfns.length) {
+          pfns = Arrays.copyOf(pfns, 2 * n);
+        }
+        pfns[n++] = pfn;
+        got = Math.min(wanted, ((long) n << PAGE_SHIFT) - in);
+      }
+      HostReference reference =
+          new HostReference(inode, Arrays.copyOf(pfns, n), unit, in, got, write);
+      n = 0;
+      return reference;
+    } finally {
+      while (n > 0) { // something was thrown
+        inode.put(pfns[--n], unit);
+      }
+    }
+  }
+
+  // ---- faults ----
+
+  /** Announces an access to a page, which must be ended; faults until it can. */
+  private int begin(long page, long offset, boolean forWrite) {
+    for (; ; ) {
+      int pfn = table.begin(page);
+      if (pfn != 0) {
+        RaceHook h = hook;
+        if (h != null) {
+          h.at(RacePoint.ACCESS_IN_FLIGHT, firstIndex + page);
+        }
+        return pfn;
+      }
+      faultIn(page, offset, forWrite);
+    }
+  }
+
+  /** Maps a page, or throws what the access gets. */
+  private void faultIn(long page, long offset, boolean forWrite) {
+    requireMapped();
+    int result = inode.fault(this, page, forWrite);
+    if (result == Inode.SIGBUS) {
+      throw new SigBusException(
+          offset,
+          firstIndex + page >= inode.size >> PAGE_SHIFT
+              ? "past the end of " + inode
+              : "page " + (firstIndex + page) + " of " + inode + " is inaccessible");
+    }
+    if (result == Inode.UNMAPPED) {
+      requireMapped();
+    }
+    if (result < 0) {
+      throw Inode.exception(Errno.ofResult(result), "fault at offset " + offset + " of " + this);
+    }
+  }
+
+  private boolean canAccess(long page, int width, long offset, boolean forWrite) {
+    if (offset < 0 || offset > length() - width || !(forWrite ? write : read || write)) {
+      return false;
+    }
+    long last = (offset + width - 1) >> PAGE_SHIFT;
+    for (long p = page; p <= last; p++) {
+      while (PageTable.pfn(table.entry(p)) == 0) {
+        if (closed.get() || inode.fault(this, p, forWrite) < 0) {
+          return false;
+        }
+      }
+    }
+    return true;
+  }
+
+  /** Checks the bounds and the protection of an access; returns its first page. */
+  private long page(long offset, int length, boolean forWrite) {
+    if (offset < 0 || offset > length() - length) {
+      throw new IndexOutOfBoundsException(
+          "access: expected 0 <= offset <= "
+              + (length() - length)
+              + " for "
+              + length
+              + " bytes, actual "
+              + offset);
+    }
+    if (forWrite ? !write : !read && !write) {
+      throw new SigSegvException(offset, (forWrite ? "write" : "read") + " forbidden by " + this);
+    }
+    return offset >> PAGE_SHIFT;
+  }
+
+  private static void requireAligned(long offset, int width) {
+    if ((offset & (width - 1)) != 0) {
+      throw new IllegalArgumentException(
+          "atomic access: expected an offset that is a multiple of "
+              + width
+              + ", actual "
+              + offset);
+    }
+  }
+
+  private void requireMapped() {
+    if (closed.get()) {
+      throw new IllegalStateException(this + " is unmapped");
+    }
+  }
+
+  private FrameContents bytes() {
+    FrameContents c = contents;
+    return c != null ? c : host.bytes();
+  }
+
+  @Override
+  public String toString() {
+    return "HostMapping[offset="
+        + (firstIndex << PAGE_SHIFT)
+        + ", length="
+        + length()
+        + ", "
+        + (read ? "r" : "-")
+        + (write ? "w" : "-")
+        + "] of "
+        + inode;
+  }
+}

@@ -1,0 +1,218 @@
+package io.github.guestmemfd;
+
+import io.github.guestmemfd.memory.FrameContents;
+import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.RaceHook;
+import java.util.concurrent.atomic.AtomicLong;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The memory of a host, from which guest_memfds take their frames of 4096 bytes each.
+ *
+ * <p>Several files share one host. Memory is used as it is touched: 24 bytes of metadata for a
+ * frame, and its content unless the host is metadata only. Content lies outside the Java heap, in
+ * buffers of 2 MiB, so the JVM needs that much direct memory ({@code -XX:MaxDirectMemorySize}).
+ */
+public final class HostMemory implements AutoCloseable {
+
+  /** Bytes of a page. */
+  public static final int PAGE_SIZE = FrameContents.PAGE_SIZE;
+
+  static final int PAGE_SHIFT = FrameContents.PAGE_SHIFT;
+
+  final FrameTable frames;
+  final @Nullable FrameContents contents;
+  final IdleStrategy idle;
+  final @Nullable RaceHook hook;
+  private final AtomicLong lastIno = new AtomicLong();
+  private final AtomicLong openFiles = new AtomicLong();
+  private final DirectMap directMap = new DirectMap(this);
+  private volatile boolean closed;
+
+  private HostMemory(Builder builder) {
+    int count = (int) (builder.bytes >>> PAGE_SHIFT);
+    this.idle = builder.idle;
+    this.hook = builder.hook;
+    this.frames = new FrameTable(count, idle);
+    this.contents = builder.metadataOnly ? null : new FrameContents(count);
+  }
+
+  /**
+   * A host with bytes.
+   *
+   * @param bytes its size, a positive multiple of 4096, less than 4 TiB
+   * @return the host
+   * @throws GuestMemfdException EINVAL if the size is not such a number
+   */
+  public static HostMemory ofBytes(long bytes) {
+    return builder(bytes).build();
+  }
+
+  /**
+   * A host whose pages have a life but no content: for policies and very large guests. Reading or
+   * writing bytes fails with {@link UnsupportedOperationException}.
+   *
+   * @param bytes its size, a positive multiple of 4096, less than 4 TiB
+   * @return the host
+   * @throws GuestMemfdException EINVAL if the size is not such a number
+   */
+  public static HostMemory metadataOnly(long bytes) {
+    return builder(bytes).metadataOnly().build();
+  }
+
+  /**
+   * Starts to describe a host.
+   *
+   * @param bytes its size, a positive multiple of 4096, less than 4 TiB
+   * @return a builder
+   */
+  public static Builder builder(long bytes) {
+    return new Builder(bytes);
+  }
+
+  /** Describes a host. Not safe for use by several threads. */
+  public static final class Builder {
+    private final long bytes;
+    private boolean metadataOnly;
+    private IdleStrategy idle = IdleStrategy.spinThenPark();
+    private @Nullable RaceHook hook;
+
+    private Builder(long bytes) {
+      this.bytes = bytes;
+    }
+
+    /**
+     * Leaves the content out.
+     *
+     * @return this
+     */
+    public Builder metadataOnly() {
+      metadataOnly = true;
+      return this;
+    }
+
+    /**
+     * Says how threads wait.
+     *
+     * @param strategy used by every wait in this host; {@link IdleStrategy#spinThenPark} by default
+     * @return this
+     */
+    public Builder idleStrategy(IdleStrategy strategy) {
+      idle = strategy;
+      return this;
+    }
+
+    /**
+     * Lets a test step into races.
+     *
+     * @param raceHook called at every race point that a thread of this host passes
+     * @return this
+     */
+    public Builder raceHook(RaceHook raceHook) {
+      hook = raceHook;
+      return this;
+    }
+
+    /**
+     * Makes the host.
+     *
+     * @return the host
+     * @throws GuestMemfdException EINVAL if the size is not a positive multiple of 4096 or too
+     *     large
+     */
+    public HostMemory build() {
+      if (bytes <= 0 || bytes % PAGE_SIZE != 0 || bytes >>> PAGE_SHIFT > FrameTable.MAX_FRAMES) {
+        throw new GuestMemfdException(
+            Errno.EINVAL,
+            "host memory: expected a positive multiple of 4096 below "
+                + ((long) FrameTable.MAX_FRAMES << PAGE_SHIFT)
+                + ", actual "
+                + bytes);
+      }
+      return new HostMemory(this);
+    }
+  }
+
+  /**
+   * The size.
+   *
+   * @return all memory in bytes
+   */
+  public long size() {
+    return (long) frames.limit() << PAGE_SHIFT;
+  }
+
+  /**
+   * Memory in use by page caches and orphans.
+   *
+   * @return how many bytes; exact while nothing is being changed
+   */
+  public long used() {
+    return frames.used() << PAGE_SHIFT;
+  }
+
+  /**
+   * Whether pages have content.
+   *
+   * @return false if the host is metadata only
+   */
+  public boolean hasContents() {
+    return contents != null;
+  }
+
+  /**
+   * The host kernel's own way to every frame that has not been taken out of it.
+   *
+   * @return the direct map
+   */
+  public DirectMap directMap() {
+    return directMap;
+  }
+
+  /** The contents, for an access to bytes. */
+  FrameContents bytes() {
+    FrameContents c = contents;
+    if (c == null) {
+      throw new UnsupportedOperationException("the host memory is metadata only: it has no bytes");
+    }
+    return c;
+  }
+
+  long openFile() {
+    if (closed) {
+      throw new GuestMemfdException(Errno.EBADF, "the host memory is closed");
+    }
+    openFiles.incrementAndGet();
+    return lastIno.incrementAndGet();
+  }
+
+  void closeFile() {
+    openFiles.decrementAndGet();
+  }
+
+  /**
+   * Ends the host. All files, mappings and references in it must have been closed.
+   *
+   * @throws GuestMemfdException EBUSY if files are open or frames in use, which then go on as
+   *     before
+   */
+  @Override
+  public void close() {
+    if (!closed && (openFiles.get() != 0 || frames.used() != 0)) {
+      throw new GuestMemfdException(
+          Errno.EBUSY,
+          "host memory closed with "
+              + openFiles.get()
+              + " files open and "
+              + frames.used()
+              + " frames in use, expected 0 and 0");
+    }
+    closed = true;
+  }
+
+  @Override
+  public String toString() {
+    return "HostMemory[size=" + size() + ", used=" + used() + "]";
+  }
+}

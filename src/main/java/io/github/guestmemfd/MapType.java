@@ -1,0 +1,9 @@
+package io.github.guestmemfd;
+
+/** Whether a mapping shows the file itself or a copy of it. */
+public enum MapType {
+  /** The file itself; the only kind a guest_memfd has. */
+  SHARED,
+  /** A private copy, made on write; never granted. */
+  PRIVATE
+}

@@ -1,0 +1,11 @@
+package io.github.guestmemfd;
+
+/** What a mapping may be used for: the kernel's PROT_ bits. */
+public enum Protection {
+  /** Its bytes may be read. */
+  READ,
+  /** Its bytes may be written. */
+  WRITE,
+  /** Its bytes may be executed; never granted. */
+  EXEC
+}

@@ -1,0 +1,22 @@
+package io.github.guestmemfd;
+
+/** An access that the protection of its mapping forbids. The kernel sends SIGSEGV. */
+public final class SigSegvException extends GuestMemfdException {
+  private static final long serialVersionUID = 1L;
+
+  private final long offset;
+
+  SigSegvException(long offset, String why) {
+    super(Errno.EFAULT, "SIGSEGV at offset " + offset + " of the mapping: " + why);
+    this.offset = offset;
+  }
+
+  /**
+   * Where the access failed.
+   *
+   * @return the offset in bytes from the start of the mapping
+   */
+  public long offset() {
+    return offset;
+  }
+}

@@ -1,0 +1,345 @@
+package io.github.guestmemfd.cache;
+
+import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.memory.FrameContents;
+import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.memory.WaitQueue;
+import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.RaceHook;
+import io.github.guestmemfd.spi.RacePoint;
+import java.lang.invoke.VarHandle;
+import java.util.concurrent.atomic.LongAdder;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The page cache of a file: a slot for each page index, the lookup, and the invalidate lock.
+ *
+ * <h2>The invalidate lock</h2>
+ *
+ * The kernel has one reader-writer lock for a file. Here every slot carries its own bit, "busy",
+ * and a range operation owns its range once it has set them all, in ascending order. Operations on
+ * ranges that do not meet, and faults outside, do not notice each other. Ascending order makes
+ * deadlock impossible; a bit once set stays set, so a large range makes progress among small ones.
+ *
+ * <h2>Lookup</h2>
+ *
+ * <b>Assumptions.</b> (1) Who makes a page busy does so before it looks at the counts of its frame.
+ * (2) The count of a frame in a slot is not frozen.
+ *
+ * <p><b>Guarantees.</b> A lookup that returns a frame took its reference while the slot held that
+ * frame, was not busy, and had the attribute asked for. Therefore a range operation sees, in the
+ * counts, every reference whose lookup did not see the busy bit; all others are dropped again at
+ * once without the content having been touched. {@code tryGet} and the busy bit's compare-and-set
+ * are both read-modify-writes with volatile semantics, each followed by a volatile read of the
+ * other word: the store-buffering pattern, of which sequential consistency excludes that both miss.
+ *
+ * <p><b>Progress.</b> A lookup starts over only when the slot has changed: lock-free.
+ */
+public final class PageCache {
+
+  /** Which pages a lookup is for. */
+  public enum Wanted {
+    /** Whatever the attribute. */
+    ANY,
+    /** Accessible to the host. */
+    ACCESSIBLE,
+    /** Inaccessible to the host. */
+    INACCESSIBLE;
+
+    /**
+     * Whether a page is of the kind wanted.
+     *
+     * @param slot its slot
+     * @return the answer
+     */
+    public boolean matches(long slot) {
+      return this == ANY || (this == INACCESSIBLE) == SlotWord.isInaccessible(slot);
+    }
+  }
+
+  private static final SparseWords.Change SET_BUSY =
+      slot -> SlotWord.isBusy(slot) ? SparseWords.Change.STOP : slot | SlotWord.BUSY;
+  private static final SparseWords.Change RELEASE = SlotWord::released;
+  private static final SparseWords.Change MAKE_INACCESSIBLE =
+      slot -> SlotWord.committed(slot, true);
+  private static final SparseWords.Change MAKE_ACCESSIBLE = slot -> SlotWord.committed(slot, false);
+  private static final SparseWords.Change UNDO = SlotWord::uncommitted;
+  private static final SparseWords.Change STOP_AT_ACCESSIBLE =
+      slot -> SlotWord.isInaccessible(slot) ? slot : SparseWords.Change.STOP;
+  private static final SparseWords.Change STOP_AT_INACCESSIBLE =
+      slot -> SlotWord.isInaccessible(slot) ? SparseWords.Change.STOP : slot;
+
+  private final FrameTable frames;
+  private final @Nullable FrameContents contents;
+  private final FrameTable.Owner owner;
+  private final IdleStrategy idle;
+  private final @Nullable RaceHook hook;
+  private final SparseWords slots;
+  private final WaitQueue waiters = new WaitQueue();
+  private final LongAdder present = new LongAdder();
+
+  /** Set before the slots become busy for ever. */
+  private volatile boolean dead;
+
+  /**
+   * Makes the page cache of an empty file.
+   *
+   * @param pages the size of the file
+   * @param inaccessible the attribute every page starts with
+   * @param frames where frames come from
+   * @param contents what they contain, or null for metadata only
+   * @param owner the file, as the owner of its frames
+   * @param idle how threads wait
+   * @param hook called at race points, or null
+   */
+  public PageCache(
+      long pages,
+      boolean inaccessible,
+      FrameTable frames,
+      @Nullable FrameContents contents,
+      FrameTable.Owner owner,
+      IdleStrategy idle,
+      @Nullable RaceHook hook) {
+    this.frames = frames;
+    this.contents = contents;
+    this.owner = owner;
+    this.idle = idle;
+    this.hook = hook;
+    this.slots =
+        new SparseWords(pages, inaccessible ? SlotWord.INACCESSIBLE : 0, SlotWord.PFN_MASK);
+  }
+
+  /**
+   * A slot as it is now.
+   *
+   * @param index the page index
+   * @return a word for {@link SlotWord}, read with volatile semantics
+   */
+  public long slot(long index) {
+    return slots.get(index);
+  }
+
+  /**
+   * Finds the folio at an index and takes a reference on it, if there is one, it is not busy, and
+   * its attribute is as wanted: the kernel's {@code filemap_get_folio}.
+   *
+   * @param index the page index
+   * @param unit the reference to take, as for {@link FrameTable#tryGet}
+   * @param wanted which pages to take a reference on
+   * @return the slot; the reference is held exactly if {@link #isHit} says so
+   */
+  public long lookup(long index, long unit, Wanted wanted) {
+    for (; ; ) {
+      long slot = slots.get(index);
+      if (!isHit(slot, wanted)) {
+        return slot;
+      }
+      at(RacePoint.AFTER_SLOT_LOAD, index);
+      int pfn = SlotWord.pfn(slot);
+      if (frames.tryGet(pfn, unit)) {
+        at(RacePoint.BEFORE_SLOT_RELOAD, index);
+        if (slots.get(index) == slot) {
+          at(RacePoint.AFTER_LOOKUP, index);
+          return slot;
+        }
+        frames.put(pfn, unit);
+      }
+    }
+  }
+
+  /**
+   * Whether a lookup that returned this slot holds a reference.
+   *
+   * @param slot what {@link #lookup} returned
+   * @param wanted what it was asked for
+   * @return the answer
+   */
+  public static boolean isHit(long slot, Wanted wanted) {
+    return SlotWord.pfn(slot) != 0 && !SlotWord.isBusy(slot) && wanted.matches(slot);
+  }
+
+  /**
+   * Allocates a folio into a hole, not up to date.
+   *
+   * @param index the page index
+   * @param slot the hole, as it was seen
+   * @param reserved whether a frame has been promised to the caller, which this then uses up
+   * @return false if there is no memory; true if the hole has been filled or is no longer as it was
+   *     seen
+   */
+  public boolean fill(long index, long slot, boolean reserved) {
+    if (!reserved && !frames.reserve(1)) {
+      return false;
+    }
+    int pfn = frames.allocate(owner);
+    if (contents != null && !contents.populate(pfn)) {
+      frames.discard(pfn, owner, 0);
+      return false;
+    }
+    frames.thaw(pfn, Counts.REF);
+    at(RacePoint.BEFORE_SLOT_FILL, index);
+    if (slots.compareAndSet(index, slot, SlotWord.filled(slot, pfn))) {
+      present.increment();
+    } else {
+      frames.discard(pfn, owner, Counts.REF);
+    }
+    return true;
+  }
+
+  /**
+   * How many folios there are; the kernel's {@code cachestat}.
+   *
+   * @return the number, exact while nothing is being changed
+   */
+  public long present() {
+    return present.sum();
+  }
+
+  // ---- the invalidate lock ----
+
+  /**
+   * Waits until a page is not busy. The caller holds no reference on it.
+   *
+   * @param index the page index
+   * @return false if the file is gone, and its pages busy for ever
+   * @throws InterruptedException if the thread is interrupted while it waits
+   */
+  public boolean awaitNotBusy(long index) throws InterruptedException {
+    waiters.await(index, () -> dead || !SlotWord.isBusy(slots.get(index)), idle, Long.MAX_VALUE);
+    return !dead;
+  }
+
+  /**
+   * Makes every page of a range busy, waiting for other operations to finish.
+   *
+   * @param from the first page index
+   * @param to the page index after the last
+   * @return false, and nothing is locked, if the file is gone
+   * @throws InterruptedException if the thread is interrupted while it waits; nothing is locked
+   */
+  public boolean lock(long from, long to) throws InterruptedException {
+    long locked = from;
+    try {
+      for (; ; ) {
+        locked = slots.update(locked, to, SET_BUSY, false);
+        if (locked == to) {
+          at(RacePoint.RANGE_BUSY, from);
+          return true;
+        }
+        if (!awaitNotBusy(locked)) {
+          unlock(from, locked);
+          return false;
+        }
+      }
+    } catch (Throwable e) {
+      unlock(from, locked);
+      throw e;
+    }
+  }
+
+  /**
+   * Ends the business of a range and wakes those who wait for it.
+   *
+   * @param from the first page index
+   * @param to the page index after the last
+   */
+  public void unlock(long from, long to) {
+    slots.update(from, to, RELEASE, true);
+    VarHandle.fullFence(); // the stores before the look for waiters: see WaitQueue
+    waiters.wake(from, to);
+  }
+
+  /** Marks the file as gone. The caller has locked all of it and never unlocks it. */
+  public void die() {
+    dead = true;
+    waiters.wake(0, Long.MAX_VALUE);
+  }
+
+  /**
+   * Whether the file is gone.
+   *
+   * @return true once {@link #die} has been called
+   */
+  public boolean isDead() {
+    return dead;
+  }
+
+  // ---- for the owner of a locked range ----
+
+  /**
+   * The first folio in a range.
+   *
+   * @param from the first page index
+   * @param to the page index after the last
+   * @return its page index; {@code to} if there is none
+   */
+  public long next(long from, long to) {
+    return slots.next(from, to);
+  }
+
+  /**
+   * Whether all pages of a range have an attribute.
+   *
+   * @param from the first page index
+   * @param to the page index after the last
+   * @param inaccessible the attribute
+   * @return the answer, true to the end of the caller's lock
+   */
+  public boolean isAll(long from, long to, boolean inaccessible) {
+    return slots.update(from, to, inaccessible ? STOP_AT_ACCESSIBLE : STOP_AT_INACCESSIBLE, false)
+        == to;
+  }
+
+  /**
+   * Changes the attribute of all pages of a locked range.
+   *
+   * @param from the first page index
+   * @param to the page index after the last
+   * @param inaccessible the new attribute
+   */
+  public void setAttribute(long from, long to, boolean inaccessible) {
+    slots.update(from, to, inaccessible ? MAKE_INACCESSIBLE : MAKE_ACCESSIBLE, true);
+  }
+
+  /**
+   * Takes {@link #setAttribute} back: every page of the locked range has the attribute it had.
+   *
+   * @param from the first page index
+   * @param to the page index after the last
+   */
+  public void undoAttribute(long from, long to) {
+    slots.update(from, to, UNDO, true);
+  }
+
+  /**
+   * Takes a folio out of a locked slot and drops the page cache's reference on it. Others may keep
+   * it alive, as an orphan.
+   *
+   * @param index the page index
+   */
+  public void remove(long index) {
+    long slot = slots.get(index);
+    slots.update(index, index + 1, SlotWord::emptied, true);
+    present.decrement();
+    frames.put(SlotWord.pfn(slot), Counts.REF);
+  }
+
+  /**
+   * Waits until nobody is left in the middle of zeroing or preparing the folio at a locked slot, or
+   * otherwise holds its folio lock. Nobody can take it again before the slot is unlocked, since
+   * those who lock a folio look at its slot afterwards.
+   *
+   * @param index the page index of a folio
+   * @throws InterruptedException if the thread is interrupted while it waits
+   */
+  public void awaitFolioUnlocked(long index) throws InterruptedException {
+    frames.awaitUnlocked(SlotWord.pfn(slots.get(index)));
+  }
+
+  private void at(RacePoint point, long index) {
+    RaceHook h = hook;
+    if (h != null) {
+      h.at(point, index);
+    }
+  }
+}

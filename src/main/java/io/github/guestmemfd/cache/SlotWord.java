@@ -1,0 +1,94 @@
+package io.github.guestmemfd.cache;
+
+import io.github.guestmemfd.memory.FrameTable;
+
+/**
+ * A slot of the page cache: what stands at a page index.
+ *
+ * <pre>
+ *  63                 33   32   31   30  29                    0
+ * +----------------------+----+----+----+-----------------------+
+ * |       seq (31)       | W  | B  | I  |       pfn (30)        |
+ * +----------------------+----+----+----+-----------------------+
+ * </pre>
+ *
+ * <ul>
+ *   <li><b>pfn</b>: the frame, 0 for a hole.
+ *   <li><b>I</b>: the page is inaccessible (private) to the host. Holes have the attribute too.
+ *   <li><b>B</b>: busy. A conversion, punch or the end of the file is under way here; its thread
+ *       alone may write the slot, and nobody may begin to use the page.
+ *   <li><b>W</b>: while busy and committed, what I was before, in case the commit must be undone.
+ *   <li><b>seq</b>: raised by every change, so that the same value means that nothing happened. It
+ *       wraps; a reader would have to sleep through 2^31 changes to be deceived.
+ * </ul>
+ *
+ * <p>Attribute, frame and sequence change together. The slot so is the page cache's entry, the
+ * attribute and the seqcount at once: a lookup loads it, takes its reference, loads it again, and
+ * starts over if it differs.
+ */
+public final class SlotWord {
+
+  static final long PFN_MASK = (1L << FrameTable.PFN_BITS) - 1;
+
+  /** The page is inaccessible. */
+  public static final long INACCESSIBLE = 1L << 30;
+
+  static final long BUSY = 1L << 31;
+  static final long WAS_INACCESSIBLE = 1L << 32;
+  static final int SEQ_SHIFT = 33;
+  static final long SEQ = 1L << SEQ_SHIFT;
+
+  private SlotWord() {}
+
+  /**
+   * The frame at the page.
+   *
+   * @param slot a slot
+   * @return its pfn, 0 for a hole
+   */
+  public static int pfn(long slot) {
+    return (int) (slot & PFN_MASK);
+  }
+
+  /**
+   * Whether the page is inaccessible to the host.
+   *
+   * @param slot a slot
+   * @return the attribute
+   */
+  public static boolean isInaccessible(long slot) {
+    return (slot & INACCESSIBLE) != 0;
+  }
+
+  /**
+   * Whether a range operation is under way at the page.
+   *
+   * @param slot a slot
+   * @return the busy bit
+   */
+  public static boolean isBusy(long slot) {
+    return (slot & BUSY) != 0;
+  }
+
+  static long filled(long slot, int pfn) {
+    return (slot | pfn) + SEQ;
+  }
+
+  static long emptied(long slot) {
+    return slot & ~PFN_MASK;
+  }
+
+  static long committed(long slot, boolean inaccessible) {
+    long was = (slot & INACCESSIBLE) == 0 ? 0 : WAS_INACCESSIBLE;
+    return (slot & ~(INACCESSIBLE | WAS_INACCESSIBLE)) | was | (inaccessible ? INACCESSIBLE : 0);
+  }
+
+  static long uncommitted(long slot) {
+    long was = (slot & WAS_INACCESSIBLE) == 0 ? 0 : INACCESSIBLE;
+    return (slot & ~(INACCESSIBLE | WAS_INACCESSIBLE)) | was;
+  }
+
+  static long released(long slot) {
+    return (slot & ~(BUSY | WAS_INACCESSIBLE)) + SEQ;
+  }
+}

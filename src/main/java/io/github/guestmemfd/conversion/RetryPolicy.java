@@ -1,0 +1,61 @@
+package io.github.guestmemfd.conversion;
+
+import java.time.Duration;
+
+/**
+ * How long a conversion keeps trying when a folio has a holder it did not expect.
+ *
+ * <p>Speculative references (lookups that are about to find out that they came too late) go away by
+ * themselves and quickly; others may not. While a conversion tries, all pages of its range are
+ * busy.
+ *
+ * @param spins how often to look again, idling in between, before waiting; at least 0
+ * @param waitNanos how long to wait after that, in nanoseconds and for the whole range, woken
+ *     whenever a reference is dropped; at least 0
+ */
+public record RetryPolicy(int spins, long waitNanos) {
+
+  /**
+   * Checks the values.
+   *
+   * @param spins as above
+   * @param waitNanos as above
+   * @throws IllegalArgumentException if one is negative
+   */
+  public RetryPolicy {
+    if (spins < 0 || waitNanos < 0) {
+      throw new IllegalArgumentException(
+          "expected spins >= 0 and waitNanos >= 0, actual " + spins + " and " + waitNanos);
+    }
+  }
+
+  /**
+   * Refuses at the first mismatch, as the kernel's in-place conversion does.
+   *
+   * @return the policy
+   */
+  public static RetryPolicy failAtOnce() {
+    return new RetryPolicy(0, 0);
+  }
+
+  /**
+   * Looks again a number of times, then refuses.
+   *
+   * @param spins how often
+   * @return the policy
+   */
+  public static RetryPolicy spin(int spins) {
+    return new RetryPolicy(spins, 0);
+  }
+
+  /**
+   * Looks again a number of times, then waits for holders to let go, then refuses.
+   *
+   * @param spins how often to look
+   * @param wait how long to wait, for the whole range
+   * @return the policy
+   */
+  public static RetryPolicy spinThenWait(int spins, Duration wait) {
+    return new RetryPolicy(spins, wait.toNanos());
+  }
+}

@@ -1,0 +1,92 @@
+package io.github.guestmemfd.lab;
+
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.trace.Replay;
+import io.github.guestmemfd.trace.Trace;
+import io.github.guestmemfd.trace.TraceFormatException;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.concurrent.Callable;
+import java.util.stream.Stream;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.ITypeConverter;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+import picocli.CommandLine.Spec;
+import picocli.CommandLine.TypeConversionException;
+
+/** Replays trace files. */
+@Command(
+    name = "replay",
+    description = "Runs recorded traces against the model and shows every result that differs.",
+    footer =
+        "%nExit status: 0 nothing differs, 1 something does, 2 a file cannot be read or parsed.",
+    mixinStandardHelpOptions = true)
+final class ReplayCommand implements Callable<Integer> {
+
+  @Parameters(paramLabel = "FILE", arity = "1..*", description = "Trace files.")
+  private List<Path> files = List.of();
+
+  @Option(
+      names = "--protocol",
+      paramLabel = "ID",
+      defaultValue = "atomic-pair",
+      converter = ProtocolConverter.class,
+      description = "How conversions tell who holds a folio: atomic-pair (default).")
+  private ConversionProtocol protocol = ConversionProtocol.atomicPair();
+
+  @Spec private CommandSpec spec;
+
+  /** Finds a protocol by its id. */
+  static final class ProtocolConverter implements ITypeConverter<ConversionProtocol> {
+    @Override
+    public ConversionProtocol convert(String id) {
+      return Stream.of(ConversionProtocol.atomicPair())
+          .filter(p -> p.id().equals(id))
+          .findAny()
+          .orElseThrow(
+              () -> new TypeConversionException("expected atomic-pair, actual '" + id + "'"));
+    }
+  }
+
+  @Override
+  public Integer call() {
+    PrintWriter out = spec.commandLine().getOut();
+    PrintWriter err = spec.commandLine().getErr();
+    int status = 0;
+    for (Path file : files) {
+      Trace trace;
+      try {
+        trace = Trace.parse(file.toString(), Files.readAllLines(file, StandardCharsets.UTF_8));
+      } catch (IOException e) {
+        err.println(file + ": expected a readable text file: " + e);
+        status = 2;
+        continue;
+      } catch (TraceFormatException e) {
+        err.println(e.getMessage());
+        status = 2;
+        continue;
+      }
+      Replay.Result result = Replay.run(trace, protocol);
+      for (Replay.Difference d : result.differences()) {
+        out.printf(
+            "%s:%d: %s expected %s got %s%n", file, d.line(), d.call(), d.expected(), d.actual());
+      }
+      int differ = result.differences().size();
+      out.printf(
+          "%s: %d calls, %d agree, %d differ%n",
+          file, result.calls(), result.calls() - differ, differ);
+      if (differ != 0) {
+        status = Math.max(status, 1);
+      }
+    }
+    out.flush();
+    err.flush();
+    return status;
+  }
+}

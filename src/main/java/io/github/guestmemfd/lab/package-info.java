@@ -1,0 +1,5 @@
+/** The command line. */
+@NullMarked
+package io.github.guestmemfd.lab;
+
+import org.jspecify.annotations.NullMarked;

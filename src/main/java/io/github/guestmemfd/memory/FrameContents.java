@@ -1,0 +1,103 @@
+package io.github.guestmemfd.memory;
+
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What the frames contain: direct buffers of 2 MiB, each made when the first of its frames is used.
+ *
+ * <p>The bytes themselves have no lock. Who may touch them is decided by page table entries,
+ * references and the direct map, before this class is called.
+ */
+public final class FrameContents {
+
+  /** Bytes of a frame and of a page. */
+  public static final int PAGE_SIZE = 4096;
+
+  /** The binary logarithm of {@link #PAGE_SIZE}. */
+  public static final int PAGE_SHIFT = 12;
+
+  private static final int CHUNK_SHIFT = 9;
+  private static final int CHUNK_FRAMES = 1 << CHUNK_SHIFT;
+  private static final byte[] ZEROES = new byte[PAGE_SIZE];
+
+  private static final VarHandle CHUNKS = MethodHandles.arrayElementVarHandle(ByteBuffer[].class);
+
+  private final @Nullable ByteBuffer[] chunks;
+
+  /**
+   * Makes contents that occupy nothing yet.
+   *
+   * @param frames how many frames there are
+   */
+  public FrameContents(int frames) {
+    chunks = new @Nullable ByteBuffer[(frames >>> CHUNK_SHIFT) + 1];
+  }
+
+  /**
+   * Makes sure that a frame has bytes.
+   *
+   * @param pfn the frame
+   * @return false if the JVM has no more direct memory
+   */
+  public boolean populate(int pfn) {
+    int i = pfn >>> CHUNK_SHIFT;
+    if (CHUNKS.getAcquire(chunks, i) == null) {
+      ByteBuffer made;
+      try {
+        made = ByteBuffer.allocateDirect(CHUNK_FRAMES * PAGE_SIZE);
+      } catch (OutOfMemoryError e) {
+        return false;
+      }
+      CHUNKS.compareAndSet(chunks, i, null, made.order(ByteOrder.LITTLE_ENDIAN));
+    }
+    return true;
+  }
+
+  /**
+   * The buffer a frame lies in, for absolute access in little-endian order. A plain read is enough:
+   * the pfn reached the caller through an atomic word that was written after the buffer was made.
+   *
+   * @param pfn a populated frame
+   * @return the buffer; its position and limit must not be changed
+   */
+  public ByteBuffer chunk(int pfn) {
+    ByteBuffer chunk = chunks[pfn >>> CHUNK_SHIFT];
+    if (chunk == null) {
+      throw new IllegalStateException("frame " + pfn + " was never in use");
+    }
+    return chunk;
+  }
+
+  /**
+   * Where a frame begins in its buffer.
+   *
+   * @param pfn the frame
+   * @return the index in bytes
+   */
+  public static int base(int pfn) {
+    return (pfn & (CHUNK_FRAMES - 1)) << PAGE_SHIFT;
+  }
+
+  /**
+   * A view of a frame's bytes.
+   *
+   * @param pfn a populated frame
+   * @return a new buffer of one page, little-endian
+   */
+  public ByteBuffer view(int pfn) {
+    return chunk(pfn).slice(base(pfn), PAGE_SIZE).order(ByteOrder.LITTLE_ENDIAN);
+  }
+
+  /**
+   * Fills a frame with zeroes.
+   *
+   * @param pfn a populated frame
+   */
+  public void zero(int pfn) {
+    chunk(pfn).put(base(pfn), ZEROES);
+  }
+}

@@ -1,0 +1,54 @@
+package io.github.guestmemfd.memory;
+
+/**
+ * The state word of a frame: everything about it but who holds it.
+ *
+ * <pre>
+ *  63                32  31    24  23         12  11 6   5   4   3   2   1   0
+ * +--------------------+---------+-------------+-----+---+---+---+---+---+---+
+ * |  owner, next (32)  |    0    | direct (12) |  0  | P | X | D | U | W | L |
+ * +--------------------+---------+-------------+-----+---+---+---+---+---+---+
+ * </pre>
+ *
+ * <ul>
+ *   <li><b>L</b>: the folio is locked. <b>W</b>: somebody queues for the lock.
+ *   <li><b>U</b>: up to date, its bytes are its content. Clear, they are whatever was there before.
+ *   <li><b>D</b>: taken out of the direct map.
+ *   <li><b>X</b>: poisoned, the memory has failed.
+ *   <li><b>P</b>: prepared, the operations have been told what the folio is used for.
+ *   <li><b>direct</b>: accesses through the direct map that are under way.
+ *   <li><b>owner</b>: the number of the file the frame belongs to, 0 before it enters a page cache.
+ *       While the frame is free: the pfn of the next free frame.
+ * </ul>
+ *
+ * <p>Every change is an atomic read-modify-write, since a thread that arrives late (it has just
+ * locked a frame that meanwhile was freed, say) may touch its own bit at any time.
+ */
+final class FrameState {
+
+  static final long LOCKED = 1L;
+  static final long WAITERS = 1L << 1;
+  static final long UPTODATE = 1L << 2;
+  static final long DIRECT_REMOVED = 1L << 3;
+  static final long POISONED = 1L << 4;
+  static final long PREPARED = 1L << 5;
+
+  static final int DIRECT_SHIFT = 12;
+  static final int DIRECT_BITS = 12;
+  static final long DIRECT_ACCESS = 1L << DIRECT_SHIFT;
+  static final long DIRECT_MASK = ((1L << DIRECT_BITS) - 1) << DIRECT_SHIFT;
+  static final int MAX_DIRECT = 1 << (DIRECT_BITS - 1);
+
+  static final int OWNER_SHIFT = 32;
+  static final long OWNER_MASK = -1L << OWNER_SHIFT;
+
+  private FrameState() {}
+
+  static int owner(long word) {
+    return (int) (word >>> OWNER_SHIFT);
+  }
+
+  static long withOwner(long word, int owner) {
+    return (word & ~OWNER_MASK) | ((long) owner << OWNER_SHIFT);
+  }
+}

@@ -1,0 +1,758 @@
+package io.github.guestmemfd.memory;
+
+import io.github.guestmemfd.spi.IdleStrategy;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.LockSupport;
+import java.util.function.IntConsumer;
+import java.util.function.LongPredicate;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The frames of the host: a counts word and a state word for each, and the list of the free ones.
+ *
+ * <p><b>Assumptions.</b> (1) A caller names frames this table has handed out at least once. (2) Who
+ * takes a reference by {@link #tryGet} then checks that the frame still is what it wanted, and puts
+ * the reference if not.
+ *
+ * <p><b>Guarantees.</b> A frame is on the free list only while frozen. From 0 references it is
+ * frozen by a compare-and-set, which a late {@code tryGet} makes fail; exactly one put of those
+ * that reach 0 wins it and frees the frame. (The count sticks at "frozen", not at 0: Anderson et
+ * al., "Turning Manual Concurrent Memory Reclamation into Automatic Reference Counting", PLDI
+ * 2022.) Taking back a failed {@code tryGet} is a put like any other, since the frame may have come
+ * back to life in between. No field of a counts word ever corrupts its neighbour.
+ *
+ * <p><b>Progress.</b> Taking and dropping a reference is wait-free: one fetch-and-add. Allocation
+ * and release are lock-free.
+ *
+ * <p>The two words of a frame stand side by side, since a lookup wants both. Frames that are
+ * neighbours are used by different vCPUs, so inside each group of 64 they are placed 128 bytes
+ * apart.
+ */
+public final class FrameTable {
+
+  /** Bits of a page frame number. */
+  public static final int PFN_BITS = 30;
+
+  /** The most frames a host can have: just under 4 TiB. */
+  public static final int MAX_FRAMES = (1 << PFN_BITS) - 2;
+
+  private static final int CHUNK_SHIFT = 12;
+  private static final int CHUNK_FRAMES = 1 << CHUNK_SHIFT;
+  private static final int CHUNK_MASK = CHUNK_FRAMES - 1;
+
+  private static final VarHandle WORDS = MethodHandles.arrayElementVarHandle(long[].class);
+  private static final VarHandle CHUNKS = MethodHandles.arrayElementVarHandle(long[][].class);
+
+  private final int limit;
+  private final long[] @Nullable [] chunks;
+  private final IdleStrategy idle;
+
+  /** The files that own frames, by number. */
+  private final ConcurrentHashMap<Integer, Owner> owners = new ConcurrentHashMap<>();
+
+  private final AtomicInteger lastOwner = new AtomicInteger();
+  private final WaitQueue[] queues;
+
+  /** Frames neither in use nor promised to anybody. */
+  private final AtomicLong available;
+
+  /** The last frame number ever used; those above it have not been touched. */
+  private final AtomicLong fresh = new AtomicLong();
+
+  /** The free list, a Treiber stack: {@code tag (34) | pfn (30)}, the tag against reuse (ABA). */
+  private final AtomicLong freeHead = new AtomicLong();
+
+  private static final long PFN_MASK = (1L << PFN_BITS) - 1;
+
+  /**
+   * Makes a table of free frames. Metadata is allocated as frames come into use.
+   *
+   * @param limit how many frames there are, 1 to {@link #MAX_FRAMES}
+   * @param idle how threads wait
+   */
+  public FrameTable(int limit, IdleStrategy idle) {
+    if (limit < 1 || limit > MAX_FRAMES) {
+      throw new IllegalArgumentException(
+          "number of frames: expected 1 to " + MAX_FRAMES + ", actual " + limit);
+    }
+    this.limit = limit;
+    this.idle = idle;
+    this.available = new AtomicLong(limit);
+    this.chunks = new long[(limit >>> CHUNK_SHIFT) + 1][];
+    this.queues = new WaitQueue[64];
+    for (int i = 0; i < queues.length; i++) {
+      queues[i] = new WaitQueue();
+    }
+  }
+
+  // ---- words ----
+
+  /**
+   * The chunk of a frame that has been handed out. A plain read is enough: the pfn reached the
+   * caller through an atomic word that was written after the chunk was made.
+   */
+  private long[] chunk(int pfn) {
+    long[] chunk = chunks[pfn >>> CHUNK_SHIFT];
+    if (chunk == null) {
+      throw new IllegalStateException("frame " + pfn + " was never in use");
+    }
+    return chunk;
+  }
+
+  /** Where the counts word of a frame stands in its chunk; the state word follows it. */
+  static int position(int pfn) {
+    int low = pfn & 15;
+    int line = ((low << 1) | (low >>> 3)) & 15;
+    return ((pfn & CHUNK_MASK & ~63) | (line << 2) | ((pfn >>> 4) & 3)) << 1;
+  }
+
+  /**
+   * The counts word of a frame, read with volatile semantics.
+   *
+   * @param pfn the frame
+   * @return a word for {@link Counts}
+   */
+  public long counts(int pfn) {
+    return (long) WORDS.getVolatile(chunk(pfn), position(pfn));
+  }
+
+  private long state(int pfn) {
+    return (long) WORDS.getVolatile(chunk(pfn), position(pfn) + 1);
+  }
+
+  private boolean casState(int pfn, long expected, long word) {
+    return WORDS.compareAndSet(chunk(pfn), position(pfn) + 1, expected, word);
+  }
+
+  private void setState(int pfn, long bits) {
+    WORDS.getAndBitwiseOr(chunk(pfn), position(pfn) + 1, bits);
+  }
+
+  private long clearState(int pfn, long bits) {
+    return (long) WORDS.getAndBitwiseAnd(chunk(pfn), position(pfn) + 1, ~bits);
+  }
+
+  // ---- references ----
+
+  /**
+   * Takes references unless the frame is frozen: the kernel's {@code folio_try_get}.
+   *
+   * <p>Full ordering (a read-modify-write with volatile semantics), so that the caller's next read
+   * of the slot cannot come before the reference is visible to a converter.
+   *
+   * @param pfn the frame
+   * @param unit {@link Counts#REF}, {@link Counts#SAFE_REF} or {@link Counts#PIN}
+   * @return false, and nothing taken, when the frame is frozen
+   * @throws IllegalStateException if there are too many references already; nothing is taken
+   */
+  public boolean tryGet(int pfn, long unit) {
+    long[] chunk = chunk(pfn);
+    int at = position(pfn);
+    long old = (long) WORDS.getAndAdd(chunk, at, unit);
+    if (old >= 0 && Counts.refs(old) < Counts.MAX_REFS && Counts.guardsIntact(old + unit)) {
+      return true;
+    }
+    drop(pfn, chunk, at, unit);
+    if (old < 0) {
+      return false;
+    }
+    throw new IllegalStateException("frame " + pfn + ": too many references: " + name(old));
+  }
+
+  /**
+   * Drops references; the last put of all frees the frame, on this thread.
+   *
+   * @param pfn the frame
+   * @param unit what {@link #tryGet} took
+   * @throws IllegalStateException if that many are not held; nothing is dropped
+   */
+  public void put(int pfn, long unit) {
+    long[] chunk = chunk(pfn);
+    int at = position(pfn);
+    long old = drop(pfn, chunk, at, unit);
+    long word = old - unit;
+    if (old < 0 || word < 0 || !Counts.guardsIntact(word)) {
+      drop(pfn, chunk, at, -unit);
+      throw new IllegalStateException("frame " + pfn + ": put without get: " + name(old));
+    }
+  }
+
+  /** Subtracts, wakes whoever waits for that, and frees the frame if nothing is left. */
+  private long drop(int pfn, long[] chunk, int at, long unit) {
+    long old = (long) WORDS.getAndAdd(chunk, at, -unit);
+    if ((old & Counts.WAITED) != 0) {
+      queue(pfn).wake(countKey(pfn), countKey(pfn) + 1);
+    }
+    if (Counts.refs(old - unit) == 0 && freezeUnused(pfn, chunk, at)) {
+      free(pfn);
+    }
+    return old;
+  }
+
+  private boolean freezeUnused(int pfn, long[] chunk, int at) {
+    for (; ; ) {
+      long word = (long) WORDS.getVolatile(chunk, at);
+      if (Counts.refs(word) != 0) {
+        return false; // a late lookup took one; its put comes here in its turn
+      }
+      if (!Counts.guardsIntact(word) || Counts.safe(word) != 0) {
+        throw new IllegalStateException("frame " + pfn + ": last reference dropped: " + name(word));
+      }
+      if (WORDS.compareAndSet(chunk, at, word, Counts.FREE | (word & Counts.WAITED))) {
+        return true;
+      }
+    }
+  }
+
+  /**
+   * Waits for the counts to satisfy a condition, woken by every put.
+   *
+   * @param pfn a frame that the caller keeps from being freed
+   * @param condition the condition on the counts word
+   * @param nanos the longest time to wait
+   * @return whether the condition held before the time was up
+   * @throws InterruptedException if the thread is interrupted while it waits
+   */
+  public boolean awaitCounts(int pfn, LongPredicate condition, long nanos)
+      throws InterruptedException {
+    long[] chunk = chunk(pfn);
+    int at = position(pfn);
+    WORDS.getAndBitwiseOr(chunk, at, Counts.WAITED);
+    try {
+      return queue(pfn)
+          .await(
+              countKey(pfn),
+              () -> condition.test((long) WORDS.getVolatile(chunk, at)),
+              idle,
+              nanos);
+    } finally {
+      // One converter at most waits for a frame: it holds the busy bit of the frame's slot.
+      WORDS.getAndBitwiseAnd(chunk, at, ~Counts.WAITED);
+    }
+  }
+
+  private static String name(long counts) {
+    return Counts.toString(counts);
+  }
+
+  // ---- the folio lock ----
+
+  private WaitQueue queue(int pfn) {
+    return queues[pfn & (queues.length - 1)];
+  }
+
+  private static long lockKey(int pfn) {
+    return (long) pfn << 1;
+  }
+
+  private static long countKey(int pfn) {
+    return lockKey(pfn) | 1;
+  }
+
+  /**
+   * Takes the folio lock if it is free and nobody queues for it.
+   *
+   * @param pfn the frame
+   * @return whether the caller now holds it
+   */
+  public boolean tryLock(int pfn) {
+    for (; ; ) {
+      long word = state(pfn);
+      if ((word & (FrameState.LOCKED | FrameState.WAITERS)) != 0) {
+        return false;
+      }
+      if (casState(pfn, word, word | FrameState.LOCKED)) {
+        return true;
+      }
+    }
+  }
+
+  /**
+   * Takes the folio lock; those who wait get it in the order in which they came.
+   *
+   * <p>The lock needs no reference: its word outlives every use of the frame. So the caller, who
+   * must not hold a reference while it waits, looks afterwards whether the frame still is what it
+   * wanted.
+   *
+   * @param pfn the frame
+   * @throws InterruptedException if the thread is interrupted while it waits
+   */
+  public void lock(int pfn) throws InterruptedException {
+    for (int round = 0; round < WaitQueue.ROUNDS_BEFORE_QUEUE; round++) {
+      if (tryLock(pfn)) {
+        return;
+      }
+      idle.idle(round, 1_000);
+    }
+    WaitQueue queue = queue(pfn);
+    WaitQueue.Waiter waiter = new WaitQueue.Waiter(lockKey(pfn));
+    queue.lock.lock();
+    try {
+      for (; ; ) {
+        long word = state(pfn);
+        if ((word & (FrameState.LOCKED | FrameState.WAITERS)) == 0) {
+          if (casState(pfn, word, word | FrameState.LOCKED)) {
+            return;
+          }
+        } else if ((word & FrameState.WAITERS) != 0
+            || casState(pfn, word, word | FrameState.WAITERS)) {
+          break;
+        }
+      }
+      queue.add(waiter);
+    } finally {
+      queue.lock.unlock();
+    }
+    for (int round = WaitQueue.ROUNDS_BEFORE_QUEUE; !waiter.granted; round++) {
+      if (Thread.interrupted()) {
+        leave(pfn, queue, waiter);
+        throw new InterruptedException();
+      }
+      idle.idle(round, Long.MAX_VALUE);
+    }
+  }
+
+  private void leave(int pfn, WaitQueue queue, WaitQueue.Waiter waiter) {
+    queue.lock.lock();
+    try {
+      if (!waiter.granted) {
+        queue.remove(waiter);
+        if (queue.first(waiter.key) == null) {
+          clearState(pfn, FrameState.WAITERS);
+        }
+        return;
+      }
+    } finally {
+      queue.lock.unlock();
+    }
+    unlock(pfn);
+  }
+
+  /**
+   * Gives the folio lock back, or on to the first who waits for it.
+   *
+   * @param pfn the frame
+   * @throws IllegalStateException if it is not locked
+   */
+  public void unlock(int pfn) {
+    for (; ; ) {
+      long word = state(pfn);
+      if ((word & FrameState.LOCKED) == 0) {
+        throw new IllegalStateException("frame " + pfn + " is not locked");
+      }
+      if ((word & FrameState.WAITERS) != 0) {
+        handOver(pfn);
+        return;
+      }
+      if (casState(pfn, word, word & ~FrameState.LOCKED)) {
+        return;
+      }
+    }
+  }
+
+  private void handOver(int pfn) {
+    WaitQueue queue = queue(pfn);
+    queue.lock.lock();
+    try {
+      WaitQueue.Waiter waiter = queue.first(lockKey(pfn));
+      if (waiter == null) { // the last one left before we came
+        clearState(pfn, FrameState.LOCKED | FrameState.WAITERS);
+        return;
+      }
+      queue.remove(waiter);
+      if (queue.first(waiter.key) == null) {
+        clearState(pfn, FrameState.WAITERS);
+      }
+      waiter.granted = true;
+      LockSupport.unpark(waiter.thread);
+    } finally {
+      queue.lock.unlock();
+    }
+  }
+
+  /**
+   * Whether the folio is locked.
+   *
+   * @param pfn the frame
+   * @return the answer, read with volatile semantics
+   */
+  public boolean isLocked(int pfn) {
+    return (state(pfn) & FrameState.LOCKED) != 0;
+  }
+
+  /**
+   * Waits until whoever holds the folio lock now has let go of it.
+   *
+   * @param pfn the frame
+   * @throws InterruptedException if the thread is interrupted while it waits
+   */
+  public void awaitUnlocked(int pfn) throws InterruptedException {
+    if (isLocked(pfn)) {
+      lock(pfn);
+      unlock(pfn);
+    }
+  }
+
+  // ---- flags ----
+
+  /**
+   * Whether the frame's bytes are its content and its operations know what it is used for. Read
+   * with volatile semantics: who sees true also sees the zeroes.
+   *
+   * @param pfn the frame
+   * @return true when a fault has nothing left to do but use it
+   */
+  public boolean isReady(int pfn) {
+    long ready = FrameState.UPTODATE | FrameState.PREPARED;
+    return (state(pfn) & ready) == ready;
+  }
+
+  /**
+   * Whether the frame's bytes are its content.
+   *
+   * @param pfn the frame
+   * @return the answer
+   */
+  public boolean isUptodate(int pfn) {
+    return (state(pfn) & FrameState.UPTODATE) != 0;
+  }
+
+  /**
+   * Says that the frame's bytes, written before, are its content.
+   *
+   * @param pfn the frame, locked
+   */
+  public void setUptodate(int pfn) {
+    setState(pfn, FrameState.UPTODATE);
+  }
+
+  /**
+   * Says that the operations know what the folio is used for.
+   *
+   * @param pfn the frame, locked
+   */
+  public void setPrepared(int pfn) {
+    setState(pfn, FrameState.PREPARED);
+  }
+
+  /**
+   * The number of the file a frame belongs to.
+   *
+   * @param pfn the frame
+   * @return the number, 0 for none
+   */
+  public int owner(int pfn) {
+    return FrameState.owner(state(pfn));
+  }
+
+  // ---- the direct map ----
+
+  /**
+   * Takes a frame out of the direct map and waits for accesses under way to end.
+   *
+   * @param pfn the frame
+   * @throws InterruptedException if the thread is interrupted while it waits; the frame is then in
+   *     the direct map still
+   */
+  public void removeFromDirectMap(int pfn) throws InterruptedException {
+    setState(pfn, FrameState.DIRECT_REMOVED);
+    for (int round = 0; (state(pfn) & FrameState.DIRECT_MASK) != 0; round++) {
+      if (Thread.interrupted()) {
+        restoreToDirectMap(pfn);
+        throw new InterruptedException();
+      }
+      idle.idle(round, IN_FLIGHT_NANOS);
+    }
+  }
+
+  /**
+   * As {@link #removeFromDirectMap}, for callers that must not leave the frame in the direct map.
+   *
+   * @param pfn the frame
+   */
+  public void removeFromDirectMapUninterruptibly(int pfn) {
+    boolean interrupted = false;
+    for (; ; ) {
+      try {
+        removeFromDirectMap(pfn);
+        break;
+      } catch (InterruptedException e) {
+        interrupted = true;
+      }
+    }
+    if (interrupted) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
+  /** How long to sleep while an access, which tells nobody when it ends, is under way. */
+  public static final long IN_FLIGHT_NANOS = 20_000;
+
+  /**
+   * Puts a frame back into the direct map.
+   *
+   * @param pfn the frame
+   */
+  public void restoreToDirectMap(int pfn) {
+    clearState(pfn, FrameState.DIRECT_REMOVED);
+  }
+
+  /**
+   * Whether a frame can be reached through the direct map.
+   *
+   * @param pfn the frame
+   * @return the answer
+   */
+  public boolean isDirectMapped(int pfn) {
+    return (state(pfn) & FrameState.DIRECT_REMOVED) == 0;
+  }
+
+  /**
+   * Announces an access through the direct map; a removal waits until it ends.
+   *
+   * @param pfn the frame
+   * @return false, and nothing announced, if the frame is not in the direct map
+   */
+  public boolean beginDirectAccess(int pfn) {
+    for (int round = 0; ; round++) {
+      long word = state(pfn);
+      if ((word & FrameState.DIRECT_REMOVED) != 0) {
+        return false;
+      }
+      if ((word & FrameState.DIRECT_MASK)
+          >= (long) FrameState.MAX_DIRECT * FrameState.DIRECT_ACCESS) {
+        idle.idle(round, IN_FLIGHT_NANOS); // accesses are short: room comes
+      } else if (casState(pfn, word, word + FrameState.DIRECT_ACCESS)) {
+        return true;
+      }
+    }
+  }
+
+  /**
+   * Ends an access through the direct map.
+   *
+   * @param pfn the frame
+   */
+  public void endDirectAccess(int pfn) {
+    WORDS.getAndAdd(chunk(pfn), position(pfn) + 1, -FrameState.DIRECT_ACCESS);
+  }
+
+  // ---- allocation ----
+
+  /**
+   * Promises frames: after this succeeds, so many calls of {@link #allocate} will find one.
+   *
+   * @param frames how many
+   * @return false, and nothing promised, if there are not that many
+   */
+  public boolean reserve(long frames) {
+    for (; ; ) {
+      long now = available.get();
+      if (now < frames) {
+        return false;
+      }
+      if (available.compareAndSet(now, now - frames)) {
+        return true;
+      }
+    }
+  }
+
+  /**
+   * Gives promised frames back unused.
+   *
+   * @param frames how many
+   */
+  public void unreserve(long frames) {
+    available.addAndGet(frames);
+  }
+
+  /**
+   * Takes a promised frame: not up to date, unlocked, in the direct map, frozen. Its old bytes are
+   * still there, so nobody may see it before it is zeroed. {@link #thaw} brings it to life.
+   *
+   * @param owner the file it is for
+   * @return the frame
+   */
+  public int allocate(Owner owner) {
+    int pfn = pop();
+    if (pfn == 0) {
+      pfn = (int) fresh.incrementAndGet();
+      if (pfn > limit) {
+        throw new IllegalStateException("allocated without a promise: limit=" + limit);
+      }
+      makeChunk(pfn);
+    }
+    owner.frames.incrementAndGet();
+    setOwner(pfn, owner.id);
+    return pfn;
+  }
+
+  private void setOwner(int pfn, int owner) {
+    for (; ; ) {
+      long word = state(pfn);
+      if (casState(pfn, word, FrameState.withOwner(word, owner))) {
+        return;
+      }
+    }
+  }
+
+  /**
+   * Unfreezes an allocated frame. It adds, where the kernel stores, because late lookups may have
+   * added one that they are about to take back.
+   *
+   * @param pfn the frame
+   * @param unit the references it starts with
+   */
+  public void thaw(int pfn, long unit) {
+    WORDS.getAndAdd(chunk(pfn), position(pfn), unit - Counts.FROZEN_BIAS);
+  }
+
+  /**
+   * Gives back a frame that never came to be used: its file hears nothing of it.
+   *
+   * @param pfn the frame
+   * @param owner the file it was allocated for
+   * @param unit the references it was thawed with; 0 if it is still frozen
+   */
+  public void discard(int pfn, Owner owner, long unit) {
+    setOwner(pfn, 0);
+    owner.forget();
+    if (unit == 0) {
+      release(pfn);
+    } else {
+      put(pfn, unit);
+    }
+  }
+
+  /** Ends the life of a frame whose last put has frozen it. */
+  private void free(int pfn) {
+    Owner owner = owners.get(owner(pfn));
+    try {
+      if (owner != null) {
+        owner.freed.accept(pfn);
+      }
+    } finally {
+      release(pfn);
+      if (owner != null) {
+        owner.forget();
+      }
+    }
+  }
+
+  private void release(int pfn) {
+    clearState(
+        pfn,
+        FrameState.UPTODATE
+            | FrameState.PREPARED
+            | FrameState.DIRECT_REMOVED
+            | FrameState.OWNER_MASK);
+    push(pfn);
+    available.incrementAndGet();
+  }
+
+  /**
+   * A file, as the owner of frames. It is remembered until it is closed and its last frame free.
+   */
+  public final class Owner {
+    private final int id = lastOwner.incrementAndGet();
+    private final AtomicLong frames = new AtomicLong(1); // one for being open
+    private final IntConsumer freed;
+
+    private Owner(IntConsumer freed) {
+      this.freed = freed;
+    }
+
+    /** Says that the file will allocate no more. Its frames may live on as orphans. */
+    public void close() {
+      forget();
+    }
+
+    private void forget() {
+      if (frames.decrementAndGet() == 0) {
+        owners.remove(id);
+      }
+    }
+  }
+
+  /**
+   * Registers a file that will own frames.
+   *
+   * @param freed told of each of its frames whose last reference is gone, on the thread that
+   *     dropped it, while the frame is still frozen and nobody else's; the frame is freed even if
+   *     this throws
+   * @return the owner
+   */
+  public Owner newOwner(IntConsumer freed) {
+    Owner owner = new Owner(freed);
+    owners.put(owner.id, owner);
+    return owner;
+  }
+
+  /**
+   * Frames in use or promised.
+   *
+   * @return how many
+   */
+  public long used() {
+    return limit - available.get();
+  }
+
+  /**
+   * All frames.
+   *
+   * @return how many
+   */
+  public int limit() {
+    return limit;
+  }
+
+  private void makeChunk(int pfn) {
+    int i = pfn >>> CHUNK_SHIFT;
+    if (CHUNKS.getAcquire(chunks, i) == null) {
+      long[] made = new long[2 * CHUNK_FRAMES];
+      for (int at = 0; at < made.length; at += 2) {
+        made[at] = Counts.FREE;
+      }
+      CHUNKS.compareAndSet(chunks, i, null, made);
+    }
+  }
+
+  private int pop() {
+    for (; ; ) {
+      long head = freeHead.get();
+      int pfn = (int) (head & PFN_MASK);
+      if (pfn == 0) {
+        return 0;
+      }
+      // If the frame has been taken meanwhile this is its owner, and the tag makes the CAS fail.
+      long next = FrameState.owner(state(pfn)) & PFN_MASK;
+      if (freeHead.compareAndSet(head, nextTag(head) | next)) {
+        return pfn;
+      }
+    }
+  }
+
+  private void push(int pfn) {
+    for (; ; ) {
+      long head = freeHead.get();
+      int next = (int) (head & PFN_MASK);
+      for (; ; ) {
+        long word = state(pfn);
+        if (casState(pfn, word, FrameState.withOwner(word, next))) {
+          break;
+        }
+      }
+      if (freeHead.compareAndSet(head, nextTag(head) | pfn)) {
+        return;
+      }
+    }
+  }
+
+  private static long nextTag(long head) {
+    return (head & ~PFN_MASK) + (1L << PFN_BITS);
+  }
+}

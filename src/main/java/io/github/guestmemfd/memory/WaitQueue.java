@@ -1,0 +1,175 @@
+package io.github.guestmemfd.memory;
+
+import io.github.guestmemfd.spi.IdleStrategy;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.LockSupport;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.BooleanSupplier;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Threads that wait for a word to change, in order of arrival, each under a key.
+ *
+ * <p><b>Assumptions.</b> (1) Whoever makes a condition true changes the word by an atomic
+ * read-modify-write or follows the store with a full fence, and only then calls {@link #wake}. (2)
+ * The condition reads the word with volatile semantics.
+ *
+ * <p><b>Guarantees.</b> A waiter announces itself before it looks at the condition for the last
+ * time, a waker changes the word before it looks for waiters. One of the two sees the other, so no
+ * wake-up is lost. The queue never calls out while it holds its lock.
+ *
+ * <p><b>Progress.</b> A wake with nobody waiting is one volatile read.
+ */
+public final class WaitQueue {
+
+  /** Rounds that a wait idles before it takes the trouble to queue. */
+  static final int ROUNDS_BEFORE_QUEUE = 32;
+
+  /** The longest idle of a round in which nobody will unpark the thread. */
+  private static final long UNQUEUED_NANOS = 1_000;
+
+  /** A thread in the queue. */
+  static final class Waiter {
+    final Thread thread = Thread.currentThread();
+    final long key;
+
+    /** Set, once, by whoever hands this waiter what it waits for. */
+    volatile boolean granted;
+
+    @Nullable Waiter previous;
+    @Nullable Waiter next;
+
+    Waiter(long key) {
+      this.key = key;
+    }
+  }
+
+  final ReentrantLock lock = new ReentrantLock();
+  private @Nullable Waiter head;
+  private @Nullable Waiter tail;
+
+  /** Changed under the lock, read without. */
+  private final AtomicInteger size = new AtomicInteger();
+
+  /**
+   * Waits until the condition holds, the time is up, or the thread is interrupted.
+   *
+   * @param key what the caller waits for
+   * @param condition true when the wait is over; called often, and must not block
+   * @param idle how to wait
+   * @param nanos the longest time to wait in nanoseconds; {@link Long#MAX_VALUE} for ever
+   * @return true when the condition held, false when the time was up first
+   * @throws InterruptedException if the thread is interrupted while the condition does not hold
+   */
+  public boolean await(long key, BooleanSupplier condition, IdleStrategy idle, long nanos)
+      throws InterruptedException {
+    long deadline = nanos == Long.MAX_VALUE ? 0 : System.nanoTime() + nanos;
+    Waiter waiter = null;
+    try {
+      for (int round = 0; ; round++) {
+        if (condition.getAsBoolean()) {
+          return true;
+        }
+        if (Thread.interrupted()) {
+          throw new InterruptedException();
+        }
+        long left = nanos == Long.MAX_VALUE ? nanos : deadline - System.nanoTime();
+        if (left <= 0) {
+          return false;
+        }
+        if (waiter != null) {
+          idle.idle(round, left);
+        } else if (round < ROUNDS_BEFORE_QUEUE) {
+          idle.idle(round, Math.min(left, UNQUEUED_NANOS));
+        } else {
+          waiter = new Waiter(key);
+          lock.lock();
+          try {
+            add(waiter);
+          } finally {
+            lock.unlock();
+          }
+        }
+      }
+    } finally {
+      if (waiter != null) {
+        lock.lock();
+        try {
+          remove(waiter);
+        } finally {
+          lock.unlock();
+        }
+      }
+    }
+  }
+
+  /**
+   * Wakes every waiter with a key in a range, so that it looks at its condition again.
+   *
+   * @param from the first key
+   * @param to the key after the last
+   */
+  public void wake(long from, long to) {
+    if (size.get() == 0) {
+      return;
+    }
+    lock.lock();
+    try {
+      for (Waiter w = head; w != null; w = w.next) {
+        if (w.key >= from && w.key < to) {
+          LockSupport.unpark(w.thread);
+        }
+      }
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** The waiter with this key that came first, or null. The caller holds the lock. */
+  @Nullable Waiter first(long key) {
+    Waiter w = head;
+    while (w != null && w.key != key) {
+      w = w.next;
+    }
+    return w;
+  }
+
+  /** Appends a waiter. The caller holds the lock. */
+  void add(Waiter waiter) {
+    Waiter last = tail;
+    waiter.previous = last;
+    if (last == null) {
+      head = waiter;
+    } else {
+      last.next = waiter;
+    }
+    tail = waiter;
+    size.incrementAndGet();
+  }
+
+  /** Takes a waiter out. The caller holds the lock. */
+  void remove(Waiter waiter) {
+    Waiter before = waiter.previous;
+    Waiter after = waiter.next;
+    if (before == null) {
+      head = after;
+    } else {
+      before.next = after;
+    }
+    if (after == null) {
+      tail = before;
+    } else {
+      after.previous = before;
+    }
+    size.decrementAndGet();
+  }
+
+  /**
+   * How many threads are queued.
+   *
+   * @return the number, which may be out of date when it is returned
+   */
+  public int size() {
+    return size.get();
+  }
+}

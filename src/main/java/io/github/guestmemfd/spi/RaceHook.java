@@ -1,0 +1,21 @@
+package io.github.guestmemfd.spi;
+
+/**
+ * Called at every {@link RacePoint} that a thread of an instrumented host memory passes.
+ *
+ * <p>The hook runs on the thread that passes the point, which holds whatever the point says; it may
+ * block there, run other operations, or throw to simulate a failure at that step. A host memory
+ * without a hook pays one predictable branch for each point.
+ */
+@FunctionalInterface
+public interface RaceHook {
+
+  /**
+   * A thread passes a point.
+   *
+   * @param point which step
+   * @param index the page index concerned, in pages from the start of the file; the first one for a
+   *     range
+   */
+  void at(RacePoint point, long index);
+}

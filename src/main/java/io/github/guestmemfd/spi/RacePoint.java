@@ -1,0 +1,34 @@
+package io.github.guestmemfd.spi;
+
+/**
+ * Named steps inside the library at which a {@link RaceHook} is called, so that a test can stand a
+ * thread between two steps that races are made of.
+ */
+public enum RacePoint {
+  /** A lookup has loaded the slot of a present page and has no reference yet. */
+  AFTER_SLOT_LOAD,
+  /** A lookup holds a reference that it has not yet confirmed by reading the slot again. */
+  BEFORE_SLOT_RELOAD,
+  /** A lookup holds a confirmed reference. */
+  AFTER_LOOKUP,
+  /** A frame has been allocated for a hole and is not yet in the page cache. */
+  BEFORE_SLOT_FILL,
+  /** A folio that is not up to date is about to be locked, zeroed and prepared. */
+  BEFORE_FOLIO_LOCK,
+  /** A host fault holds its reference and is about to enter it into the page table. */
+  BEFORE_PTE_INSTALL,
+  /** A host fault has entered its page table entry and has not yet confirmed it by the slot. */
+  AFTER_PTE_INSTALL,
+  /** An access through a mapping is announced in the page table entry and under way. */
+  ACCESS_IN_FLIGHT,
+  /** A range operation holds its whole range: every slot in it is busy. */
+  RANGE_BUSY,
+  /** A range operation has removed every page table entry of its range. */
+  AFTER_UNMAP,
+  /** A conversion has found a folio with a holder it did not expect, and is about to look again. */
+  ON_MISMATCH,
+  /** Every folio of the range has passed the check; nothing has changed yet. */
+  BEFORE_COMMIT,
+  /** The new attributes stand in the slots, which are still busy. */
+  AFTER_COMMIT
+}

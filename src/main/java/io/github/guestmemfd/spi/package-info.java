@@ -1,0 +1,10 @@
+/**
+ * The few interfaces through which code from outside reaches into the library's inner loops: how a
+ * waiting thread idles, and where a test may step into a race.
+ *
+ * <p>This is the lowest package. It depends on nothing, so that every other package may use it.
+ */
+@NullMarked
+package io.github.guestmemfd.spi;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,239 @@
+package io.github.guestmemfd.trace;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Set;
+
+/**
+ * A recorded run: calls in order, each with what it returned.
+ *
+ * <p>Parsing checks everything that can be checked without running: the calls, their arguments, and
+ * that every name has been defined by an earlier call that succeeded. Immutable.
+ */
+public final class Trace {
+  static final String HEADER = "# guest_memfd trace 1";
+
+  static final Map<String, Integer> MODES =
+      Map.of(
+          "KEEP_SIZE", 0x01,
+          "PUNCH_HOLE", 0x02,
+          "NO_HIDE_STALE", 0x04,
+          "COLLAPSE_RANGE", 0x08,
+          "ZERO_RANGE", 0x10,
+          "INSERT_RANGE", 0x20,
+          "UNSHARE_RANGE", 0x40,
+          "WRITE_ZEROES", 0x80);
+
+  /** A call: the line it stands on, its text without the result, its parts, and the result. */
+  record Call(int line, String text, Verb verb, List<String> arguments, String expected) {
+
+    String word(int i) {
+      String argument = arguments.get(i);
+      return argument.substring(argument.indexOf('=') + 1);
+    }
+
+    long number(int i) {
+      return parseNumber(word(i));
+    }
+
+    int mode(int i) {
+      return parseMode(word(i));
+    }
+  }
+
+  private final String file;
+  private final List<Call> calls;
+
+  private Trace(String file, List<Call> calls) {
+    this.file = file;
+    this.calls = List.copyOf(calls);
+  }
+
+  /**
+   * Parses a trace.
+   *
+   * @param file its name, for messages
+   * @param lines its lines
+   * @return the trace
+   * @throws TraceFormatException if it is not one
+   */
+  public static Trace parse(String file, List<String> lines) {
+    if (lines.isEmpty() || !lines.get(0).strip().equals(HEADER)) {
+      throw new TraceFormatException(
+          file,
+          1,
+          "expected '" + HEADER + "'" + (lines.isEmpty() ? "" : ", actual '" + lines.get(0) + "'"));
+    }
+    List<Call> calls = new ArrayList<>();
+    Set<String> names = new HashSet<>();
+    for (int i = 1; i < lines.size(); i++) {
+      String text = lines.get(i).strip();
+      if (!text.isEmpty() && !text.startsWith("#")) {
+        calls.add(parseCall(file, i + 1, text, names));
+      }
+    }
+    return new Trace(file, calls);
+  }
+
+  private static Call parseCall(String file, int line, String text, Set<String> names) {
+    int equals = text.indexOf(" = ");
+    if (equals < 0) {
+      throw new TraceFormatException(
+          file, line, "expected 'CALL ARGUMENTS = RESULT', actual '" + text + "'");
+    }
+    String expected = text.substring(equals + 3).strip();
+    String call = text.substring(0, equals).strip();
+    List<String> words = Arrays.asList(call.split("\\s+"));
+    Verb verb = null;
+    for (Verb v : Verb.values()) {
+      if (v.word().equals(words.get(0))) {
+        verb = v;
+      }
+    }
+    if (verb == null) {
+      throw new TraceFormatException(
+          file,
+          line,
+          "expected one of the calls "
+              + Arrays.stream(Verb.values()).map(Verb::word).toList()
+              + ", actual '"
+              + words.get(0)
+              + "'");
+    }
+    List<String> arguments = words.subList(1, words.size());
+    if (arguments.size() != verb.arguments.size()) {
+      throw new TraceFormatException(
+          file,
+          line,
+          "expected "
+              + verb.arguments.size()
+              + " arguments after "
+              + verb.word()
+              + " "
+              + verb.arguments
+              + ", actual "
+              + arguments.size());
+    }
+    for (int i = 0; i < arguments.size(); i++) {
+      String problem = problem(verb.arguments.get(i), arguments.get(i), names);
+      if (problem != null) {
+        throw new TraceFormatException(
+            file, line, "argument " + (i + 1) + " of " + verb.word() + ": " + problem);
+      }
+    }
+    if (verb.arguments.get(0).startsWith("new ") && expected.equals("ok")) {
+      names.add(arguments.get(0));
+    }
+    return new Call(line, call, verb, List.copyOf(arguments), expected);
+  }
+
+  /** What is wrong with an argument, or null. */
+  private static @org.jspecify.annotations.Nullable String problem(
+      String kind, String argument, Set<String> names) {
+    String value = argument;
+    String wanted = kind;
+    int key = kind.indexOf('=');
+    if (key >= 0) {
+      if (!argument.startsWith(kind.substring(0, key + 1))) {
+        return "expected " + kind + ", actual '" + argument + "'";
+      }
+      value = argument.substring(key + 1);
+      wanted = kind.substring(key + 1);
+    }
+    boolean good;
+    if (wanted.startsWith("new ")) {
+      good = isName(wanted.substring(4), value);
+      if (good && names.contains(value)) {
+        return "expected a name not yet in use, actual '" + value + "'";
+      }
+    } else if (wanted.length() == 1) {
+      good = isName(wanted, value);
+      if (good && !names.contains(value)) {
+        return "expected a name that an earlier call defined, actual '" + value + "'";
+      }
+    } else if (wanted.equals("number")) {
+      good = isNumber(value);
+    } else if (wanted.equals("mode")) {
+      good = isMode(value);
+    } else {
+      good = Arrays.asList(wanted.split("\\|")).contains(value);
+    }
+    return good ? null : "expected " + kind + ", actual '" + argument + "'";
+  }
+
+  private static boolean isName(String kind, String word) {
+    return word.matches(kind + "[0-9]{1,9}");
+  }
+
+  private static boolean isNumber(String word) {
+    try {
+      parseNumber(word);
+      return true;
+    } catch (NumberFormatException e) {
+      return false;
+    }
+  }
+
+  private static boolean isMode(String word) {
+    try {
+      parseMode(word);
+      return true;
+    } catch (NumberFormatException e) {
+      return false;
+    }
+  }
+
+  /** Decimal or 0x-hexadecimal, signed; hexadecimal may use all 64 bits. */
+  private static long parseNumber(String word) {
+    String digits = word.startsWith("-") ? word.substring(1) : word;
+    if (digits.startsWith("+") || digits.startsWith("-")) {
+      throw new NumberFormatException(word);
+    }
+    if (digits.toLowerCase(Locale.ROOT).startsWith("0x")) {
+      long value = Long.parseUnsignedLong(digits.substring(2), 16);
+      return word.startsWith("-") ? -value : value;
+    }
+    return Long.parseLong(word);
+  }
+
+  private static int parseMode(String word) {
+    if (Character.isDigit(word.charAt(0)) || word.startsWith("-")) {
+      return (int) parseNumber(word);
+    }
+    int mode = 0;
+    for (String name : word.split("\\|", -1)) {
+      Integer bit = MODES.get(name);
+      if (bit == null) {
+        throw new NumberFormatException(name);
+      }
+      mode |= bit;
+    }
+    return mode;
+  }
+
+  /**
+   * The name the trace was parsed under.
+   *
+   * @return the name
+   */
+  public String file() {
+    return file;
+  }
+
+  /**
+   * How many calls there are.
+   *
+   * @return the number
+   */
+  public int size() {
+    return calls.size();
+  }
+
+  List<Call> calls() {
+    return calls;
+  }
+}

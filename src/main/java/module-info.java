@@ -1,0 +1,18 @@
+/**
+ * A model of the folio lifecycle of Linux's guest_memfd: the memory of a virtual machine as the
+ * host and the guest hold, share, convert and free it.
+ */
+module io.github.guestmemfd {
+  requires org.slf4j;
+  requires static org.jspecify;
+  requires static info.picocli;
+
+  exports io.github.guestmemfd;
+  exports io.github.guestmemfd.conversion;
+  exports io.github.guestmemfd.kvm;
+  exports io.github.guestmemfd.spi;
+  exports io.github.guestmemfd.trace;
+
+  opens io.github.guestmemfd.lab to
+      info.picocli;
+}
