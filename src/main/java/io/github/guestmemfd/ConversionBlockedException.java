@@ -7,9 +7,16 @@ package io.github.guestmemfd;
 public final class ConversionBlockedException extends GuestMemfdException {
   private static final long serialVersionUID = 1L;
 
+  /** Offset of the first busy folio in bytes. */
   private final long offset;
+
+  /** Holders of plain references. */
   private final int unsafe;
+
+  /** Holders of pins. */
   private final int pinned;
+
+  /** Holders of safe references. */
   private final int safe;
 
   ConversionBlockedException(BusyFolio busy) {

@@ -6,6 +6,7 @@ package io.github.guestmemfd;
 public class GuestMemfdException extends RuntimeException {
   private static final long serialVersionUID = 1L;
 
+  /** What the kernel would answer. */
   private final Errno errno;
 
   /**

@@ -130,8 +130,8 @@ public final class HostMapping implements AutoCloseable {
 
   private long loadAcross(long offset, int width) {
     long value = 0;
-    for (int i = width - 1; i >= 0; i--) {
-      value = (value << 8) | (load(offset + i, 1, Bytes.PLAIN) & 0xff);
+    for (int i = 0; i < width; i++) { // upwards: a fault names the first byte that faults
+      value |= (load(offset + i, 1, Bytes.PLAIN) & 0xff) << (8 * i);
     }
     return value;
   }

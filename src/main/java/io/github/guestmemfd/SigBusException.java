@@ -7,6 +7,7 @@ package io.github.guestmemfd;
 public final class SigBusException extends GuestMemfdException {
   private static final long serialVersionUID = 1L;
 
+  /** Offset in the mapping in bytes. */
   private final long offset;
 
   SigBusException(long offset, String why) {

@@ -4,6 +4,7 @@ package io.github.guestmemfd;
 public final class SigSegvException extends GuestMemfdException {
   private static final long serialVersionUID = 1L;
 
+  /** Offset in the mapping in bytes. */
   private final long offset;
 
   SigSegvException(long offset, String why) {

@@ -1,0 +1,134 @@
+package io.github.guestmemfd;
+
+import static com.tngtech.archunit.core.domain.JavaClass.Predicates.resideInAnyPackage;
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.classes;
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
+import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
+
+import com.tngtech.archunit.base.DescribedPredicate;
+import com.tngtech.archunit.core.domain.JavaClass;
+import com.tngtech.archunit.core.domain.JavaCodeUnit;
+import com.tngtech.archunit.core.domain.JavaModifier;
+import com.tngtech.archunit.core.importer.ImportOption;
+import com.tngtech.archunit.junit.AnalyzeClasses;
+import com.tngtech.archunit.junit.ArchTest;
+import com.tngtech.archunit.lang.ArchCondition;
+import com.tngtech.archunit.lang.ArchRule;
+import com.tngtech.archunit.lang.ConditionEvents;
+import com.tngtech.archunit.lang.SimpleConditionEvent;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Set;
+
+/** The rules of docs/architecture.md that can be read off the classes. */
+@AnalyzeClasses(
+    packages = "io.github.guestmemfd",
+    importOptions = ImportOption.DoNotIncludeTests.class)
+class ArchitectureTest {
+  private static final String ROOT = "io.github.guestmemfd";
+  private static final Set<String> INTERNAL = Set.of(ROOT + ".memory", ROOT + ".cache");
+
+  /** From the lowest package to the highest; a package may use those before it. */
+  private static final List<String> LAYERS =
+      List.of(
+          ROOT + ".spi",
+          ROOT + ".memory",
+          ROOT + ".cache",
+          ROOT + ".conversion",
+          ROOT,
+          ROOT + ".kvm",
+          ROOT + ".trace",
+          ROOT + ".lab");
+
+  @ArchTest
+  static void packagesDependDownwardsOnly(com.tngtech.archunit.core.domain.JavaClasses all) {
+    List<String> seen = new ArrayList<>();
+    for (String layer : LAYERS) {
+      seen.add(layer);
+      List<String> above = new ArrayList<>(LAYERS);
+      above.removeAll(seen);
+      if (!above.isEmpty()) {
+        noClasses()
+            .that()
+            .resideInAPackage(layer)
+            .should()
+            .dependOnClassesThat()
+            .resideInAnyPackage(above.toArray(new String[0]))
+            .check(all);
+      }
+    }
+  }
+
+  @ArchTest
+  static final ArchRule everyPackageHasItsLayer =
+      classes().should().resideInAnyPackage(LAYERS.toArray(new String[0]));
+
+  @ArchTest
+  static final ArchRule noCircles = slices().matching(ROOT + ".(*)..").should().beFreeOfCycles();
+
+  @ArchTest
+  static final ArchRule onlyTheLabUsesTheCommandLineLibrary =
+      noClasses()
+          .that()
+          .resideOutsideOfPackage(ROOT + ".lab")
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage("picocli..");
+
+  @ArchTest
+  static final ArchRule noUnsafeAndNoReflection =
+      noClasses()
+          .should()
+          .dependOnClassesThat(
+              resideInAnyPackage("sun.misc..", "jdk.internal..", "java.lang.reflect.."));
+
+  @ArchTest
+  static final ArchRule nothingIsSynchronized =
+      classes()
+          .should(
+              new ArchCondition<JavaClass>("have no synchronized method") {
+                @Override
+                public void check(JavaClass c, ConditionEvents events) {
+                  c.getMethods().stream()
+                      .filter(m -> m.getModifiers().contains(JavaModifier.SYNCHRONIZED))
+                      .forEach(m -> events.add(SimpleConditionEvent.violated(m, m.getFullName())));
+                }
+              });
+
+  /** A user of the module must be able to name every type that the exported packages show. */
+  @ArchTest
+  static final ArchRule exportedPackagesShowNoInternalType =
+      classes()
+          .that(
+              DescribedPredicate.describe(
+                  "are exported",
+                  c ->
+                      c.getModifiers().contains(JavaModifier.PUBLIC)
+                          && !INTERNAL.contains(c.getPackageName())
+                          && !c.getPackageName().equals(ROOT + ".lab")))
+          .should(
+              new ArchCondition<JavaClass>("show no internal type") {
+                @Override
+                public void check(JavaClass c, ConditionEvents events) {
+                  c.getFields().stream()
+                      .filter(f -> isShown(f.getModifiers()))
+                      .filter(f -> INTERNAL.contains(f.getRawType().getPackageName()))
+                      .forEach(f -> events.add(SimpleConditionEvent.violated(f, f.getFullName())));
+                  c.getCodeUnits().stream()
+                      .filter(u -> isShown(u.getModifiers()))
+                      .filter(u -> types(u).stream().anyMatch(INTERNAL::contains))
+                      .forEach(u -> events.add(SimpleConditionEvent.violated(u, u.getFullName())));
+                }
+              });
+
+  private static boolean isShown(Set<JavaModifier> modifiers) {
+    return modifiers.contains(JavaModifier.PUBLIC) || modifiers.contains(JavaModifier.PROTECTED);
+  }
+
+  private static List<String> types(JavaCodeUnit unit) {
+    List<String> packages = new ArrayList<>();
+    packages.add(unit.getRawReturnType().getPackageName());
+    unit.getRawParameterTypes().forEach(t -> packages.add(t.getPackageName()));
+    return packages;
+  }
+}
