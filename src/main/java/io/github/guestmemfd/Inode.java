@@ -214,7 +214,7 @@ final class Inode {
         long slot = cache.lookup(index, unit, wanted);
         if (PageCache.isHit(slot, wanted)) {
           int pfn = SlotWord.pfn(slot);
-          if (frames.isReady(pfn)) {
+          if (SlotWord.isReady(slot)) {
             return pfn;
           }
           put(pfn, unit); // nobody waits for a lock with a reference in hand
@@ -252,7 +252,7 @@ final class Inode {
     Callbacks.forbid(host, "first use of a page");
     frames.lock(pfn);
     try {
-      if (cache.slot(index) != slot || frames.isReady(pfn)) {
+      if (cache.slot(index) != slot) {
         return 0;
       }
       if (!frames.isUptodate(pfn)) {
@@ -262,11 +262,15 @@ final class Inode {
         }
         frames.setUptodate(pfn);
       }
-      Errno errno = prepare(index, pfn, SlotWord.isInaccessible(slot));
-      if (errno == Errno.OK) {
+      if (!frames.isPrepared(pfn)) {
+        Errno errno = prepare(index, pfn, SlotWord.isInaccessible(slot));
+        if (errno != Errno.OK) {
+          return -errno.code();
+        }
         frames.setPrepared(pfn);
       }
-      return -errno.code();
+      cache.markReady(index, slot);
+      return 0;
     } finally {
       frames.unlock(pfn);
     }
@@ -573,7 +577,7 @@ final class Inode {
     }
     for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
       int pfn = SlotWord.pfn(cache.slot(i));
-      if (isInaccessible(i) == inaccessible || !frames.isReady(pfn)) {
+      if (isInaccessible(i) == inaccessible || !frames.isPrepared(pfn)) {
         continue; // stays as it is, or is prepared at its first use
       }
       boolean done = false;
@@ -599,7 +603,7 @@ final class Inode {
     }
     for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
       int pfn = SlotWord.pfn(cache.slot(i));
-      if (isInaccessible(i) == inaccessible || !frames.isReady(pfn)) {
+      if (isInaccessible(i) == inaccessible || !frames.isPrepared(pfn)) {
         continue;
       }
       boolean interrupted = Thread.interrupted(); // undoing must not be interrupted

@@ -129,8 +129,9 @@ public final class PageCache {
    * @return the slot; the reference is held exactly if {@link #isHit} says so
    */
   public long lookup(long index, long unit, Wanted wanted) {
+    long[] leaf = slots.leaf(index);
     for (; ; ) {
-      long slot = slots.get(index);
+      long slot = leaf == null ? slots.get(index) : SparseWords.getVolatile(leaf, index);
       if (!isHit(slot, wanted)) {
         return slot;
       }
@@ -138,7 +139,7 @@ public final class PageCache {
       int pfn = SlotWord.pfn(slot);
       if (frames.tryGet(pfn, unit)) {
         at(RacePoint.BEFORE_SLOT_RELOAD, index);
-        if (slots.get(index) == slot) {
+        if ((leaf == null ? slots.get(index) : SparseWords.getVolatile(leaf, index)) == slot) {
           at(RacePoint.AFTER_LOOKUP, index);
           return slot;
         }
@@ -184,6 +185,16 @@ public final class PageCache {
       frames.discard(pfn, owner, Counts.REF);
     }
     return true;
+  }
+
+  /**
+   * Says in the slot that its folio is ready, unless the slot has changed.
+   *
+   * @param index the page index
+   * @param slot the slot as it was seen
+   */
+  public void markReady(long index, long slot) {
+    slots.compareAndSet(index, slot, (slot | SlotWord.READY) + SlotWord.SEQ);
   }
 
   /**

@@ -6,10 +6,10 @@ import io.github.guestmemfd.memory.FrameTable;
  * A slot of the page cache: what stands at a page index.
  *
  * <pre>
- *  63                 33   32   31   30  29                    0
- * +----------------------+----+----+----+-----------------------+
- * |       seq (31)       | W  | B  | I  |       pfn (30)        |
- * +----------------------+----+----+----+-----------------------+
+ *  63               34   33   32   31   30  29                    0
+ * +--------------------+----+----+----+----+-----------------------+
+ * |      seq (30)      | R  | W  | B  | I  |       pfn (30)        |
+ * +--------------------+----+----+----+----+-----------------------+
  * </pre>
  *
  * <ul>
@@ -18,8 +18,10 @@ import io.github.guestmemfd.memory.FrameTable;
  *   <li><b>B</b>: busy. A conversion, punch or the end of the file is under way here; its thread
  *       alone may write the slot, and nobody may begin to use the page.
  *   <li><b>W</b>: while busy and committed, what I was before, in case the commit must be undone.
+ *   <li><b>R</b>: the folio is ready, up to date and prepared, so that a lookup need not look at
+ *       the frame's state. Clear, it may be ready nevertheless.
  *   <li><b>seq</b>: raised by every change, so that the same value means that nothing happened. It
- *       wraps; a reader would have to sleep through 2^31 changes to be deceived.
+ *       wraps; a reader would have to sleep through 2^30 changes to be deceived.
  * </ul>
  *
  * <p>Attribute, frame and sequence change together. The slot so is the page cache's entry, the
@@ -35,7 +37,8 @@ public final class SlotWord {
 
   static final long BUSY = 1L << 31;
   static final long WAS_INACCESSIBLE = 1L << 32;
-  static final int SEQ_SHIFT = 33;
+  static final long READY = 1L << 33;
+  static final int SEQ_SHIFT = 34;
   static final long SEQ = 1L << SEQ_SHIFT;
 
   private SlotWord() {}
@@ -70,12 +73,22 @@ public final class SlotWord {
     return (slot & BUSY) != 0;
   }
 
+  /**
+   * Whether the folio at the page is known to be up to date and prepared.
+   *
+   * @param slot a slot
+   * @return the ready bit
+   */
+  public static boolean isReady(long slot) {
+    return (slot & READY) != 0;
+  }
+
   static long filled(long slot, int pfn) {
     return (slot | pfn) + SEQ;
   }
 
   static long emptied(long slot) {
-    return slot & ~PFN_MASK;
+    return slot & ~(PFN_MASK | READY);
   }
 
   static long committed(long slot, boolean inaccessible) {

@@ -3,6 +3,7 @@ package io.github.guestmemfd.memory;
 import io.github.guestmemfd.spi.IdleStrategy;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
+import java.util.Arrays;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
@@ -28,9 +29,9 @@ import org.jspecify.annotations.Nullable;
  * <p><b>Progress.</b> Taking and dropping a reference is wait-free: one fetch-and-add. Allocation
  * and release are lock-free.
  *
- * <p>The two words of a frame stand side by side, since a lookup wants both. Frames that are
- * neighbours are used by different vCPUs, so inside each group of 64 they are placed 128 bytes
- * apart.
+ * <p>Counts and states are arrays of their own: a lookup of a ready folio needs the counts only.
+ * Frames that are neighbours are used by different vCPUs, so inside each group of 512 they are
+ * placed 128 bytes apart.
  */
 public final class FrameTable {
 
@@ -48,7 +49,8 @@ public final class FrameTable {
   private static final VarHandle CHUNKS = MethodHandles.arrayElementVarHandle(long[][].class);
 
   private final int limit;
-  private final long[] @Nullable [] chunks;
+  private final long[] @Nullable [] countChunks;
+  private final long[] @Nullable [] stateChunks;
   private final IdleStrategy idle;
 
   /** The files that own frames, by number. */
@@ -82,7 +84,8 @@ public final class FrameTable {
     this.limit = limit;
     this.idle = idle;
     this.available = new AtomicLong(limit);
-    this.chunks = new long[(limit >>> CHUNK_SHIFT) + 1][];
+    this.countChunks = new long[(limit >>> CHUNK_SHIFT) + 1][];
+    this.stateChunks = new long[(limit >>> CHUNK_SHIFT) + 1][];
     this.queues = new WaitQueue[64];
     for (int i = 0; i < queues.length; i++) {
       queues[i] = new WaitQueue();
@@ -95,7 +98,7 @@ public final class FrameTable {
    * The chunk of a frame that has been handed out. A plain read is enough: the pfn reached the
    * caller through an atomic word that was written after the chunk was made.
    */
-  private long[] chunk(int pfn) {
+  private static long[] chunk(long[] @Nullable [] chunks, int pfn) {
     long[] chunk = chunks[pfn >>> CHUNK_SHIFT];
     if (chunk == null) {
       throw new IllegalStateException("frame " + pfn + " was never in use");
@@ -103,11 +106,18 @@ public final class FrameTable {
     return chunk;
   }
 
-  /** Where the counts word of a frame stands in its chunk; the state word follows it. */
+  private long[] counters(int pfn) {
+    return chunk(countChunks, pfn);
+  }
+
+  private long[] states(int pfn) {
+    return chunk(stateChunks, pfn);
+  }
+
+  /** Where the word of a frame stands in its chunk: 128 bytes between neighbours. */
   static int position(int pfn) {
-    int low = pfn & 15;
-    int line = ((low << 1) | (low >>> 3)) & 15;
-    return ((pfn & CHUNK_MASK & ~63) | (line << 2) | ((pfn >>> 4) & 3)) << 1;
+    int line = ((pfn << 1) | ((pfn >>> 5) & 1)) & 63;
+    return (pfn & CHUNK_MASK & ~511) | (line << 3) | ((pfn >>> 6) & 7);
   }
 
   /**
@@ -117,23 +127,23 @@ public final class FrameTable {
    * @return a word for {@link Counts}
    */
   public long counts(int pfn) {
-    return (long) WORDS.getVolatile(chunk(pfn), position(pfn));
+    return (long) WORDS.getVolatile(counters(pfn), position(pfn));
   }
 
   private long state(int pfn) {
-    return (long) WORDS.getVolatile(chunk(pfn), position(pfn) + 1);
+    return (long) WORDS.getVolatile(states(pfn), position(pfn));
   }
 
   private boolean casState(int pfn, long expected, long word) {
-    return WORDS.compareAndSet(chunk(pfn), position(pfn) + 1, expected, word);
+    return WORDS.compareAndSet(states(pfn), position(pfn), expected, word);
   }
 
   private void setState(int pfn, long bits) {
-    WORDS.getAndBitwiseOr(chunk(pfn), position(pfn) + 1, bits);
+    WORDS.getAndBitwiseOr(states(pfn), position(pfn), bits);
   }
 
   private long clearState(int pfn, long bits) {
-    return (long) WORDS.getAndBitwiseAnd(chunk(pfn), position(pfn) + 1, ~bits);
+    return (long) WORDS.getAndBitwiseAnd(states(pfn), position(pfn), ~bits);
   }
 
   // ---- references ----
@@ -150,7 +160,7 @@ public final class FrameTable {
    * @throws IllegalStateException if there are too many references already; nothing is taken
    */
   public boolean tryGet(int pfn, long unit) {
-    long[] chunk = chunk(pfn);
+    long[] chunk = counters(pfn);
     int at = position(pfn);
     long old = (long) WORDS.getAndAdd(chunk, at, unit);
     if (old >= 0 && Counts.refs(old) < Counts.MAX_REFS && Counts.guardsIntact(old + unit)) {
@@ -171,7 +181,7 @@ public final class FrameTable {
    * @throws IllegalStateException if that many are not held; nothing is dropped
    */
   public void put(int pfn, long unit) {
-    long[] chunk = chunk(pfn);
+    long[] chunk = counters(pfn);
     int at = position(pfn);
     long old = drop(pfn, chunk, at, unit);
     long word = old - unit;
@@ -219,7 +229,7 @@ public final class FrameTable {
    */
   public boolean awaitCounts(int pfn, LongPredicate condition, long nanos)
       throws InterruptedException {
-    long[] chunk = chunk(pfn);
+    long[] chunk = counters(pfn);
     int at = position(pfn);
     WORDS.getAndBitwiseOr(chunk, at, Counts.WAITED);
     try {
@@ -400,15 +410,13 @@ public final class FrameTable {
   // ---- flags ----
 
   /**
-   * Whether the frame's bytes are its content and its operations know what it is used for. Read
-   * with volatile semantics: who sees true also sees the zeroes.
+   * Whether the operations know what the folio is used for. It is up to date then.
    *
    * @param pfn the frame
-   * @return true when a fault has nothing left to do but use it
+   * @return the answer
    */
-  public boolean isReady(int pfn) {
-    long ready = FrameState.UPTODATE | FrameState.PREPARED;
-    return (state(pfn) & ready) == ready;
+  public boolean isPrepared(int pfn) {
+    return (state(pfn) & FrameState.PREPARED) != 0;
   }
 
   /**
@@ -538,7 +546,7 @@ public final class FrameTable {
    * @param pfn the frame
    */
   public void endDirectAccess(int pfn) {
-    WORDS.getAndAdd(chunk(pfn), position(pfn) + 1, -FrameState.DIRECT_ACCESS);
+    WORDS.getAndAdd(states(pfn), position(pfn), -FrameState.DIRECT_ACCESS);
   }
 
   // ---- allocation ----
@@ -608,7 +616,7 @@ public final class FrameTable {
    * @param unit the references it starts with
    */
   public void thaw(int pfn, long unit) {
-    WORDS.getAndAdd(chunk(pfn), position(pfn), unit - Counts.FROZEN_BIAS);
+    WORDS.getAndAdd(counters(pfn), position(pfn), unit - Counts.FROZEN_BIAS);
   }
 
   /**
@@ -712,12 +720,11 @@ public final class FrameTable {
 
   private void makeChunk(int pfn) {
     int i = pfn >>> CHUNK_SHIFT;
-    if (CHUNKS.getAcquire(chunks, i) == null) {
-      long[] made = new long[2 * CHUNK_FRAMES];
-      for (int at = 0; at < made.length; at += 2) {
-        made[at] = Counts.FREE;
-      }
-      CHUNKS.compareAndSet(chunks, i, null, made);
+    if (CHUNKS.getAcquire(stateChunks, i) == null) {
+      long[] made = new long[CHUNK_FRAMES];
+      Arrays.fill(made, Counts.FREE);
+      CHUNKS.compareAndSet(countChunks, i, null, made);
+      CHUNKS.compareAndSet(stateChunks, i, null, new long[CHUNK_FRAMES]); // after its counts
     }
   }
 
