@@ -4,10 +4,10 @@ import io.github.guestmemfd.spi.IdleStrategy;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.Arrays;
-import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.atomic.AtomicInteger;
+import java.util.BitSet;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
+import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.IntConsumer;
 import java.util.function.LongPredicate;
 import org.jspecify.annotations.Nullable;
@@ -53,10 +53,13 @@ public final class FrameTable {
   private final long[] @Nullable [] stateChunks;
   private final IdleStrategy idle;
 
-  /** The files that own frames, by number. */
-  private final ConcurrentHashMap<Integer, Owner> owners = new ConcurrentHashMap<>();
+  /** The files that own frames, by number. Replaced when it must grow. */
+  private volatile @Nullable Owner[] owners = new @Nullable Owner[16];
 
-  private final AtomicInteger lastOwner = new AtomicInteger();
+  /** Which numbers of files are in use; 0 is none's. Under the lock. */
+  private final BitSet ownerNumbers = new BitSet();
+
+  private final ReentrantLock ownersLock = new ReentrantLock();
   private final WaitQueue[] queues;
 
   /** Frames neither in use nor promised to anybody. */
@@ -447,13 +450,8 @@ public final class FrameTable {
     setState(pfn, FrameState.PREPARED);
   }
 
-  /**
-   * The number of the file a frame belongs to.
-   *
-   * @param pfn the frame
-   * @return the number, 0 for none
-   */
-  public int owner(int pfn) {
+  /** The number of the file a frame belongs to, 0 for none. */
+  private int owner(int pfn) {
     return FrameState.owner(state(pfn));
   }
 
@@ -595,7 +593,7 @@ public final class FrameTable {
       makeChunk(pfn);
     }
     owner.frames.incrementAndGet();
-    setOwner(pfn, owner.id);
+    setOwner(pfn, owner.number);
     return pfn;
   }
 
@@ -638,7 +636,7 @@ public final class FrameTable {
 
   /** Ends the life of a frame whose last put has frozen it. */
   private void free(int pfn) {
-    Owner owner = owners.get(owner(pfn));
+    Owner owner = owners[owner(pfn)];
     try {
       if (owner != null) {
         owner.freed.accept(pfn);
@@ -666,11 +664,12 @@ public final class FrameTable {
    * A file, as the owner of frames. It is remembered until it is closed and its last frame free.
    */
   public final class Owner {
-    private final int id = lastOwner.incrementAndGet();
+    private final int number;
     private final AtomicLong frames = new AtomicLong(1); // one for being open
     private final IntConsumer freed;
 
-    private Owner(IntConsumer freed) {
+    private Owner(int number, IntConsumer freed) {
+      this.number = number;
       this.freed = freed;
     }
 
@@ -681,7 +680,7 @@ public final class FrameTable {
 
     private void forget() {
       if (frames.decrementAndGet() == 0) {
-        owners.remove(id);
+        remove(this);
       }
     }
   }
@@ -695,9 +694,30 @@ public final class FrameTable {
    * @return the owner
    */
   public Owner newOwner(IntConsumer freed) {
-    Owner owner = new Owner(freed);
-    owners.put(owner.id, owner);
-    return owner;
+    ownersLock.lock();
+    try {
+      int number = ownerNumbers.nextClearBit(1);
+      Owner owner = new Owner(number, freed);
+      @Nullable Owner[] grown =
+          number < owners.length ? owners : Arrays.copyOf(owners, 2 * owners.length);
+      grown[number] = owner;
+      owners = grown;
+      ownerNumbers.set(number);
+      return owner;
+    } finally {
+      ownersLock.unlock();
+    }
+  }
+
+  /** Forgets a file of which no frame is left. */
+  private void remove(Owner owner) {
+    ownersLock.lock();
+    try {
+      owners[owner.number] = null;
+      ownerNumbers.clear(owner.number);
+    } finally {
+      ownersLock.unlock();
+    }
   }
 
   /**
