@@ -1,36 +1,36 @@
 package io.github.guestmemfd;
 
-import org.jspecify.annotations.Nullable;
-
 /**
  * Knows whether this thread is inside a callback of {@link GuestMemfdOps}, where it holds busy bits
  * or a folio lock, and so must not wait for any.
  */
 final class Callbacks {
-  private static final ThreadLocal<@Nullable HostMemory> INSIDE = new ThreadLocal<>();
+  private static final ThreadLocal<Boolean> INSIDE = new ThreadLocal<>();
 
   private Callbacks() {}
 
   /** Enters a callback; the result is for {@link #leave}. */
-  static @Nullable HostMemory enter(HostMemory host) {
-    HostMemory outer = INSIDE.get();
-    INSIDE.set(host);
+  static boolean enter() {
+    boolean outer = isInside();
+    INSIDE.set(true);
     return outer;
   }
 
-  static void leave(@Nullable HostMemory outer) {
-    if (outer == null) {
+  static void leave(boolean outer) {
+    if (!outer) {
       INSIDE.remove();
-    } else {
-      INSIDE.set(outer);
     }
   }
 
-  /** Refuses an operation that may wait, if this thread is inside a callback of the same host. */
-  static void forbid(HostMemory host, String operation) {
-    if (INSIDE.get() == host) {
+  static boolean isInside() {
+    return INSIDE.get() != null;
+  }
+
+  /** Refuses an operation that may wait. */
+  static void forbid(String operation) {
+    if (isInside()) {
       throw new GuestMemfdException(
-          Errno.EDEADLK, operation + " from inside a callback would wait for its own thread");
+          Errno.EDEADLK, operation + " from inside a callback could wait for its own thread");
     }
   }
 }

@@ -2,6 +2,7 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.memory.FrameContents;
 import java.nio.ByteBuffer;
+import java.util.Objects;
 
 /**
  * The direct map of the host kernel: every frame by its number, whatever file it belongs to, unless
@@ -21,7 +22,7 @@ public final class DirectMap {
    * Whether a frame can be reached.
    *
    * @param pfn the frame, as {@link Folio#pfn} names it
-   * @return false if it has been taken out
+   * @return false if it is free or has been taken out
    */
   public boolean contains(int pfn) {
     return host.frames.isDirectMapped(checked(pfn));
@@ -38,7 +39,7 @@ public final class DirectMap {
    */
   public void read(int pfn, int at, ByteBuffer into) {
     FrameContents contents = host.bytes();
-    java.util.Objects.checkFromIndexSize(at, into.remaining(), HostMemory.PAGE_SIZE);
+    Objects.checkFromIndexSize(at, into.remaining(), HostMemory.PAGE_SIZE);
     begin(pfn);
     try {
       into.put(contents.view(pfn).position(at).limit(at + into.remaining()));
@@ -58,7 +59,7 @@ public final class DirectMap {
    */
   public void write(int pfn, int at, ByteBuffer from) {
     FrameContents contents = host.bytes();
-    java.util.Objects.checkFromIndexSize(at, from.remaining(), HostMemory.PAGE_SIZE);
+    Objects.checkFromIndexSize(at, from.remaining(), HostMemory.PAGE_SIZE);
     begin(pfn);
     try {
       contents.view(pfn).position(at).put(from);

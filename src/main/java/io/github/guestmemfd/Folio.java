@@ -18,6 +18,7 @@ public final class Folio implements AutoCloseable {
   private final int pfn;
   private final @Nullable HolderKind kind;
   private final AtomicBoolean put = new AtomicBoolean();
+  private final AtomicBoolean locked = new AtomicBoolean();
 
   Folio(Inode inode, long index, int pfn, @Nullable HolderKind kind) {
     this.inode = inode;
@@ -75,19 +76,24 @@ public final class Folio implements AutoCloseable {
 
   /**
    * Takes the folio lock, which keeps the folio from being converted or punched until {@link
-   * #unlock}. Those who wait get it in order. The lock belongs to no thread.
+   * #unlock}. Those who wait get it in order. The lock belongs to this object, not to a thread.
    *
-   * @throws GuestMemfdException EINTR if the thread is interrupted while it waits; EDEADLK from
-   *     inside a callback
+   * @throws GuestMemfdException EINTR if the thread is interrupted while it waits; EBADF if the
+   *     file ends meanwhile; EDEADLK from inside a callback
+   * @throws IllegalStateException if this object has it already
    */
   public void lock() {
     requireHeld();
-    Callbacks.forbid(inode.host, "lock of a folio");
+    Callbacks.forbid("lock of a folio");
+    if (locked.get()) {
+      throw new IllegalStateException(this + ": locked twice");
+    }
     try {
       for (; ; ) {
         inode.host.frames.lock(pfn);
-        long slot = index < 0 ? 0 : inode.cache.slot(index);
+        long slot = inode.cache.slot(index);
         if (SlotWord.pfn(slot) != pfn || !SlotWord.isBusy(slot)) {
+          locked.set(true);
           return;
         }
         inode.host.frames.unlock(pfn);
@@ -103,10 +109,12 @@ public final class Folio implements AutoCloseable {
   /**
    * Gives the folio lock back.
    *
-   * @throws IllegalStateException if the folio is not locked
+   * @throws IllegalStateException if this object has not got it
    */
   public void unlock() {
-    requireHeld();
+    if (!locked.compareAndSet(true, false)) {
+      throw new IllegalStateException(this + ": unlock without lock");
+    }
     inode.host.frames.unlock(pfn);
   }
 
@@ -114,14 +122,26 @@ public final class Folio implements AutoCloseable {
    * Drops the reference.
    *
    * @throws IllegalStateException if it has been dropped before, or the folio is one shown to a
-   *     callback
+   *     callback; or if the folio was locked, in which case it has been unlocked and dropped
    */
   @Override
   public void close() {
     if (kind == null || !put.compareAndSet(false, true)) {
       throw new IllegalStateException(this + (kind == null ? ": not grabbed" : ": put twice"));
     }
+    boolean wasLocked = locked.get();
+    if (wasLocked) {
+      unlock();
+    }
     inode.put(pfn, kind.unit);
+    if (wasLocked) {
+      throw new IllegalStateException(this + ": put while locked");
+    }
+  }
+
+  /** The callback that was shown this folio is over. */
+  void expire() {
+    put.set(true);
   }
 
   private void requireHeld() {

@@ -22,7 +22,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
  * }
  * }</pre>
  *
- * <p>Every method is refused with EBADF once the descriptor is closed. Methods that wait honour
+ * <p>Once the descriptor is closed the file cannot be used by it: EBADF. Methods that wait honour
  * interruption: they answer EINTR, and the thread's interrupt status stays set. What happened
  * before a call returns happens before (in the Java memory model) what another thread does that
  * sees its effect on a page.
@@ -283,7 +283,7 @@ public final class GuestMemfd implements AutoCloseable {
    */
   @Override
   public void close() {
-    Callbacks.forbid(inode.host, "close");
+    Callbacks.forbid("close");
     if (closed.compareAndSet(false, true)) {
       inode.close();
     }
@@ -410,7 +410,8 @@ public final class GuestMemfd implements AutoCloseable {
   }
 
   /**
-   * As {@link #grab(long, HolderKind)}, for hot loops: no object is made, nothing is thrown.
+   * As {@link #grab(long, HolderKind)}, for hot loops: no object is made, and a refusal is a
+   * result.
    *
    * @param offset any byte of the page
    * @param kind what the reference means to a conversion
@@ -437,7 +438,7 @@ public final class GuestMemfd implements AutoCloseable {
    *
    * @param pfn the page frame number
    * @param kind the kind it was taken with
-   * @throws IllegalStateException if no such reference is held; nothing is dropped
+   * @throws IllegalStateException if nobody holds such a reference; nothing is dropped
    */
   public void put(int pfn, HolderKind kind) {
     if (pfn < 1 || pfn > inode.host.frames.limit()) {

@@ -88,18 +88,21 @@ public final class HostMapping implements AutoCloseable {
    */
   @Override
   public void close() {
-    Callbacks.forbid(host, "munmap");
+    Callbacks.forbid("munmap");
     if (!closed.compareAndSet(false, true)) {
       return;
     }
+    table.close();
+    Failures failures = new Failures();
     for (long page = table.next(0, pages); page < pages; page = table.next(page + 1, pages)) {
       int pfn = table.zapUninterruptibly(page);
       if (pfn != 0) {
-        inode.put(pfn, Counts.REF);
+        failures.attempt(() -> inode.put(pfn, Counts.REF));
       }
     }
     inode.remove(this);
-    inode.close();
+    failures.attempt(inode::close);
+    failures.throwIfAny();
   }
 
   // ---- one number ----
@@ -345,15 +348,57 @@ public final class HostMapping implements AutoCloseable {
   }
 
   /**
-   * Reads eight bytes, or answers otherwise where that would fault with a signal: for hot loops.
+   * Reads eight bytes, or answers otherwise where that would throw: for hot loops.
    *
-   * @param offset where
+   * @param offset where, a multiple of 8
    * @param otherwise the answer if the page cannot be read
    * @return the number, or the answer
    */
   public long tryGetLong(long offset, long otherwise) {
+    if ((offset & 7) != 0 || offset < 0 || offset >= length() || !(read || write)) {
+      return otherwise;
+    }
     long page = offset >> PAGE_SHIFT;
-    return canAccess(page, 8, offset, false) ? load(offset, 8, Bytes.PLAIN) : otherwise;
+    for (; ; ) {
+      long entry = table.entry(page);
+      int pfn = PageTable.pfn(entry);
+      if (pfn != 0) {
+        long value =
+            bytes().chunk(pfn).getLong(FrameContents.base(pfn) + ((int) offset & PAGE_MASK));
+        VarHandle.acquireFence(); // the bytes before the entry: see PageTable
+        if (PageTable.sameMapping(entry, table.entry(page))) {
+          return value;
+        }
+      } else if (closed.get() || inode.fault(this, page, false) < 0) {
+        return otherwise;
+      }
+    }
+  }
+
+  /**
+   * Writes eight bytes, unless that would throw: for hot loops.
+   *
+   * @param offset where, a multiple of 8
+   * @param value the number
+   * @return whether it was written
+   */
+  public boolean tryPutLong(long offset, long value) {
+    if ((offset & 7) != 0 || offset < 0 || offset >= length() || !write) {
+      return false;
+    }
+    long page = offset >> PAGE_SHIFT;
+    int pfn;
+    while ((pfn = table.begin(page)) == 0) {
+      if (closed.get() || inode.fault(this, page, true) < 0) {
+        return false;
+      }
+    }
+    try {
+      bytes().chunk(pfn).putLong(FrameContents.base(pfn) + ((int) offset & PAGE_MASK), value);
+      return true;
+    } finally {
+      table.end(page);
+    }
   }
 
   /**
@@ -704,21 +749,6 @@ public final class HostMapping implements AutoCloseable {
     if (result < 0) {
       throw Inode.exception(Errno.ofResult(result), "fault at offset " + offset + " of " + this);
     }
-  }
-
-  private boolean canAccess(long page, int width, long offset, boolean forWrite) {
-    if (offset < 0 || offset > length() - width || !(forWrite ? write : read || write)) {
-      return false;
-    }
-    long last = (offset + width - 1) >> PAGE_SHIFT;
-    for (long p = page; p <= last; p++) {
-      while (PageTable.pfn(table.entry(p)) == 0) {
-        if (closed.get() || inode.fault(this, p, forWrite) < 0) {
-          return false;
-        }
-      }
-    }
-    return true;
   }
 
   /** Checks the bounds and the protection of an access; returns its first page. */

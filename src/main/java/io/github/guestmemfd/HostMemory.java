@@ -180,10 +180,11 @@ public final class HostMemory implements AutoCloseable {
   }
 
   long openFile() {
+    openFiles.incrementAndGet();
     if (closed) {
+      openFiles.decrementAndGet();
       throw new GuestMemfdException(Errno.EBADF, "the host memory is closed");
     }
-    openFiles.incrementAndGet();
     return lastIno.incrementAndGet();
   }
 
@@ -199,7 +200,10 @@ public final class HostMemory implements AutoCloseable {
    */
   @Override
   public void close() {
-    if (!closed && (openFiles.get() != 0 || frames.used() != 0)) {
+    boolean wasClosed = closed;
+    closed = true; // first, so that a file that is being created sees it or is seen
+    if (!wasClosed && (openFiles.get() != 0 || frames.used() != 0)) {
+      closed = false;
       throw new GuestMemfdException(
           Errno.EBUSY,
           "host memory closed with "
@@ -208,7 +212,6 @@ public final class HostMemory implements AutoCloseable {
               + frames.used()
               + " frames in use, expected 0 and 0");
     }
-    closed = true;
   }
 
   @Override

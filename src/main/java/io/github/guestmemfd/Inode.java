@@ -2,6 +2,7 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.cache.PageCache.Wanted;
+import io.github.guestmemfd.cache.PageTable;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
@@ -11,9 +12,11 @@ import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import java.util.List;
+import java.util.Objects;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -42,9 +45,10 @@ import org.slf4j.LoggerFactory;
  * <h2>A fault against a range operation</h2>
  *
  * A host fault that looked the folio up in time may enter its page table entry too late, after step
- * 2. It therefore looks at the slot once more after the entry stands. Either the unmapping sees the
- * entry, or the fault sees the busy bit and takes its entry back; its reference keeps step 4 from
- * succeeding until then.
+ * 2 or even after step 6. It therefore enters it as pending, when no access can use it, and looks
+ * at the slot once more. Either the unmapping finds the entry, or the fault finds that the page is
+ * busy or another, and takes its entry back. Until then its reference keeps step 4 from succeeding;
+ * a punch does not look at references, and needs not to.
  */
 final class Inode {
   /** A fault that meets an inaccessible page or the end of the file. Not an errno. */
@@ -152,7 +156,7 @@ final class Inode {
       }
     }
     Failures failures = new Failures();
-    HostMemory outer = Callbacks.enter(host);
+    boolean outer = Callbacks.enter();
     try {
       failures.attempt(ops::release);
     } finally {
@@ -187,16 +191,29 @@ final class Inode {
 
   /** A frame of this file has no holder left. */
   private void freed(int pfn) {
-    HostMemory outer = Callbacks.enter(host);
+    FrameContents contents = host.contents;
     try {
       if (hasOps) {
-        ops.freeFolio(new Folio(this, -1, pfn, null));
+        if (contents != null && !frames.isUptodate(pfn)) {
+          contents.zero(pfn); // what is there is not this file's
+        }
+        show(new Folio(this, -1, pfn, null), ops::freeFolio);
       }
     } finally {
-      Callbacks.leave(outer);
-      if (!frames.isDirectMapped(pfn) && host.contents != null) {
-        host.contents.zero(pfn); // it returns to the direct map, where its bytes must not be seen
+      if (contents != null && frames.isRemovedFromDirectMap(pfn)) {
+        contents.zero(pfn); // it returns to the direct map, where its bytes must not be seen
       }
+    }
+  }
+
+  /** Shows a folio to a callback, for as long as that takes. */
+  private static void show(Folio folio, Consumer<Folio> callback) {
+    boolean outer = Callbacks.enter();
+    try {
+      callback.accept(folio);
+    } finally {
+      Callbacks.leave(outer);
+      folio.expire();
     }
   }
 
@@ -223,7 +240,9 @@ final class Inode {
             return result;
           }
         } else if (SlotWord.isBusy(slot)) {
-          Callbacks.forbid(host, "use of a page under conversion");
+          if (Callbacks.isInside()) {
+            return -Errno.EDEADLK.code();
+          }
           if (!cache.awaitNotBusy(index)) {
             return -Errno.EBADF.code();
           }
@@ -249,7 +268,9 @@ final class Inode {
   private int makeReady(long index, long slot) throws InterruptedException {
     int pfn = SlotWord.pfn(slot);
     at(RacePoint.BEFORE_FOLIO_LOCK, index);
-    Callbacks.forbid(host, "first use of a page");
+    if (Callbacks.isInside()) {
+      return -Errno.EDEADLK.code();
+    }
     frames.lock(pfn);
     try {
       if (cache.slot(index) != slot) {
@@ -299,21 +320,30 @@ final class Inode {
       mtimeNanos = now();
     }
     at(RacePoint.BEFORE_PTE_INSTALL, index);
-    if (!mapping.table.install(page, pfn)) {
-      put(pfn, Counts.REF);
-      return 0;
+    boolean installed = false;
+    try {
+      installed = mapping.table.install(page, pfn);
+    } catch (OutOfMemoryError e) {
+      return -Errno.ENOMEM.code();
+    } finally {
+      if (!installed) {
+        put(pfn, Counts.REF);
+      }
     }
     at(RacePoint.AFTER_PTE_INSTALL, index);
-    long slot = cache.slot(index);
-    boolean closed = mapping.isClosed();
-    if (SlotWord.pfn(slot) == pfn && PageCache.isHit(slot, Wanted.ACCESSIBLE) && !closed) {
-      return 0;
+    long entry = mapping.table.entry(page); // ours, or that of another fault
+    if (PageTable.isPending(entry)) {
+      long slot = cache.slot(index);
+      boolean good =
+          SlotWord.pfn(slot) == PageTable.held(entry)
+              && PageCache.isHit(slot, Wanted.ACCESSIBLE)
+              && !mapping.table.isClosed();
+      int late = mapping.table.settle(page, entry, good);
+      if (late != 0) {
+        put(late, Counts.REF);
+      }
     }
-    int late = mapping.table.zapUninterruptibly(page);
-    if (late != 0) {
-      put(late, Counts.REF);
-    }
-    return closed ? UNMAPPED : 0;
+    return mapping.table.isClosed() ? UNMAPPED : 0;
   }
 
   boolean isInaccessible(long index) {
@@ -323,7 +353,9 @@ final class Inode {
   // ---- allocation ----
 
   Errno allocate(long from, long to) {
-    Callbacks.forbid(host, "allocate");
+    if (Callbacks.isInside()) {
+      return Errno.EDEADLK;
+    }
     long missing = to - from;
     for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
       missing--;
@@ -367,58 +399,48 @@ final class Inode {
 
   // ---- range operations ----
 
-  /** A step of a range operation, between locking and unlocking. */
-  @FunctionalInterface
-  private interface Body {
-    Errno run() throws InterruptedException;
-  }
-
-  /** Runs a step with the range locked. */
-  private Errno locked(String operation, long from, long to, Body body) {
-    Callbacks.forbid(host, operation);
+  /** Locks a range, for an operation that unlocks it when it is done. */
+  private Errno lock(long from, long to) {
+    if (Callbacks.isInside()) {
+      return Errno.EDEADLK;
+    }
     try {
-      if (!cache.lock(from, to)) {
-        return Errno.EBADF;
-      }
-      try {
-        return body.run();
-      } finally {
-        cache.unlock(from, to);
-      }
+      return cache.lock(from, to) ? Errno.OK : Errno.EBADF;
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       return Errno.EINTR;
+    } catch (OutOfMemoryError e) {
+      return Errno.ENOMEM;
     }
   }
 
-  /** Runs a step between invalidateBegin and invalidateEnd. */
-  private Errno invalidated(long from, long to, Body body) throws InterruptedException {
+  private Errno invalidateBegin(long from, long to) {
     if (!hasOps) {
-      return body.run();
+      return Errno.OK;
     }
-    long offset = from << HostMemory.PAGE_SHIFT;
-    long length = (to - from) << HostMemory.PAGE_SHIFT;
-    HostMemory outer = Callbacks.enter(host);
+    boolean outer = Callbacks.enter();
     try {
-      Errno errno = ops.invalidateBegin(offset, length);
-      if (errno != Errno.OK) {
-        return errno;
-      }
-      try {
-        errno = body.run();
-      } catch (Throwable e) {
-        try {
-          ops.invalidateEnd(offset, length);
-        } catch (Throwable end) {
-          e.addSuppressed(end);
-        }
-        throw e;
-      }
-      ops.invalidateEnd(offset, length);
-      return errno;
+      return answer(
+          ops.invalidateBegin(from << HostMemory.PAGE_SHIFT, (to - from) << HostMemory.PAGE_SHIFT));
     } finally {
       Callbacks.leave(outer);
     }
+  }
+
+  private void invalidateEnd(long from, long to) {
+    if (!hasOps) {
+      return;
+    }
+    boolean outer = Callbacks.enter();
+    try {
+      ops.invalidateEnd(from << HostMemory.PAGE_SHIFT, (to - from) << HostMemory.PAGE_SHIFT);
+    } finally {
+      Callbacks.leave(outer);
+    }
+  }
+
+  private static Errno answer(@Nullable Errno errno) {
+    return Objects.requireNonNull(errno, "a callback answered null, expected an Errno");
   }
 
   /** Drops the page table entries of a range in every mapping. */
@@ -454,14 +476,19 @@ final class Inode {
     if (from >= to) {
       return Errno.OK;
     }
-    return locked(
-        "madvise",
-        from,
-        to,
-        () -> {
-          zap(mapping, fromPage, to - mapping.firstIndex);
-          return Errno.OK;
-        });
+    Errno errno = lock(from, to);
+    if (errno != Errno.OK) {
+      return errno;
+    }
+    try {
+      zap(mapping, fromPage, to - mapping.firstIndex);
+      return Errno.OK;
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      return Errno.EINTR;
+    } finally {
+      cache.unlock(from, to);
+    }
   }
 
   Errno punch(long from, long end) {
@@ -470,37 +497,69 @@ final class Inode {
       mtimeNanos = now();
       return Errno.OK;
     }
-    return locked("punch hole", from, to, () -> invalidated(from, to, () -> truncate(from, to)));
+    Errno errno = lock(from, to);
+    if (errno != Errno.OK) {
+      return errno;
+    }
+    try {
+      errno = invalidateBegin(from, to);
+      return errno == Errno.OK ? truncate(from, to) : errno;
+    } finally {
+      cache.unlock(from, to);
+    }
   }
 
-  private Errno truncate(long from, long to) throws InterruptedException {
-    unmap(from, to);
+  /** Takes the folios of a locked range out of the file, and says that the invalidation is over. */
+  private Errno truncate(long from, long to) {
+    Errno errno = Errno.OK;
     Failures failures = new Failures();
-    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
-      cache.awaitFolioUnlocked(i);
-      long index = i;
-      failures.attempt(() -> cache.remove(index));
+    try {
+      unmap(from, to);
+      for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+        cache.awaitFolioUnlocked(i);
+        long index = i;
+        failures.attempt(() -> cache.remove(index));
+      }
+      mtimeNanos = now();
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      errno = Errno.EINTR;
+    } catch (RuntimeException | Error e) {
+      failures.add(e);
     }
-    mtimeNanos = now();
+    failures.attempt(() -> invalidateEnd(from, to));
     failures.throwIfAny();
-    return Errno.OK;
+    return errno;
   }
 
   /** Converts a range, all or nothing. Says in {@code busy} which folio was in the way. */
   Errno convert(long from, long to, boolean inaccessible, BusyFolio busy) {
-    busy.clear();
-    return locked(
-        inaccessible ? "make inaccessible" : "make accessible",
-        from,
-        to,
-        () -> convertLocked(from, to, inaccessible, busy));
+    Errno errno = lock(from, to);
+    if (errno != Errno.OK) {
+      return errno;
+    }
+    try {
+      if (cache.isAll(from, to, inaccessible)) {
+        return Errno.OK;
+      }
+      errno = quiesce(from, to, inaccessible, busy);
+      if (errno != Errno.OK) {
+        return errno;
+      }
+      at(RacePoint.BEFORE_COMMIT, from);
+      errno = invalidateBegin(from, to);
+      return errno == Errno.OK ? commit(from, to, inaccessible) : errno;
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      return Errno.EINTR;
+    } finally {
+      cache.unlock(from, to);
+    }
   }
 
-  private Errno convertLocked(long from, long to, boolean inaccessible, BusyFolio busy)
+  /** Steps 2 to 4: nobody uses the folios of the range, or can begin to. */
+  private Errno quiesce(long from, long to, boolean inaccessible, BusyFolio busy)
       throws InterruptedException {
-    if (cache.isAll(from, to, inaccessible)) {
-      return Errno.OK;
-    }
     if (inaccessible) {
       unmap(from, to);
     }
@@ -521,27 +580,45 @@ final class Inode {
         waitNanos = Math.max(0, waitNanos - (System.nanoTime() - start));
       }
     }
-    at(RacePoint.BEFORE_COMMIT, from);
-    boolean[] committed = new boolean[1];
+    return Errno.OK;
+  }
+
+  /** Step 5: prepares the folios and changes the slots, or neither. Ends the invalidation. */
+  private Errno commit(long from, long to, boolean inaccessible) throws InterruptedException {
+    boolean prepared = false;
+    boolean changed = false;
+    boolean done = false;
     try {
-      return invalidated(
-          from,
-          to,
-          () -> {
-            Errno errno = prepareAll(from, to, inaccessible);
-            if (errno == Errno.OK) {
-              cache.setAttribute(from, to, inaccessible);
-              committed[0] = true;
-              at(RacePoint.AFTER_COMMIT, from);
-            }
-            return errno;
-          });
-    } catch (Throwable e) {
-      if (committed[0]) { // invalidateEnd has thrown
+      Errno errno;
+      try {
+        errno = prepareAll(from, to, inaccessible);
+        prepared = errno == Errno.OK;
+        if (prepared) {
+          cache.setAttribute(from, to, inaccessible);
+          changed = true;
+          at(RacePoint.AFTER_COMMIT, from);
+        }
+      } catch (Throwable e) {
+        try {
+          invalidateEnd(from, to);
+        } catch (Throwable end) {
+          e.addSuppressed(end);
+        }
+        throw e;
+      }
+      invalidateEnd(from, to);
+      done = true;
+      return errno;
+    } finally {
+      if (changed && !done) {
         cache.undoAttribute(from, to);
+      }
+      if (prepared && !done) {
         unprepare(from, to, inaccessible);
       }
-      throw e;
+      if (changed && done && !inaccessible) {
+        restoreToDirectMap(from, to);
+      }
     }
   }
 
@@ -552,6 +629,9 @@ final class Inode {
   private long retry(long index, int pfn, long waitNanos) throws InterruptedException {
     at(RacePoint.ON_MISMATCH, index);
     for (int round = 0; round < retry.spins(); round++) {
+      if (Thread.interrupted()) {
+        throw new InterruptedException();
+      }
       host.idle.idle(round, 1_000);
       if (mayTurnInaccessible(frames.counts(pfn))) {
         return 0;
@@ -596,7 +676,10 @@ final class Inode {
     return Errno.OK;
   }
 
-  /** Undoes prepareAll on a locked range whose slots have their old attributes. */
+  /**
+   * Undoes prepareAll on a locked range whose slots have their old attributes. There is nothing
+   * left to fall back to: what the operations answer is logged.
+   */
   private void unprepare(long from, long to, boolean inaccessible) {
     if (!needsPreparation()) {
       return;
@@ -606,18 +689,16 @@ final class Inode {
       if (isInaccessible(i) == inaccessible || !frames.isPrepared(pfn)) {
         continue;
       }
-      boolean interrupted = Thread.interrupted(); // undoing must not be interrupted
+      if (inaccessible) {
+        frames.restoreToDirectMap(pfn);
+      }
       try {
-        Errno errno = prepare(i, pfn, !inaccessible);
+        Errno errno = ask(i, pfn, !inaccessible);
         if (errno != Errno.OK) {
           LOG.warn("{} while undoing the conversion of page {} of {}", errno, i, this);
         }
-      } catch (RuntimeException | InterruptedException e) {
+      } catch (Throwable e) {
         LOG.warn("exception while undoing the conversion of page {} of {}", i, this, e);
-      } finally {
-        if (interrupted) {
-          Thread.currentThread().interrupt();
-        }
       }
     }
   }
@@ -630,36 +711,47 @@ final class Inode {
     return (flags & CreateFlag.NO_DIRECT_MAP.bit) != 0;
   }
 
-  /** Tells the operations what a folio is to be used for; its direct map state follows. */
+  /**
+   * Prepares a folio for its new use. To be inaccessible it first leaves the direct map; to be
+   * accessible it comes back only when the conversion is complete.
+   */
   private Errno prepare(long index, int pfn, boolean inaccessible) throws InterruptedException {
-    boolean wasMapped = frames.isDirectMapped(pfn);
-    if (removesFromDirectMap()) {
-      if (inaccessible) {
-        frames.removeFromDirectMap(pfn);
-      } else {
-        frames.restoreToDirectMap(pfn);
-      }
-    }
-    if (!hasOps) {
-      return Errno.OK;
+    boolean removed = inaccessible && removesFromDirectMap();
+    if (removed) {
+      frames.removeFromDirectMap(pfn);
     }
     boolean done = false;
-    HostMemory outer = Callbacks.enter(host);
     try {
-      Folio folio = new Folio(this, index, pfn, null);
-      Errno errno = inaccessible ? ops.prepareInaccessible(folio) : ops.prepareAccessible(folio);
+      Errno errno = ask(index, pfn, inaccessible);
       done = errno == Errno.OK;
       return errno;
     } finally {
-      Callbacks.leave(outer);
-      if (!done && wasMapped != frames.isDirectMapped(pfn)) {
-        if (wasMapped) {
-          frames.restoreToDirectMap(pfn);
-        } else {
-          frames.removeFromDirectMapUninterruptibly(pfn);
-        }
+      if (removed && !done) {
+        frames.restoreToDirectMap(pfn);
       }
     }
+  }
+
+  private void restoreToDirectMap(long from, long to) {
+    if (removesFromDirectMap()) {
+      for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+        frames.restoreToDirectMap(SlotWord.pfn(cache.slot(i)));
+      }
+    }
+  }
+
+  /** Asks the operations to prepare a folio. */
+  private Errno ask(long index, int pfn, boolean inaccessible) {
+    if (!hasOps) {
+      return Errno.OK;
+    }
+    Errno[] errno = new Errno[1];
+    show(
+        new Folio(this, index, pfn, null),
+        folio ->
+            errno[0] =
+                inaccessible ? ops.prepareInaccessible(folio) : ops.prepareAccessible(folio));
+    return answer(errno[0]);
   }
 
   // ---- odds and ends ----

@@ -59,7 +59,18 @@ public final class PageCache {
 
   private static final SparseWords.Change SET_BUSY =
       slot -> SlotWord.isBusy(slot) ? SparseWords.Change.STOP : slot | SlotWord.BUSY;
-  private static final SparseWords.Change RELEASE = SlotWord::released;
+  private static final SparseWords.Change RELEASE =
+      new SparseWords.Change() {
+        @Override
+        public long apply(long slot) {
+          return SlotWord.released(slot);
+        }
+
+        @Override
+        public long applyToAll(long slot) {
+          return SlotWord.released(slot) & ~SlotWord.SEQ_MASK; // what was a hole still is one
+        }
+      };
   private static final SparseWords.Change MAKE_INACCESSIBLE =
       slot -> SlotWord.committed(slot, true);
   private static final SparseWords.Change MAKE_ACCESSIBLE = slot -> SlotWord.committed(slot, false);
@@ -106,7 +117,15 @@ public final class PageCache {
     this.idle = idle;
     this.hook = hook;
     this.slots =
-        new SparseWords(pages, inaccessible ? SlotWord.INACCESSIBLE : 0, SlotWord.PFN_MASK);
+        new SparseWords(
+            pages,
+            SlotWord.PFN_MASK,
+            inaccessible ? SlotWord.INACCESSIBLE : 0,
+            inaccessible ? 0 : SlotWord.INACCESSIBLE,
+            SlotWord.BUSY,
+            SlotWord.BUSY | SlotWord.INACCESSIBLE,
+            SlotWord.BUSY | SlotWord.WAS_INACCESSIBLE,
+            SlotWord.BUSY | SlotWord.WAS_INACCESSIBLE | SlotWord.INACCESSIBLE);
   }
 
   /**
@@ -140,7 +159,6 @@ public final class PageCache {
       if (frames.tryGet(pfn, unit)) {
         at(RacePoint.BEFORE_SLOT_RELOAD, index);
         if ((leaf == null ? slots.get(index) : SparseWords.getVolatile(leaf, index)) == slot) {
-          at(RacePoint.AFTER_LOOKUP, index);
           return slot;
         }
         frames.put(pfn, unit);
@@ -172,19 +190,31 @@ public final class PageCache {
     if (!reserved && !frames.reserve(1)) {
       return false;
     }
-    int pfn = frames.allocate(owner);
-    if (contents != null && !contents.populate(pfn)) {
-      frames.discard(pfn, owner, 0);
+    int pfn = 0;
+    long held = 0;
+    try {
+      pfn = frames.allocate(owner);
+      if (contents != null && !contents.populate(pfn)) {
+        return false;
+      }
+      frames.thaw(pfn, Counts.CACHE_REF);
+      held = Counts.CACHE_REF;
+      at(RacePoint.BEFORE_SLOT_FILL, index);
+      if (slots.compareAndSet(index, slot, SlotWord.filled(slot, pfn))) {
+        present.increment();
+        pfn = 0;
+      }
+      return true;
+    } catch (OutOfMemoryError e) {
+      if (pfn == 0) {
+        frames.unreserve(1);
+      }
       return false;
+    } finally {
+      if (pfn != 0) {
+        frames.discard(pfn, owner, held);
+      }
     }
-    frames.thaw(pfn, Counts.REF);
-    at(RacePoint.BEFORE_SLOT_FILL, index);
-    if (slots.compareAndSet(index, slot, SlotWord.filled(slot, pfn))) {
-      present.increment();
-    } else {
-      frames.discard(pfn, owner, Counts.REF);
-    }
-    return true;
   }
 
   /**
@@ -227,24 +257,30 @@ public final class PageCache {
    * @param to the page index after the last
    * @return false, and nothing is locked, if the file is gone
    * @throws InterruptedException if the thread is interrupted while it waits; nothing is locked
+   * @throws OutOfMemoryError if there is no memory for a node of the tree; nothing is locked
    */
   public boolean lock(long from, long to) throws InterruptedException {
     long locked = from;
+    boolean done = false;
     try {
       for (; ; ) {
         locked = slots.update(locked, to, SET_BUSY, false);
         if (locked == to) {
           at(RacePoint.RANGE_BUSY, from);
+          done = true;
           return true;
         }
         if (!awaitNotBusy(locked)) {
-          unlock(from, locked);
           return false;
         }
       }
-    } catch (Throwable e) {
-      unlock(from, locked);
-      throw e;
+    } catch (SparseWords.Incomplete e) {
+      locked = e.at;
+      throw new OutOfMemoryError(e.getMessage());
+    } finally {
+      if (!done) {
+        unlock(from, locked);
+      }
     }
   }
 
@@ -332,7 +368,7 @@ public final class PageCache {
     long slot = slots.get(index);
     slots.update(index, index + 1, SlotWord::emptied, true);
     present.decrement();
-    frames.put(SlotWord.pfn(slot), Counts.REF);
+    frames.put(SlotWord.pfn(slot), Counts.CACHE_REF);
   }
 
   /**

@@ -9,23 +9,27 @@ import java.lang.invoke.VarHandle;
  * are under way through each.
  *
  * <pre>
- *  63             40  39         30  29                    0
- * +------------------+--------------+-----------------------+
- * |   version (24)   | inflight(10) |       pfn (30)        |   a page table entry, PTE
- * +------------------+--------------+-----------------------+
+ *  63             41   40  39         30  29                    0
+ * +------------------+----+--------------+-----------------------+
+ * |   version (23)   | P  | inflight(10) |       pfn (30)        |   a page table entry, PTE
+ * +------------------+----+--------------+-----------------------+
  * </pre>
  *
- * <p><b>Assumptions.</b> (1) An entry is removed only while the page is busy or the mapping closed,
- * and whoever installs one then looks at both, and removes it again if it came late. (2) Between
- * {@link #begin} and {@link #end} a thread only moves bytes. (3) Fewer than 512 threads access one
- * page of one mapping at the same instant, or the rest waits.
+ * <p>An entry is entered in two steps, since the fault that enters it may come too late: first
+ * <i>pending</i> (P), when accesses take it for unmapped, but unmapping finds it; then, if the page
+ * still is what the fault found and the mapping is open, it is confirmed. Anybody may confirm. An
+ * entry holds a reference on its frame, which entering takes over and whoever removes the entry
+ * gives back.
+ *
+ * <p><b>Assumptions.</b> (1) Who removes entries of a range first makes it impossible to confirm
+ * new ones: the pages are busy, or the table closed. (2) Between {@link #begin} and {@link #end} a
+ * thread only moves bytes. (3) Fewer than 512 threads access one page of one mapping at the same
+ * instant, or the rest waits.
  *
  * <p><b>Guarantees.</b> An access that {@code begin} let in ends before {@link #zap} of that page
  * returns. An optimistic reader reads the entry, then the bytes, then, after an acquire fence, the
  * entry again; if {@link #sameMapping} holds of the two, the bytes were read while the page was
- * mapped. It could be deceived only by sleeping through exactly a multiple of 2^24 unmappings.
- *
- * <p>An entry holds a reference on its frame, which installing takes over and zapping gives back.
+ * mapped. It could be deceived only by sleeping through exactly a multiple of 2^23 unmappings.
  */
 public final class PageTable {
 
@@ -35,10 +39,12 @@ public final class PageTable {
   static final long INFLIGHT = 1L << INFLIGHT_SHIFT;
   static final long INFLIGHT_MASK = ((1L << INFLIGHT_BITS) - 1) << INFLIGHT_SHIFT;
   static final long MAX_INFLIGHT = INFLIGHT << (INFLIGHT_BITS - 1);
-  static final long VERSION = 1L << (INFLIGHT_SHIFT + INFLIGHT_BITS);
+  static final long PENDING = 1L << (INFLIGHT_SHIFT + INFLIGHT_BITS);
+  static final long VERSION = PENDING << 1;
 
   private final SparseWords entries;
   private final IdleStrategy idle;
+  private volatile boolean closed;
 
   /**
    * Makes a page table with no entries.
@@ -47,7 +53,7 @@ public final class PageTable {
    * @param idle how threads wait
    */
   public PageTable(long pages, IdleStrategy idle) {
-    this.entries = new SparseWords(pages, 0, PFN_MASK);
+    this.entries = new SparseWords(pages, PFN_MASK, 0);
     this.idle = idle;
   }
 
@@ -62,12 +68,32 @@ public final class PageTable {
   }
 
   /**
-   * The frame an entry maps.
+   * The frame that accesses through an entry reach.
+   *
+   * @param entry an entry
+   * @return the pfn, 0 if the page is not mapped or the entry is pending
+   */
+  public static int pfn(long entry) {
+    return (entry & PENDING) == 0 ? (int) (entry & PFN_MASK) : 0;
+  }
+
+  /**
+   * Whether an entry has been entered and not yet confirmed.
+   *
+   * @param entry an entry
+   * @return the answer
+   */
+  public static boolean isPending(long entry) {
+    return (entry & PENDING) != 0;
+  }
+
+  /**
+   * The frame that an entry holds a reference on.
    *
    * @param entry an entry
    * @return the pfn, 0 for none
    */
-  public static int pfn(long entry) {
+  public static int held(long entry) {
     return (int) (entry & PFN_MASK);
   }
 
@@ -82,21 +108,56 @@ public final class PageTable {
     return ((before ^ after) & ~INFLIGHT_MASK) == 0;
   }
 
+  /** Ends all confirming, before the last entries are removed. */
+  public void close() {
+    closed = true;
+  }
+
   /**
-   * Maps a page, taking over the caller's reference on the frame.
+   * Whether the table is closed.
+   *
+   * @return true after {@link #close}
+   */
+  public boolean isClosed() {
+    return closed;
+  }
+
+  /**
+   * Enters a page as pending, taking over the caller's reference on the frame.
    *
    * @param page the page of the mapping
    * @param pfn the frame
-   * @return false, and the caller keeps its reference, if the page is mapped already
+   * @return false, and the caller keeps its reference, if there is an entry already
    */
   public boolean install(long page, int pfn) {
     for (; ; ) {
       long entry = entries.get(page);
-      if (pfn(entry) != 0) {
+      if (held(entry) != 0) {
         return false;
       }
-      if (entries.compareAndSet(page, entry, entry | pfn)) {
+      if (entries.compareAndSet(page, entry, entry | PENDING | pfn)) {
         return true;
+      }
+    }
+  }
+
+  /**
+   * Confirms a pending entry, or removes it.
+   *
+   * @param page the page of the mapping
+   * @param pending the entry, as the caller saw it before it looked whether it is good
+   * @param good whether the page still is what the entry says, and the table open
+   * @return the frame whose reference is now the caller's, as the entry was removed; else 0
+   */
+  public int settle(long page, long pending, boolean good) {
+    for (; ; ) {
+      long entry = entries.get(page);
+      if (!sameMapping(entry, pending)) {
+        return 0; // somebody else has settled it
+      }
+      long settled = good ? entry & ~PENDING : removed(entry);
+      if (entries.compareAndSet(page, entry, settled)) {
+        return good ? 0 : held(entry);
       }
     }
   }
@@ -140,7 +201,7 @@ public final class PageTable {
   }
 
   /**
-   * The first mapped page in a range.
+   * The first page with an entry in a range, pending or not.
    *
    * @param from the first page of the range
    * @param to the page after the last
@@ -154,22 +215,23 @@ public final class PageTable {
    * Unmaps a page and waits for accesses under way through it.
    *
    * @param page the page of the mapping
-   * @return the frame, whose reference is now the caller's; 0 if the page was not mapped
-   * @throws InterruptedException if the thread is interrupted while it waits; the page is then
-   *     mapped as before
+   * @return the frame, whose reference is now the caller's; 0 if there was no entry
+   * @throws InterruptedException if the thread is interrupted while it waits; the entry is then
+   *     pending, or given back if the table has been closed
    */
   public int zap(long page) throws InterruptedException {
     int pfn = remove(page);
-    if (pfn == 0) {
-      return 0;
-    }
-    for (int round = 0; isInUse(page); round++) {
+    for (int round = 0; pfn != 0 && isInUse(page); round++) {
       if (Thread.interrupted()) {
         if (install(page, pfn)) {
-          throw new InterruptedException();
+          // Closing looks for entries after it has set closed: it or we find this one.
+          pfn = closed ? zapUninterruptibly(page) : 0;
+          if (pfn == 0) {
+            throw new InterruptedException();
+          }
+        } else { // a late fault has; its pending entry keeps the frame for the accesses under way
+          pfn = awaitUnused(page, pfn);
         }
-        // A late fault has mapped the page again, for as long as it takes to see that it must not.
-        // Its entry keeps the frame for the accesses under way; ours is gone.
         Thread.currentThread().interrupt();
         break;
       }
@@ -179,16 +241,17 @@ public final class PageTable {
   }
 
   /**
-   * As {@link #zap}, for callers that must not leave the page mapped.
+   * As {@link #zap}, for callers that must not leave an entry.
    *
    * @param page the page of the mapping
    * @return as for {@code zap}
    */
   public int zapUninterruptibly(long page) {
     int pfn = remove(page);
-    if (pfn == 0) {
-      return 0;
-    }
+    return pfn == 0 ? 0 : zapped(awaitUnused(page, pfn));
+  }
+
+  private int awaitUnused(long page, int pfn) {
     boolean interrupted = false;
     for (int round = 0; isInUse(page); round++) {
       interrupted |= Thread.interrupted();
@@ -197,19 +260,23 @@ public final class PageTable {
     if (interrupted) {
       Thread.currentThread().interrupt();
     }
-    return zapped(pfn);
+    return pfn;
   }
 
   private int remove(long page) {
     for (; ; ) {
       long entry = entries.get(page);
-      if (pfn(entry) == 0) {
+      if (held(entry) == 0) {
         return 0;
       }
-      if (entries.compareAndSet(page, entry, (entry & ~PFN_MASK) + VERSION)) {
-        return pfn(entry);
+      if (entries.compareAndSet(page, entry, removed(entry))) {
+        return held(entry);
       }
     }
+  }
+
+  private static long removed(long entry) {
+    return (entry & ~(PFN_MASK | PENDING)) + VERSION;
   }
 
   private boolean isInUse(long page) {

@@ -40,6 +40,7 @@ public final class SlotWord {
   static final long READY = 1L << 33;
   static final int SEQ_SHIFT = 34;
   static final long SEQ = 1L << SEQ_SHIFT;
+  static final long SEQ_MASK = -1L << SEQ_SHIFT;
 
   private SlotWord() {}
 

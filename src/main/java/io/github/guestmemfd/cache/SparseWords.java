@@ -33,6 +33,11 @@ final class SparseWords {
 
     /** The new word for an old one. */
     long apply(long word);
+
+    /** The new word for all words of a subtree. */
+    default long applyToAll(long word) {
+      return apply(word);
+    }
   }
 
   /** A subtree of equal words, none of them present. Immutable. */
@@ -57,18 +62,33 @@ final class SparseWords {
     }
 
     Object child(int i) {
-      Object child = CHILDREN.getAcquire(children, i);
+      Object child = CHILDREN.getVolatile(children, i);
       return child == null ? initial : child;
     }
 
     boolean casChild(int i, Object expected, Object child) {
       // A null child and the initial Uniform mean the same; it is never stored as itself.
-      return CHILDREN.compareAndSet(children, i, expected == initial ? null : expected, child);
+      return CHILDREN.compareAndSet(
+          children, i, expected == initial ? null : expected, child == initial ? null : child);
+    }
+  }
+
+  /** A change of a range was cut short by lack of memory. */
+  static final class Incomplete extends RuntimeException {
+    private static final long serialVersionUID = 1L;
+
+    /** The first index that was not changed. */
+    final long at;
+
+    Incomplete(long at, OutOfMemoryError cause) {
+      super("no memory for a node", cause, false, false);
+      this.at = at;
     }
   }
 
   private final long size;
   private final long presentMask;
+  private final Uniform[] uniforms;
   private final Node root;
   private final int rootShift;
 
@@ -76,18 +96,34 @@ final class SparseWords {
    * Makes an array in which all words are equal.
    *
    * @param size how many words
-   * @param initial every word, not present
    * @param presentMask a word with one of these bits is present
+   * @param initial every word, not present
+   * @param others what a subtree of equal words may become; made here, so that changing such a
+   *     subtree needs no memory
    */
-  SparseWords(long size, long initial, long presentMask) {
+  SparseWords(long size, long presentMask, long initial, long... others) {
     this.size = size;
     this.presentMask = presentMask;
+    this.uniforms = new Uniform[others.length + 1];
+    this.uniforms[0] = new Uniform(initial);
+    for (int i = 0; i < others.length; i++) {
+      this.uniforms[i + 1] = new Uniform(others[i]);
+    }
     int shift = FANOUT_SHIFT;
     while (((size - 1) >>> shift) >= FANOUT) {
       shift += FANOUT_SHIFT;
     }
     this.rootShift = shift;
-    this.root = new Node((int) ((size - 1) >>> shift) + 1, new Uniform(initial));
+    this.root = new Node((int) ((size - 1) >>> shift) + 1, uniforms[0]);
+  }
+
+  private Uniform uniform(long word) {
+    for (Uniform uniform : uniforms) {
+      if (uniform.word == word) {
+        return uniform;
+      }
+    }
+    throw new IllegalStateException("not a word of a uniform subtree: " + Long.toHexString(word));
   }
 
   /** Where a word stands in its leaf: 128 bytes between neighbours. */
@@ -176,6 +212,8 @@ final class SparseWords {
    * @param owned true when nobody else may write these words: they are then stored with release
    *     semantics, else replaced by compare-and-set
    * @return the index at which the change said stop; {@code to} when it never did
+   * @throws Incomplete if the range cuts through a uniform subtree and there is no memory for a
+   *     node; never for a range that has been changed before
    */
   long update(long from, long to, Change change, boolean owned) {
     return update(root, rootShift, 0, from, to, change, owned);
@@ -191,15 +229,19 @@ final class SparseWords {
       long end = Math.min(childEnd, to);
       Object child = node.child(i);
       if (child instanceof Uniform uniform) {
-        long word = change.apply(uniform.word);
+        long word = change.applyToAll(uniform.word);
         if (word == Change.STOP) {
           return at;
         }
         if (word == uniform.word) {
           at = end;
         } else if (at > childBase || end < childEnd) {
-          grow(node, i, uniform, shift);
-        } else if (node.casChild(i, uniform, new Uniform(word))) {
+          try {
+            grow(node, i, uniform, shift);
+          } catch (OutOfMemoryError e) {
+            throw new Incomplete(at, e);
+          }
+        } else if (node.casChild(i, uniform, uniform(word))) {
           at = end;
         }
       } else {

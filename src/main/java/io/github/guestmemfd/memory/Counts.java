@@ -4,10 +4,10 @@ package io.github.guestmemfd.memory;
  * The counts word of a frame: who holds it.
  *
  * <pre>
- *  63                 37   36  35 34  33         19  18 17  16               0
- * +---------------------+-----+------+-------------+------+-------------------+
- * |  refs (27, signed)  |  W  | 0  1 |  safe (15)  | 0  1 |  accessible (17)  |
- * +---------------------+-----+------+-------------+------+-------------------+
+ *  63                 38   37  36  35 34  33         19  18 17  16               0
+ * +---------------------+----+----+------+-------------+------+-------------------+
+ * |  refs (26, signed)  | C  | W  | 0  1 |  safe (15)  | 0  1 |  accessible (17)  |
+ * +---------------------+----+----+------+-------------+------+-------------------+
  * </pre>
  *
  * <ul>
@@ -15,6 +15,8 @@ package io.github.guestmemfd.memory;
  *       of it leaves the word. Negative means <i>frozen</i>: nobody may take a reference. A free
  *       frame is frozen. The bias is far from 0, so that lookups that add first and find out
  *       afterwards cannot bring a frozen count back to life.
+ *   <li><b>C</b>: one of the references is a page cache's. While it is set, refs cannot become 0
+ *       but by a put without a get.
  *   <li><b>W</b>: somebody waits for the counts to fall; whoever lowers one wakes them.
  *   <li><b>safe</b>: those references that survive a conversion, {@code safe <= refs}.
  *   <li><b>accessible</b>: users that each asked for the folio to be accessible.
@@ -31,7 +33,8 @@ public final class Counts {
   static final int SAFE_BITS = 15;
   static final int SAFE_SHIFT = ACCESSIBLE_BITS + 2;
   static final int WAITED_SHIFT = SAFE_SHIFT + SAFE_BITS + 2;
-  static final int REF_SHIFT = WAITED_SHIFT + 1;
+  static final int CACHED_SHIFT = WAITED_SHIFT + 1;
+  static final int REF_SHIFT = CACHED_SHIFT + 1;
 
   static final long ACCESSIBLE_MASK = (1L << ACCESSIBLE_BITS) - 1;
   static final long ACCESSIBLE_GUARD = 1L << ACCESSIBLE_BITS;
@@ -48,6 +51,9 @@ public final class Counts {
 
   /** One reference. */
   public static final long REF = 1L << REF_SHIFT;
+
+  /** The page cache's reference: one, and the mark that it is there. */
+  public static final long CACHE_REF = REF | (1L << CACHED_SHIFT);
 
   /** One safe holder, without its reference. */
   public static final long SAFE = 1L << SAFE_SHIFT;
@@ -70,12 +76,17 @@ public final class Counts {
   /** The largest number of safe holders of one frame. */
   static final int MAX_SAFE = (1 << SAFE_BITS) - 1;
 
-  static final long FROZEN_BIAS = (long) -(1 << 25) << REF_SHIFT;
+  static final long FROZEN_BIAS = (long) -(1 << 24) << REF_SHIFT;
 
   /** A frame on the free list. */
   static final long FREE = FROZEN_BIAS | GUARDS;
 
   private Counts() {}
+
+  /** Whether the page cache has a reference. */
+  static boolean isCached(long word) {
+    return (word & (1L << CACHED_SHIFT)) != 0;
+  }
 
   /**
    * All references, safe ones included; a pin counts {@link #PIN_BIAS}.
@@ -112,6 +123,7 @@ public final class Counts {
         + safe(word)
         + " accessible="
         + accessible(word)
+        + (isCached(word) ? " cached" : "")
         + ((word & WAITED) == 0 ? "" : " waited");
   }
 }

@@ -98,6 +98,7 @@ public final class FrameContents {
    * @param pfn a populated frame
    */
   public void zero(int pfn) {
+    VarHandle.releaseFence(); // an optimistic reader of these zeroes must see its page unmapped
     chunk(pfn).put(base(pfn), ZEROES);
   }
 }

@@ -26,8 +26,9 @@ import org.jspecify.annotations.Nullable;
  * 2022.) Taking back a failed {@code tryGet} is a put like any other, since the frame may have come
  * back to life in between. No field of a counts word ever corrupts its neighbour.
  *
- * <p><b>Progress.</b> Taking and dropping a reference is wait-free: one fetch-and-add. Allocation
- * and release are lock-free.
+ * <p><b>Progress.</b> Taking a reference is one fetch-and-add, dropping one as well, unless it is
+ * the last (the frame is freed) or somebody waits for it (they are woken). Allocation and release
+ * are lock-free.
  *
  * <p>Counts and states are arrays of their own: a lookup of a ready folio needs the counts only.
  * Frames that are neighbours are used by different vCPUs, so inside each group of 512 they are
@@ -169,11 +170,12 @@ public final class FrameTable {
     if (old >= 0 && Counts.refs(old) < Counts.MAX_REFS && Counts.guardsIntact(old + unit)) {
       return true;
     }
-    drop(pfn, chunk, at, unit);
+    freeIfUnused(pfn, chunk, at, subtract(pfn, chunk, at, unit) - unit);
     if (old < 0) {
       return false;
     }
-    throw new IllegalStateException("frame " + pfn + ": too many references: " + name(old));
+    throw new IllegalStateException(
+        "frame " + pfn + ": too many references: " + Counts.toString(old));
   }
 
   /**
@@ -186,38 +188,42 @@ public final class FrameTable {
   public void put(int pfn, long unit) {
     long[] chunk = counters(pfn);
     int at = position(pfn);
-    long old = drop(pfn, chunk, at, unit);
-    long word = old - unit;
-    if (old < 0 || word < 0 || !Counts.guardsIntact(word)) {
-      drop(pfn, chunk, at, -unit);
-      throw new IllegalStateException("frame " + pfn + ": put without get: " + name(old));
+    long old = subtract(pfn, chunk, at, unit);
+    if (old >= 0 && isPlausible(old - unit)) {
+      freeIfUnused(pfn, chunk, at, old - unit);
+    } else {
+      long word = (long) WORDS.getAndAdd(chunk, at, unit) + unit;
+      freeIfUnused(pfn, chunk, at, word); // a last put may have met our mistake and left it to us
+      throw new IllegalStateException(
+          "frame " + pfn + ": put without get: " + Counts.toString(old));
     }
   }
 
-  /** Subtracts, wakes whoever waits for that, and frees the frame if nothing is left. */
-  private long drop(int pfn, long[] chunk, int at, long unit) {
+  /** Whether counts can come of nothing but gets and puts that belong together. */
+  private static boolean isPlausible(long word) {
+    return word >= 0
+        && Counts.guardsIntact(word)
+        && (Counts.refs(word) != 0 || (Counts.safe(word) == 0 && !Counts.isCached(word)));
+  }
+
+  /** Subtracts, and wakes whoever waits for that. */
+  private long subtract(int pfn, long[] chunk, int at, long unit) {
     long old = (long) WORDS.getAndAdd(chunk, at, -unit);
     if ((old & Counts.WAITED) != 0) {
       queue(pfn).wake(countKey(pfn), countKey(pfn) + 1);
     }
-    if (Counts.refs(old - unit) == 0 && freezeUnused(pfn, chunk, at)) {
-      free(pfn);
-    }
     return old;
   }
 
-  private boolean freezeUnused(int pfn, long[] chunk, int at) {
-    for (; ; ) {
-      long word = (long) WORDS.getVolatile(chunk, at);
-      if (Counts.refs(word) != 0) {
-        return false; // a late lookup took one; its put comes here in its turn
+  /** Frees the frame if nothing is left of its counts, unless a late lookup takes one first. */
+  private void freeIfUnused(int pfn, long[] chunk, int at, long word) {
+    long now = word;
+    while (Counts.refs(now) == 0 && isPlausible(now)) {
+      if (WORDS.compareAndSet(chunk, at, now, Counts.FREE | (now & Counts.WAITED))) {
+        free(pfn);
+        return;
       }
-      if (!Counts.guardsIntact(word) || Counts.safe(word) != 0) {
-        throw new IllegalStateException("frame " + pfn + ": last reference dropped: " + name(word));
-      }
-      if (WORDS.compareAndSet(chunk, at, word, Counts.FREE | (word & Counts.WAITED))) {
-        return true;
-      }
+      now = (long) WORDS.getVolatile(chunk, at); // whose put comes here in its turn
     }
   }
 
@@ -246,10 +252,6 @@ public final class FrameTable {
       // One converter at most waits for a frame: it holds the busy bit of the frame's slot.
       WORDS.getAndBitwiseAnd(chunk, at, ~Counts.WAITED);
     }
-  }
-
-  private static String name(long counts) {
-    return Counts.toString(counts);
   }
 
   // ---- the folio lock ----
@@ -475,26 +477,6 @@ public final class FrameTable {
     }
   }
 
-  /**
-   * As {@link #removeFromDirectMap}, for callers that must not leave the frame in the direct map.
-   *
-   * @param pfn the frame
-   */
-  public void removeFromDirectMapUninterruptibly(int pfn) {
-    boolean interrupted = false;
-    for (; ; ) {
-      try {
-        removeFromDirectMap(pfn);
-        break;
-      } catch (InterruptedException e) {
-        interrupted = true;
-      }
-    }
-    if (interrupted) {
-      Thread.currentThread().interrupt();
-    }
-  }
-
   /** How long to sleep while an access, which tells nobody when it ends, is under way. */
   public static final long IN_FLIGHT_NANOS = 20_000;
 
@@ -508,22 +490,37 @@ public final class FrameTable {
   }
 
   /**
-   * Whether a frame can be reached through the direct map.
+   * Whether a frame can be reached through the direct map: it is in use, and has not been removed.
+   *
+   * @param pfn a number from 1 to the limit
+   * @return the answer
+   */
+  public boolean isDirectMapped(int pfn) {
+    return CHUNKS.getAcquire(stateChunks, pfn >>> CHUNK_SHIFT) != null
+        && counts(pfn) >= 0
+        && !isRemovedFromDirectMap(pfn);
+  }
+
+  /**
+   * Whether a frame has been taken out of the direct map.
    *
    * @param pfn the frame
    * @return the answer
    */
-  public boolean isDirectMapped(int pfn) {
-    return (state(pfn) & FrameState.DIRECT_REMOVED) == 0;
+  public boolean isRemovedFromDirectMap(int pfn) {
+    return (state(pfn) & FrameState.DIRECT_REMOVED) != 0;
   }
 
   /**
    * Announces an access through the direct map; a removal waits until it ends.
    *
-   * @param pfn the frame
+   * @param pfn a number from 1 to the limit
    * @return false, and nothing announced, if the frame is not in the direct map
    */
   public boolean beginDirectAccess(int pfn) {
+    if (!isDirectMapped(pfn)) {
+      return false;
+    }
     for (int round = 0; ; round++) {
       long word = state(pfn);
       if ((word & FrameState.DIRECT_REMOVED) != 0) {
@@ -585,12 +582,15 @@ public final class FrameTable {
    */
   public int allocate(Owner owner) {
     int pfn = pop();
-    if (pfn == 0) {
-      pfn = (int) fresh.incrementAndGet();
-      if (pfn > limit) {
+    while (pfn == 0) {
+      long last = fresh.get();
+      if (last >= limit) {
         throw new IllegalStateException("allocated without a promise: limit=" + limit);
       }
-      makeChunk(pfn);
+      makeChunk((int) last + 1); // first, since it may find no memory
+      if (fresh.compareAndSet(last, last + 1)) {
+        pfn = (int) last + 1;
+      }
     }
     owner.frames.incrementAndGet();
     setOwner(pfn, owner.number);

@@ -187,7 +187,7 @@ public final class Trace {
     }
   }
 
-  /** Decimal or 0x-hexadecimal, signed; hexadecimal may use all 64 bits. */
+  /** Decimal or 0x-hexadecimal, signed; without a sign it may use all 64 bits. */
   private static long parseNumber(String word) {
     String digits = word.startsWith("-") ? word.substring(1) : word;
     if (digits.startsWith("+") || digits.startsWith("-")) {
@@ -197,7 +197,7 @@ public final class Trace {
       long value = Long.parseUnsignedLong(digits.substring(2), 16);
       return word.startsWith("-") ? -value : value;
     }
-    return Long.parseLong(word);
+    return word.startsWith("-") ? Long.parseLong(word) : Long.parseUnsignedLong(word);
   }
 
   private static int parseMode(String word) {

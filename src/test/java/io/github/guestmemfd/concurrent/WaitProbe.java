@@ -1,0 +1,60 @@
+package io.github.guestmemfd.concurrent;
+
+import io.github.guestmemfd.spi.IdleStrategy;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentMap;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
+
+/**
+ * The default way to wait, which also tells a test when a thread has begun a long wait inside the
+ * library: so a test need not guess by sleeping.
+ */
+final class WaitProbe implements IdleStrategy {
+  /** From this round on a wait that has a queue is in it. */
+  private static final int QUEUED = 40;
+
+  private final ConcurrentMap<Thread, CountDownLatch> waiting = new ConcurrentHashMap<>();
+
+  private final ConcurrentMap<Thread, Steps.Gate> frozen = new ConcurrentHashMap<>();
+
+  @Override
+  public void idle(int round, long maxNanos) {
+    if (round >= QUEUED) {
+      latch(Thread.currentThread()).countDown();
+      Steps.Gate gate = frozen.remove(Thread.currentThread());
+      if (gate != null) {
+        gate.pass();
+      }
+    }
+    IdleStrategy.spinThenPark().idle(round, maxNanos);
+  }
+
+  /** Returns once the worker waits inside the library, or has waited there at least once. */
+  void awaitWaiting(Worker<?> worker) throws InterruptedException {
+    long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(Worker.LIMIT_SECONDS);
+    while (!latch(worker.thread()).await(10, TimeUnit.MILLISECONDS)) {
+      if (worker.isDone()) {
+        throw new AssertionError("finished without waiting");
+      }
+      if (System.nanoTime() - end > 0) {
+        throw new AssertionError("does not wait, but is at " + worker.where());
+      }
+    }
+  }
+
+  /** Stops a worker in the middle of its wait, so that it does not see what happens meanwhile. */
+  Steps.Gate freeze(Worker<?> worker) throws InterruptedException {
+    awaitWaiting(worker);
+    Steps.Gate gate = new Steps.Gate();
+    frozen.put(worker.thread(), gate);
+    LockSupport.unpark(worker.thread());
+    gate.awaitReached();
+    return gate;
+  }
+
+  private CountDownLatch latch(Thread thread) {
+    return waiting.computeIfAbsent(thread, t -> new CountDownLatch(1));
+  }
+}
