@@ -80,14 +80,10 @@ public final class Folio implements AutoCloseable {
    *
    * @throws GuestMemfdException EINTR if the thread is interrupted while it waits; EBADF if the
    *     file ends meanwhile; EDEADLK from inside a callback
-   * @throws IllegalStateException if this object has it already
    */
   public void lock() {
     requireHeld();
-    Callbacks.forbid("lock of a folio");
-    if (locked.get()) {
-      throw new IllegalStateException(this + ": locked twice");
-    }
+    Callbacks.forbid(inode.host, "lock of a folio");
     try {
       for (; ; ) {
         inode.host.frames.lock(pfn);

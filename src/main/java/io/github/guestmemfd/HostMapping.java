@@ -88,7 +88,7 @@ public final class HostMapping implements AutoCloseable {
    */
   @Override
   public void close() {
-    Callbacks.forbid("munmap");
+    Callbacks.forbid(host, "munmap");
     if (!closed.compareAndSet(false, true)) {
       return;
     }
@@ -722,13 +722,24 @@ public final class HostMapping implements AutoCloseable {
     for (; ; ) {
       int pfn = table.begin(page);
       if (pfn != 0) {
-        RaceHook h = hook;
-        if (h != null) {
-          h.at(RacePoint.ACCESS_IN_FLIGHT, firstIndex + page);
+        if (hook != null) {
+          inFlight(hook, page);
         }
         return pfn;
       }
       faultIn(page, offset, forWrite);
+    }
+  }
+
+  private void inFlight(RaceHook h, long page) {
+    boolean done = false;
+    try {
+      h.at(RacePoint.ACCESS_IN_FLIGHT, firstIndex + page);
+      done = true;
+    } finally {
+      if (!done) {
+        table.end(page);
+      }
     }
   }
 

@@ -156,11 +156,11 @@ final class Inode {
       }
     }
     Failures failures = new Failures();
-    boolean outer = Callbacks.enter();
+    Callbacks.enter(host);
     try {
       failures.attempt(ops::release);
     } finally {
-      Callbacks.leave(outer);
+      Callbacks.leave();
     }
     for (long i = cache.next(0, pages); i < pages; i = cache.next(i + 1, pages)) {
       long index = i;
@@ -207,12 +207,12 @@ final class Inode {
   }
 
   /** Shows a folio to a callback, for as long as that takes. */
-  private static void show(Folio folio, Consumer<Folio> callback) {
-    boolean outer = Callbacks.enter();
+  private void show(Folio folio, Consumer<Folio> callback) {
+    Callbacks.enter(host);
     try {
       callback.accept(folio);
     } finally {
-      Callbacks.leave(outer);
+      Callbacks.leave();
       folio.expire();
     }
   }
@@ -240,7 +240,7 @@ final class Inode {
             return result;
           }
         } else if (SlotWord.isBusy(slot)) {
-          if (Callbacks.isInside()) {
+          if (Callbacks.isInside(host)) {
             return -Errno.EDEADLK.code();
           }
           if (!cache.awaitNotBusy(index)) {
@@ -248,6 +248,8 @@ final class Inode {
           }
         } else if (!wanted.matches(slot)) {
           return SIGBUS;
+        } else if (Callbacks.isInside(host)) {
+          return -Errno.EDEADLK.code(); // before the hole is filled: first use takes the folio lock
         } else if (!cache.fill(index, slot, false)) {
           return -Errno.ENOMEM.code();
         }
@@ -268,7 +270,7 @@ final class Inode {
   private int makeReady(long index, long slot) throws InterruptedException {
     int pfn = SlotWord.pfn(slot);
     at(RacePoint.BEFORE_FOLIO_LOCK, index);
-    if (Callbacks.isInside()) {
+    if (Callbacks.isInside(host)) {
       return -Errno.EDEADLK.code();
     }
     frames.lock(pfn);
@@ -319,9 +321,9 @@ final class Inode {
     if (write) {
       mtimeNanos = now();
     }
-    at(RacePoint.BEFORE_PTE_INSTALL, index);
     boolean installed = false;
     try {
+      at(RacePoint.BEFORE_PTE_INSTALL, index);
       installed = mapping.table.install(page, pfn);
     } catch (OutOfMemoryError e) {
       return -Errno.ENOMEM.code();
@@ -353,7 +355,7 @@ final class Inode {
   // ---- allocation ----
 
   Errno allocate(long from, long to) {
-    if (Callbacks.isInside()) {
+    if (Callbacks.isInside(host)) {
       return Errno.EDEADLK;
     }
     long missing = to - from;
@@ -401,7 +403,7 @@ final class Inode {
 
   /** Locks a range, for an operation that unlocks it when it is done. */
   private Errno lock(long from, long to) {
-    if (Callbacks.isInside()) {
+    if (Callbacks.isInside(host)) {
       return Errno.EDEADLK;
     }
     try {
@@ -418,12 +420,12 @@ final class Inode {
     if (!hasOps) {
       return Errno.OK;
     }
-    boolean outer = Callbacks.enter();
+    Callbacks.enter(host);
     try {
       return answer(
           ops.invalidateBegin(from << HostMemory.PAGE_SHIFT, (to - from) << HostMemory.PAGE_SHIFT));
     } finally {
-      Callbacks.leave(outer);
+      Callbacks.leave();
     }
   }
 
@@ -431,11 +433,11 @@ final class Inode {
     if (!hasOps) {
       return;
     }
-    boolean outer = Callbacks.enter();
+    Callbacks.enter(host);
     try {
       ops.invalidateEnd(from << HostMemory.PAGE_SHIFT, (to - from) << HostMemory.PAGE_SHIFT);
     } finally {
-      Callbacks.leave(outer);
+      Callbacks.leave();
     }
   }
 
@@ -465,6 +467,9 @@ final class Inode {
       int pfn = mapping.table.zap(page);
       if (pfn != 0) {
         put(pfn, Counts.REF);
+      }
+      if (Thread.interrupted()) {
+        throw new InterruptedException();
       }
     }
   }

@@ -157,11 +157,19 @@ public final class PageCache {
       at(RacePoint.AFTER_SLOT_LOAD, index);
       int pfn = SlotWord.pfn(slot);
       if (frames.tryGet(pfn, unit)) {
-        at(RacePoint.BEFORE_SLOT_RELOAD, index);
-        if ((leaf == null ? slots.get(index) : SparseWords.getVolatile(leaf, index)) == slot) {
-          return slot;
+        boolean hit = false;
+        try {
+          at(RacePoint.BEFORE_SLOT_RELOAD, index);
+          if ((leaf == null ? slots.get(index) : SparseWords.getVolatile(leaf, index)) == slot) {
+            at(RacePoint.AFTER_LOOKUP, index);
+            hit = true;
+            return slot;
+          }
+        } finally {
+          if (!hit) {
+            frames.put(pfn, unit);
+          }
         }
-        frames.put(pfn, unit);
       }
     }
   }

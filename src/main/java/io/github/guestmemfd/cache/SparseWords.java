@@ -133,24 +133,25 @@ final class SparseWords {
     return (line << 3) | (i >>> 6);
   }
 
-  /** The leaf that holds a word, or null while it is part of a uniform subtree. */
-  long @Nullable [] leaf(long index) {
-    Object node = root;
-    for (int shift = rootShift; node instanceof Node inner; shift -= FANOUT_SHIFT) {
+  /** The leaf, or the uniform word in whose subtree an index lies. */
+  private Object find(long index) {
+    int shift = rootShift;
+    Object node = root.child((int) (index >>> shift));
+    while (node instanceof Node inner) {
+      shift -= FANOUT_SHIFT;
       node = inner.child((int) (index >>> shift) & FANOUT_MASK);
     }
-    return node instanceof long[] leaf ? leaf : null;
+    return node;
+  }
+
+  /** The leaf that holds a word, or null while it is part of a uniform subtree. */
+  long @Nullable [] leaf(long index) {
+    return find(index) instanceof long[] leaf ? leaf : null;
   }
 
   long get(long index) {
-    Object node = root;
-    for (int shift = rootShift; node instanceof Node inner; shift -= FANOUT_SHIFT) {
-      node = inner.child((int) (index >>> shift) & FANOUT_MASK);
-    }
-    if (node instanceof long[] leaf) {
-      return (long) WORDS.getVolatile(leaf, position(index));
-    }
-    return ((Uniform) node).word;
+    Object found = find(index);
+    return found instanceof long[] leaf ? getVolatile(leaf, index) : ((Uniform) found).word;
   }
 
   /** Replaces a word if it is as expected, with volatile semantics. */

@@ -9,6 +9,8 @@ public enum RacePoint {
   AFTER_SLOT_LOAD,
   /** A lookup holds a reference that it has not yet confirmed by reading the slot again. */
   BEFORE_SLOT_RELOAD,
+  /** A lookup holds a confirmed reference. */
+  AFTER_LOOKUP,
   /** A frame has been allocated for a hole and is not yet in the page cache. */
   BEFORE_SLOT_FILL,
   /** A folio that is not up to date is about to be locked, zeroed and prepared. */

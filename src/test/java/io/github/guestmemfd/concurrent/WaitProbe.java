@@ -25,7 +25,8 @@ final class WaitProbe implements IdleStrategy {
       latch(Thread.currentThread()).countDown();
       Steps.Gate gate = frozen.remove(Thread.currentThread());
       if (gate != null) {
-        gate.pass();
+        gate.pass(); // a wake-up may have come here, so this was the idling
+        return;
       }
     }
     IdleStrategy.spinThenPark().idle(round, maxNanos);
