@@ -9,27 +9,29 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 
 /** Two threads, each in a loop, for the time that the system property {@code pair.seconds} says. */
-final class Duel {
+public final class Duel {
   private static final long NANOS =
       (long) (Double.parseDouble(System.getProperty("pair.seconds", "2")) * 1e9);
 
+  /** Shakes the threads at the race points they pass. */
+  public static final RaceHook SHAKE = (point, index) -> shake();
+
   /**
-   * Shakes the threads: at some of the race points they pass they lose a little time, so that steps
-   * which follow each other within nanoseconds come apart.
+   * Loses a little time now and then, so that steps which follow each other within nanoseconds come
+   * apart.
    */
-  static final RaceHook SHAKE =
-      (point, index) -> {
-        ThreadLocalRandom random = ThreadLocalRandom.current();
-        if (random.nextInt(8) == 0) {
-          for (int i = random.nextInt(1500); i > 0; i--) {
-            Thread.onSpinWait();
-          }
-        }
-      };
+  public static void shake() {
+    ThreadLocalRandom random = ThreadLocalRandom.current();
+    if (random.nextInt(8) == 0) {
+      for (int i = random.nextInt(1500); i > 0; i--) {
+        Thread.onSpinWait();
+      }
+    }
+  }
 
   /** What a thread does in each round. */
   @FunctionalInterface
-  interface Step {
+  public interface Step {
     /**
      * Does it once.
      *
@@ -40,14 +42,14 @@ final class Duel {
 
   /** What is done or checked while both threads stand still. */
   @FunctionalInterface
-  interface Still {
+  public interface Still {
     void run() throws Exception;
   }
 
   private Duel() {}
 
   /** Runs the loops side by side, each at its own speed, until time is up and each has hit. */
-  static void race(Step left, Step right) throws Exception {
+  public static void race(Step left, Step right) throws Exception {
     AtomicBoolean over = new AtomicBoolean();
     long end = System.nanoTime() + NANOS;
     List<Worker<Long>> workers = new ArrayList<>();
@@ -79,7 +81,7 @@ final class Duel {
    * Runs the loops round by round: {@code before}, both steps at once, {@code after}. The first and
    * the last run while both threads stand still.
    */
-  static void rounds(Still before, Step left, Step right, Still after) throws Exception {
+  public static void rounds(Still before, Step left, Step right, Still after) throws Exception {
     long end = System.nanoTime() + NANOS;
     AtomicBoolean over = new AtomicBoolean();
     Phaser phaser =

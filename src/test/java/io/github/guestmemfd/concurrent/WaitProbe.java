@@ -11,7 +11,7 @@ import java.util.concurrent.locks.LockSupport;
  * The default way to wait, which also tells a test when a thread has begun a long wait inside the
  * library: so a test need not guess by sleeping.
  */
-final class WaitProbe implements IdleStrategy {
+public final class WaitProbe implements IdleStrategy {
   /** From this round on a wait that has a queue is in it. */
   private static final int QUEUED = 40;
 
@@ -33,7 +33,7 @@ final class WaitProbe implements IdleStrategy {
   }
 
   /** Returns once the worker waits inside the library, or has waited there at least once. */
-  void awaitWaiting(Worker<?> worker) throws InterruptedException {
+  public void awaitWaiting(Worker<?> worker) throws InterruptedException {
     long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(Worker.LIMIT_SECONDS);
     while (!latch(worker.thread()).await(10, TimeUnit.MILLISECONDS)) {
       if (worker.isDone()) {

@@ -10,9 +10,9 @@ import java.util.concurrent.TimeoutException;
  * A thread of a test. What it throws fails the test that asks for its result, and no wait is for
  * ever.
  */
-final class Worker<T> {
+public final class Worker<T> {
   /** No step of a test takes this long unless something hangs. */
-  static final long LIMIT_SECONDS = 30;
+  public static final long LIMIT_SECONDS = 30;
 
   private final FutureTask<T> task;
   private final Thread thread;
@@ -23,31 +23,31 @@ final class Worker<T> {
     thread.setDaemon(true);
   }
 
-  static <T> Worker<T> start(Callable<T> body) {
+  public static <T> Worker<T> start(Callable<T> body) {
     Worker<T> worker = new Worker<>(body);
     worker.thread.start();
     return worker;
   }
 
-  Thread thread() {
+  public Thread thread() {
     return thread;
   }
 
-  boolean isDone() {
+  public boolean isDone() {
     return task.isDone();
   }
 
-  void interrupt() {
+  public void interrupt() {
     thread.interrupt();
   }
 
   /** What the body returned; throws what it threw. */
-  T result() throws Exception {
+  public T result() throws Exception {
     return resultAfter(0);
   }
 
   /** As {@code result}, of a body that may take so much longer. */
-  T resultAfter(long nanos) throws Exception {
+  public T resultAfter(long nanos) throws Exception {
     try {
       return task.get(nanos + TimeUnit.SECONDS.toNanos(LIMIT_SECONDS), TimeUnit.NANOSECONDS);
     } catch (ExecutionException e) {
@@ -64,7 +64,7 @@ final class Worker<T> {
   }
 
   /** Where the thread is now, for a message. */
-  String where() {
+  public String where() {
     StringBuilder text = new StringBuilder();
     for (StackTraceElement frame : thread.getStackTrace()) {
       text.append("\n    ").append(frame);

@@ -1,0 +1,381 @@
+package io.github.guestmemfd.memory;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.guestmemfd.concurrent.Duel;
+import io.github.guestmemfd.concurrent.WaitProbe;
+import io.github.guestmemfd.concurrent.Worker;
+import io.github.guestmemfd.spi.IdleStrategy;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.atomic.AtomicReference;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** The folio lock: one holder, in order of arrival, and no waiter left behind. */
+@Timeout(120)
+class FolioLockTest {
+
+  private final WaitProbe probe = new WaitProbe();
+  private final FrameTable frames = new FrameTable(256, probe);
+  private final int pfn = frame(frames);
+
+  private static int frame(FrameTable frames) {
+    assertTrue(frames.reserve(1));
+    int pfn = frames.allocate(frames.newOwner(p -> {}));
+    frames.thaw(pfn, Counts.REF);
+    return pfn;
+  }
+
+  private Worker<?> locker(Runnable inside) {
+    return Worker.start(
+        () -> {
+          frames.lock(pfn);
+          inside.run();
+          frames.unlock(pfn);
+          return null;
+        });
+  }
+
+  private int counter; // guarded by the folio lock
+
+  @Test
+  void hasOneHolder() throws Exception {
+    AtomicInteger expected = new AtomicInteger();
+    Duel.Step step =
+        round -> {
+          frames.lock(pfn);
+          int before = counter;
+          if ((round & 15) == 0) {
+            for (int i = 0; i < 200; i++) {
+              Thread.onSpinWait(); // so that others queue
+            }
+          }
+          counter = before + 1;
+          frames.unlock(pfn);
+          expected.incrementAndGet();
+          return true;
+        };
+    Duel.race(step, step);
+    assertEquals(expected.get(), counter);
+    assertFalse(frames.isLocked(pfn));
+  }
+
+  @Test
+  void isNotTakenFromItsHolderNorFromThoseWhoWait() throws Exception {
+    assertTrue(frames.tryLock(pfn));
+    assertFalse(frames.tryLock(pfn));
+    CountDownLatch inside = new CountDownLatch(1);
+    CountDownLatch leave = new CountDownLatch(1);
+    Worker<?> waiter =
+        Worker.start(
+            () -> {
+              frames.lock(pfn);
+              inside.countDown();
+              assertTrue(leave.await(30, TimeUnit.SECONDS));
+              frames.unlock(pfn);
+              return null;
+            });
+    probe.awaitWaiting(waiter);
+    assertEquals(1, inside.getCount());
+    assertFalse(frames.tryLock(pfn));
+    frames.unlock(pfn);
+    assertTrue(inside.await(30, TimeUnit.SECONDS));
+    assertTrue(frames.isLocked(pfn));
+    assertFalse(frames.tryLock(pfn), "it was handed over");
+    leave.countDown();
+    waiter.result();
+    assertFalse(frames.isLocked(pfn));
+    assertTrue(frames.tryLock(pfn));
+    frames.unlock(pfn);
+  }
+
+  @Test
+  void isHandedOverInOrderOfArrival() throws Exception {
+    List<Integer> order = new ArrayList<>(); // guarded by the folio lock
+    frames.lock(pfn);
+    List<Worker<?>> waiters = new ArrayList<>();
+    for (int i = 0; i < 6; i++) {
+      int number = i;
+      Worker<?> waiter = locker(() -> order.add(number));
+      probe.awaitWaiting(waiter); // in the queue before the next one comes
+      waiters.add(waiter);
+    }
+    frames.unlock(pfn);
+    for (Worker<?> waiter : waiters) {
+      waiter.result();
+    }
+    assertEquals(List.of(0, 1, 2, 3, 4, 5), order);
+  }
+
+  /** Frames 64 apart share a wait queue: a hand-over must go to a waiter of the right frame. */
+  @Test
+  void isNotHandedToWhoWaitsForAnotherFrame() throws Exception {
+    int other = pfn;
+    while (other != pfn + 64) {
+      other = frame(frames);
+    }
+    int far = other;
+    frames.lock(far);
+    Worker<?> stranger =
+        Worker.start(
+            () -> {
+              frames.lock(far);
+              frames.unlock(far);
+              return null;
+            });
+    probe.awaitWaiting(stranger);
+    frames.lock(pfn);
+    Worker<?> waiter = locker(() -> {});
+    probe.awaitWaiting(waiter);
+    frames.unlock(pfn);
+    waiter.result();
+    assertFalse(stranger.isDone());
+    frames.unlock(far);
+    stranger.result();
+  }
+
+  /** One thread takes the lock again and again, as fast as it can; who queues gets it next. */
+  @Test
+  void starvesNobody() throws Exception {
+    AtomicInteger taken = new AtomicInteger();
+    AtomicReference<Thread> patient = new AtomicReference<>();
+    AtomicInteger takenWhenQueued = new AtomicInteger();
+    AtomicBoolean queued = new AtomicBoolean();
+    FrameTable table =
+        new FrameTable(
+            1,
+            (round, maxNanos) -> {
+              if (round >= WaitQueue.ROUNDS_BEFORE_QUEUE
+                  && Thread.currentThread() == patient.get()
+                  && queued.compareAndSet(false, true)) {
+                takenWhenQueued.set(taken.get());
+              }
+              IdleStrategy.spinThenPark().idle(round, maxNanos);
+            });
+    int frame = frame(table);
+    AtomicBoolean over = new AtomicBoolean();
+    Worker<?> greedy =
+        Worker.start(
+            () -> {
+              while (!over.get()) {
+                table.lock(frame);
+                taken.incrementAndGet();
+                for (int i = 0; i < 300; i++) {
+                  Thread.onSpinWait(); // long enough that the other one has to queue
+                }
+                table.unlock(frame);
+              }
+              return null;
+            });
+    int queuedTimes = 0;
+    Worker<Integer> waiter =
+        Worker.start(
+            () -> {
+              int times = 0;
+              patient.set(Thread.currentThread());
+              for (int i = 0; i < 1_000_000 && times < 200; i++) {
+                queued.set(false);
+                table.lock(frame);
+                int since = taken.get() - takenWhenQueued.get();
+                table.unlock(frame);
+                if (queued.get()) {
+                  times++;
+                  // It may just have been taken, and counted late, when the waiter queued.
+                  assertTrue(since <= 2, () -> "lock taken " + since + " times past a waiter");
+                }
+              }
+              over.set(true);
+              return times;
+            });
+    try {
+      queuedTimes = waiter.result();
+    } finally {
+      over.set(true);
+    }
+    greedy.result();
+    assertTrue(queuedTimes > 0, "the waiter never had to queue");
+  }
+
+  @Test
+  void passesAnInterruptedWaiterBy() throws Exception {
+    frames.lock(pfn);
+    Worker<?> first =
+        Worker.start(() -> assertThrows(InterruptedException.class, () -> frames.lock(pfn)));
+    probe.awaitWaiting(first);
+    Worker<?> second = locker(() -> {});
+    probe.awaitWaiting(second);
+    first.interrupt();
+    first.result();
+    assertFalse(second.isDone());
+    frames.unlock(pfn);
+    second.result();
+    assertFalse(frames.isLocked(pfn));
+    assertTrue(frames.tryLock(pfn), "nobody waits any more");
+    frames.unlock(pfn);
+  }
+
+  /** The hand-over and the interrupt come at the same time: the lock must not get lost. */
+  @Test
+  void survivesAnInterruptDuringTheHandOver() throws Exception {
+    AtomicReference<Thread> waiter = new AtomicReference<>();
+    AtomicLong sent = new AtomicLong(); // rounds whose interrupt has been sent
+    AtomicInteger interrupted = new AtomicInteger();
+    AtomicInteger got = new AtomicInteger();
+    AtomicReference<CountDownLatch> queued = new AtomicReference<>(new CountDownLatch(1));
+    FrameTable table =
+        new FrameTable(
+            1,
+            (round, maxNanos) -> {
+              if (round >= WaitQueue.ROUNDS_BEFORE_QUEUE) {
+                queued.get().countDown();
+              }
+              IdleStrategy.spinThenPark().idle(round, maxNanos);
+            });
+    int frame = frame(table);
+    Duel.rounds(
+        () -> {
+          queued.set(new CountDownLatch(1));
+          assertTrue(table.tryLock(frame));
+        },
+        round -> {
+          waiter.set(Thread.currentThread());
+          try {
+            table.lock(frame);
+            got.incrementAndGet();
+            table.unlock(frame);
+          } catch (InterruptedException e) {
+            interrupted.incrementAndGet();
+          }
+          long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(30);
+          while (sent.get() <= round && System.nanoTime() - end < 0) {
+            Thread.onSpinWait();
+          }
+          Thread.interrupted(); // it may have come after the lock had been got
+          return true;
+        },
+        round -> {
+          assertTrue(queued.get().await(30, TimeUnit.SECONDS));
+          if ((round & 1) == 0) {
+            waiter.get().interrupt();
+            table.unlock(frame);
+          } else {
+            table.unlock(frame);
+            waiter.get().interrupt();
+          }
+          sent.set(round + 1);
+          return true;
+        },
+        () -> {
+          assertFalse(table.isLocked(frame), "the lock is lost");
+          assertTrue(table.tryLock(frame), "somebody still seems to wait");
+          table.unlock(frame);
+        });
+    assertTrue(got.get() + interrupted.get() > 0);
+  }
+
+  @Test
+  void waitingForItLeavesItFree() throws Exception {
+    frames.awaitUnlocked(pfn);
+    assertFalse(frames.isLocked(pfn));
+    frames.lock(pfn);
+    Worker<?> waiter =
+        Worker.start(
+            () -> {
+              frames.awaitUnlocked(pfn);
+              return null;
+            });
+    probe.awaitWaiting(waiter);
+    assertFalse(waiter.isDone());
+    frames.unlock(pfn);
+    waiter.result();
+    assertFalse(frames.isLocked(pfn));
+  }
+
+  @Test
+  void unlockingWhatIsNotLockedIsLoud() throws Exception {
+    IllegalStateException e = assertThrows(IllegalStateException.class, () -> frames.unlock(pfn));
+    assertTrue(e.getMessage().contains("frame " + pfn), e.getMessage());
+    frames.lock(pfn);
+    frames.unlock(pfn);
+    assertThrows(IllegalStateException.class, () -> frames.unlock(pfn));
+    assertTrue(frames.tryLock(pfn));
+    frames.unlock(pfn);
+  }
+
+  /**
+   * Many threads wait at once, while the holder waits for all of them to have queued. Virtual
+   * threads where there are any: if one that waits kept its carrier, the rest could not come.
+   */
+  @Test
+  void letsManyThreadsWait() throws Exception {
+    AtomicInteger waiting = new AtomicInteger();
+    CountDownLatch allQueued = new CountDownLatch(1);
+    boolean virtual = Runtime.version().feature() >= 21;
+    int threads = virtual ? 1000 : 100;
+    FrameTable table =
+        new FrameTable(
+            1,
+            (round, maxNanos) -> {
+              if (round == WaitQueue.ROUNDS_BEFORE_QUEUE
+                  && waiting.incrementAndGet() == threads - 1) {
+                allQueued.countDown();
+              }
+              IdleStrategy.spinThenPark().idle(round, maxNanos);
+            });
+    int frame = frame(table);
+    AtomicReference<Throwable> failure = new AtomicReference<>();
+    CountDownLatch first = new CountDownLatch(1);
+    CountDownLatch done = new CountDownLatch(threads);
+    int[] count = new int[1]; // guarded by the folio lock
+    for (int i = 0; i < threads; i++) {
+      boolean holder = i == 0;
+      start(
+          virtual,
+          () -> {
+            try {
+              if (!holder) {
+                assertTrue(first.await(60, TimeUnit.SECONDS));
+              }
+              table.lock(frame);
+              if (holder) {
+                first.countDown();
+                assertTrue(allQueued.await(60, TimeUnit.SECONDS), "not all could wait");
+              }
+              count[0]++;
+              table.unlock(frame);
+            } catch (Throwable e) {
+              failure.compareAndSet(null, e);
+            } finally {
+              done.countDown();
+            }
+          });
+    }
+    assertTrue(done.await(90, TimeUnit.SECONDS), "threads hang");
+    if (failure.get() != null) {
+      throw new AssertionError(failure.get());
+    }
+    table.lock(frame);
+    assertEquals(threads, count[0]);
+    table.unlock(frame);
+  }
+
+  /** By reflection, since the tests are compiled for Java 17. */
+  private static void start(boolean virtual, Runnable body) throws ReflectiveOperationException {
+    if (virtual) {
+      Thread.class.getMethod("startVirtualThread", Runnable.class).invoke(null, body);
+    } else {
+      Thread thread = new Thread(body, "waiter");
+      thread.setDaemon(true);
+      thread.start();
+    }
+  }
+}

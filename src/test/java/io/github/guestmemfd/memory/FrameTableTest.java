@@ -1,0 +1,498 @@
+package io.github.guestmemfd.memory;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.guestmemfd.concurrent.Duel;
+import io.github.guestmemfd.spi.IdleStrategy;
+import java.util.HashSet;
+import java.util.Set;
+import java.util.SplittableRandom;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicIntegerArray;
+import java.util.concurrent.atomic.AtomicLong;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** References, the end of a frame, and the free list. */
+@Timeout(120)
+class FrameTableTest {
+
+  private final AtomicInteger freed = new AtomicInteger();
+
+  private static FrameTable table(int frames) {
+    return new FrameTable(frames, IdleStrategy.spinThenPark());
+  }
+
+  private FrameTable.Owner owner(FrameTable frames) {
+    return frames.newOwner(pfn -> freed.incrementAndGet());
+  }
+
+  private static int live(FrameTable frames, FrameTable.Owner owner, long unit) {
+    assertTrue(frames.reserve(1));
+    int pfn = frames.allocate(owner);
+    frames.thaw(pfn, unit);
+    return pfn;
+  }
+
+  // ---- sticky zero ----
+
+  /** A lookup that races the last put gets a live frame or none; the frame is freed once. */
+  @Test
+  void theLastPutAgainstALookup() throws Exception {
+    FrameTable frames = table(1);
+    FrameTable.Owner owner = owner(frames);
+    AtomicInteger pfn = new AtomicInteger();
+    Duel.rounds(
+        () -> {
+          freed.set(0);
+          pfn.set(live(frames, owner, Counts.REF));
+        },
+        round -> {
+          frames.put(pfn.get(), Counts.REF);
+          return true;
+        },
+        round -> {
+          if (frames.tryGet(pfn.get(), Counts.SAFE_REF)) {
+            assertEquals(0, freed.get(), "freed while it is held");
+            frames.put(pfn.get(), Counts.SAFE_REF);
+          }
+          return true;
+        },
+        () -> {
+          assertEquals(1, freed.get(), "times freed");
+          assertEquals(0, frames.used());
+          assertEquals(Counts.FREE, frames.counts(pfn.get()));
+        });
+  }
+
+  /** Two late lookups against the last put, and against each other. */
+  @Test
+  void twoLookupsOfAFrameThatDies() throws Exception {
+    FrameTable frames = table(1);
+    FrameTable.Owner owner = owner(frames);
+    AtomicInteger pfn = new AtomicInteger();
+    Duel.Step getAndPut =
+        round -> {
+          for (int i = 0; i < 3; i++) {
+            if (frames.tryGet(pfn.get(), Counts.REF)) {
+              frames.put(pfn.get(), Counts.REF);
+            }
+          }
+          return true;
+        };
+    Duel.rounds(
+        () -> {
+          freed.set(0);
+          pfn.set(live(frames, owner, Counts.REF));
+        },
+        round -> {
+          frames.put(pfn.get(), Counts.REF);
+          return getAndPut.run(round);
+        },
+        getAndPut,
+        () -> {
+          assertEquals(1, freed.get(), "times freed");
+          assertEquals(Counts.FREE, frames.counts(pfn.get()));
+        });
+  }
+
+  /** Lookups with a stale number while the frame lives many lives. */
+  @Test
+  void aStaleNumberAgainstAFrameThatIsUsedAgainAndAgain() throws Exception {
+    FrameTable frames = table(1);
+    FrameTable.Owner owner = owner(frames);
+    int pfn = live(frames, owner, Counts.REF);
+    frames.put(pfn, Counts.REF);
+    AtomicLong lives = new AtomicLong();
+    freed.set(0);
+    Duel.race(
+        round -> {
+          if (frames.reserve(1)) { // not while the late lookup has the frame's life prolonged
+            assertEquals(pfn, frames.allocate(owner));
+            frames.thaw(pfn, Counts.REF);
+            lives.incrementAndGet();
+            frames.put(pfn, Counts.REF);
+          }
+          return true;
+        },
+        round -> {
+          if (frames.tryGet(pfn, Counts.REF)) {
+            assertTrue(Counts.refs(frames.counts(pfn)) > 0);
+            frames.put(pfn, Counts.REF);
+            return true;
+          }
+          return false;
+        });
+    assertEquals(lives.get(), freed.get());
+    assertEquals(Counts.FREE, frames.counts(pfn));
+    assertEquals(0, frames.used());
+  }
+
+  @Test
+  void aFrozenFrameGivesNoReference() {
+    FrameTable frames = table(2);
+    FrameTable.Owner owner = owner(frames);
+    int pfn = live(frames, owner, Counts.REF);
+    frames.put(pfn, Counts.REF);
+    for (long unit : new long[] {Counts.REF, Counts.SAFE_REF, Counts.PIN}) {
+      assertFalse(frames.tryGet(pfn, unit));
+      assertEquals(Counts.FREE, frames.counts(pfn));
+    }
+    assertTrue(frames.reserve(1));
+    assertEquals(pfn, frames.allocate(owner));
+    assertFalse(frames.tryGet(pfn, Counts.REF), "allocated, not yet thawed");
+    frames.discard(pfn, owner, 0);
+    assertEquals(1, freed.get(), "a frame that was discarded is not reported");
+    assertEquals(0, frames.used());
+  }
+
+  // ---- misuse ----
+
+  @ParameterizedTest
+  @ValueSource(longs = {Counts.REF, Counts.SAFE_REF, Counts.PIN})
+  void aDoublePutIsLoudAndHarmless(long unit) {
+    FrameTable frames = table(2);
+    FrameTable.Owner owner = owner(frames);
+    int pfn = live(frames, owner, unit);
+    frames.put(pfn, unit);
+    assertEquals(1, freed.get());
+    IllegalStateException e =
+        assertThrows(IllegalStateException.class, () -> frames.put(pfn, unit));
+    assertTrue(e.getMessage().contains("frame " + pfn), e.getMessage());
+    assertEquals(1, freed.get());
+    assertEquals(Counts.FREE, frames.counts(pfn));
+    assertEquals(0, frames.used());
+    int again = live(frames, owner, Counts.REF);
+    assertEquals(pfn, again, "one frame on the free list, once");
+    int other = live(frames, owner, Counts.REF);
+    assertTrue(other != pfn);
+    frames.put(again, Counts.REF);
+    frames.put(other, Counts.REF);
+  }
+
+  /** Somebody else's reference is the last one, and of another kind. */
+  @Test
+  void aPutOfTheWrongKindThatWouldBeTheLastDropsNothing() {
+    FrameTable frames = table(1);
+    FrameTable.Owner owner = owner(frames);
+    int pfn = live(frames, owner, Counts.REF);
+    long before = frames.counts(pfn);
+    assertThrows(IllegalStateException.class, () -> frames.put(pfn, Counts.SAFE_REF));
+    assertEquals(before, frames.counts(pfn));
+    frames.put(pfn, Counts.REF);
+    assertEquals(1, freed.get());
+    assertEquals(0, frames.used());
+  }
+
+  @Test
+  void aPlainPutOfTheLastSafeReferenceDropsNothing() {
+    FrameTable frames = table(1);
+    FrameTable.Owner owner = owner(frames);
+    int pfn = live(frames, owner, Counts.SAFE_REF);
+    long before = frames.counts(pfn);
+    assertThrows(IllegalStateException.class, () -> frames.put(pfn, Counts.REF));
+    assertEquals(before, frames.counts(pfn));
+    frames.put(pfn, Counts.SAFE_REF);
+    assertEquals(1, freed.get());
+    assertEquals(0, frames.used());
+  }
+
+  /** The page cache's reference is nobody else's to drop. */
+  @Test
+  void aPutOfThePageCachesReferenceIsLoudAndHarmless() {
+    FrameTable frames = table(1);
+    FrameTable.Owner owner = owner(frames);
+    int pfn = live(frames, owner, Counts.CACHE_REF);
+    long before = frames.counts(pfn);
+    for (long unit : new long[] {Counts.REF, Counts.SAFE_REF, Counts.PIN}) {
+      assertThrows(IllegalStateException.class, () -> frames.put(pfn, unit));
+      assertEquals(before, frames.counts(pfn));
+    }
+    assertEquals(0, freed.get());
+    frames.put(pfn, Counts.CACHE_REF);
+    assertEquals(1, freed.get());
+    assertEquals(0, frames.used());
+  }
+
+  /** A wrong put, taken back at once, against the right one: the frame is freed, and once. */
+  @Test
+  void aWrongPutAgainstTheLastPut() throws Exception {
+    FrameTable frames = table(1);
+    FrameTable.Owner owner = owner(frames);
+    AtomicInteger pfn = new AtomicInteger();
+    Duel.rounds(
+        () -> {
+          freed.set(0);
+          pfn.set(live(frames, owner, Counts.REF));
+        },
+        round -> {
+          // It meets what the wrong one has not taken back yet, and may be refused for it; then
+          // nothing is dropped, and it is as good as before.
+          for (; ; ) {
+            try {
+              frames.put(pfn.get(), Counts.REF);
+              return true;
+            } catch (IllegalStateException e) {
+              Thread.onSpinWait();
+            }
+          }
+        },
+        round -> {
+          assertThrows(IllegalStateException.class, () -> frames.put(pfn.get(), Counts.SAFE_REF));
+          return true;
+        },
+        () -> {
+          assertEquals(1, freed.get(), "times freed");
+          assertEquals(Counts.FREE, frames.counts(pfn.get()));
+          assertEquals(0, frames.used());
+        });
+  }
+
+  /** An orphan belongs to its file to the end, also when the file is closed and another is made. */
+  @Test
+  void anOrphanIsReportedToItsOwnFile() {
+    FrameTable frames = table(40);
+    AtomicInteger other = new AtomicInteger();
+    FrameTable.Owner first = owner(frames);
+    int orphan = live(frames, first, Counts.SAFE_REF);
+    first.close();
+    for (int i = 0; i < 30; i++) {
+      FrameTable.Owner next = frames.newOwner(pfn -> other.incrementAndGet());
+      int pfn = live(frames, next, Counts.REF);
+      frames.put(pfn, Counts.REF);
+      if (i % 2 == 0) {
+        next.close();
+      }
+    }
+    assertEquals(0, freed.get());
+    assertEquals(30, other.get());
+    frames.put(orphan, Counts.SAFE_REF);
+    assertEquals(1, freed.get());
+    assertEquals(30, other.get());
+    assertEquals(0, frames.used());
+  }
+
+  @Test
+  void aFrameThatWasNeverUsedIsNamed() {
+    FrameTable frames = table(10_000);
+    IllegalStateException e =
+        assertThrows(IllegalStateException.class, () -> frames.put(9_999, Counts.REF));
+    assertTrue(e.getMessage().contains("9999"), e.getMessage());
+  }
+
+  @Test
+  void aFrameIsFreedAlthoughItsFileThrows() {
+    FrameTable frames = table(1);
+    FrameTable.Owner owner =
+        frames.newOwner(
+            pfn -> {
+              throw new IllegalStateException("planned");
+            });
+    int pfn = live(frames, owner, Counts.REF);
+    assertThrows(IllegalStateException.class, () -> frames.put(pfn, Counts.REF));
+    assertEquals(0, frames.used());
+    assertEquals(pfn, live(frames, owner, Counts.REF));
+  }
+
+  // ---- memory that runs out ----
+
+  @Test
+  void promisesAreExact() {
+    FrameTable frames = table(5);
+    FrameTable.Owner owner = owner(frames);
+    assertFalse(frames.reserve(6));
+    assertEquals(0, frames.used());
+    assertTrue(frames.reserve(5));
+    assertFalse(frames.reserve(1));
+    assertTrue(frames.reserve(0));
+    assertEquals(5, frames.used());
+    frames.unreserve(2);
+    Set<Integer> pfns = new HashSet<>();
+    for (int i = 0; i < 3; i++) {
+      int pfn = frames.allocate(owner);
+      assertTrue(pfn >= 1 && pfn <= 5);
+      assertTrue(pfns.add(pfn), "frame " + pfn + " handed out twice");
+      frames.thaw(pfn, Counts.REF);
+    }
+    assertFalse(frames.reserve(3));
+    assertTrue(frames.reserve(2));
+    for (int pfn : pfns) {
+      frames.put(pfn, Counts.REF);
+    }
+    assertEquals(2, frames.used());
+    frames.unreserve(2);
+    assertEquals(0, frames.used());
+  }
+
+  @Test
+  void allocationWithoutAPromiseIsLoud() {
+    FrameTable frames = table(1);
+    FrameTable.Owner owner = owner(frames);
+    live(frames, owner, Counts.REF);
+    assertThrows(IllegalStateException.class, () -> frames.allocate(owner));
+  }
+
+  @Test
+  void sizesAreChecked() {
+    assertThrows(IllegalArgumentException.class, () -> table(0));
+    assertThrows(IllegalArgumentException.class, () -> table(-1));
+    assertEquals(3, table(3).limit());
+  }
+
+  /**
+   * The free list under two threads, with so few frames that each pop meets a push: no frame has
+   * two owners, and there never are more than the limit. A list that could not tell a frame that
+   * left and came back (ABA) from one that stayed would break here.
+   */
+  @ParameterizedTest
+  @ValueSource(ints = {2, 3, 5, 64})
+  void noFrameIsHandedOutTwice(int limit) throws Exception {
+    FrameTable frames = table(limit);
+    FrameTable.Owner owner = owner(frames);
+    AtomicIntegerArray holders = new AtomicIntegerArray(limit + 1);
+    AtomicInteger held = new AtomicInteger();
+    Duel.race(
+        new Churn(frames, owner, holders, held, 1), new Churn(frames, owner, holders, held, 2));
+    assertEquals(0, frames.used());
+    assertTrue(frames.reserve(limit));
+    Set<Integer> pfns = new HashSet<>();
+    for (int i = 0; i < limit; i++) {
+      assertTrue(pfns.add(frames.allocate(owner)), "a frame is twice on the list");
+    }
+    assertFalse(frames.reserve(1));
+  }
+
+  /** Takes one or two frames, and gives them back in either order. */
+  private static final class Churn implements Duel.Step {
+    private final FrameTable frames;
+    private final FrameTable.Owner owner;
+    private final AtomicIntegerArray holders;
+    private final AtomicInteger held;
+    private final SplittableRandom random;
+
+    Churn(
+        FrameTable frames,
+        FrameTable.Owner owner,
+        AtomicIntegerArray holders,
+        AtomicInteger held,
+        int seed) {
+      this.frames = frames;
+      this.owner = owner;
+      this.holders = holders;
+      this.held = held;
+      this.random = new SplittableRandom(seed);
+    }
+
+    @Override
+    public boolean run(long round) {
+      int n = 1 + random.nextInt(2);
+      if (!frames.reserve(n)) {
+        return false;
+      }
+      int first = take();
+      if (n == 2) {
+        int second = take();
+        if (random.nextBoolean()) {
+          give(first);
+          give(second);
+          return true;
+        }
+        give(second);
+      }
+      give(first);
+      return true;
+    }
+
+    private int take() {
+      int pfn = frames.allocate(owner);
+      assertEquals(0, holders.getAndIncrement(pfn), () -> "frame " + pfn + " has two owners");
+      assertTrue(held.incrementAndGet() <= frames.limit());
+      frames.thaw(pfn, Counts.REF);
+      return pfn;
+    }
+
+    private void give(int pfn) {
+      held.decrementAndGet();
+      assertEquals(1, holders.getAndDecrement(pfn));
+      frames.put(pfn, Counts.REF);
+    }
+  }
+
+  // ---- placement and life ----
+
+  /** Every frame of a chunk has a place of its own; neighbours stand 128 bytes apart. */
+  @Test
+  void neighboursDoNotShareCacheLines() {
+    Set<Integer> positions = new HashSet<>();
+    for (int pfn = 0; pfn < 4096; pfn++) {
+      int position = FrameTable.position(pfn);
+      assertTrue(position >= 0 && position < 4096);
+      assertTrue(positions.add(position), "two frames in one place");
+      if ((pfn & 511) != 511) {
+        assertTrue(
+            Math.abs(FrameTable.position(pfn + 1) / 8 - position / 8) >= 2,
+            "frames " + pfn + " and " + (pfn + 1));
+      }
+    }
+  }
+
+  /** Whatever a life did to a frame, the next one starts afresh. */
+  @Test
+  void aNewLifeKnowsNothingOfTheOldOne() throws Exception {
+    FrameTable frames = table(1);
+    FrameTable.Owner owner = owner(frames);
+    int pfn = live(frames, owner, Counts.REF);
+    frames.setUptodate(pfn);
+    assertTrue(frames.isUptodate(pfn));
+    assertFalse(frames.isPrepared(pfn));
+    frames.setPrepared(pfn);
+    assertTrue(frames.isPrepared(pfn));
+    frames.removeFromDirectMap(pfn);
+    assertFalse(frames.isDirectMapped(pfn));
+    assertFalse(frames.beginDirectAccess(pfn));
+    frames.put(pfn, Counts.REF);
+    FrameTable.Owner next = owner(frames);
+    assertEquals(pfn, live(frames, next, Counts.REF));
+    assertFalse(frames.isUptodate(pfn));
+    assertFalse(frames.isPrepared(pfn));
+    assertTrue(frames.isDirectMapped(pfn));
+    frames.put(pfn, Counts.REF);
+  }
+
+  /** Two threads unfreeze and look up frames in fresh chunks: each sees its own, whole. */
+  @Test
+  void chunksAreMadeOnce() throws Exception {
+    int limit = 3 * 4096;
+    AtomicInteger allocated = new AtomicInteger();
+    FrameTable[] frames = new FrameTable[1];
+    FrameTable.Owner[] owner = new FrameTable.Owner[1];
+    Duel.Step fill =
+        round -> {
+          for (int i = 0; i < limit / 2; i++) {
+            int pfn = live(frames[0], owner[0], Counts.REF);
+            assertEquals(1, Counts.refs(frames[0].counts(pfn)), "frame " + pfn);
+            allocated.incrementAndGet();
+          }
+          return true;
+        };
+    Duel.rounds(
+        () -> {
+          frames[0] = table(limit);
+          owner[0] = owner(frames[0]);
+          allocated.set(0);
+        },
+        fill,
+        fill,
+        () -> {
+          assertEquals(limit, allocated.get());
+          for (int pfn = 1; pfn <= limit; pfn++) {
+            assertEquals(1, Counts.refs(frames[0].counts(pfn)), "frame " + pfn);
+          }
+        });
+  }
+}
