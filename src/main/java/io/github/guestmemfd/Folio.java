@@ -83,7 +83,7 @@ public final class Folio implements AutoCloseable {
    */
   public void lock() {
     requireHeld();
-    Callbacks.forbid(inode.host, "lock of a folio");
+    Callbacks.forbid("lock of a folio");
     try {
       for (; ; ) {
         inode.host.frames.lock(pfn);

@@ -306,7 +306,7 @@ public final class GuestMemfd implements AutoCloseable {
    */
   @Override
   public void close() {
-    Callbacks.forbid(inode.host, "close");
+    Callbacks.forbid("close");
     if (CLOSED.compareAndSet(this, false, true)) {
       inode.close();
     }

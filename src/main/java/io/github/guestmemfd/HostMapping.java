@@ -88,7 +88,7 @@ public final class HostMapping implements AutoCloseable {
    */
   @Override
   public void close() {
-    Callbacks.forbid(host, "munmap");
+    Callbacks.forbid("munmap");
     if (!closed.compareAndSet(false, true)) {
       return;
     }

@@ -156,7 +156,7 @@ final class Inode {
       }
     }
     Failures failures = new Failures();
-    Callbacks.enter(host);
+    Callbacks.enter();
     try {
       failures.attempt(ops::release);
     } finally {
@@ -208,7 +208,7 @@ final class Inode {
 
   /** Shows a folio to a callback, for as long as that takes. */
   private void show(Folio folio, Consumer<Folio> callback) {
-    Callbacks.enter(host);
+    Callbacks.enter();
     try {
       callback.accept(folio);
     } finally {
@@ -240,7 +240,7 @@ final class Inode {
             return result;
           }
         } else if (SlotWord.isBusy(slot)) {
-          if (Callbacks.isInside(host)) {
+          if (Callbacks.isInside()) {
             return -Errno.EDEADLK.code();
           }
           if (!cache.awaitNotBusy(index)) {
@@ -248,7 +248,7 @@ final class Inode {
           }
         } else if (!wanted.matches(slot)) {
           return SIGBUS;
-        } else if (Callbacks.isInside(host)) {
+        } else if (Callbacks.isInside()) {
           return -Errno.EDEADLK.code(); // before the hole is filled: first use takes the folio lock
         } else if (!cache.fill(index, slot, false)) {
           return -Errno.ENOMEM.code();
@@ -270,7 +270,7 @@ final class Inode {
   private int makeReady(long index, long slot) throws InterruptedException {
     int pfn = SlotWord.pfn(slot);
     at(RacePoint.BEFORE_FOLIO_LOCK, index);
-    if (Callbacks.isInside(host)) {
+    if (Callbacks.isInside()) {
       return -Errno.EDEADLK.code();
     }
     frames.lock(pfn);
@@ -355,7 +355,7 @@ final class Inode {
   // ---- allocation ----
 
   Errno allocate(long from, long to) {
-    if (Callbacks.isInside(host)) {
+    if (Callbacks.isInside()) {
       return Errno.EDEADLK;
     }
     long missing = to - from;
@@ -403,7 +403,7 @@ final class Inode {
 
   /** Locks a range, for an operation that unlocks it when it is done. */
   private Errno lock(long from, long to) {
-    if (Callbacks.isInside(host)) {
+    if (Callbacks.isInside()) {
       return Errno.EDEADLK;
     }
     try {
@@ -420,7 +420,7 @@ final class Inode {
     if (!hasOps) {
       return Errno.OK;
     }
-    Callbacks.enter(host);
+    Callbacks.enter();
     try {
       return answer(
           ops.invalidateBegin(from << HostMemory.PAGE_SHIFT, (to - from) << HostMemory.PAGE_SHIFT));
@@ -433,7 +433,7 @@ final class Inode {
     if (!hasOps) {
       return;
     }
-    Callbacks.enter(host);
+    Callbacks.enter();
     try {
       ops.invalidateEnd(from << HostMemory.PAGE_SHIFT, (to - from) << HostMemory.PAGE_SHIFT);
     } finally {

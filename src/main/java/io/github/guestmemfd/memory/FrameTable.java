@@ -19,16 +19,14 @@ import org.jspecify.annotations.Nullable;
  * takes a reference by {@link #tryGet} then checks that the frame still is what it wanted, and puts
  * the reference if not.
  *
- * <p><b>Guarantees.</b> A frame is on the free list only while frozen. From 0 references it is
- * frozen by a compare-and-set, which a late {@code tryGet} makes fail; exactly one put of those
- * that reach 0 wins it and frees the frame. (The count sticks at "frozen", not at 0: Anderson et
- * al., "Turning Manual Concurrent Memory Reclamation into Automatic Reference Counting", PLDI
- * 2022.) Taking back a failed {@code tryGet} is a put like any other, since the frame may have come
- * back to life in between. No field of a counts word ever corrupts its neighbour.
+ * <p><b>Guarantees.</b> A frame is on the free list only while frozen. The put of the last
+ * reference swaps it for frozen in one step, so a frame dies exactly once and never comes back. A
+ * {@code tryGet} that meets a frozen frame has added to it all the same, and takes that back; by
+ * then the frame may be in use again, and taking back be its last put. No field of a counts word
+ * ever corrupts its neighbour.
  *
- * <p><b>Progress.</b> Taking a reference is one fetch-and-add, dropping one as well, unless it is
- * the last (the frame is freed) or somebody waits for it (they are woken). Allocation and release
- * are lock-free.
+ * <p><b>Progress.</b> Taking a reference is one fetch-and-add. Dropping one is lock-free; if
+ * somebody waits for it, it wakes them. Allocation and release are lock-free.
  *
  * <p>Counts and states are arrays of their own: a lookup of a ready folio needs the counts only.
  * Frames that are neighbours are used by different vCPUs, so inside each group of 512 they are
@@ -170,7 +168,7 @@ public final class FrameTable {
     if (old >= 0 && Counts.refs(old) < Counts.MAX_REFS && Counts.guardsIntact(old + unit)) {
       return true;
     }
-    freeIfUnused(pfn, chunk, at, subtract(pfn, chunk, at, unit) - unit);
+    takeBack(pfn, chunk, at, unit);
     if (old < 0) {
       return false;
     }
@@ -181,21 +179,36 @@ public final class FrameTable {
   /**
    * Drops references; the last put of all frees the frame, on this thread.
    *
+   * <p>It looks before it subtracts, so that a put without a get disturbs nobody.
+   *
    * @param pfn the frame
    * @param unit what {@link #tryGet} took
-   * @throws IllegalStateException if that many are not held; nothing is dropped
+   * @throws IllegalStateException if nobody holds that; nothing is dropped
    */
   public void put(int pfn, long unit) {
     long[] chunk = counters(pfn);
     int at = position(pfn);
-    long old = subtract(pfn, chunk, at, unit);
-    if (old >= 0 && isPlausible(old - unit)) {
-      freeIfUnused(pfn, chunk, at, old - unit);
-    } else {
-      long word = (long) WORDS.getAndAdd(chunk, at, unit) + unit;
-      freeIfUnused(pfn, chunk, at, word); // a last put may have met our mistake and left it to us
-      throw new IllegalStateException(
-          "frame " + pfn + ": put without get: " + Counts.toString(old));
+    for (; ; ) {
+      long old = (long) WORDS.getVolatile(chunk, at);
+      if (old < 0 || !isPlausible(old - unit)) {
+        throw new IllegalStateException(
+            "frame " + pfn + ": put without get: " + Counts.toString(old));
+      }
+      if (subtract(pfn, chunk, at, old, unit)) {
+        return;
+      }
+    }
+  }
+
+  /** Takes a failed get back: a put, unless the frame is still frozen. */
+  private void takeBack(int pfn, long[] chunk, int at, long unit) {
+    for (; ; ) {
+      long old = (long) WORDS.getVolatile(chunk, at);
+      if (old >= 0
+          ? subtract(pfn, chunk, at, old, unit)
+          : WORDS.compareAndSet(chunk, at, old, old - unit)) {
+        return;
+      }
     }
   }
 
@@ -206,25 +219,20 @@ public final class FrameTable {
         && (Counts.refs(word) != 0 || (Counts.safe(word) == 0 && !Counts.isCached(word)));
   }
 
-  /** Subtracts, and wakes whoever waits for that. */
-  private long subtract(int pfn, long[] chunk, int at, long unit) {
-    long old = (long) WORDS.getAndAdd(chunk, at, -unit);
+  /** Replaces counts that are not frozen by less; no reference left means frozen, and freed. */
+  private boolean subtract(int pfn, long[] chunk, int at, long old, long unit) {
+    long word = old - unit;
+    boolean last = Counts.refs(word) == 0;
+    if (!WORDS.compareAndSet(chunk, at, old, last ? Counts.FREE : word)) {
+      return false;
+    }
     if ((old & Counts.WAITED) != 0) {
       queue(pfn).wake(countKey(pfn), countKey(pfn) + 1);
     }
-    return old;
-  }
-
-  /** Frees the frame if nothing is left of its counts, unless a late lookup takes one first. */
-  private void freeIfUnused(int pfn, long[] chunk, int at, long word) {
-    long now = word;
-    while (Counts.refs(now) == 0 && isPlausible(now)) {
-      if (WORDS.compareAndSet(chunk, at, now, Counts.FREE | (now & Counts.WAITED))) {
-        free(pfn);
-        return;
-      }
-      now = (long) WORDS.getVolatile(chunk, at); // whose put comes here in its turn
+    if (last) {
+      free(pfn);
     }
+    return true;
   }
 
   /**

@@ -1,0 +1,152 @@
+package io.github.guestmemfd.concurrent;
+
+import static io.github.guestmemfd.CreateFlag.INIT_SHARED;
+import static io.github.guestmemfd.CreateFlag.MMAP;
+import static io.github.guestmemfd.Protection.READ;
+import static io.github.guestmemfd.Protection.WRITE;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import io.github.guestmemfd.BusyFolio;
+import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.Folio;
+import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.GuestMemfdException;
+import io.github.guestmemfd.GuestMemfdOps;
+import io.github.guestmemfd.HostMapping;
+import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.memory.FrameTable;
+import java.lang.reflect.Field;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.function.UnaryOperator;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.function.Executable;
+
+/** A host for each test, which must be empty again after it. */
+@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+abstract class HostFixture {
+  static final int PAGE = HostMemory.PAGE_SIZE;
+
+  /** Bytes that nobody but their owner may see. */
+  static final long SECRET = 0x5ec2e7_5ec2e7L;
+
+  final Steps steps = new Steps();
+  final WaitProbe probe = new WaitProbe();
+  final HostMemory host =
+      HostMemory.builder(64L * PAGE).raceHook(steps).idleStrategy(probe).build();
+  private final Deque<AutoCloseable> open = new ArrayDeque<>();
+
+  /** After each test every frame must have come home, and the host can be closed. */
+  @AfterEach
+  void nothingIsLeft() throws Exception {
+    run(
+        () -> {
+          while (!open.isEmpty()) {
+            open.pop().close();
+          }
+        });
+    assertEquals(0, host.used(), "memory in use after everything was closed");
+    host.close();
+  }
+
+  /** Runs something that may hang when it is wrong. */
+  static void run(Executable body) throws Exception {
+    Worker.start(
+            () -> {
+              try {
+                body.execute();
+              } catch (Exception | Error e) {
+                throw e;
+              } catch (Throwable e) {
+                throw new AssertionError(e);
+              }
+              return null;
+            })
+        .result();
+  }
+
+  /** A file, accessible at first and without patience, unless told otherwise. */
+  GuestMemfd file(int pages, UnaryOperator<GuestMemfd.Builder> more) {
+    GuestMemfd memfd =
+        more.apply(
+                GuestMemfd.builder(host)
+                    .size((long) pages * PAGE)
+                    .flags(MMAP, INIT_SHARED)
+                    .retryPolicy(RetryPolicy.failAtOnce()))
+            .build();
+    open.push(memfd);
+    return memfd;
+  }
+
+  GuestMemfd file(int pages) {
+    return file(pages, b -> b);
+  }
+
+  GuestMemfd file(int pages, GuestMemfdOps ops) {
+    return file(pages, b -> b.ops(ops));
+  }
+
+  HostMapping map(GuestMemfd memfd) {
+    HostMapping window = memfd.mmap(0, memfd.size(), READ, WRITE);
+    open.push(window);
+    return window;
+  }
+
+  static GuestMemfdException refused(Errno errno, Executable body) {
+    GuestMemfdException e = assertThrows(GuestMemfdException.class, body);
+    assertEquals(errno, e.errno(), e.toString());
+    return e;
+  }
+
+  /** The frame of a page, with a number written to its start. */
+  static int write(GuestMemfd memfd, long offset, long value) {
+    try (Folio folio = memfd.grab(offset)) {
+      folio.buffer().putLong(0, value);
+      return folio.pfn();
+    }
+  }
+
+  /** The number at the start of a page, as the guest sees it. */
+  static long read(GuestMemfd memfd, long offset) {
+    try (Folio folio = memfd.grab(offset)) {
+      return folio.buffer().getLong(0);
+    }
+  }
+
+  /** The number at the start of a frame, as the host kernel sees it. */
+  long readDirect(int pfn) {
+    ByteBuffer into = ByteBuffer.allocate(Long.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+    host.directMap().read(pfn, 0, into);
+    return into.getLong(0);
+  }
+
+  /** The machine behind the host, for what no public call can make last. */
+  FrameTable frames() {
+    try {
+      Field field = HostMemory.class.getDeclaredField("frames");
+      field.setAccessible(true);
+      return (FrameTable) field.get(host);
+    } catch (ReflectiveOperationException e) {
+      throw new LinkageError(e.getMessage(), e);
+    }
+  }
+
+  /**
+   * Nothing is busy, and nobody but the page cache holds a folio: everything converts, at once and
+   * in both directions, without waiting.
+   */
+  void assertQuiet(GuestMemfd memfd) throws Exception {
+    run(
+        () -> {
+          BusyFolio busy = new BusyFolio();
+          assertEquals(Errno.OK, memfd.tryMakeAccessible(0, memfd.size()));
+          assertEquals(Errno.OK, memfd.tryMakeInaccessible(0, memfd.size(), busy), busy::toString);
+          assertEquals(Errno.OK, memfd.tryMakeAccessible(0, memfd.size()));
+        });
+  }
+}

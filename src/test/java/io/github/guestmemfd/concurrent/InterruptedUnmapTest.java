@@ -1,0 +1,135 @@
+package io.github.guestmemfd.concurrent;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.GuestMemfdException;
+import io.github.guestmemfd.HostMapping;
+import io.github.guestmemfd.SigBusException;
+import io.github.guestmemfd.spi.RacePoint;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/**
+ * A range operation has taken an entry out of a page table and waits for an access under way when
+ * it is interrupted. It must put the entry back, for the access goes on; but not into a mapping
+ * that has been closed meanwhile, where nobody would ever take it out again.
+ */
+class InterruptedUnmapTest extends HostFixture {
+
+  /** What unmaps, and can be interrupted. */
+  enum Unmapping {
+    CONVERT {
+      @Override
+      Errno run(GuestMemfd memfd) {
+        return memfd.tryMakeInaccessible(0, PAGE);
+      }
+    },
+    PUNCH {
+      @Override
+      Errno run(GuestMemfd memfd) {
+        try {
+          memfd.punchHole(0, PAGE);
+          return Errno.OK;
+        } catch (GuestMemfdException e) {
+          return e.errno();
+        }
+      }
+    };
+
+    abstract Errno run(GuestMemfd memfd);
+  }
+
+  /** What came of an operation, and the interrupt status it left. */
+  private record Outcome(Errno errno, boolean interrupted) {}
+
+  private Worker<Outcome> start(Unmapping unmapping, GuestMemfd memfd) throws Exception {
+    Worker<Outcome> worker =
+        Worker.start(
+            () -> {
+              Errno errno = unmapping.run(memfd);
+              return new Outcome(errno, Thread.currentThread().isInterrupted());
+            });
+    probe.awaitWaiting(worker); // for the access: the entry has been taken out
+    return worker;
+  }
+
+  /** Interrupts, and returns when that has been noticed. */
+  private static void interrupt(Worker<?> worker) {
+    worker.interrupt();
+    long end = System.nanoTime() + 30_000_000_000L;
+    while (worker.thread().isInterrupted() && !worker.isDone() && System.nanoTime() < end) {
+      Thread.onSpinWait();
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void ofAClosedMappingLeavesNothing(Unmapping unmapping) throws Exception {
+    GuestMemfd memfd = file(1);
+    HostMapping window = map(memfd);
+    window.putLong(0, 1);
+    Steps.Gate access = steps.hold(RacePoint.ACCESS_IN_FLIGHT);
+    Worker<Void> writer =
+        Worker.start(
+            () -> {
+              window.putLong(0, 2);
+              return null;
+            });
+    access.awaitReached();
+    Worker<Outcome> operation = start(unmapping, memfd);
+    run(window::close); // finds no entry
+    interrupt(operation);
+    access.release();
+    writer.result();
+    Outcome outcome = operation.result();
+    assertTrue(outcome.interrupted, "the interrupt status is gone");
+    assertTrue(outcome.errno == Errno.EINTR || outcome.errno == Errno.OK, outcome::toString);
+    if (unmapping == Unmapping.CONVERT) {
+      assertEquals(outcome.errno == Errno.OK, !memfd.isAccessible(0));
+    }
+
+    assertThrows(IllegalStateException.class, () -> window.getLong(0));
+    assertThrows(IllegalStateException.class, () -> window.putLong(0, 3));
+    run(() -> memfd.makeInaccessible(0, PAGE)); // nobody holds anything
+    assertThrows(IllegalStateException.class, () -> window.getLong(0));
+    assertQuiet(memfd);
+    run(memfd::close);
+    assertEquals(0, host.used());
+    host.close();
+  }
+
+  /** In a mapping that is open the entry is back: the access goes on, and the next try unmaps. */
+  @Test
+  void ofAnOpenMappingCanBeTriedAgain() throws Exception {
+    GuestMemfd memfd = file(1);
+    HostMapping window = map(memfd);
+    window.putLong(0, 1);
+    Steps.Gate access = steps.hold(RacePoint.ACCESS_IN_FLIGHT);
+    Worker<Void> writer =
+        Worker.start(
+            () -> {
+              window.putLong(0, 2);
+              return null;
+            });
+    access.awaitReached();
+    Worker<Outcome> operation = start(Unmapping.CONVERT, memfd);
+    operation.interrupt();
+    assertEquals(new Outcome(Errno.EINTR, true), operation.result());
+    assertTrue(memfd.isAccessible(0));
+    assertEquals(1, window.getLong(0));
+    Worker<Outcome> again = start(Unmapping.CONVERT, memfd);
+    assertFalse(again.isDone(), "the access is still under way");
+    access.release();
+    assertEquals(new Outcome(Errno.OK, false), again.result());
+    writer.result();
+    assertThrows(SigBusException.class, () -> window.getLong(0));
+    assertEquals(2, read(memfd, 0));
+    assertQuiet(memfd);
+  }
+}
