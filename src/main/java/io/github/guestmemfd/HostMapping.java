@@ -588,7 +588,7 @@ public final class HostMapping implements AutoCloseable {
   }
 
   private Errno advise(long offset, long length, Advice advice) {
-    if ((offset & PAGE_MASK) != 0 || length < 0 || length > Long.MAX_VALUE - PAGE_MASK) {
+    if ((offset & PAGE_MASK) != 0 || length < 0) {
       return Errno.EINVAL;
     }
     if (length == 0) {
@@ -693,7 +693,7 @@ public final class HostMapping implements AutoCloseable {
       while (got < wanted) {
         int pfn = inode.get(firstIndex + first + n, unit);
         if (pfn < 0) {
-          if (n == 0 || pfn != -Errno.EFAULT.code()) {
+          if (n == 0) {
             throw Inode.exception(Errno.ofResult(pfn), what);
           }
           break;

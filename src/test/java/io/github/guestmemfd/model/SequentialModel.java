@@ -1,0 +1,935 @@
+package io.github.guestmemfd.model;
+
+import io.github.guestmemfd.Advice;
+import io.github.guestmemfd.CreateFlag;
+import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.HolderKind;
+import io.github.guestmemfd.MapType;
+import io.github.guestmemfd.Protection;
+import io.github.guestmemfd.model.Outcome.Misuse;
+import io.github.guestmemfd.model.Outcome.Signal;
+import io.github.guestmemfd.model.Outcome.Stop;
+import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.TreeSet;
+
+/**
+ * What guest_memfd does, one call after the other: page numbers lead to contents, contents know
+ * their holders. Made to be read and believed, not to be fast.
+ *
+ * <p>There are no page table entries. A page that was unmapped by a call that failed faults again
+ * at its next use and nobody sees a difference, which is what the library promises.
+ */
+final class SequentialModel {
+  static final int PAGE = 4096;
+
+  /** Who can hold a frame besides the page cache. */
+  enum Holder {
+    PLAIN,
+    PINNED,
+    SAFE
+  }
+
+  /** A frame in use, and what it contains. It lives while it is in a page cache or held. */
+  static final class Content {
+    final File file;
+    final byte[] bytes = new byte[PAGE];
+    final List<Holder> holders = new ArrayList<>();
+    boolean cached = true;
+
+    /** Whether it has been used: zeroed and shown to the client. An allocation alone is no use. */
+    boolean ready;
+
+    boolean inDirectMap = true;
+
+    Content(File file) {
+      this.file = file;
+    }
+
+    int count(Holder kind) {
+      return Collections.frequency(holders, kind);
+    }
+
+    boolean isHeldUnsafely() {
+      return count(Holder.PLAIN) + count(Holder.PINNED) > 0;
+    }
+  }
+
+  /** A guest_memfd, as long as somebody has it open. */
+  static final class File {
+    final int number;
+    final long pages;
+    final Set<CreateFlag> flags;
+    final Map<Long, Content> cache = new TreeMap<>();
+    final Set<Long> inaccessible = new TreeSet<>();
+    int opens = 1;
+    Vm vm;
+
+    /** How many frames its page cache has ever had, and how often it has been released. */
+    int everCached;
+
+    int released;
+
+    File(int number, long pages, Set<CreateFlag> flags) {
+      this.number = number;
+      this.pages = pages;
+      this.flags = flags;
+    }
+
+    long size() {
+      return pages * PAGE;
+    }
+  }
+
+  static final class Descriptor {
+    final File file;
+    boolean open = true;
+
+    Descriptor(File file) {
+      this.file = file;
+    }
+  }
+
+  static final class Mapping {
+    final File file;
+    final long firstPage;
+    final long pages;
+    final Set<Protection> protection;
+    boolean open = true;
+
+    Mapping(File file, long firstPage, long pages, Set<Protection> protection) {
+      this.file = file;
+      this.firstPage = firstPage;
+      this.pages = pages;
+      this.protection = protection;
+    }
+
+    long length() {
+      return pages * PAGE;
+    }
+
+    boolean canWrite() {
+      return protection.contains(Protection.WRITE);
+    }
+
+    /** What may be written may be read, on x86. */
+    boolean canRead() {
+      return protection.contains(Protection.READ) || canWrite();
+    }
+  }
+
+  /** References taken through a mapping, a page after the other. */
+  static final class Reference {
+    final List<Content> contents;
+    final Holder kind;
+    final long offsetInPage;
+    final long length;
+    final boolean writable;
+    boolean open = true;
+
+    Reference(
+        List<Content> contents, Holder kind, long offsetInPage, long length, boolean writable) {
+      this.contents = contents;
+      this.kind = kind;
+      this.offsetInPage = offsetInPage;
+      this.length = length;
+      this.writable = writable;
+    }
+
+    /** The first referenced byte of one of its pages. */
+    int from(int page) {
+      return page == 0 ? (int) offsetInPage : 0;
+    }
+
+    /** One past the last referenced byte of one of its pages. */
+    int to(int page) {
+      return (int) Math.min(PAGE, offsetInPage + length - (long) page * PAGE);
+    }
+  }
+
+  /** A grabbed folio. */
+  static final class Grabbed {
+    final Content content;
+    final Holder kind;
+    boolean open = true;
+
+    Grabbed(Content content, Holder kind) {
+      this.content = content;
+      this.kind = kind;
+    }
+  }
+
+  record Slot(long gpa, long size, File file, long offset) {}
+
+  static final class Vm {
+    final Map<Integer, Slot> slots = new TreeMap<>();
+  }
+
+  final int frames;
+  final List<File> files = new ArrayList<>();
+
+  /** All frames in use. */
+  final Set<Content> contents = new HashSet<>();
+
+  /** Frames that have been freed since somebody last looked. */
+  final List<Content> freed = new ArrayList<>();
+
+  /** The callbacks that are expected, and the folio of each or null. */
+  final List<Callback> callbacks = new ArrayList<>();
+
+  final List<Content> callbackContents = new ArrayList<>();
+
+  private final boolean hasClient;
+  private final Refusals refusals;
+
+  SequentialModel(int frames, boolean hasClient, Refusals refusals) {
+    this.frames = frames;
+    this.hasClient = hasClient;
+    this.refusals = refusals;
+  }
+
+  // ---- descriptors ----
+
+  Descriptor create(Set<CreateFlag> flags, long unknownFlags, long size) {
+    if (unknownFlags != 0 || size <= 0 || size % PAGE != 0) {
+      throw new Stop(Errno.EINVAL);
+    }
+    File file = new File(files.size(), size / PAGE, flags);
+    if (!flags.contains(CreateFlag.INIT_SHARED)) {
+      for (long page = 0; page < file.pages; page++) {
+        file.inaccessible.add(page);
+      }
+    }
+    files.add(file);
+    return new Descriptor(file);
+  }
+
+  Descriptor dup(Descriptor fd) {
+    requireOpen(fd);
+    return reopen(fd);
+  }
+
+  /** Opens the file of a descriptor, open or not; null if the file is gone. */
+  Descriptor reopen(Descriptor fd) {
+    if (fd.file.opens == 0) {
+      return null;
+    }
+    fd.file.opens++;
+    return new Descriptor(fd.file);
+  }
+
+  void close(Descriptor fd) {
+    if (fd.open) {
+      fd.open = false;
+      close(fd.file);
+    }
+  }
+
+  private void close(File file) {
+    file.opens--;
+    if (file.opens > 0) {
+      return;
+    }
+    file.released++;
+    FirstFailure failure = new FirstFailure();
+    failure.attempt(() -> tell(file, "release", -1, 0, null));
+    for (long page : List.copyOf(file.cache.keySet())) {
+      failure.attempt(() -> removeFromCache(file, page));
+    }
+    failure.throwIfAny();
+  }
+
+  private static void requireOpen(Descriptor fd) {
+    if (!fd.open) {
+      throw new Stop(Errno.EBADF);
+    }
+  }
+
+  long cachedPages(Descriptor fd) {
+    requireOpen(fd);
+    return fd.file.cache.size();
+  }
+
+  String stat(Descriptor fd) {
+    requireOpen(fd);
+    return "size " + fd.file.size() + " blocks 0 blksize 4096 mode 100600";
+  }
+
+  void ftruncate(Descriptor fd) {
+    requireOpen(fd);
+    throw new Stop(Errno.EINVAL);
+  }
+
+  boolean isAccessible(Descriptor fd, long offset) {
+    requireOpen(fd);
+    if (offset < 0 || offset >= fd.file.size()) {
+      throw new Stop(Errno.EINVAL);
+    }
+    return !fd.file.inaccessible.contains(offset / PAGE);
+  }
+
+  // ---- fallocate ----
+
+  /**
+   * KEEP_SIZE is 1, PUNCH_HOLE 2, COLLAPSE 8, ZERO 0x10, INSERT 0x20, UNSHARE 0x40, ZEROES 0x80.
+   */
+  void fallocate(Descriptor fd, int mode, long offset, long length) {
+    requireOpen(fd);
+    if (offset < 0 || length <= 0) {
+      throw new Stop(Errno.EINVAL);
+    }
+    if (!List.of(0x00, 0x01, 0x03, 0x08, 0x10, 0x11, 0x20, 0x40, 0x41, 0x80).contains(mode)) {
+      throw new Stop(Errno.EOPNOTSUPP);
+    }
+    if (length > Long.MAX_VALUE - offset) {
+      throw new Stop(Errno.EFBIG);
+    }
+    if (mode != 0x01 && mode != 0x03) {
+      throw new Stop(Errno.EOPNOTSUPP);
+    }
+    if (offset % PAGE != 0 || length % PAGE != 0) {
+      throw new Stop(Errno.EINVAL);
+    }
+    File file = fd.file;
+    if (mode == 0x03) {
+      punch(file, offset / PAGE, (offset + length) / PAGE);
+    } else if (offset + length > file.size()) {
+      throw new Stop(Errno.EINVAL);
+    } else {
+      allocate(file, offset / PAGE, (offset + length) / PAGE);
+    }
+  }
+
+  private void allocate(File file, long from, long to) {
+    List<Long> holes = new ArrayList<>();
+    for (long page = from; page < to; page++) {
+      if (!file.cache.containsKey(page)) {
+        holes.add(page);
+      }
+    }
+    if (contents.size() + holes.size() > frames) {
+      throw new Stop(Errno.ENOMEM);
+    }
+    for (long page : holes) {
+      addToCache(file, page);
+    }
+  }
+
+  private void punch(File file, long from, long end) {
+    long to = Math.min(end, file.pages);
+    if (from >= to) {
+      return;
+    }
+    ask(file, "invalidateBegin", from * PAGE, (to - from) * PAGE, null);
+    FirstFailure failure = new FirstFailure();
+    for (long page = from; page < to; page++) {
+      if (file.cache.containsKey(page)) {
+        long cached = page;
+        failure.attempt(() -> removeFromCache(file, cached));
+      }
+    }
+    failure.attempt(() -> tell(file, "invalidateEnd", from * PAGE, (to - from) * PAGE, null));
+    failure.throwIfAny();
+  }
+
+  // ---- the life of a frame ----
+
+  private Content addToCache(File file, long page) {
+    Content content = new Content(file);
+    file.cache.put(page, content);
+    file.everCached++;
+    contents.add(content);
+    return content;
+  }
+
+  private void removeFromCache(File file, long page) {
+    Content content = file.cache.remove(page);
+    content.cached = false;
+    freeIfUnused(content);
+  }
+
+  private void drop(Content content, Holder kind) {
+    content.holders.remove(kind);
+    freeIfUnused(content);
+  }
+
+  /** The frame is free even if the client throws. */
+  private void freeIfUnused(Content content) {
+    if (!content.cached && content.holders.isEmpty()) {
+      contents.remove(content);
+      freed.add(content);
+      tell(content.file, "freeFolio", -1, PAGE, content);
+    }
+  }
+
+  /** The folio of a page for somebody who uses it: allocated, zeroed, and shown to the client. */
+  private Content use(File file, long page) {
+    Content content = file.cache.get(page);
+    if (content == null) {
+      if (contents.size() == frames) {
+        throw new Stop(Errno.ENOMEM);
+      }
+      content = addToCache(file, page);
+    }
+    if (!content.ready) {
+      content.ready = true;
+      try {
+        prepare(file, page, file.inaccessible.contains(page));
+      } catch (Stop e) {
+        content.ready = false;
+        throw e;
+      }
+    }
+    return content;
+  }
+
+  // ---- callbacks ----
+
+  /** A callback that has a result. */
+  private void ask(File file, String method, long offset, long length, Content content) {
+    if (hasClient) {
+      int number = write(file, method, offset, length, content);
+      Outcome answer = refusals.answer(number);
+      if (answer != null) {
+        throw new Stop(answer);
+      }
+    }
+  }
+
+  /** A callback that has none. */
+  private void tell(File file, String method, long offset, long length, Content content) {
+    if (hasClient) {
+      int number = write(file, method, offset, length, content);
+      if (refusals.throwsAt(number)) {
+        throw new Stop(new Outcome.CallbackThrew(number));
+      }
+    }
+  }
+
+  private int write(File file, String method, long offset, long length, Content content) {
+    // A folio that never was used has no content; nobody is shown what others left there.
+    Integer hash =
+        content == null ? null : Integer.valueOf(ByteBuffer.wrap(content.bytes).hashCode());
+    Boolean inDirectMap =
+        method.equals("prepareInaccessible") ? Boolean.valueOf(content.inDirectMap) : null;
+    callbacks.add(new Callback(file.number, method, offset, length, inDirectMap, hash));
+    callbackContents.add(content);
+    return callbacks.size() - 1;
+  }
+
+  /** Asks the client about a folio; its place in the direct map changes, if the client agrees. */
+  private void prepare(File file, long page, boolean inaccessible) {
+    Content content = file.cache.get(page);
+    boolean before = content.inDirectMap;
+    content.inDirectMap = !(inaccessible && file.flags.contains(CreateFlag.NO_DIRECT_MAP));
+    try {
+      String method = inaccessible ? "prepareInaccessible" : "prepareAccessible";
+      ask(file, method, page * PAGE, PAGE, content);
+    } catch (Stop e) {
+      content.inDirectMap = before;
+      throw e;
+    }
+  }
+
+  /** Undoes {@link #prepare}. The client is told; what it answers changes nothing any more. */
+  private void unprepare(File file, List<Long> pages, boolean inaccessible) {
+    for (long page : pages) {
+      try {
+        prepare(file, page, !inaccessible);
+      } catch (Stop e) {
+        Content content = file.cache.get(page);
+        content.inDirectMap = inaccessible || !file.flags.contains(CreateFlag.NO_DIRECT_MAP);
+      }
+    }
+  }
+
+  // ---- conversion ----
+
+  void convert(Descriptor fd, long offset, long length, boolean inaccessible) {
+    requireOpen(fd);
+    File file = fd.file;
+    if (offset % PAGE != 0
+        || length % PAGE != 0
+        || offset < 0
+        || length <= 0
+        || offset > file.size() - length) {
+      throw new Stop(Errno.EINVAL);
+    }
+    List<Long> changing = new ArrayList<>();
+    for (long page = offset / PAGE; page < (offset + length) / PAGE; page++) {
+      if (file.inaccessible.contains(page) != inaccessible) {
+        changing.add(page);
+      }
+    }
+    if (changing.isEmpty()) {
+      return;
+    }
+    if (inaccessible) {
+      for (long page : changing) {
+        Content content = file.cache.get(page);
+        if (content != null && content.isHeldUnsafely()) {
+          int plain = content.count(Holder.PLAIN);
+          int pinned = content.count(Holder.PINNED);
+          int safe = content.count(Holder.SAFE);
+          throw new Stop(new Outcome.Blocked(page * PAGE, plain, pinned, safe));
+        }
+      }
+    }
+    ask(file, "invalidateBegin", offset, length, null);
+    List<Long> prepared = new ArrayList<>();
+    Stop failure = null;
+    try {
+      for (long page : changing) {
+        Content content = file.cache.get(page);
+        if (content != null && content.ready) { // others are prepared at their first use
+          prepare(file, page, inaccessible);
+          prepared.add(page);
+        }
+      }
+    } catch (Stop e) {
+      failure = e;
+      unprepare(file, prepared, inaccessible);
+    }
+    try {
+      tell(file, "invalidateEnd", offset, length, null);
+    } catch (Stop e) {
+      if (failure == null) {
+        unprepare(file, prepared, inaccessible);
+      }
+      if (failure == null || failure.outcome instanceof Outcome.Refused) {
+        failure = e; // what is thrown goes before what is answered
+      }
+    }
+    if (failure != null) {
+      throw failure;
+    }
+    for (long page : changing) {
+      if (inaccessible) {
+        file.inaccessible.add(page);
+      } else {
+        file.inaccessible.remove(page);
+      }
+    }
+  }
+
+  // ---- mapping ----
+
+  Mapping mmap(Descriptor fd, long offset, long length, MapType type, Set<Protection> protection) {
+    if (offset % PAGE != 0) {
+      throw new Stop(Errno.EINVAL);
+    }
+    requireOpen(fd);
+    if (length == 0) {
+      throw new Stop(Errno.EINVAL);
+    }
+    if (length < 0 || length > (1L << 47) - 2 * PAGE) {
+      throw new Stop(Errno.ENOMEM);
+    }
+    long pages = (length + PAGE - 1) / PAGE;
+    if (offset < 0 || offset / PAGE + pages > Long.MAX_VALUE / PAGE) {
+      throw new Stop(Errno.EOVERFLOW);
+    }
+    if (protection.contains(Protection.EXEC)) {
+      throw new Stop(Errno.EPERM);
+    }
+    if (!fd.file.flags.contains(CreateFlag.MMAP)) {
+      throw new Stop(Errno.ENODEV);
+    }
+    if (type == MapType.PRIVATE) {
+      throw new Stop(Errno.EINVAL);
+    }
+    fd.file.opens++;
+    return new Mapping(fd.file, offset / PAGE, pages, protection);
+  }
+
+  void munmap(Mapping mapping) {
+    if (mapping.open) {
+      mapping.open = false;
+      close(mapping.file);
+    }
+  }
+
+  private static void requireMapped(Mapping mapping) {
+    if (!mapping.open) {
+      throw new Stop(new Misuse("illegal state"));
+    }
+  }
+
+  // ---- touching ----
+
+  private static void check(Mapping mapping, long offset, int width, boolean write) {
+    if (offset < 0 || offset > mapping.length() - width) {
+      throw new Stop(new Misuse("out of bounds"));
+    }
+    if (write ? !mapping.canWrite() : !mapping.canRead()) {
+      throw new Stop(new Signal("SIGSEGV", offset));
+    }
+  }
+
+  private static void checkAtomic(long offset, int width) {
+    if (offset % width != 0) {
+      throw new Stop(new Misuse("illegal argument"));
+    }
+  }
+
+  /** The folio behind a byte of a mapping. */
+  private Content touch(Mapping mapping, long offset) {
+    requireMapped(mapping);
+    long page = mapping.firstPage + offset / PAGE;
+    if (page >= mapping.file.pages || mapping.file.inaccessible.contains(page)) {
+      throw new Stop(new Signal("SIGBUS", offset));
+    }
+    return use(mapping.file, page);
+  }
+
+  /** Reads a number: byte by byte, from the first to the last. */
+  long load(Mapping mapping, long offset, int width, boolean atomic) {
+    check(mapping, offset, width, false);
+    if (atomic) {
+      checkAtomic(offset, width);
+    }
+    byte[] bytes = new byte[width];
+    for (int i = 0; i < width; i++) {
+      bytes[i] = touch(mapping, offset + i).bytes[(int) ((offset + i) % PAGE)];
+    }
+    return number(bytes, 0, width);
+  }
+
+  /** Writes a number: all of its bytes, or none if one of them cannot be touched. */
+  void store(Mapping mapping, long offset, int width, boolean atomic, long value) {
+    check(mapping, offset, width, true);
+    if (atomic) {
+      checkAtomic(offset, width);
+    }
+    for (int i = 0; i < width; i++) {
+      touch(mapping, offset + i);
+    }
+    for (int i = 0; i < width; i++) {
+      byte b = (byte) (value >>> (8 * i));
+      touch(mapping, offset + i).bytes[(int) ((offset + i) % PAGE)] = b;
+    }
+  }
+
+  /**
+   * Reads eight bytes; answers otherwise where that would throw, but for what a callback throws.
+   */
+  long tryLoad(Mapping mapping, long offset, long otherwise) {
+    try {
+      return load(mapping, offset, 8, true);
+    } catch (Stop e) {
+      if (e.outcome instanceof Outcome.CallbackThrew) {
+        throw e;
+      }
+      return otherwise;
+    }
+  }
+
+  /** Writes eight bytes, and says whether it could. */
+  boolean tryStore(Mapping mapping, long offset, long value) {
+    try {
+      store(mapping, offset, 8, true, value);
+      return true;
+    } catch (Stop e) {
+      if (e.outcome instanceof Outcome.CallbackThrew) {
+        throw e;
+      }
+      return false;
+    }
+  }
+
+  boolean compareAndSet(Mapping mapping, long offset, int width, long expected, long value) {
+    check(mapping, offset, width, true);
+    long old = load(mapping, offset, width, true);
+    if (old != expected) {
+      return false;
+    }
+    store(mapping, offset, width, true, value);
+    return true;
+  }
+
+  long getAndAdd(Mapping mapping, long offset, long delta) {
+    check(mapping, offset, 8, true);
+    long old = load(mapping, offset, 8, true);
+    store(mapping, offset, 8, true, old + delta);
+    return old;
+  }
+
+  /** Moves bytes, one by one, until one cannot be touched. */
+  Outcome.Moved move(Mapping mapping, long offset, byte[] bytes, boolean write) {
+    int moved = 0;
+    Outcome end = new Outcome.Returned(null);
+    try {
+      check(mapping, offset, bytes.length, write);
+      for (; moved < bytes.length; moved++) {
+        Content content = touch(mapping, offset + moved);
+        int at = (int) ((offset + moved) % PAGE);
+        if (write) {
+          content.bytes[at] = bytes[moved];
+        } else {
+          bytes[moved] = content.bytes[at];
+        }
+      }
+    } catch (Stop e) {
+      end = e.outcome;
+    }
+    return new Outcome.Moved(end, moved, Arrays.hashCode(bytes));
+  }
+
+  /** Eight bytes or fewer as a number, the first byte the lowest, with the sign of the width. */
+  private static long number(byte[] bytes, int from, int width) {
+    long value = 0;
+    for (int i = width - 1; i >= 0; i--) {
+      value = (value << 8) | (bytes[from + i] & 0xff);
+    }
+    int unused = 64 - 8 * width;
+    return value << unused >> unused;
+  }
+
+  // ---- madvise ----
+
+  void madvise(Mapping mapping, long offset, long length, Advice advice) {
+    requireMapped(mapping);
+    if (offset % PAGE != 0 || length < 0) {
+      throw new Stop(Errno.EINVAL);
+    }
+    if (length == 0) {
+      return;
+    }
+    long first = Math.floorDiv(offset, PAGE);
+    long end = first + (length - 1) / PAGE + 1;
+    long from = Math.max(first, 0);
+    long to = Math.min(end, mapping.pages);
+    if (from >= to) {
+      throw new Stop(Errno.ENOMEM);
+    }
+    boolean partlyUnmapped = from != first || to != end;
+    switch (advice) {
+      case FREE -> throw new Stop(Errno.EINVAL);
+      case DONTNEED -> {}
+      case REMOVE -> punch(mapping.file, mapping.firstPage + from, mapping.firstPage + to);
+      case POPULATE_READ, POPULATE_WRITE -> {
+        if (from != first) {
+          throw new Stop(Errno.ENOMEM);
+        }
+        boolean allowed =
+            mapping.protection.contains(
+                advice == Advice.POPULATE_READ ? Protection.READ : Protection.WRITE);
+        if (!allowed) {
+          throw new Stop(Errno.EINVAL);
+        }
+        for (long page = from; page < to; page++) {
+          touchForKernel(mapping, page);
+        }
+      }
+    }
+    if (partlyUnmapped) {
+      throw new Stop(Errno.ENOMEM);
+    }
+  }
+
+  /** As {@link #touch}, by a system call: EFAULT where there would be a signal. */
+  private Content touchForKernel(Mapping mapping, long page) {
+    try {
+      return touch(mapping, page * PAGE);
+    } catch (Stop e) {
+      throw e.outcome instanceof Signal ? new Stop(Errno.EFAULT) : e;
+    }
+  }
+
+  // ---- references ----
+
+  Reference getUserPages(Mapping mapping, long offset, long length, boolean pinned) {
+    Holder kind = pinned ? Holder.PINNED : Holder.PLAIN;
+    requireMapped(mapping);
+    if (length < 0) {
+      throw new Stop(Errno.EINVAL);
+    }
+    List<Content> taken = new ArrayList<>();
+    if (length == 0) {
+      return new Reference(taken, kind, 0, 0, mapping.canWrite());
+    }
+    if (!mapping.protection.contains(Protection.READ) || offset < 0 || offset >= mapping.length()) {
+      throw new Stop(Errno.EFAULT);
+    }
+    long end = offset + Math.min(length, mapping.length() - offset);
+    for (long page = offset / PAGE; page * PAGE < end; page++) {
+      try {
+        Content content = touchForKernel(mapping, page);
+        content.holders.add(kind);
+        taken.add(content);
+      } catch (Stop e) {
+        boolean thrown = e.outcome instanceof Outcome.CallbackThrew;
+        if (taken.isEmpty() || thrown) {
+          taken.forEach(content -> drop(content, kind));
+          throw e;
+        }
+        end = page * PAGE; // shorter than asked for
+      }
+    }
+    return new Reference(taken, kind, offset % PAGE, end - offset, mapping.canWrite());
+  }
+
+  void close(Reference reference) {
+    if (!reference.open) {
+      throw new Stop(new Misuse("illegal state"));
+    }
+    reference.open = false;
+    FirstFailure failure = new FirstFailure();
+    for (Content content : reference.contents) {
+      failure.attempt(() -> drop(content, reference.kind));
+    }
+    failure.throwIfAny();
+  }
+
+  /** The content behind a page of a reference, for as long as it is held. */
+  Content content(Reference reference, int page) {
+    if (!reference.open) {
+      throw new Stop(new Misuse("illegal state"));
+    }
+    return reference.contents.get(page);
+  }
+
+  Grabbed grab(Descriptor fd, long offset, HolderKind kind) {
+    requireOpen(fd);
+    File file = fd.file;
+    if (offset < 0 || offset >= file.size()) {
+      throw new Stop(Errno.EINVAL);
+    }
+    long page = offset / PAGE;
+    if (kind == HolderKind.UNSAFE && file.inaccessible.contains(page)) {
+      throw new Stop(Errno.EFAULT);
+    }
+    Holder holder = kind == HolderKind.SAFE ? Holder.SAFE : Holder.PLAIN;
+    Content content = use(file, page);
+    content.holders.add(holder);
+    return new Grabbed(content, holder);
+  }
+
+  void close(Grabbed grabbed) {
+    content(grabbed);
+    grabbed.open = false;
+    drop(grabbed.content, grabbed.kind);
+  }
+
+  /** The content of a folio, for as long as it is held. */
+  Content content(Grabbed grabbed) {
+    if (!grabbed.open) {
+      throw new Stop(new Misuse("illegal state"));
+    }
+    return grabbed.content;
+  }
+
+  // ---- the direct map ----
+
+  /** Moves bytes between a frame and the caller. */
+  void direct(Content content, int at, byte[] bytes, boolean write) {
+    if (at < 0 || at > PAGE - bytes.length) {
+      throw new Stop(new Misuse("out of bounds"));
+    }
+    if (!content.inDirectMap) {
+      throw new Stop(Errno.EFAULT);
+    }
+    if (write) {
+      System.arraycopy(bytes, 0, content.bytes, at, bytes.length);
+    } else {
+      System.arraycopy(content.bytes, at, bytes, 0, bytes.length);
+    }
+  }
+
+  // ---- memslots ----
+
+  void setSlot(Vm vm, int number, long gpa, long size, Descriptor fd, long offset) {
+    if (number < 0
+        || number > 32763
+        || gpa % PAGE != 0
+        || size % PAGE != 0
+        || offset % PAGE != 0
+        || wraps(gpa, size)
+        || wraps(offset, size)
+        || Long.compareUnsigned(size, 1L << 43) >= 0) {
+      throw new Stop(Errno.EINVAL);
+    }
+    if (size == 0) {
+      if (vm.slots.remove(number) == null) {
+        throw new Stop(Errno.EINVAL);
+      }
+      return;
+    }
+    if (vm.slots.containsKey(number)) {
+      throw new Stop(Errno.EINVAL);
+    }
+    for (Slot other : vm.slots.values()) {
+      if (meet(gpa, size, other.gpa, other.size)) {
+        throw new Stop(Errno.EEXIST);
+      }
+    }
+    requireOpen(fd);
+    if (fd.file.vm != null && fd.file.vm != vm) {
+      throw new Stop(Errno.EINVAL);
+    }
+    if (offset < 0 || offset + size > fd.file.size()) {
+      throw new Stop(Errno.EINVAL);
+    }
+    for (Slot other : vm.slots.values()) {
+      if (other.file == fd.file && meet(offset, size, other.offset, other.size)) {
+        throw new Stop(Errno.EINVAL);
+      }
+    }
+    if (Long.compareUnsigned(gpa + size, 1L << 52) > 0) {
+      throw new Stop(Errno.EINVAL);
+    }
+    fd.file.vm = vm;
+    vm.slots.put(number, new Slot(gpa, size, fd.file, offset));
+  }
+
+  /** The number of the slot at a guest address; -1 for none. */
+  int slotAt(Vm vm, long gpa) {
+    for (Map.Entry<Integer, Slot> slot : vm.slots.entrySet()) {
+      if (meet(gpa, 1, slot.getValue().gpa, slot.getValue().size)) {
+        return slot.getKey();
+      }
+    }
+    return -1;
+  }
+
+  private static boolean wraps(long start, long size) {
+    return Long.compareUnsigned(start + size, start) < 0;
+  }
+
+  private static boolean meet(long a, long sizeA, long b, long sizeB) {
+    return Long.compareUnsigned(a, b + sizeB) < 0 && Long.compareUnsigned(b, a + sizeA) < 0;
+  }
+
+  // ---- what can be asked of all ----
+
+  /** Frames in use, in page caches or held. */
+  int used() {
+    return contents.size();
+  }
+
+  /** Goes on although a step has failed, and fails with the first in the end. */
+  private static final class FirstFailure {
+    private Stop first;
+
+    void attempt(Runnable step) {
+      try {
+        step.run();
+      } catch (Stop e) {
+        first = first == null ? e : first;
+      }
+    }
+
+    void throwIfAny() {
+      if (first != null) {
+        throw first;
+      }
+    }
+  }
+}
