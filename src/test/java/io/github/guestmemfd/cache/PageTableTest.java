@@ -192,7 +192,7 @@ class PageTableTest {
     assertEquals(7, table.begin(0));
     Worker<Boolean> zap = interruptedZap();
     assertTrue(table.install(0, 7));
-    zap.interrupt();
+    zap.interruptAndAwait();
     table.end(0);
     assertTrue(zap.result(), "the interrupt is kept for the next wait");
     assertEquals(7, PageTable.held(table.entry(0)));
@@ -208,7 +208,7 @@ class PageTableTest {
     table.close();
     assertTrue(table.isClosed());
     assertEquals(0, table.zapUninterruptibly(0), "it is the other's");
-    zap.interrupt();
+    zap.interruptAndAwait();
     table.end(0);
     assertTrue(zap.result());
     assertEquals(0, PageTable.held(table.entry(0)));
@@ -236,7 +236,7 @@ class PageTableTest {
               return Thread.currentThread().isInterrupted();
             });
     probe.awaitWaiting(zap);
-    zap.interrupt();
+    zap.interruptAndAwait();
     assertEquals(0, table.begin(0));
     assertFalse(zap.isDone());
     table.end(0);
@@ -290,6 +290,25 @@ class PageTableTest {
           assertEquals(0, inside.get(), "an access is under way through an unmapped page");
           return true;
         });
+  }
+
+  /** As fast as it goes: an access that meets the removal of the entry takes itself back. */
+  @Test
+  void announcementAgainstUnmapping() throws Exception {
+    Duel.race(
+        round -> {
+          if (table.begin(0) == 0) {
+            return false;
+          }
+          table.end(0);
+          return true;
+        },
+        round -> {
+          map(0, 7);
+          assertEquals(7, table.zap(0));
+          return true;
+        });
+    assertEquals(0, table.entry(0) & PageTable.INFLIGHT_MASK, "accesses announced and not ended");
   }
 
   /** Two threads enter one page: one of them does. */

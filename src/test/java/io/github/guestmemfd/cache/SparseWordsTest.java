@@ -214,6 +214,17 @@ class SparseWordsTest {
     assertEquals(0x100, words.get(size - 1));
   }
 
+  /** The last subtree is whole although the array ends inside it. */
+  @Test
+  void theLastSubtreeMayBeShort() {
+    for (long size : new long[] {1, 513, (1 << 18) + 1, (1L << 50) + 1}) {
+      SparseWords words = new SparseWords(size, PRESENT, 0, 0x100);
+      assertEquals(size, words.update(0, size, word -> word | 0x100, false));
+      assertEquals(0x100, words.get(size - 1));
+      assertNull(words.leaf(size - 1), "size " + size);
+    }
+  }
+
   /** What a change makes of a subtree may differ from what it makes of a word. */
   @Test
   void subtreesChangeTheirOwnWay() {
@@ -341,6 +352,37 @@ class SparseWordsTest {
           }
           assertEquals(0x1000, words.get().get(1));
           assertEquals(0x1000, words.get().get(size / 2));
+        });
+  }
+
+  /** The same in one leaf, from both ends, so that the threads meet in the middle. */
+  @Test
+  void aRangeAgainstSingleWordsOfALeaf() throws Exception {
+    AtomicReference<SparseWords> words = new AtomicReference<>();
+    Duel.rounds(
+        () -> {
+          words.set(new SparseWords(512, PRESENT, 0));
+          assertTrue(words.get().compareAndSet(0, 0, 2));
+        },
+        round -> {
+          assertEquals(512, words.get().update(0, 512, word -> word | 0x1000, false));
+          return true;
+        },
+        round -> {
+          for (int index = 511; index > 0; index--) {
+            for (; ; ) {
+              long old = words.get().get(index);
+              if (words.get().compareAndSet(index, old, old | 2)) {
+                break;
+              }
+            }
+          }
+          return true;
+        },
+        () -> {
+          for (int index = 0; index < 512; index++) {
+            assertEquals(0x1002, words.get().get(index), "word " + index);
+          }
         });
   }
 

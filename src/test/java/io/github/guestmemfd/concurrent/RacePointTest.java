@@ -698,7 +698,7 @@ class RacePointTest {
       for (int i = 0; i < 1000 && !unmap.isDone(); i++) {
         unmap.thread().join(1);
       }
-      conversion.interrupt();
+      conversion.interruptAndAwait();
       gate.release(); // with nowhere to put the entry back, the converter waits for the access
       assertTrue(conversion.result());
       access.result();
@@ -1236,7 +1236,7 @@ class RacePointTest {
                 return Thread.currentThread().isInterrupted();
               });
       probe.awaitWaiting(close);
-      close.interrupt();
+      close.interruptAndAwait();
       assertFalse(close.isDone());
       gate.release();
       conversion.result();

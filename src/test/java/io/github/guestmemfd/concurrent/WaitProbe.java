@@ -12,8 +12,8 @@ import java.util.concurrent.locks.LockSupport;
  * library: so a test need not guess by sleeping.
  */
 public final class WaitProbe implements IdleStrategy {
-  /** From this round on a wait that has a queue is in it. */
-  private static final int QUEUED = 40;
+  /** From this round on a wait that has a queue is in it, and parks. */
+  private static final int QUEUED = 80;
 
   private final ConcurrentMap<Thread, CountDownLatch> waiting = new ConcurrentHashMap<>();
 

@@ -41,6 +41,21 @@ public final class Worker<T> {
     thread.interrupt();
   }
 
+  /**
+   * Interrupts the thread, and returns once it has noticed: it has taken the interrupt, and now
+   * waits or is done.
+   */
+  public void interruptAndAwait() {
+    thread.interrupt();
+    long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(LIMIT_SECONDS);
+    while (thread.isInterrupted() && !isDone()) {
+      if (System.nanoTime() - end > 0) {
+        throw new AssertionError("does not notice an interrupt at " + where());
+      }
+      Thread.onSpinWait();
+    }
+  }
+
   /** What the body returned; throws what it threw. */
   public T result() throws Exception {
     return resultAfter(0);

@@ -9,6 +9,7 @@ import io.github.guestmemfd.concurrent.Duel;
 import io.github.guestmemfd.concurrent.WaitProbe;
 import io.github.guestmemfd.concurrent.Worker;
 import io.github.guestmemfd.spi.IdleStrategy;
+import java.lang.reflect.Field;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
@@ -220,6 +221,39 @@ class FolioLockTest {
     second.result();
     assertFalse(frames.isLocked(pfn));
     assertTrue(frames.tryLock(pfn), "nobody waits any more");
+    frames.unlock(pfn);
+  }
+
+  /**
+   * The waiter has seen the interrupt, and gets the lock before it has left the queue: it must pass
+   * the lock on. The queue's own lock is held meanwhile, to make it so.
+   */
+  @Test
+  void isPassedOnByAWaiterThatIsInterruptedAndGetsIt() throws Exception {
+    Field field = FrameTable.class.getDeclaredField("queues");
+    field.setAccessible(true);
+    WaitQueue queue = ((WaitQueue[]) field.get(frames))[pfn & 63];
+    frames.lock(pfn);
+    Worker<?> first =
+        Worker.start(() -> assertThrows(InterruptedException.class, () -> frames.lock(pfn)));
+    probe.awaitWaiting(first);
+    Worker<?> second = locker(() -> {});
+    probe.awaitWaiting(second);
+    queue.lock.lock();
+    try {
+      first.interrupt();
+      while (!queue.lock.hasQueuedThread(first.thread())) {
+        assertFalse(first.isDone());
+        Thread.onSpinWait();
+      }
+      frames.unlock(pfn); // to the first, which is about to leave
+    } finally {
+      queue.lock.unlock();
+    }
+    first.result();
+    second.result();
+    assertFalse(frames.isLocked(pfn));
+    assertTrue(frames.tryLock(pfn));
     frames.unlock(pfn);
   }
 

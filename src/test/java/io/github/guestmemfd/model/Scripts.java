@@ -13,7 +13,6 @@ import io.github.guestmemfd.model.Call.Base;
 import io.github.guestmemfd.model.Call.Length;
 import io.github.guestmemfd.model.Call.Mode;
 import java.util.ArrayList;
-import java.util.Collection;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Set;
@@ -230,21 +229,20 @@ final class Scripts {
 
   private static Arbitrary<Call> mmap() {
     Arbitrary<Set<Protection>> protection =
-        Arbitraries.frequencyOf(
-                Tuple.of(12, Arbitraries.of(List.of(List.of(Protection.READ, Protection.WRITE)))),
-                Tuple.of(4, Arbitraries.of(List.of(List.of(Protection.READ)))),
-                Tuple.of(3, Arbitraries.of(List.of(List.of(Protection.WRITE)))),
-                Tuple.of(2, Arbitraries.of(List.of(List.<Protection>of()))),
-                Tuple.of(1, Arbitraries.of(List.of(List.of(Protection.READ, Protection.EXEC)))))
-            .map(Scripts::protectionSet);
+        Arbitraries.frequency(
+            Tuple.of(12, protections(Protection.READ, Protection.WRITE)),
+            Tuple.of(4, protections(Protection.READ)),
+            Tuple.of(3, protections(Protection.WRITE)),
+            Tuple.of(2, protections()),
+            Tuple.of(1, protections(Protection.READ, Protection.EXEC)));
     Arbitrary<MapType> type =
         Arbitraries.frequency(Tuple.of(15, MapType.SHARED), Tuple.of(1, MapType.PRIVATE));
     return Combinators.combine(object(), pageAt(), length(), type, protection).as(Call.Mmap::new);
   }
 
-  private static Set<Protection> protectionSet(Collection<Protection> list) {
+  private static Set<Protection> protections(Protection... some) {
     Set<Protection> set = EnumSet.noneOf(Protection.class);
-    set.addAll(list);
+    set.addAll(List.of(some));
     return set;
   }
 

@@ -10,7 +10,6 @@ import net.jqwik.api.EdgeCasesMode;
 import net.jqwik.api.ForAll;
 import net.jqwik.api.Property;
 import net.jqwik.api.Provide;
-import net.jqwik.api.ShrinkingMode;
 import net.jqwik.api.lifecycle.AddLifecycleHook;
 import net.jqwik.api.lifecycle.AroundPropertyHook;
 import net.jqwik.api.lifecycle.PropagationMode;
@@ -27,7 +26,7 @@ import net.jqwik.api.lifecycle.PropertyLifecycleContext;
 class SequentialModelTest {
 
   /** Hypothesis: without a client, every call does what the model does. */
-  @Property(edgeCases = EdgeCasesMode.NONE, shrinking = ShrinkingMode.FULL)
+  @Property(edgeCases = EdgeCasesMode.NONE)
   void everyCallDoesWhatTheModelDoes(@ForAll("scripts") Script script) {
     run(new World(script.frames(), false, Refusals.NONE), script);
   }
@@ -36,38 +35,16 @@ class SequentialModelTest {
    * Hypothesis: whichever callbacks refuse or throw, the call that made them fails and is undone,
    * and callbacks come in pairs, in order, and as often as they should.
    */
-  @Property(edgeCases = EdgeCasesMode.NONE, shrinking = ShrinkingMode.FULL)
+  @Property(edgeCases = EdgeCasesMode.NONE)
   void aCallThatIsRefusedChangesNothing(
       @ForAll("scripts") Script script, @ForAll("refusals") Refusals refusals) {
     run(new World(script.frames(), true, refusals), script);
   }
 
-  private static final long SECONDS_TO_RUN = 10;
-  private static final long SECONDS_TO_SHRINK = 40;
-
-  /** When the property first failed, by {@link System#nanoTime}; null until then. */
-  private static volatile Long failedAt;
-
-  /**
-   * Runs a script, or none any more when the time to find a shorter one that fails is over: then
-   * all pass, and the shortest so far is reported.
-   */
-  private static void run(World world, Script script) {
-    Long failed = failedAt;
-    long nanos = TimeUnit.SECONDS.toNanos(SECONDS_TO_SHRINK);
-    if (failed != null && System.nanoTime() - failed > nanos) {
-      return;
-    }
-    try {
-      runWatched(world, script);
-    } catch (AssertionError e) {
-      failedAt = failed == null ? Long.valueOf(System.nanoTime()) : failed;
-      throw e;
-    }
-  }
+  private static final long SECONDS_TO_RUN = 20;
 
   /** Runs a script on a thread of its own: if a call never returns, the thread is left to it. */
-  private static void runWatched(World world, Script script) {
+  private static void run(World world, Script script) {
     FutureTask<?> task =
         new FutureTask<>(
             () -> {
@@ -115,7 +92,6 @@ class SequentialModelTest {
     public PropertyExecutionResult aroundProperty(
         PropertyLifecycleContext context, PropertyExecutor property) {
       context.attributes().setTries(Integer.getInteger("model.tries", DEFAULT));
-      failedAt = null;
       return property.execute();
     }
   }
