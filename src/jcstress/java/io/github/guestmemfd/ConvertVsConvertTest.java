@@ -1,0 +1,67 @@
+package io.github.guestmemfd;
+
+import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
+import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
+
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import org.openjdk.jcstress.annotations.Actor;
+import org.openjdk.jcstress.annotations.Arbiter;
+import org.openjdk.jcstress.annotations.JCStressTest;
+import org.openjdk.jcstress.annotations.Outcome;
+import org.openjdk.jcstress.annotations.State;
+import org.openjdk.jcstress.infra.results.II_Result;
+
+/**
+ * Hypothesis: conversions of ranges that meet in a page come one after the other: the callbacks of
+ * one are over before those of the other begin, and both take full effect.
+ *
+ * <p>The hole looked for: both are between invalidateBegin and invalidateEnd at once.
+ *
+ * <p>Its twin is that of RangeLockTest.
+ *
+ * <pre>{@code java -jar target/guest-memfd-jcstress.jar -t ConvertVsConvertTest}</pre>
+ */
+@JCStressTest
+@Outcome(id = "2, 3", expect = ACCEPTABLE, desc = "One after the other, all pages converted.")
+@Outcome(expect = FORBIDDEN, desc = "At once, or in part.")
+@State
+public class ConvertVsConvertTest {
+  private final Inode inode =
+      Files.inode(Files.METADATA, 3, new Exclusive(), ConversionProtocol.atomicPair());
+  private int operations; // plain: guarded by the busy bit of page 1
+
+  /** Counts with a plain read and write on either side of an operation. */
+  private final class Exclusive implements GuestMemfdOps {
+    private int begun;
+
+    @Override
+    public Errno invalidateBegin(long offset, long length) {
+      begun = operations;
+      return Errno.OK;
+    }
+
+    @Override
+    public void invalidateEnd(long offset, long length) {
+      operations = begun + 1;
+    }
+  }
+
+  @Actor
+  public void low() {
+    inode.convert(0, 2, true, new BusyFolio());
+  }
+
+  @Actor
+  public void high() {
+    inode.convert(1, 3, true, new BusyFolio());
+  }
+
+  @Arbiter
+  public void count(II_Result r) {
+    r.r1 = operations;
+    for (int i = 0; i < 3; i++) {
+      r.r2 += inode.isInaccessible(i) ? 1 : 0;
+    }
+    inode.close();
+  }
+}

@@ -1,0 +1,90 @@
+package io.github.guestmemfd;
+
+import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
+import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
+import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
+
+import io.github.guestmemfd.cache.PageTable;
+import io.github.guestmemfd.cache.SlotWord;
+import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.memory.Frames;
+import org.openjdk.jcstress.annotations.Actor;
+import org.openjdk.jcstress.annotations.Arbiter;
+import org.openjdk.jcstress.annotations.JCStressTest;
+import org.openjdk.jcstress.annotations.Outcome;
+import org.openjdk.jcstress.annotations.State;
+import org.openjdk.jcstress.infra.results.II_Result;
+
+/**
+ * Hypothesis: a fault against munmap leaves no entry and no reference behind.
+ *
+ * <p>The hole looked for: an entry that is made after the unmapping has passed.
+ *
+ * <pre>{@code java -jar target/guest-memfd-jcstress.jar -t FaultVsMunmapTest}</pre>
+ */
+@JCStressTest
+@Outcome(id = "0, 0", expect = ACCEPTABLE, desc = "Nothing is left.")
+@Outcome(expect = FORBIDDEN, desc = "A reference or an entry is left.")
+@State
+public class FaultVsMunmapTest {
+  private final Inode inode = Files.inode(Files.METADATA, 1);
+  private final HostMapping window = Files.map(inode);
+
+  @Actor
+  public void fault() {
+    inode.fault(window, 0, true);
+  }
+
+  @Actor
+  public void munmap() {
+    window.close();
+  }
+
+  @Arbiter
+  public void count(II_Result r) {
+    int pfn = SlotWord.pfn(inode.cache.slot(0));
+    r.r1 = pfn == 0 ? 0 : Counts.refs(inode.host.frames.counts(pfn)) - 1;
+    r.r2 = PageTable.held(window.table.entry(0)) == 0 ? 0 : 1;
+    inode.close();
+  }
+
+  /** Broken: the fault does not look whether the mapping is closed. */
+  @JCStressTest
+  @Outcome(id = "0, 0", expect = ACCEPTABLE, desc = "As the shipped one.")
+  @Outcome(
+      id = "1, 1",
+      expect = ACCEPTABLE_INTERESTING,
+      desc = "An entry with its reference is left.")
+  @State
+  public static class Twin {
+    private final Inode inode = Files.inode(Files.METADATA, 1);
+    private final HostMapping window = Files.map(inode);
+
+    @Actor
+    public void fault() {
+      int pfn = Files.findPage(inode);
+      Frames.gap();
+      if (window.table.install(0, pfn)) {
+        window.table.settle(0, window.table.entry(0), true);
+      } else {
+        inode.put(pfn, Counts.REF);
+      }
+    }
+
+    @Actor
+    public void munmap() {
+      window.close();
+    }
+
+    @Arbiter
+    public void count(II_Result r) {
+      int pfn = SlotWord.pfn(inode.cache.slot(0));
+      r.r1 = pfn == 0 ? 0 : Counts.refs(inode.host.frames.counts(pfn)) - 1;
+      r.r2 = PageTable.held(window.table.entry(0)) == 0 ? 0 : 1;
+      if (r.r2 == 1) {
+        inode.put(pfn, Counts.REF); // or the leaks would fill the heap
+      }
+      inode.close();
+    }
+  }
+}

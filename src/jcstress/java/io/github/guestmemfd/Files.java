@@ -1,0 +1,90 @@
+package io.github.guestmemfd;
+
+import io.github.guestmemfd.cache.PageCache.Wanted;
+import io.github.guestmemfd.cache.SlotWord;
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.memory.FrameContents;
+import java.util.concurrent.atomic.AtomicInteger;
+
+/** Files of a shared host for states: a host of its own for each would be made too slowly. */
+final class Files {
+  /** A page size. */
+  static final long PAGE = HostMemory.PAGE_SIZE;
+
+  /** No bytes: for what is about counts and slots. */
+  static final HostMemory METADATA = HostMemory.metadataOnly(1L << 36);
+
+  /** With bytes: for what is about content. Chunks of 2 MiB come into use as needed. */
+  static final HostMemory BYTES = HostMemory.ofBytes(1L << 32);
+
+  private static final long SHARED = CreateFlag.MMAP.bit | CreateFlag.INIT_SHARED.bit;
+
+  private Files() {}
+
+  /** A file that starts accessible and refuses to convert at the first mismatch. */
+  static Inode inode(HostMemory host, int pages) {
+    return inode(host, pages, GuestMemfdOps.NONE, ConversionProtocol.atomicPair());
+  }
+
+  /** A file that starts accessible and refuses to convert at the first mismatch. */
+  static Inode inode(HostMemory host, int pages, GuestMemfdOps ops, ConversionProtocol protocol) {
+    return new Inode(host, pages * PAGE, SHARED, ops, protocol, RetryPolicy.failAtOnce());
+  }
+
+  /** A mapping of the whole file for reading and writing. */
+  static HostMapping map(Inode inode) {
+    inode.tryOpen();
+    return new HostMapping(inode, 0, inode.size / PAGE, true, true);
+  }
+
+  /** A descriptor of a file that starts accessible. */
+  static GuestMemfd memfd(HostMemory host, int pages, GuestMemfdOps ops) {
+    return GuestMemfd.builder(host)
+        .size(pages * PAGE)
+        .flags(CreateFlag.MMAP, CreateFlag.INIT_SHARED)
+        .ops(ops)
+        .retryPolicy(RetryPolicy.failAtOnce())
+        .build();
+  }
+
+  /** The guest writes into the page and reads it back later: it has its own way to the frame. */
+  static void guestWrites(Inode inode, long value) {
+    int pfn = SlotWord.pfn(inode.cache.slot(0));
+    inode.host.bytes().chunk(pfn).putLong(FrameContents.base(pfn), value);
+  }
+
+  static long guestReads(Inode inode) {
+    int pfn = SlotWord.pfn(inode.cache.slot(0));
+    return inode.host.bytes().chunk(pfn).getLong(FrameContents.base(pfn));
+  }
+
+  /** What a fault does up to the entering of the page: 0, or the frame whose reference is held. */
+  static int findPage(Inode inode) {
+    return Math.max(0, inode.get(0, Counts.REF, Wanted.ACCESSIBLE));
+  }
+
+  /** Counts the lives of folios: prepared at first use, freed at the end. */
+  static final class Lives implements GuestMemfdOps {
+    final AtomicInteger prepared = new AtomicInteger();
+    final AtomicInteger freed = new AtomicInteger();
+    final AtomicInteger released = new AtomicInteger();
+
+    @Override
+    public Errno prepareAccessible(Folio folio) {
+      prepared.incrementAndGet();
+      return Errno.OK;
+    }
+
+    @Override
+    public void freeFolio(Folio folio) {
+      freed.incrementAndGet();
+    }
+
+    @Override
+    public void release() {
+      released.incrementAndGet();
+    }
+  }
+}

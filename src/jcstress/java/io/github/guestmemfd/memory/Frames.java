@@ -1,0 +1,146 @@
+package io.github.guestmemfd.memory;
+
+import io.github.guestmemfd.spi.IdleStrategy;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.IntConsumer;
+
+/**
+ * The frame table that the states of a test share: a table of its own for every state would cost 64
+ * KiB and the time to fill them, a frame of a shared one costs a few atomic steps.
+ */
+public final class Frames {
+  /** Waits by parking only: what nobody wakes, sleeps. */
+  static final IdleStrategy PARK =
+      (round, maxNanos) -> java.util.concurrent.locks.LockSupport.parkNanos(maxNanos);
+
+  /** Large enough for all states of a test, and for those that the harness makes and drops. */
+  public static final FrameTable TABLE = new FrameTable(1 << 26, IdleStrategy.spinThenPark());
+
+  private static final FrameTable.Owner NOBODY = TABLE.newOwner(pfn -> {});
+
+  private Frames() {}
+
+  /** A frame with these references, of a file that does not care. */
+  public static int frame(long unit) {
+    return frame(NOBODY, unit);
+  }
+
+  /** A frame with these references. */
+  public static int frame(FrameTable.Owner owner, long unit) {
+    int pfn = frozen(owner);
+    TABLE.thaw(pfn, unit);
+    return pfn;
+  }
+
+  /** A frame that has been allocated and not thawed. */
+  static int frozen(FrameTable.Owner owner) {
+    if (!TABLE.reserve(1)) {
+      throw new IllegalStateException("no frames left");
+    }
+    return TABLE.allocate(owner);
+  }
+
+  /** A frame that has been allocated for nobody and not thawed. */
+  static int frozen() {
+    return frozen(NOBODY);
+  }
+
+  /** Something that waits; actors may not throw checked exceptions. */
+  @FunctionalInterface
+  public interface Waiting {
+    void run() throws InterruptedException;
+  }
+
+  /** Runs something that waits and that nobody interrupts. */
+  public static void run(Waiting waiting) {
+    try {
+      waiting.run();
+    } catch (InterruptedException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  /** Holds a twin's gap open for a moment, so that the other actor finds it on any machine. */
+  public static void gap() {
+    for (int i = 0; i < 20; i++) {
+      Thread.onSpinWait();
+    }
+  }
+
+  /** A frame whose end is counted. */
+  static final class Counted {
+    final AtomicInteger freed = new AtomicInteger();
+    final FrameTable.Owner owner;
+    final int pfn;
+
+    Counted(long unit) {
+      IntConsumer count = pfn -> freed.incrementAndGet();
+      owner = TABLE.newOwner(count);
+      pfn = frame(owner, unit);
+    }
+  }
+
+  /**
+   * What the broken twins use for a counts word: a count, and how often it was found to be 0.
+   *
+   * <p>It has the shipped protocol's steps, and leaves it to each twin to put them together
+   * wrongly.
+   */
+  public static final class Word {
+    static final long FROZEN = Long.MIN_VALUE / 2;
+    private static final VarHandle WORD;
+
+    static {
+      try {
+        WORD = MethodHandles.lookup().findVarHandle(Word.class, "word", long.class);
+      } catch (ReflectiveOperationException e) {
+        throw new ExceptionInInitializerError(e);
+      }
+    }
+
+    volatile long word;
+    final AtomicInteger freed = new AtomicInteger();
+
+    public Word(long word) {
+      this.word = word;
+    }
+
+    public long get() {
+      return word;
+    }
+
+    public void set(long value) {
+      word = value;
+    }
+
+    /** Adds, and answers what was there before. */
+    public long add(long delta) {
+      return (long) WORD.getAndAdd(this, delta);
+    }
+
+    public boolean cas(long expected, long value) {
+      return WORD.compareAndSet(this, expected, value);
+    }
+
+    /** Reads with no order to other words. */
+    public long opaque() {
+      return (long) WORD.getOpaque(this);
+    }
+
+    /** Writes with no order to other words. */
+    public void setOpaque(long value) {
+      WORD.setOpaque(this, value);
+    }
+
+    /** A correct try-get: adds unless frozen. */
+    public boolean tryGet() {
+      if (add(1) >= 0) {
+        return true;
+      }
+      add(-1);
+      return false;
+    }
+  }
+}
