@@ -10,6 +10,7 @@ import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.time.Duration;
 import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A guest_memfd: the memory of a virtual machine as a file, whose pages the host and the guest
@@ -517,7 +518,7 @@ public final class GuestMemfd implements AutoCloseable {
    * @return {@link Errno#OK}, or why not
    */
   public Errno tryMakeAccessible(long offset, long length) {
-    return convert(offset, length, false, new BusyFolio());
+    return convert(offset, length, false, null);
   }
 
   /**
@@ -549,7 +550,7 @@ public final class GuestMemfd implements AutoCloseable {
    * @return {@link Errno#OK}, or why not
    */
   public Errno tryMakeInaccessible(long offset, long length) {
-    return tryMakeInaccessible(offset, length, new BusyFolio());
+    return convert(offset, length, true, null);
   }
 
   /**
@@ -564,8 +565,10 @@ public final class GuestMemfd implements AutoCloseable {
     return convert(offset, length, true, busy);
   }
 
-  private Errno convert(long offset, long length, boolean inaccessible, BusyFolio busy) {
-    busy.clear();
+  private Errno convert(long offset, long length, boolean inaccessible, @Nullable BusyFolio busy) {
+    if (busy != null) {
+      busy.clear();
+    }
     if (closed) {
       return Errno.EBADF;
     }

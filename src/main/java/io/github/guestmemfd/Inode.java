@@ -537,8 +537,10 @@ final class Inode {
     return errno;
   }
 
-  /** Converts a range, all or nothing. Says in {@code busy} which folio was in the way. */
-  Errno convert(long from, long to, boolean inaccessible, BusyFolio busy) {
+  /**
+   * Converts a range, all or nothing. Says in {@code busy}, if given, which folio was in the way.
+   */
+  Errno convert(long from, long to, boolean inaccessible, @Nullable BusyFolio busy) {
     Errno errno = lock(from, to);
     if (errno != Errno.OK) {
       return errno;
@@ -563,7 +565,7 @@ final class Inode {
   }
 
   /** Steps 2 to 4: nobody uses the folios of the range, or can begin to. */
-  private Errno quiesce(long from, long to, boolean inaccessible, BusyFolio busy)
+  private Errno quiesce(long from, long to, boolean inaccessible, @Nullable BusyFolio busy)
       throws InterruptedException {
     if (inaccessible) {
       unmap(from, to);
@@ -579,7 +581,9 @@ final class Inode {
         long start = System.nanoTime();
         long counts = retry(i, pfn, waitNanos);
         if (counts != 0) {
-          busy.set(i << HostMemory.PAGE_SHIFT, counts);
+          if (busy != null) {
+            busy.set(i << HostMemory.PAGE_SHIFT, counts);
+          }
           return Errno.EAGAIN;
         }
         waitNanos = Math.max(0, waitNanos - (System.nanoTime() - start));
