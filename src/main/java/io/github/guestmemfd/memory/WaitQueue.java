@@ -51,6 +51,9 @@ public final class WaitQueue {
   /** Changed under the lock, read without. */
   private final AtomicInteger size = new AtomicInteger();
 
+  /** Makes an empty queue. */
+  public WaitQueue() {}
+
   /**
    * Waits until the condition holds, the time is up, or the thread is interrupted.
    *
