@@ -226,6 +226,16 @@ public final class HostMapping implements AutoCloseable {
   }
 
   /**
+   * Reads two bytes with volatile semantics.
+   *
+   * @param offset where, a multiple of 2
+   * @return the number
+   */
+  public short getShortVolatile(long offset) {
+    return (short) load(offset, 2, Bytes.VOLATILE);
+  }
+
+  /**
    * Writes two bytes.
    *
    * @param offset where
@@ -243,6 +253,16 @@ public final class HostMapping implements AutoCloseable {
    */
   public void putShortRelease(long offset, short value) {
     store(offset, 2, Bytes.ORDERED, value);
+  }
+
+  /**
+   * Writes two bytes with volatile semantics.
+   *
+   * @param offset where, a multiple of 2
+   * @param value the number
+   */
+  public void putShortVolatile(long offset, short value) {
+    store(offset, 2, Bytes.VOLATILE, value);
   }
 
   /**
