@@ -78,6 +78,33 @@ public final class Duel {
   }
 
   /**
+   * As {@code race}, with so many busy threads besides that the two are often stopped by the
+   * scheduler, between any two instructions: where no race point is.
+   */
+  public static void crowdedRace(Step left, Step right) throws Exception {
+    AtomicBoolean over = new AtomicBoolean();
+    List<Worker<?>> crowd = new ArrayList<>();
+    for (int i = 0; i < Runtime.getRuntime().availableProcessors(); i++) {
+      crowd.add(
+          Worker.start(
+              () -> {
+                while (!over.get()) {
+                  Thread.onSpinWait();
+                }
+                return null;
+              }));
+    }
+    try {
+      race(left, right);
+    } finally {
+      over.set(true);
+    }
+    for (Worker<?> worker : crowd) {
+      worker.result();
+    }
+  }
+
+  /**
    * Runs the loops round by round: {@code before}, both steps at once, {@code after}. The first and
    * the last run while both threads stand still.
    */

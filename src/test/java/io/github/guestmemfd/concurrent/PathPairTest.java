@@ -345,7 +345,7 @@ class PathPairTest {
     Way way = new Way(host, memfd, one, two, folio.pfn());
     folio.close();
     BusyFolio busy = new BusyFolio();
-    Duel.race(
+    Duel.crowdedRace(
         round -> {
           try {
             return path.use(way, round);
@@ -373,6 +373,56 @@ class PathPairTest {
     assertRest(host, memfd, 0);
     assertEquals(2, memfd.cachedPages(), "content must not have been discarded");
     end(host, memfd, one, two);
+  }
+
+  /**
+   * The scheduler stops the host in the middle of a page's bytes, where no race point is. The guest
+   * keeps its secret for longer than that lasts.
+   */
+  @ParameterizedTest
+  @ValueSource(booleans = {true, false})
+  void aBulkAccessStoppedHalfWayIsWaitedFor(boolean writing) throws Exception {
+    HostMemory host = HostMemory.ofBytes(4L * PAGE); // no hook: all the time goes into the bytes
+    GuestMemfd memfd = file(host, 2, b -> b.retryPolicy(RetryPolicy.failAtOnce()));
+    HostMapping window = map(memfd);
+    ByteBuffer bytes = ByteBuffer.allocateDirect(PAGE).order(ByteOrder.LITTLE_ENDIAN);
+    for (int at = 0; at < PAGE; at += 8) {
+      bytes.putLong(at, own(at));
+    }
+    Duel.crowdedRace(
+        round -> {
+          try {
+            for (int i = 0; i < 1000; i++) {
+              bytes.clear();
+              if (writing) {
+                window.put(0, bytes);
+              } else {
+                window.get(0, bytes);
+                requireNoSecret(bytes);
+              }
+            }
+            return true;
+          } catch (SigBusException e) {
+            requireNoSecret(bytes);
+            return true;
+          }
+        },
+        round -> {
+          for (int i = 0; i < 2000; i++) {
+            Thread.onSpinWait(); // the host's turn
+          }
+          if (memfd.tryMakeInaccessible(0, 2L * PAGE) != Errno.OK) {
+            return false; // a late fault
+          }
+          long end = System.nanoTime() + 5_000_000;
+          do {
+            keepSecret(memfd, SECRET | (round & ~TOP));
+          } while (System.nanoTime() - end < 0);
+          memfd.makeAccessible(0, 2L * PAGE);
+          return true;
+        });
+    assertRest(host, memfd, 0);
+    end(host, memfd, window);
   }
 
   /** A hot loop's read says "no" in its own way; it never throws what a fault throws. */
