@@ -310,15 +310,6 @@ public final class PageCache {
     waiters.wake(0, Long.MAX_VALUE);
   }
 
-  /**
-   * Whether the file is gone.
-   *
-   * @return true once {@link #die} has been called
-   */
-  public boolean isDead() {
-    return dead;
-  }
-
   // ---- for the owner of a locked range ----
 
   /**
