@@ -38,6 +38,7 @@ class ArchitectureTest {
           ROOT,
           ROOT + ".kvm",
           ROOT + ".trace",
+          ROOT + ".testing",
           ROOT + ".lab");
 
   @ArchTest

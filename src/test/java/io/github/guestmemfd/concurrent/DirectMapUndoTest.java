@@ -354,7 +354,7 @@ class DirectMapUndoTest extends HostFixture {
     for (int i = 0; i < PAGES; i++) {
       pfns[i] = write(memfd, (long) i * PAGE, SECRET + i);
     }
-    steps.once(
+    races.at(
         RacePoint.AFTER_COMMIT,
         () -> {
           for (int pfn : pfns) {

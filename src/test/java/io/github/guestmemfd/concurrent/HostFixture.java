@@ -17,6 +17,7 @@ import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.testing.RacePoints;
 import java.lang.reflect.Field;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -24,6 +25,7 @@ import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.AutoClose;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.function.Executable;
 
@@ -35,10 +37,10 @@ abstract class HostFixture {
   /** Bytes that nobody but their owner may see. */
   static final long SECRET = 0x5ec2e7_5ec2e7L;
 
-  final Steps steps = new Steps();
+  @AutoClose final RacePoints races = new RacePoints();
   final WaitProbe probe = new WaitProbe();
   final HostMemory host =
-      HostMemory.builder(64L * PAGE).raceHook(steps).idleStrategy(probe).build();
+      HostMemory.builder(64L * PAGE).raceHook(races).idleStrategy(probe).build();
   private final Deque<AutoCloseable> open = new ArrayDeque<>();
 
   /** After each test every frame must have come home, and the host can be closed. */

@@ -8,6 +8,7 @@ import io.github.guestmemfd.Advice;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.testing.RacePoints;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -23,15 +24,15 @@ class HotFormsTest extends HostFixture {
   void theyAnswerOtherwiseWhenThePageGoesDuringTheirFault(RacePoint point) throws Exception {
     GuestMemfd memfd = file(1);
     HostMapping window = map(memfd);
-    Runnable goes =
+    RacePoints.Action goes =
         () -> {
           memfd.punchHole(0, PAGE);
           memfd.makeInaccessible(0, PAGE);
         };
-    steps.once(point, goes);
+    races.at(point, goes);
     run(() -> assertEquals(-1, window.tryGetLong(0, -1)));
     memfd.makeAccessible(0, PAGE);
-    steps.once(point, goes);
+    races.at(point, goes);
     run(() -> assertFalse(window.tryPutLong(0, 1)));
     assertEquals(0, host.used(), "the folios are gone");
     assertQuiet(memfd);
@@ -42,7 +43,7 @@ class HotFormsTest extends HostFixture {
   void aWriteAnswersFalseWhenThePageGoesAfterItsFault() throws Exception {
     GuestMemfd memfd = file(1);
     HostMapping window = map(memfd);
-    steps.once(RacePoint.AFTER_PTE_INSTALL, () -> memfd.makeInaccessible(0, PAGE));
+    races.at(RacePoint.AFTER_PTE_INSTALL, () -> memfd.makeInaccessible(0, PAGE));
     run(() -> assertFalse(window.tryPutLong(0, 1)));
     assertEquals(0, read(memfd, 0), "content of the folio");
     assertQuiet(memfd);
@@ -53,9 +54,9 @@ class HotFormsTest extends HostFixture {
     GuestMemfd memfd = file(1);
     HostMapping one = map(memfd);
     HostMapping other = map(memfd);
-    steps.once(RacePoint.AFTER_PTE_INSTALL, one::close);
+    races.at(RacePoint.AFTER_PTE_INSTALL, one::close);
     run(() -> assertEquals(-1, one.tryGetLong(0, -1)));
-    steps.once(RacePoint.AFTER_PTE_INSTALL, other::close);
+    races.at(RacePoint.AFTER_PTE_INSTALL, other::close);
     run(() -> assertFalse(other.tryPutLong(0, 1)));
     run(() -> assertEquals(-1, other.tryGetLong(0, -1)));
     assertQuiet(memfd);

@@ -11,6 +11,7 @@ import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.SigBusException;
 import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.testing.RacePoints;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -74,7 +75,7 @@ class InterruptedUnmapTest extends HostFixture {
     GuestMemfd memfd = file(1);
     HostMapping window = map(memfd);
     window.putLong(0, 1);
-    Steps.Gate access = steps.hold(RacePoint.ACCESS_IN_FLIGHT);
+    RacePoints.Gate access = races.hold(RacePoint.ACCESS_IN_FLIGHT);
     Worker<Void> writer =
         Worker.start(
             () -> {
@@ -110,7 +111,7 @@ class InterruptedUnmapTest extends HostFixture {
     GuestMemfd memfd = file(1);
     HostMapping window = map(memfd);
     window.putLong(0, 1);
-    Steps.Gate access = steps.hold(RacePoint.ACCESS_IN_FLIGHT);
+    RacePoints.Gate access = races.hold(RacePoint.ACCESS_IN_FLIGHT);
     Worker<Void> writer =
         Worker.start(
             () -> {

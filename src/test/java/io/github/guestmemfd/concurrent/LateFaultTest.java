@@ -9,6 +9,7 @@ import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.SigBusException;
 import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.testing.RacePoints;
 import org.junit.jupiter.api.Test;
 
 /**
@@ -18,13 +19,13 @@ import org.junit.jupiter.api.Test;
  * the fault takes it back.
  */
 class LateFaultTest extends HostFixture {
-  private Steps.Gate beforeEntry;
-  private Steps.Gate afterEntry;
+  private RacePoints.Gate beforeEntry;
+  private RacePoints.Gate afterEntry;
 
   /** Reads a word, in a thread that has looked the page up and not yet entered it. */
   private Worker<Long> lateRead(HostMapping window) throws Exception {
-    beforeEntry = steps.hold(RacePoint.BEFORE_PTE_INSTALL);
-    afterEntry = steps.hold(RacePoint.AFTER_PTE_INSTALL);
+    beforeEntry = races.hold(RacePoint.BEFORE_PTE_INSTALL);
+    afterEntry = races.hold(RacePoint.AFTER_PTE_INSTALL);
     Worker<Long> fault = Worker.start(() -> window.getLong(0));
     beforeEntry.awaitReached();
     return fault;

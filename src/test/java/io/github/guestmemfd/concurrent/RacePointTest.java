@@ -30,7 +30,9 @@ import io.github.guestmemfd.SigBusException;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.testing.RacePoints;
 import java.lang.reflect.Field;
 import java.nio.ByteBuffer;
 import java.time.Duration;
@@ -41,9 +43,11 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.AutoClose;
 import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -63,11 +67,20 @@ class RacePointTest {
 
   private static final RetryPolicy AT_ONCE = RetryPolicy.failAtOnce();
 
-  private final Steps steps = new Steps();
+  @AutoClose private final RacePoints races = new RacePoints();
   private final WaitProbe probe = new WaitProbe();
   private final HostMemory host =
-      HostMemory.builder(64L * PAGE).raceHook(steps).idleStrategy(probe).build();
+      HostMemory.builder(64L * PAGE).raceHook(this::at).idleStrategy(probe).build();
+
+  /** Fails on purpose, which is nothing that {@code races} would do. */
+  private RaceHook failing = (point, index) -> {};
+
   private final Deque<AutoCloseable> open = new ArrayDeque<>();
+
+  private void at(RacePoint point, long index) {
+    failing.at(point, index);
+    races.at(point, index);
+  }
 
   /** After each test every frame must have come home. */
   @AfterEach
@@ -186,7 +199,7 @@ class RacePointTest {
       Folio first = memfd.grab(0);
       int old = first.pfn();
       first.close();
-      steps.once(
+      races.at(
           RacePoint.AFTER_SLOT_LOAD,
           () -> {
             if (fate == Fate.FREE) {
@@ -216,7 +229,7 @@ class RacePointTest {
       GuestMemfd memfd = file(2, AT_ONCE);
       HostMapping window = map(memfd);
       window.putLong(0, 1);
-      steps.once(
+      races.at(
           RacePoint.BEFORE_SLOT_RELOAD,
           () -> {
             memfd.punchHole(0, PAGE); // the frame lives on, held by the lookup
@@ -254,7 +267,7 @@ class RacePointTest {
                         }
                       }));
       map(memfd).putLong(0, 1);
-      steps.once(point, () -> memfd.makeInaccessible(0, PAGE));
+      races.at(point, () -> memfd.makeInaccessible(0, PAGE));
       refused(Errno.EFAULT, () -> memfd.grab(0, UNSAFE));
       assertQuiet(memfd);
     }
@@ -263,7 +276,7 @@ class RacePointTest {
     void throwsAwayTheFrameItMadeWhenAnotherFilledTheHoleFirst() throws Exception {
       GuestMemfd memfd = file(1, AT_ONCE);
       HostMapping window = map(memfd);
-      steps.once(RacePoint.BEFORE_SLOT_FILL, () -> window.putLong(0, 5));
+      races.at(RacePoint.BEFORE_SLOT_FILL, () -> window.putLong(0, 5));
       assertEquals(5, window.getLong(0));
       assertEquals(1, memfd.cachedPages());
       assertQuiet(memfd);
@@ -275,7 +288,7 @@ class RacePointTest {
   @Nested
   class SpeculativeReference {
 
-    private Worker<Integer> heldLookup(GuestMemfd memfd, HolderKind kind, Steps.Gate gate)
+    private Worker<Integer> heldLookup(GuestMemfd memfd, HolderKind kind, RacePoints.Gate gate)
         throws InterruptedException {
       Worker<Integer> lookup =
           Worker.start(
@@ -294,7 +307,7 @@ class RacePointTest {
     void isWaitedForByAPatientConversion() throws Exception {
       GuestMemfd memfd = file(1, PATIENT);
       map(memfd).putLong(0, 1);
-      Steps.Gate gate = steps.hold(RacePoint.BEFORE_SLOT_RELOAD);
+      RacePoints.Gate gate = races.hold(RacePoint.BEFORE_SLOT_RELOAD);
       Worker<Integer> lookup = heldLookup(memfd, UNSAFE, gate);
       Worker<Errno> conversion = Worker.start(() -> memfd.tryMakeInaccessible(0, PAGE));
       probe.awaitWaiting(conversion);
@@ -309,7 +322,7 @@ class RacePointTest {
     void isRefusedAtOnceByTheKernelsPolicy() throws Exception {
       GuestMemfd memfd = file(1, AT_ONCE);
       map(memfd).putLong(0, 1);
-      Steps.Gate gate = steps.hold(RacePoint.BEFORE_SLOT_RELOAD);
+      RacePoints.Gate gate = races.hold(RacePoint.BEFORE_SLOT_RELOAD);
       Worker<Integer> lookup = heldLookup(memfd, UNSAFE, gate);
       BusyFolio busy = new BusyFolio();
       assertEquals(Errno.EAGAIN, memfd.tryMakeInaccessible(0, PAGE, busy));
@@ -329,7 +342,7 @@ class RacePointTest {
     void isNoneWhenItIsSafe(RacePoint point) throws Exception {
       GuestMemfd memfd = file(1, AT_ONCE);
       map(memfd).putLong(0, 1);
-      Steps.Gate gate = steps.hold(point);
+      RacePoints.Gate gate = races.hold(point);
       Worker<Integer> lookup = heldLookup(memfd, SAFE, gate);
       assertEquals(Errno.OK, memfd.tryMakeInaccessible(0, PAGE));
       gate.release();
@@ -342,9 +355,9 @@ class RacePointTest {
     void isGoneWhenAConversionThatSpinsLooksAgain() throws Exception {
       GuestMemfd memfd = file(1, RetryPolicy.spin(1));
       map(memfd).putLong(0, 1);
-      Steps.Gate gate = steps.hold(RacePoint.BEFORE_SLOT_RELOAD);
+      RacePoints.Gate gate = races.hold(RacePoint.BEFORE_SLOT_RELOAD);
       Worker<Integer> lookup = heldLookup(memfd, UNSAFE, gate);
-      Steps.Gate busyWait = steps.hold(RacePoint.ON_MISMATCH);
+      RacePoints.Gate busyWait = races.hold(RacePoint.ON_MISMATCH);
       Worker<Errno> conversion = Worker.start(() -> memfd.tryMakeInaccessible(0, PAGE));
       busyWait.awaitReached();
       gate.release();
@@ -378,7 +391,7 @@ class RacePointTest {
       GuestMemfd memfd = file(1, PATIENT);
       HostMapping window = map(memfd);
       memfd.allocate(0, PAGE);
-      Steps.Gate install = steps.hold(RacePoint.BEFORE_PTE_INSTALL);
+      RacePoints.Gate install = races.hold(RacePoint.BEFORE_PTE_INSTALL);
       Worker<Class<?>> fault = write(window, 7);
       install.awaitReached();
       Worker<Errno> conversion = Worker.start(() -> memfd.tryMakeInaccessible(0, PAGE));
@@ -395,7 +408,7 @@ class RacePointTest {
     void makesAnImpatientConversionFailAndThenSucceeds() throws Exception {
       GuestMemfd memfd = file(1, AT_ONCE);
       HostMapping window = map(memfd);
-      Steps.Gate install = steps.hold(RacePoint.BEFORE_PTE_INSTALL);
+      RacePoints.Gate install = races.hold(RacePoint.BEFORE_PTE_INSTALL);
       Worker<Class<?>> fault = write(window, 7);
       install.awaitReached();
       BusyFolio busy = new BusyFolio();
@@ -413,13 +426,13 @@ class RacePointTest {
     void isCaughtByTheCountsWhenItsEntryComesAfterTheUnmapping(boolean patient) throws Exception {
       GuestMemfd memfd = file(1, patient ? PATIENT : AT_ONCE);
       HostMapping window = map(memfd);
-      Steps.Gate before = steps.hold(RacePoint.BEFORE_PTE_INSTALL);
+      RacePoints.Gate before = races.hold(RacePoint.BEFORE_PTE_INSTALL);
       Worker<Class<?>> fault = write(window, 7);
       before.awaitReached();
-      Steps.Gate unmapped = steps.hold(RacePoint.AFTER_UNMAP);
+      RacePoints.Gate unmapped = races.hold(RacePoint.AFTER_UNMAP);
       Worker<Errno> conversion = Worker.start(() -> memfd.tryMakeInaccessible(0, PAGE));
       unmapped.awaitReached();
-      Steps.Gate after = steps.hold(RacePoint.AFTER_PTE_INSTALL);
+      RacePoints.Gate after = races.hold(RacePoint.AFTER_PTE_INSTALL);
       before.release();
       after.awaitReached(); // now the page is mapped, and the conversion does not know it
       unmapped.release();
@@ -442,7 +455,7 @@ class RacePointTest {
     void losesTheEntryThatTheConversionStillSaw() throws Exception {
       GuestMemfd memfd = file(1, AT_ONCE);
       HostMapping window = map(memfd);
-      Steps.Gate after = steps.hold(RacePoint.AFTER_PTE_INSTALL);
+      RacePoints.Gate after = races.hold(RacePoint.AFTER_PTE_INSTALL);
       Worker<Class<?>> fault = write(window, 7);
       after.awaitReached();
       assertEquals(Errno.OK, memfd.tryMakeInaccessible(0, PAGE));
@@ -455,7 +468,7 @@ class RacePointTest {
     void neverReachesAFolioThatWasPunchedMeanwhile() throws Exception {
       GuestMemfd memfd = file(2, AT_ONCE);
       HostMapping window = map(memfd);
-      Steps.Gate install = steps.hold(RacePoint.BEFORE_PTE_INSTALL);
+      RacePoints.Gate install = races.hold(RacePoint.BEFORE_PTE_INSTALL);
       Worker<Class<?>> fault = write(window, 7);
       install.awaitReached();
       memfd.punchHole(0, PAGE); // does not wait for holders
@@ -470,10 +483,10 @@ class RacePointTest {
     void isTakenBackWhileThePunchIsUnderWay() throws Exception {
       GuestMemfd memfd = file(2, AT_ONCE);
       HostMapping window = map(memfd);
-      Steps.Gate install = steps.hold(RacePoint.BEFORE_PTE_INSTALL);
+      RacePoints.Gate install = races.hold(RacePoint.BEFORE_PTE_INSTALL);
       Worker<Class<?>> fault = write(window, 7);
       install.awaitReached();
-      Steps.Gate unmapped = steps.hold(RacePoint.AFTER_UNMAP);
+      RacePoints.Gate unmapped = races.hold(RacePoint.AFTER_UNMAP);
       Worker<?> punch =
           Worker.start(
               () -> {
@@ -494,7 +507,7 @@ class RacePointTest {
     void leavesNoEntryInAMappingThatWasClosedMeanwhile() throws Exception {
       GuestMemfd memfd = file(1, AT_ONCE);
       HostMapping window = map(memfd);
-      Steps.Gate install = steps.hold(RacePoint.BEFORE_PTE_INSTALL);
+      RacePoints.Gate install = races.hold(RacePoint.BEFORE_PTE_INSTALL);
       Worker<Class<?>> fault = write(window, 7);
       install.awaitReached();
       window.close();
@@ -507,7 +520,7 @@ class RacePointTest {
     void keepsTheEntryOfTheThreadThatWasFirst() throws Exception {
       GuestMemfd memfd = file(1, AT_ONCE);
       HostMapping window = map(memfd);
-      steps.once(RacePoint.BEFORE_PTE_INSTALL, () -> window.putLong(0, 3));
+      races.at(RacePoint.BEFORE_PTE_INSTALL, () -> window.putLong(0, 3));
       assertEquals(3, window.getLong(0));
       assertQuiet(memfd);
     }
@@ -575,9 +588,9 @@ class RacePointTest {
       GuestMemfd memfd = file(2, AT_ONCE);
       HostMapping window = map(memfd);
       if (kind == Kind.ACROSS) {
-        steps.once(RacePoint.ACCESS_IN_FLIGHT, () -> {}); // the first write is not the one
+        races.at(RacePoint.ACCESS_IN_FLIGHT, () -> {}); // the first write is not the one
       }
-      Steps.Gate gate = steps.hold(RacePoint.ACCESS_IN_FLIGHT);
+      RacePoints.Gate gate = races.hold(RacePoint.ACCESS_IN_FLIGHT);
       Worker<?> access = write(window, kind);
       gate.awaitReached();
       Worker<Errno> conversion = Worker.start(() -> memfd.tryMakeInaccessible(0, PAGE));
@@ -600,7 +613,7 @@ class RacePointTest {
     void isWaitedForByAPunch() throws Exception {
       GuestMemfd memfd = file(2, AT_ONCE);
       HostMapping window = map(memfd);
-      Steps.Gate gate = steps.hold(RacePoint.ACCESS_IN_FLIGHT);
+      RacePoints.Gate gate = races.hold(RacePoint.ACCESS_IN_FLIGHT);
       Worker<?> access = write(window, Kind.LONG);
       gate.awaitReached();
       Worker<?> punch =
@@ -622,7 +635,7 @@ class RacePointTest {
     void letsTheConverterBeInterruptedAndTryAgain() throws Exception {
       GuestMemfd memfd = file(1, AT_ONCE);
       HostMapping window = map(memfd);
-      Steps.Gate gate = steps.hold(RacePoint.ACCESS_IN_FLIGHT);
+      RacePoints.Gate gate = races.hold(RacePoint.ACCESS_IN_FLIGHT);
       Worker<?> access = write(window, Kind.LONG);
       gate.awaitReached();
       interruptWhileWaiting(
@@ -646,7 +659,7 @@ class RacePointTest {
     void letsAPunchOrAnUnmapBeInterruptedAndTryAgain(boolean punching) throws Exception {
       GuestMemfd memfd = file(1, AT_ONCE);
       HostMapping window = map(memfd);
-      Steps.Gate gate = steps.hold(RacePoint.ACCESS_IN_FLIGHT);
+      RacePoints.Gate gate = races.hold(RacePoint.ACCESS_IN_FLIGHT);
       Worker<?> access = write(window, Kind.LONG);
       gate.awaitReached();
       interruptWhileWaiting(
@@ -675,7 +688,7 @@ class RacePointTest {
     void leavesNoEntryInAMappingThatIsClosedWhenTheConverterIsInterrupted() throws Exception {
       GuestMemfd memfd = file(1, AT_ONCE);
       HostMapping window = map(memfd);
-      Steps.Gate gate = steps.hold(RacePoint.ACCESS_IN_FLIGHT);
+      RacePoints.Gate gate = races.hold(RacePoint.ACCESS_IN_FLIGHT);
       Worker<?> access = write(window, Kind.LONG);
       gate.awaitReached();
       Worker<Boolean> conversion =
@@ -767,14 +780,14 @@ class RacePointTest {
   class FirstUse {
 
     private final AtomicInteger prepared = new AtomicInteger();
-    private final Deque<Steps.Gate> gates = new ArrayDeque<>();
+    private final Deque<RacePoints.Gate> gates = new ArrayDeque<>();
 
     private final GuestMemfdOps ops =
         new GuestMemfdOps() {
           @Override
           public Errno prepareAccessible(Folio folio) {
             prepared.incrementAndGet();
-            Steps.Gate gate = gates.poll();
+            RacePoints.Gate gate = gates.poll();
             if (gate != null) {
               gate.pass();
             }
@@ -799,8 +812,8 @@ class RacePointTest {
       soilFrames(memfd);
       HostMapping window = map(memfd);
       memfd.allocate(0, PAGE);
-      Steps.Gate first = steps.hold(RacePoint.BEFORE_FOLIO_LOCK);
-      Steps.Gate second = steps.hold(RacePoint.BEFORE_FOLIO_LOCK);
+      RacePoints.Gate first = races.hold(RacePoint.BEFORE_FOLIO_LOCK);
+      RacePoints.Gate second = races.hold(RacePoint.BEFORE_FOLIO_LOCK);
       Worker<Long> late =
           Worker.start(
               () -> {
@@ -824,7 +837,7 @@ class RacePointTest {
     void waitsForTheThreadThatPrepares() throws Exception {
       GuestMemfd memfd = file(1, b -> b.ops(ops));
       HostMapping window = map(memfd);
-      Steps.Gate inside = new Steps.Gate();
+      RacePoints.Gate inside = races.gate();
       gates.add(inside);
       Worker<Long> first = Worker.start(() -> window.getAndAddLong(0, 1));
       inside.awaitReached();
@@ -843,7 +856,7 @@ class RacePointTest {
       GuestMemfd memfd = file(2, b -> b.ops(ops));
       HostMapping window = map(memfd);
       memfd.allocate(0, PAGE);
-      Steps.Gate gate = steps.hold(RacePoint.BEFORE_FOLIO_LOCK);
+      RacePoints.Gate gate = races.hold(RacePoint.BEFORE_FOLIO_LOCK);
       Worker<Long> reader = Worker.start(() -> window.getLong(0));
       gate.awaitReached();
       memfd.punchHole(0, PAGE);
@@ -862,7 +875,7 @@ class RacePointTest {
       GuestMemfd memfd = file(2, b -> b.ops(ops));
       HostMapping window = map(memfd);
       memfd.allocate(0, PAGE);
-      Steps.Gate gate = steps.hold(RacePoint.BEFORE_FOLIO_LOCK);
+      RacePoints.Gate gate = races.hold(RacePoint.BEFORE_FOLIO_LOCK);
       Worker<Long> reader = Worker.start(() -> window.getLong(0));
       gate.awaitReached();
       memfd.punchHole(0, PAGE);
@@ -880,7 +893,7 @@ class RacePointTest {
     void isWaitedForByARangeOperation(boolean punching) throws Exception {
       GuestMemfd memfd = file(2, b -> b.ops(ops));
       HostMapping window = map(memfd);
-      Steps.Gate inside = new Steps.Gate();
+      RacePoints.Gate inside = races.gate();
       gates.add(inside);
       Worker<Class<?>> access =
           Worker.start(
@@ -928,7 +941,7 @@ class RacePointTest {
       }
       Callable<Errno> lower = () -> memfd.tryMakeInaccessible(0, 6L * PAGE);
       Callable<Errno> upper = () -> memfd.tryMakeInaccessible(3L * PAGE, 6L * PAGE);
-      Steps.Gate gate = steps.hold(RacePoint.RANGE_BUSY);
+      RacePoints.Gate gate = races.hold(RacePoint.RANGE_BUSY);
       Worker<Errno> first = Worker.start(lowerFirst ? lower : upper);
       gate.awaitReached();
       Worker<Errno> second = Worker.start(lowerFirst ? upper : lower);
@@ -948,7 +961,7 @@ class RacePointTest {
     @ValueSource(booleans = {true, false})
     void givesBackWhatItHadWhenInterrupted(boolean lowerFirst) throws Exception {
       GuestMemfd memfd = file(9, AT_ONCE);
-      Steps.Gate gate = steps.hold(RacePoint.RANGE_BUSY);
+      RacePoints.Gate gate = races.hold(RacePoint.RANGE_BUSY);
       Worker<Errno> first =
           Worker.start(() -> memfd.tryMakeInaccessible(lowerFirst ? 0 : 3L * PAGE, 6L * PAGE));
       gate.awaitReached();
@@ -972,7 +985,7 @@ class RacePointTest {
     void doesNotConcernItsNeighbours() throws Exception {
       GuestMemfd memfd = file(9, AT_ONCE);
       HostMapping window = map(memfd);
-      Steps.Gate gate = steps.hold(RacePoint.RANGE_BUSY);
+      RacePoints.Gate gate = races.hold(RacePoint.RANGE_BUSY);
       Worker<Errno> first = Worker.start(() -> memfd.tryMakeInaccessible(3L * PAGE, 3L * PAGE));
       gate.awaitReached();
       Worker<Errno> others =
@@ -1036,7 +1049,7 @@ class RacePointTest {
       HostMapping window = map(memfd);
       Folio folio = memfd.grab(0);
       window.madvise(0, PAGE, Advice.DONTNEED);
-      Steps.Gate gate = steps.hold(RacePoint.RANGE_BUSY);
+      RacePoints.Gate gate = races.hold(RacePoint.RANGE_BUSY);
       Worker<Errno> conversion = Worker.start(() -> memfd.tryMakeInaccessible(0, PAGE));
       gate.awaitReached();
       interruptWhileWaiting(
@@ -1060,7 +1073,7 @@ class RacePointTest {
 
     @Test
     void endsTheWaitForAFolioLockAtFirstUse() throws Exception {
-      Steps.Gate inside = new Steps.Gate();
+      RacePoints.Gate inside = races.gate();
       GuestMemfd memfd =
           file(
               1,
@@ -1203,7 +1216,7 @@ class RacePointTest {
     @Test
     void keepsWhatAnAllocationHasDone() throws Exception {
       GuestMemfd memfd = file(8, AT_ONCE);
-      Steps.Gate gate = steps.hold(RacePoint.RANGE_BUSY);
+      RacePoints.Gate gate = races.hold(RacePoint.RANGE_BUSY);
       Worker<Errno> conversion = Worker.start(() -> memfd.tryMakeInaccessible(5L * PAGE, PAGE));
       gate.awaitReached();
       interruptWhileWaiting(
@@ -1226,7 +1239,7 @@ class RacePointTest {
     void doesNotEndAClose() throws Exception {
       GuestMemfd memfd = file(2, AT_ONCE);
       memfd.allocate(0, 2L * PAGE);
-      Steps.Gate gate = steps.hold(RacePoint.RANGE_BUSY);
+      RacePoints.Gate gate = races.hold(RacePoint.RANGE_BUSY);
       Worker<Errno> conversion = Worker.start(() -> memfd.tryMakeInaccessible(PAGE, PAGE));
       gate.awaitReached();
       Worker<Boolean> close =
@@ -1260,10 +1273,10 @@ class RacePointTest {
       if (!fault) {
         window.close(); // so that the descriptor is the last that keeps the file
       }
-      Steps.Gate busy = steps.hold(RacePoint.RANGE_BUSY);
+      RacePoints.Gate busy = races.hold(RacePoint.RANGE_BUSY);
       Worker<Errno> conversion = Worker.start(() -> memfd.tryMakeInaccessible(PAGE, PAGE));
       busy.awaitReached();
-      Steps.Gate loaded = steps.hold(RacePoint.AFTER_SLOT_LOAD);
+      RacePoints.Gate loaded = races.hold(RacePoint.AFTER_SLOT_LOAD);
       Worker<?> waiter =
           Worker.start(
               () ->
@@ -1301,12 +1314,13 @@ class RacePointTest {
       GuestMemfd memfd = file(2, AT_ONCE);
       HostMapping window = map(memfd);
       Folio folio = memfd.grab(0);
-      Steps.Gate busy = steps.hold(RacePoint.RANGE_BUSY);
+      RacePoints.Gate busy = races.hold(RacePoint.RANGE_BUSY);
       Worker<Errno> conversion = Worker.start(() -> memfd.tryMakeInaccessible(0, PAGE));
       busy.awaitReached();
       Worker<?> waiter =
           Worker.start(() -> refused(Errno.EBADF, () -> waiting.call(memfd, window, folio)));
-      Steps.Gate asleep = probe.freeze(waiter);
+      RacePoints.Gate asleep = races.gate();
+      probe.freeze(waiter, asleep);
       busy.release();
       conversion.result();
       Worker.start(
@@ -1324,7 +1338,7 @@ class RacePointTest {
 
     @Test
     void waitsForAFolioBeingPrepared() throws Exception {
-      Steps.Gate inside = new Steps.Gate();
+      RacePoints.Gate inside = races.gate();
       GuestMemfd memfd =
           file(
               1,
@@ -1888,11 +1902,13 @@ class RacePointTest {
     if (point == RacePoint.ON_MISMATCH) {
       unsafe = memfd.grab(PAGE, UNSAFE);
     }
-    steps.once(
-        point,
-        () -> {
-          throw new IllegalStateException("planned");
-        });
+    AtomicBoolean failed = new AtomicBoolean();
+    failing =
+        (passed, index) -> {
+          if (passed == point && failed.compareAndSet(false, true)) {
+            throw new IllegalStateException("planned");
+          }
+        };
     IllegalStateException e =
         assertThrows(
             IllegalStateException.class,

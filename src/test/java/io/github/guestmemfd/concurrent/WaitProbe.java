@@ -1,6 +1,7 @@
 package io.github.guestmemfd.concurrent;
 
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.testing.RacePoints;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
 import java.util.concurrent.CountDownLatch;
@@ -17,13 +18,13 @@ public final class WaitProbe implements IdleStrategy {
 
   private final ConcurrentMap<Thread, CountDownLatch> waiting = new ConcurrentHashMap<>();
 
-  private final ConcurrentMap<Thread, Steps.Gate> frozen = new ConcurrentHashMap<>();
+  private final ConcurrentMap<Thread, RacePoints.Gate> frozen = new ConcurrentHashMap<>();
 
   @Override
   public void idle(int round, long maxNanos) {
     if (round >= QUEUED) {
       latch(Thread.currentThread()).countDown();
-      Steps.Gate gate = frozen.remove(Thread.currentThread());
+      RacePoints.Gate gate = frozen.remove(Thread.currentThread());
       if (gate != null) {
         gate.pass(); // a wake-up may have come here, so this was the idling
         return;
@@ -45,14 +46,12 @@ public final class WaitProbe implements IdleStrategy {
     }
   }
 
-  /** Stops a worker in the middle of its wait, so that it does not see what happens meanwhile. */
-  Steps.Gate freeze(Worker<?> worker) throws InterruptedException {
+  /** Stops a worker at a gate in the middle of its wait: it does not see what happens meanwhile. */
+  void freeze(Worker<?> worker, RacePoints.Gate gate) throws InterruptedException {
     awaitWaiting(worker);
-    Steps.Gate gate = new Steps.Gate();
     frozen.put(worker.thread(), gate);
     LockSupport.unpark(worker.thread());
     gate.awaitReached();
-    return gate;
   }
 
   private CountDownLatch latch(Thread thread) {

@@ -1,0 +1,380 @@
+package io.github.guestmemfd.testing;
+
+import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.spi.RaceHook;
+import io.github.guestmemfd.spi.RacePoint;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Iterator;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Queue;
+import java.util.Set;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.stream.Collectors;
+
+/**
+ * Makes races happen: runs code of a test, or holds a thread, when a {@link RacePoint} is passed.
+ *
+ * <p>A host memory gets it by {@link HostMemory.Builder#raceHook}. What is planned for a point is
+ * done once, in the order of planning, one for each pass; a point for which nothing is planned is
+ * passed without any wait.
+ *
+ * <p><b>Failures.</b> Nothing that goes wrong at a point is thrown there: the library has no answer
+ * to a {@link RaceHook} that throws. It is kept for {@link #check}, which {@link #close} calls, and
+ * which also fails if something planned was never reached: the race has not happened then, and a
+ * test that says so late is better than one that says nothing. A test class for JUnit Jupiter has
+ * the check made after each test by a field
+ *
+ * <pre>{@code @AutoClose final RacePoints races = new RacePoints();}</pre>
+ *
+ * and with any other framework calls {@code close} in what it runs after each test.
+ *
+ * <p><b>At a point</b> a thread holds what {@link RacePoint} says. Its action may run any operation
+ * of the library, but if that waits for what the thread itself holds, it never ends.
+ *
+ * <p><b>Threads.</b> Safe for use by many threads. What a thread did before it planned an action
+ * happens-before the action; the action happens-before the return of the check that follows it.
+ */
+public final class RacePoints implements RaceHook, AutoCloseable {
+
+  /** What a thread does at a race point. */
+  @FunctionalInterface
+  public interface Action {
+
+    /**
+     * Runs in the thread that passes the point.
+     *
+     * @throws Exception for a failure, reported by {@link RacePoints#check}, as is an {@code Error}
+     */
+    void run() throws Exception;
+  }
+
+  private static final Duration LIMIT = Duration.ofSeconds(30);
+  private static final long ANY_PAGE = -1;
+
+  /** An action planned for a point. */
+  private static final class Step {
+    final RacePoint point;
+    final long page;
+    final Action action;
+
+    /** The failure if nobody comes; its stack trace says who planned this. */
+    final AssertionError missed;
+
+    final AtomicBoolean taken = new AtomicBoolean();
+    final CountDownLatch done = new CountDownLatch(1);
+
+    Step(RacePoint point, long page, Action action, AssertionError missed) {
+      this.point = point;
+      this.page = page;
+      this.action = action;
+      this.missed = missed;
+    }
+
+    boolean isFor(RacePoint passed, long index) {
+      return passed == point && (page == ANY_PAGE || page == index);
+    }
+
+    /** Whether the caller is the one who takes it. */
+    boolean take() {
+      return taken.compareAndSet(false, true);
+    }
+  }
+
+  private final Duration limit;
+
+  /** What is planned or under way, in the order of planning. */
+  private final Queue<Step> steps = new ConcurrentLinkedQueue<>();
+
+  private final Queue<Gate> gates = new ConcurrentLinkedQueue<>();
+  private final Queue<Throwable> failures = new ConcurrentLinkedQueue<>();
+
+  /** Nothing planned, and no wait longer than 30 seconds. */
+  public RacePoints() {
+    this(LIMIT);
+  }
+
+  /**
+   * Nothing planned, and another limit.
+   *
+   * @param limit the longest that a thread is held at a gate, that {@link Gate#awaitReached} waits,
+   *     and that {@link #check} waits for actions under way; then the test fails
+   * @throws IllegalArgumentException if it is not positive
+   */
+  public RacePoints(Duration limit) {
+    if (limit.isNegative() || limit.isZero()) {
+      throw new IllegalArgumentException("limit: expected a positive duration, actual " + limit);
+    }
+    this.limit = limit;
+  }
+
+  // ---- planning ----
+
+  /**
+   * Plans an action for the next thread that passes a point, at whatever page.
+   *
+   * @param point where
+   * @param action what is run there, once
+   */
+  public void at(RacePoint point, Action action) {
+    plan(point, ANY_PAGE, action, missed(point.name()));
+  }
+
+  /**
+   * Plans an action for the next thread that passes a point at a page. Files are not told apart.
+   *
+   * @param point where
+   * @param offset of any byte of the page, in bytes from the start of the file, 0 or more; for the
+   *     points of a range operation, of its first page
+   * @param action what is run there, once
+   * @throws IllegalArgumentException if the offset is negative
+   */
+  public void at(RacePoint point, long offset, Action action) {
+    plan(point, page(offset), action, missed(name(point, offset)));
+  }
+
+  /**
+   * Plans to hold the next thread that passes a point, at whatever page.
+   *
+   * @param point where
+   * @return the gate at which it stands; closed
+   */
+  public Gate hold(RacePoint point) {
+    return hold(point, ANY_PAGE, point.name());
+  }
+
+  /**
+   * Plans to hold the next thread that passes a point at a page. Files are not told apart.
+   *
+   * @param point where
+   * @param offset as for {@link #at(RacePoint, long, Action)}
+   * @return the gate at which it stands; closed
+   * @throws IllegalArgumentException if the offset is negative
+   */
+  public Gate hold(RacePoint point, long offset) {
+    return hold(point, page(offset), name(point, offset));
+  }
+
+  /**
+   * Makes a gate that is at no race point, for callbacks of the test: the threads that call {@link
+   * Gate#pass} stop there. {@link #check} fails if none does.
+   *
+   * @return a gate; closed
+   */
+  public Gate gate() {
+    return gate("a gate", missed("a gate"));
+  }
+
+  private Gate hold(RacePoint point, long page, String name) {
+    AssertionError missed = missed(name);
+    Gate gate = gate(name, missed);
+    plan(point, page, gate::pass, missed);
+    return gate;
+  }
+
+  private Gate gate(String name, AssertionError missed) {
+    Gate gate = new Gate(name, missed);
+    gates.add(gate);
+    return gate;
+  }
+
+  private void plan(RacePoint point, long page, Action action, AssertionError missed) {
+    steps.add(new Step(point, page, action, missed));
+  }
+
+  private static long page(long offset) {
+    if (offset < 0) {
+      throw new IllegalArgumentException("offset: expected 0 or more, actual " + offset);
+    }
+    return offset / HostMemory.PAGE_SIZE;
+  }
+
+  private static String name(RacePoint point, long offset) {
+    return point + " at offset " + offset;
+  }
+
+  private static AssertionError missed(String name) {
+    return new AssertionError("nobody came to " + name);
+  }
+
+  // ---- the hook ----
+
+  /**
+   * Does what is planned for a point, if anything. The library calls it; it never throws.
+   *
+   * @param point which step
+   * @param index the page index concerned, the first one for a range
+   */
+  @Override
+  public void at(RacePoint point, long index) {
+    for (Step step : steps) {
+      if (step.isFor(point, index) && step.take()) {
+        run(step);
+        return;
+      }
+    }
+  }
+
+  private void run(Step step) {
+    try {
+      step.action.run();
+    } catch (Throwable e) {
+      if (e instanceof InterruptedException) {
+        Thread.currentThread().interrupt(); // it is for the library
+      }
+      failures.add(e);
+    } finally {
+      steps.remove(step);
+      step.done.countDown();
+    }
+  }
+
+  // ---- the check ----
+
+  /**
+   * Ends what has been planned: drops actions that nobody came to, opens every gate, waits for
+   * actions under way, up to the limit, and reports. Afterwards everything is as in a new object,
+   * and the next check reports what is new. A thread that an open gate lets go is no failure. Not
+   * for use in an action, which would wait for itself.
+   *
+   * @throws AssertionError if an action threw, or was never reached, or did not end; if a gate was
+   *     never reached, or held a thread up to the limit. Everything of that is suppressed in it: an
+   *     exception of an action as it was, and for what was never reached an error whose stack trace
+   *     leads to where it was planned.
+   */
+  public void check() {
+    Set<Throwable> missed = new LinkedHashSet<>(); // a gate and its step miss the same
+    List<Step> underWay = new ArrayList<>();
+    for (Iterator<Step> i = steps.iterator(); i.hasNext(); ) {
+      Step step = i.next();
+      if (step.take()) {
+        i.remove();
+        step.done.countDown();
+        missed.add(step.missed);
+      } else {
+        underWay.add(step);
+      }
+    }
+    List<Gate> opened = new ArrayList<>();
+    for (Gate gate = gates.poll(); gate != null; gate = gates.poll()) {
+      gate.release();
+      opened.add(gate);
+    }
+    for (Step step : underWay) {
+      if (!await(step.done)) {
+        failures.add(new AssertionError("still at " + step.point + " after " + limit, step.missed));
+      }
+    }
+    for (Gate gate : opened) { // last: a thread may have been on its way to it
+      if (!gate.isReached()) {
+        missed.add(gate.missed);
+      }
+    }
+    List<Throwable> found = new ArrayList<>();
+    for (Throwable e = failures.poll(); e != null; e = failures.poll()) {
+      found.add(e);
+    }
+    found.addAll(missed);
+    if (!found.isEmpty()) {
+      AssertionError failed =
+          new AssertionError(
+              found.stream()
+                  .map(Throwable::toString)
+                  .collect(Collectors.joining("\n  ", "at race points:\n  ", "")));
+      found.forEach(failed::addSuppressed);
+      throw failed;
+    }
+  }
+
+  /**
+   * Makes the {@link #check}.
+   *
+   * @throws AssertionError as the check does
+   */
+  @Override
+  public void close() {
+    check();
+  }
+
+  /** Waits up to the limit, and leaves an interrupt for others; false if that was not enough. */
+  private boolean await(CountDownLatch latch) {
+    long end = System.nanoTime() + limit.toNanos();
+    boolean interrupted = false;
+    try {
+      for (; ; ) {
+        try {
+          return latch.await(end - System.nanoTime(), TimeUnit.NANOSECONDS);
+        } catch (InterruptedException e) {
+          interrupted = true;
+        }
+      }
+    } finally {
+      if (interrupted) {
+        Thread.currentThread().interrupt();
+      }
+    }
+  }
+
+  /**
+   * Where a thread stands until it may go on. Once released a gate stays open.
+   *
+   * <p>Safe for use by many threads. What a thread did before it came to the gate happens-before
+   * the return of {@link #awaitReached}; what came before {@link #release} happens-before what a
+   * thread does behind the gate.
+   */
+  public final class Gate implements AutoCloseable {
+    private final String name;
+    private final AssertionError missed;
+    private final CountDownLatch reached = new CountDownLatch(1);
+    private final CountDownLatch open = new CountDownLatch(1);
+
+    private Gate(String name, AssertionError missed) {
+      this.name = name;
+      this.missed = missed;
+    }
+
+    /**
+     * Stops the calling thread until the gate is released, or up to the limit; then the next {@link
+     * RacePoints#check} fails. An interrupt does not end the wait: the status stays set, for the
+     * library behind the gate. Never throws. A thread at a race point need not call it; a callback
+     * of the test may.
+     */
+    public void pass() {
+      reached.countDown();
+      if (!await(open)) {
+        failures.add(new AssertionError("held at " + name + " for " + limit));
+      }
+    }
+
+    /**
+     * Waits until a thread has come to the gate; returns at once if one has been there.
+     *
+     * @throws AssertionError if none comes within the limit
+     * @throws InterruptedException if the calling thread is interrupted while it waits
+     */
+    public void awaitReached() throws InterruptedException {
+      if (!reached.await(limit.toNanos(), TimeUnit.NANOSECONDS)) {
+        throw new AssertionError("nobody came to " + name + " within " + limit);
+      }
+    }
+
+    /** Opens the gate for those who stand at it and those who come later. */
+    public void release() {
+      open.countDown();
+    }
+
+    /** Opens the gate, as {@link #release} does. */
+    @Override
+    public void close() {
+      release();
+    }
+
+    private boolean isReached() {
+      return reached.getCount() == 0;
+    }
+  }
+}

@@ -1,0 +1,38 @@
+/**
+ * For the tests of those who use the library: {@link io.github.guestmemfd.testing.RacePoints} makes
+ * a race happen, the same way every time.
+ *
+ * <p>A test with JUnit Jupiter, whose {@code @AutoClose} makes it fail if something went wrong at a
+ * race point; any other framework will do, as long as it calls {@code close} after each test:
+ *
+ * <pre>{@code
+ * @AutoClose final RacePoints races = new RacePoints();
+ *
+ * @Test
+ * void aFaultUnderWayKeepsItsPageAccessible() throws Exception {
+ *   try (HostMemory host = HostMemory.builder(1 << 20).raceHook(races).build();
+ *       GuestMemfd memfd =
+ *           GuestMemfd.builder(host)
+ *               .size(8192)
+ *               .flags(MMAP, INIT_SHARED)
+ *               .retryPolicy(RetryPolicy.failAtOnce())
+ *               .build();
+ *       HostMapping window = memfd.mmap(0, 8192, READ, WRITE)) {
+ *     CompletableFuture<Void> fault;
+ *     try (RacePoints.Gate gate = races.hold(RacePoint.BEFORE_PTE_INSTALL)) {
+ *       fault = CompletableFuture.runAsync(() -> window.putLong(0, 7));
+ *       gate.awaitReached();
+ *       assertEquals(Errno.EAGAIN, memfd.tryMakeInaccessible(0, 4096));
+ *     }
+ *     fault.join();
+ *
+ *     races.at(RacePoint.BEFORE_COMMIT, () -> assertTrue(memfd.isAccessible(0)));
+ *     memfd.makeInaccessible(0, 4096);
+ *   }
+ * }
+ * }</pre>
+ */
+@NullMarked
+package io.github.guestmemfd.testing;
+
+import org.jspecify.annotations.NullMarked;
