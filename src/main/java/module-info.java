@@ -3,6 +3,7 @@
  * host and the guest hold, share, convert and free it.
  */
 module io.github.guestmemfd {
+  requires org.jctools.core;
   requires org.slf4j;
   requires static org.jspecify;
   requires static info.picocli;

@@ -1,27 +1,50 @@
 package io.github.guestmemfd;
 
 /**
- * Knows whether this thread is inside a callback of {@link GuestMemfdOps}, where it holds busy bits
- * or a folio lock, and so must not wait for any: not even for those of another host, whose
- * callbacks may want ours.
+ * What this thread is in the middle of, on any host.
+ *
+ * <p>Inside a callback of {@link GuestMemfdOps} it holds busy bits or a folio lock, and so must not
+ * wait for any: not even for those of another host, whose callbacks may want ours. Inside a range
+ * operation it holds busy bits, and must not begin another one on the side.
  */
 final class Callbacks {
-  private static final ThreadLocal<int[]> DEPTH = ThreadLocal.withInitial(() -> new int[1]);
+
+  private static final class Depth {
+    int callbacks;
+    int operations;
+  }
+
+  private static final ThreadLocal<Depth> DEPTH = ThreadLocal.withInitial(Depth::new);
 
   private Callbacks() {}
 
   /** Enters a callback, perhaps from inside another. */
   static void enter() {
-    DEPTH.get()[0]++;
+    DEPTH.get().callbacks++;
   }
 
   /** Leaves the callback that was entered last. */
   static void leave() {
-    DEPTH.get()[0]--;
+    DEPTH.get().callbacks--;
   }
 
   static boolean isInside() {
-    return DEPTH.get()[0] != 0;
+    return DEPTH.get().callbacks != 0;
+  }
+
+  /** Enters a range operation, whose pages this thread now holds. */
+  static void enterOperation() {
+    DEPTH.get().operations++;
+  }
+
+  /** Leaves a range operation, whose pages have been let go. */
+  static void leaveOperation() {
+    DEPTH.get().operations--;
+  }
+
+  static boolean holdsPages() {
+    Depth depth = DEPTH.get();
+    return depth.callbacks != 0 || depth.operations != 0;
   }
 
   /** Refuses an operation that may wait. */

@@ -38,6 +38,8 @@ public enum Errno {
   EOVERFLOW(75),
   /** Operation not supported. */
   EOPNOTSUPP(95),
+  /** Undone before it was complete. */
+  ECANCELED(125),
   /** The memory of the page has failed. */
   EHWPOISON(133);
 

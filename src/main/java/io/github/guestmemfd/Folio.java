@@ -79,20 +79,30 @@ public final class Folio implements AutoCloseable {
    * #unlock}. Those who wait get it in order. The lock belongs to this object, not to a thread.
    *
    * @throws GuestMemfdException EINTR if the thread is interrupted while it waits; EBADF if the
-   *     file ends meanwhile; EDEADLK from inside a callback
+   *     file ends meanwhile; EAGAIN if a conversion of the page is pending; EDEADLK from inside a
+   *     callback
+   * @throws IllegalStateException if the file's protocol is one whose guest-side holders have the
+   *     folio lock anyway
    */
   public void lock() {
     requireHeld();
+    if (kind == HolderKind.SAFE && inode.guest.keepsLock) {
+      throw new IllegalStateException(this + ": locked already, as its protocol has it");
+    }
     Callbacks.forbid("lock of a folio");
     try {
       for (; ; ) {
         inode.host.frames.lock(pfn);
         long slot = inode.cache.slot(index);
-        if (SlotWord.pfn(slot) != pfn || !SlotWord.isBusy(slot)) {
+        boolean elsewhere = SlotWord.pfn(slot) != pfn;
+        if (elsewhere || !(SlotWord.isBusy(slot) || SlotWord.isNeither(slot))) {
           locked.set(true);
           return;
         }
         inode.host.frames.unlock(pfn);
+        if (!SlotWord.isBusy(slot)) {
+          throw Inode.exception(Errno.EAGAIN, "lock of " + this + ": its conversion is pending");
+        }
         if (!inode.cache.awaitNotBusy(index)) {
           throw Inode.exception(Errno.EBADF, "lock of " + this);
         }
@@ -129,7 +139,7 @@ public final class Folio implements AutoCloseable {
     if (wasLocked) {
       unlock();
     }
-    inode.put(pfn, kind.unit);
+    inode.put(index, pfn, kind);
     if (wasLocked) {
       throw new IllegalStateException(this + ": put while locked");
     }

@@ -1,15 +1,11 @@
 package io.github.guestmemfd;
 
-import io.github.guestmemfd.cache.PageCache;
-import io.github.guestmemfd.cache.PageCache.Wanted;
-import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
-import io.github.guestmemfd.memory.FrameTable;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
-import java.time.Duration;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -75,18 +71,11 @@ public final class GuestMemfd implements AutoCloseable {
 
   private final Inode inode;
 
-  // What a grab needs, one step nearer than through the inode: each load between two atomics
-  // counts.
-  private final PageCache cache;
-  private final FrameTable frames;
-
   @SuppressWarnings("unused") // set through CLOSED
   private volatile boolean closed;
 
   private GuestMemfd(Inode inode) {
     this.inode = inode;
-    this.cache = inode.cache;
-    this.frames = inode.host.frames;
   }
 
   // ---- creation ----
@@ -109,7 +98,7 @@ public final class GuestMemfd implements AutoCloseable {
     private long unknownFlags;
     private GuestMemfdOps ops = GuestMemfdOps.NONE;
     private ConversionProtocol protocol = ConversionProtocol.atomicPair();
-    private RetryPolicy retry = RetryPolicy.spinThenWait(256, Duration.ofMillis(10));
+    private @Nullable RetryPolicy retry;
 
     private Builder(HostMemory host) {
       this.host = host;
@@ -165,7 +154,7 @@ public final class GuestMemfd implements AutoCloseable {
     }
 
     /**
-     * When a folio may turn inaccessible.
+     * How guest-side holders hold a folio, and when it may turn inaccessible.
      *
      * @param conversionProtocol the protocol; {@link ConversionProtocol#atomicPair} by default
      * @return this
@@ -178,7 +167,8 @@ public final class GuestMemfd implements AutoCloseable {
     /**
      * What to do while it may not.
      *
-     * @param policy the policy; by default look again 256 times, then wait up to 10 ms
+     * @param policy the policy; by default the {@linkplain ConversionProtocol#retryPolicy
+     *     protocol's own}
      * @return this
      */
     public Builder retryPolicy(RetryPolicy policy) {
@@ -191,6 +181,7 @@ public final class GuestMemfd implements AutoCloseable {
      *
      * @return its first descriptor
      * @throws GuestMemfdException EINVAL if the size or a flag bit is not allowed
+     * @throws IllegalArgumentException if the steps of the protocol do not make sense
      */
     public GuestMemfd build() {
       if (unknownFlags != 0) {
@@ -202,7 +193,8 @@ public final class GuestMemfd implements AutoCloseable {
         throw Inode.exception(
             Errno.EINVAL, "create: expected a positive multiple of 4096 as size, actual " + size);
       }
-      return new GuestMemfd(new Inode(host, size, flags, ops, protocol, retry));
+      RetryPolicy policy = retry == null ? protocol.retryPolicy() : retry;
+      return new GuestMemfd(new Inode(host, size, flags, ops, protocol, policy));
     }
   }
 
@@ -326,20 +318,29 @@ public final class GuestMemfd implements AutoCloseable {
    *     below 1; EOPNOTSUPP for modes that no file has; EFBIG if the end is past 2^63 - 1;
    *     EOPNOTSUPP for modes that this file has not; EINVAL if offset or length is not a multiple
    *     of 4096, or, to allocate, the end is past the end of the file. To allocate further: ENOMEM,
-   *     nothing is allocated; EINTR, what has been allocated stays. To punch further: EINTR, and
-   *     what {@link GuestMemfdOps#invalidateBegin} answers
+   *     nothing is allocated; EINTR, what has been allocated stays. To punch further: EINTR; what
+   *     {@link GuestMemfdOps#invalidateBegin} answers; EBUSY, nothing is punched, if the
+   *     {@linkplain ConversionProtocol#mayPunch protocol} has to wait for safe holders
    */
   public void fallocate(int mode, long offset, long length) {
     requireOpen("fallocate");
     Errno errno = checkFallocate(mode, offset, length);
+    BusyFolio busy = new BusyFolio();
     long from = offset >> HostMemory.PAGE_SHIFT;
     if (errno == Errno.OK) {
       long to = from + (length >> HostMemory.PAGE_SHIFT);
-      errno = (mode & FALLOC_FL_PUNCH_HOLE) != 0 ? inode.punch(from, to) : inode.allocate(from, to);
+      errno =
+          (mode & FALLOC_FL_PUNCH_HOLE) != 0
+              ? inode.punch(from, to, busy)
+              : inode.allocate(from, to);
     }
     if (errno != Errno.OK) {
       throw Inode.exception(
-          errno, "fallocate mode 0x" + Integer.toHexString(mode) + range(offset, length));
+          errno,
+          "fallocate mode 0x"
+              + Integer.toHexString(mode)
+              + range(offset, length)
+              + (busy.offset() < 0 ? "" : ": busy folio at " + busy));
     }
   }
 
@@ -409,8 +410,8 @@ public final class GuestMemfd implements AutoCloseable {
    *
    * @param offset any byte of the page
    * @return the folio, zeroed or with its content, to be closed
-   * @throws GuestMemfdException EINVAL if the offset is not in the file; ENOMEM; EINTR; what a
-   *     prepare callback answers
+   * @throws GuestMemfdException EINVAL if the offset is not in the file; EAGAIN if a conversion of
+   *     the page is pending; ENOMEM; EINTR; what a prepare callback answers
    */
   public Folio grab(long offset) {
     return grab(offset, HolderKind.SAFE);
@@ -423,7 +424,8 @@ public final class GuestMemfd implements AutoCloseable {
    * @param kind what the reference means to a conversion
    * @return the folio, zeroed or with its content, to be closed
    * @throws GuestMemfdException EINVAL if the offset is not in the file; EFAULT for an unsafe
-   *     reference on an inaccessible page; ENOMEM; EINTR; what a prepare callback answers
+   *     reference on an inaccessible page; EAGAIN for a safe one on a page of which a conversion is
+   *     pending; ENOMEM; EINTR; what a prepare callback answers
    */
   public Folio grab(long offset, HolderKind kind) {
     int pfn = tryGrab(offset, kind);
@@ -449,17 +451,7 @@ public final class GuestMemfd implements AutoCloseable {
     if (offset < 0 || offset >= inode.size) {
       return -Errno.EINVAL.code();
     }
-    Wanted wanted = kind == HolderKind.SAFE ? Wanted.ANY : Wanted.ACCESSIBLE;
-    long index = offset >> HostMemory.PAGE_SHIFT;
-    long slot = cache.lookup(index, kind.unit, wanted);
-    if (PageCache.isHit(slot, wanted) && SlotWord.isReady(slot)) {
-      return SlotWord.pfn(slot);
-    }
-    if (PageCache.isHit(slot, wanted)) {
-      frames.put(SlotWord.pfn(slot), kind.unit);
-    }
-    int pfn = inode.get(index, kind.unit, wanted);
-    return pfn == Inode.SIGBUS ? -Errno.EFAULT.code() : pfn;
+    return inode.grab(offset >> HostMemory.PAGE_SHIFT, kind);
   }
 
   /**
@@ -470,11 +462,11 @@ public final class GuestMemfd implements AutoCloseable {
    * @throws IllegalStateException if nobody holds such a reference; nothing is dropped
    */
   public void put(int pfn, HolderKind kind) {
-    if (pfn < 1 || pfn > frames.limit()) {
-      throw new IllegalArgumentException(
-          "frame: expected 1 to " + frames.limit() + ", actual " + pfn);
+    int limit = inode.host.frames.limit();
+    if (pfn < 1 || pfn > limit) {
+      throw new IllegalArgumentException("frame: expected 1 to " + limit + ", actual " + pfn);
     }
-    frames.put(pfn, kind.unit);
+    inode.put(-1, pfn, kind);
   }
 
   // ---- conversion ----
@@ -492,7 +484,7 @@ public final class GuestMemfd implements AutoCloseable {
       throw Inode.exception(
           Errno.EINVAL, "attribute: expected offset 0 to " + inode.size + ", actual " + offset);
     }
-    return !inode.isInaccessible(offset >> HostMemory.PAGE_SHIFT);
+    return inode.isAccessible(offset >> HostMemory.PAGE_SHIFT);
   }
 
   /**
@@ -569,17 +561,69 @@ public final class GuestMemfd implements AutoCloseable {
     if (busy != null) {
       busy.clear();
     }
-    if (closed) {
-      return Errno.EBADF;
-    }
-    if (((offset | length) & PAGE_MASK) != 0
-        || offset < 0
-        || length <= 0
-        || offset > inode.size - length) {
-      return Errno.EINVAL;
+    Errno errno = checkConvert(offset, length);
+    if (errno != Errno.OK) {
+      return errno;
     }
     long from = offset >> HostMemory.PAGE_SHIFT;
     return inode.convert(from, from + (length >> HostMemory.PAGE_SHIFT), inaccessible, busy);
+  }
+
+  private Errno checkConvert(long offset, long length) {
+    if (closed) {
+      return Errno.EBADF;
+    }
+    boolean inFile =
+        ((offset | length) & PAGE_MASK) == 0
+            && offset >= 0
+            && length > 0
+            && offset <= inode.size - length;
+    return inFile ? Errno.OK : Errno.EINVAL;
+  }
+
+  /**
+   * Makes a range inaccessible, all or nothing, now or when the last holder in the way lets go.
+   *
+   * <p>If the conversion cannot succeed within the {@linkplain Builder#retryPolicy retry policy},
+   * and that is one that completes later, it stays pending: the pages of the range are neither
+   * side's. A host access is a SIGBUS, a grab by the guest's side EAGAIN; references that are held
+   * stay. When the last holder lets go, the conversion is completed by the thread that drops the
+   * reference, before that call returns, unless it is inside a callback or another thread is
+   * completing conversions just then; callbacks run on that thread.
+   *
+   * <p>A pending conversion is undone, and its pages are as they were, if the future is cancelled
+   * or completed exceptionally (by {@code orTimeout}, say), if any of its pages is converted or
+   * punched, and at the end of the file; in the last two cases the future fails with {@link
+   * Errno#ECANCELED}. If a callback refuses or throws, the future fails with that. The future
+   * cannot be completed from outside: UnsupportedOperationException.
+   *
+   * <p>Models the transient state {@code KVM_GMEM_NONE_SHARED} of the pKVM series.
+   *
+   * @param offset the start in bytes, a multiple of 4096
+   * @param length the length in bytes, a positive multiple of 4096
+   * @return done, or pending; dependent actions run on the thread that completes it, which holds
+   *     nothing of the library's then
+   * @throws ConversionBlockedException if somebody holds a folio of the range, and the policy is
+   *     not one that completes later
+   * @throws GuestMemfdException EINVAL if the range is not such a range in the file; EINTR; what a
+   *     callback answers
+   */
+  public CompletableFuture<Void> makeInaccessibleLater(long offset, long length) {
+    Errno errno = checkConvert(offset, length);
+    long from = offset >> HostMemory.PAGE_SHIFT;
+    LaterConversion later =
+        new LaterConversion(inode, from, from + (length >> HostMemory.PAGE_SHIFT));
+    BusyFolio busy = new BusyFolio();
+    if (errno == Errno.OK) {
+      errno = later.begin(busy);
+    }
+    if (busy.offset() >= 0 && !inode.completesLater()) {
+      throw new ConversionBlockedException(busy);
+    }
+    if (errno != Errno.OK && busy.offset() < 0) {
+      throw Inode.exception(errno, "make inaccessible later" + range(offset, length));
+    }
+    return later;
   }
 
   // ---- mapping ----

@@ -1,17 +1,13 @@
 package io.github.guestmemfd;
 
-import io.github.guestmemfd.memory.Counts;
-
 /** What a reference means to a conversion. */
 public enum HolderKind {
-  /** Survives conversion both ways: the guest's side. */
-  SAFE(Counts.SAFE_REF),
+  /**
+   * The guest's side. How it holds the folio, and whether it is in the way of a conversion, says
+   * the file's {@link io.github.guestmemfd.conversion.ConversionProtocol}; with the default one it
+   * survives conversion both ways.
+   */
+  SAFE,
   /** Stands in the way of becoming inaccessible: anything on the host's side. */
-  UNSAFE(Counts.REF);
-
-  final long unit;
-
-  HolderKind(long unit) {
-    this.unit = unit;
-  }
+  UNSAFE
 }

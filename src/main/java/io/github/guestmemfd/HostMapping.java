@@ -97,7 +97,7 @@ public final class HostMapping implements AutoCloseable {
     for (long page = table.next(0, pages); page < pages; page = table.next(page + 1, pages)) {
       int pfn = table.zapUninterruptibly(page);
       if (pfn != 0) {
-        failures.attempt(() -> inode.put(pfn, Counts.REF));
+        failures.attempt(() -> inode.drop(pfn, Counts.REF));
       }
     }
     inode.remove(this);
@@ -627,7 +627,7 @@ public final class HostMapping implements AutoCloseable {
         Errno errno =
             advice == Advice.DONTNEED
                 ? inode.dontNeed(this, from, to)
-                : inode.punch(firstIndex + from, firstIndex + to);
+                : inode.punch(firstIndex + from, firstIndex + to, null);
         return errno == Errno.OK && clipped ? Errno.ENOMEM : errno;
       }
       case POPULATE_READ, POPULATE_WRITE -> {
@@ -730,7 +730,7 @@ public final class HostMapping implements AutoCloseable {
       return reference;
     } finally {
       while (n > 0) { // something was thrown
-        inode.put(pfns[--n], unit);
+        inode.drop(pfns[--n], unit);
       }
     }
   }

@@ -25,6 +25,10 @@ public final class HostMemory implements AutoCloseable {
   final @Nullable FrameContents contents;
   final IdleStrategy idle;
   final @Nullable RaceHook hook;
+
+  /** Pending conversions that a put may have made possible. */
+  final Completions completions = new Completions();
+
   private final AtomicLong lastIno = new AtomicLong();
   private final AtomicLong openFiles = new AtomicLong();
   private final DirectMap directMap = new DirectMap(this);

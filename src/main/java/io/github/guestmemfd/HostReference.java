@@ -126,7 +126,7 @@ public final class HostReference implements AutoCloseable {
     }
     Failures failures = new Failures();
     for (int pfn : pfns) {
-      failures.attempt(() -> inode.put(pfn, unit));
+      failures.attempt(() -> inode.drop(pfn, unit));
     }
     failures.throwIfAny();
   }

@@ -17,6 +17,7 @@ import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
+import java.util.function.LongPredicate;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -29,18 +30,27 @@ import org.slf4j.LoggerFactory;
  * Converting and punching go by the same steps, each complete before the next begins:
  *
  * <ol>
- *   <li>make every page of the range busy: from here on nobody begins to use one;
+ *   <li>make every page of the range busy (of the file, if the protocol says so): from here on
+ *       nobody begins to use one;
  *   <li>(not to accessible) unmap the range from every host mapping, waiting for accesses under
  *       way;
  *   <li>wait for each folio's lock to be free: nobody is left zeroing or preparing it;
- *   <li>(to inaccessible) check each folio's counts; on a mismatch look again as the retry policy
- *       says;
+ *   <li>(to inaccessible) ask the protocol about each folio's counts; on a mismatch look again as
+ *       the retry policy says;
  *   <li>{@code invalidateBegin}; for a conversion prepare each folio; change the slots; {@code
  *       invalidateEnd};
  *   <li>make the pages free again and wake who waits.
  * </ol>
  *
- * Up to the change of the slots everything can be undone, and is, if anything refuses or throws.
+ * Up to the change of the slots everything can be undone, and is, if anything refuses or throws. A
+ * punch begins with {@code invalidateBegin}, so that clients can let go before the protocol is
+ * asked about what is left.
+ *
+ * <h2>A pending conversion</h2>
+ *
+ * A conversion that may complete later leaves its pages marked as neither side's instead of busy:
+ * they can be looked at and locked by other range operations, and any that concerns one of them
+ * undoes it first. See {@link LaterConversion}.
  *
  * <h2>A fault against a range operation</h2>
  *
@@ -57,6 +67,9 @@ final class Inode {
   /** A fault in a mapping that has been closed. Not an errno. */
   static final int UNMAPPED = -1001;
 
+  /** How long to sleep when nobody tells when it is time to look again. */
+  private static final long LOOK_AGAIN_NANOS = 1_000;
+
   private static final Logger LOG = LoggerFactory.getLogger(GuestMemfd.class);
 
   final HostMemory host;
@@ -68,8 +81,16 @@ final class Inode {
   private final long pages;
   private final GuestMemfdOps ops;
   private final boolean hasOps;
-  private final ConversionProtocol protocol;
   private final RetryPolicy retry;
+  private final LongPredicate mayTurnInaccessible;
+  private final LongPredicate mayPunch;
+  private final boolean freezes;
+  private final boolean waitsWithFolioLock;
+  private final boolean locksWholeFile;
+
+  /** How the guest's side holds folios. */
+  final GuestHolding guest;
+
   private final FrameTable frames;
   private final FrameTable.Owner owner;
   private final @Nullable RaceHook hook;
@@ -79,6 +100,9 @@ final class Inode {
 
   /** Every mapping of the file: the kernel's reverse map, i_mmap. */
   private final List<HostMapping> mappings = new CopyOnWriteArrayList<>();
+
+  /** Conversions that wait for the last holder to let go. */
+  private final List<LaterConversion> pending = new CopyOnWriteArrayList<>();
 
   /** The virtual machine whose memslots the file is bound to, once it is. */
   final AtomicReference<@Nullable Object> boundTo = new AtomicReference<>();
@@ -98,8 +122,14 @@ final class Inode {
     this.pages = size >>> HostMemory.PAGE_SHIFT;
     this.ops = ops;
     this.hasOps = ops != GuestMemfdOps.NONE;
-    this.protocol = protocol;
     this.retry = retry;
+    this.mayTurnInaccessible =
+        counts -> protocol.mayTurnInaccessible(Counts.refs(counts), Counts.safe(counts));
+    this.mayPunch = counts -> protocol.mayPunch(Counts.refs(counts), Counts.safe(counts));
+    this.freezes = protocol.freezes();
+    this.waitsWithFolioLock = protocol.waitsWithFolioLock();
+    this.locksWholeFile = protocol.locksWholeFile();
+
     this.frames = host.frames;
     this.hook = host.hook;
     this.ino = host.openFile();
@@ -113,6 +143,7 @@ final class Inode {
             owner,
             host.idle,
             hook);
+    this.guest = new GuestHolding(this, protocol);
     LOG.debug("created {}", this);
   }
 
@@ -148,13 +179,16 @@ final class Inode {
 
   private void end() {
     boolean interrupted = false;
-    for (boolean locked = false; !locked; ) {
-      try {
-        locked = cache.lock(0, pages);
-      } catch (InterruptedException e) {
-        interrupted = true; // a close cannot be given up
+    for (int round = 0; ; round++) {
+      undoPending(0, pages, "the file is closed");
+      interrupted |= lockUninterruptibly(0, pages);
+      if (pending.isEmpty()) {
+        break;
       }
+      cache.unlock(0, pages);
+      host.idle.idle(round, LOOK_AGAIN_NANOS); // one is just being completed or undone
     }
+    Callbacks.enterOperation();
     Failures failures = new Failures();
     Callbacks.enter();
     try {
@@ -167,12 +201,14 @@ final class Inode {
       while (!isFolioUnlocked(index)) {
         interrupted = true;
       }
-      failures.attempt(() -> cache.remove(index));
+      failures.attempt(() -> cache.remove(index, guest.borrows));
     }
     cache.die();
     owner.close();
     host.closeFile();
     LOG.debug("released {}", this);
+    Callbacks.leaveOperation();
+    host.completions.run();
     if (interrupted) {
       Thread.currentThread().interrupt();
     }
@@ -200,6 +236,7 @@ final class Inode {
         show(new Folio(this, -1, pfn, null), ops::freeFolio);
       }
     } finally {
+      host.completions.run(); // the callback may have let go of something
       if (contents != null && frames.isRemovedFromDirectMap(pfn)) {
         contents.zero(pfn); // it returns to the direct map, where its bytes must not be seen
       }
@@ -223,18 +260,21 @@ final class Inode {
    * Finds, or allocates, the folio at an index and takes a reference on it: up to date and
    * prepared.
    *
+   * @param unit the reference to take; 0 for none, where the caller goes on to lock the folio
    * @return the frame, or a negated errno; SIGBUS if the page is not as wanted
    */
   int get(long index, long unit, Wanted wanted) {
     try {
       for (; ; ) {
-        long slot = cache.lookup(index, unit, wanted);
+        long slot = unit == 0 ? cache.slot(index) : cache.lookup(index, unit, wanted);
         if (PageCache.isHit(slot, wanted)) {
           int pfn = SlotWord.pfn(slot);
           if (SlotWord.isReady(slot)) {
             return pfn;
           }
-          put(pfn, unit); // nobody waits for a lock with a reference in hand
+          if (unit != 0) {
+            drop(pfn, unit); // nobody waits for this lock with a reference in hand
+          }
           int result = makeReady(index, slot);
           if (result != 0) {
             return result;
@@ -248,6 +288,8 @@ final class Inode {
           }
         } else if (!wanted.matches(slot)) {
           return SIGBUS;
+        } else if (SlotWord.isNeither(slot)) {
+          return wanted == Wanted.ACCESSIBLE ? SIGBUS : -Errno.EAGAIN.code();
         } else if (Callbacks.isInside()) {
           return -Errno.EDEADLK.code(); // before the hole is filled: first use takes the folio lock
         } else if (!cache.fill(index, slot, false)) {
@@ -264,6 +306,20 @@ final class Inode {
   int get(long index, long unit) {
     int pfn = index < pages ? get(index, unit, Wanted.ACCESSIBLE) : SIGBUS;
     return pfn == SIGBUS ? -Errno.EFAULT.code() : pfn;
+  }
+
+  /** A reference for a client of the file; EFAULT or EAGAIN for what is not there for it. */
+  int grab(long index, HolderKind kind) {
+    return kind == HolderKind.SAFE ? guest.take(index) : get(index, Counts.REF);
+  }
+
+  /** Gives back what {@link #grab} took. The index is for the race points, -1 if not known. */
+  void put(long index, int pfn, HolderKind kind) {
+    if (kind == HolderKind.SAFE) {
+      guest.drop(index, pfn);
+    } else {
+      drop(pfn, Counts.REF);
+    }
   }
 
   /** Zeroes and prepares a folio that has never been used, if the slot still is as it was seen. */
@@ -296,11 +352,12 @@ final class Inode {
       return 0;
     } finally {
       frames.unlock(pfn);
+      host.completions.run(); // a callback may have let go of something
     }
   }
 
   /** Drops a reference; the last one frees the frame. */
-  void put(int pfn, long unit) {
+  void drop(int pfn, long unit) {
     frames.put(pfn, unit);
   }
 
@@ -329,7 +386,7 @@ final class Inode {
       return -Errno.ENOMEM.code();
     } finally {
       if (!installed) {
-        put(pfn, Counts.REF);
+        drop(pfn, Counts.REF);
       }
     }
     at(RacePoint.AFTER_PTE_INSTALL, index);
@@ -342,14 +399,20 @@ final class Inode {
               && !mapping.table.isClosed();
       int late = mapping.table.settle(page, entry, good);
       if (late != 0) {
-        put(late, Counts.REF);
+        drop(late, Counts.REF);
       }
     }
     return mapping.table.isClosed() ? UNMAPPED : 0;
   }
 
-  boolean isInaccessible(long index) {
+  private boolean isInaccessible(long index) {
     return SlotWord.isInaccessible(cache.slot(index));
+  }
+
+  /** Whether the host may touch a page. */
+  boolean isAccessible(long index) {
+    long slot = cache.slot(index);
+    return !SlotWord.isInaccessible(slot) && !SlotWord.isNeither(slot);
   }
 
   // ---- allocation ----
@@ -401,18 +464,73 @@ final class Inode {
 
   // ---- range operations ----
 
-  /** Locks a range, for an operation that unlocks it when it is done. */
+  /** Locks a range, for an operation that calls {@link #unlock} when it is done. */
   private Errno lock(long from, long to) {
     if (Callbacks.isInside()) {
       return Errno.EDEADLK;
     }
     try {
-      return cache.lock(from, to) ? Errno.OK : Errno.EBADF;
+      if (!cache.lock(from, to)) {
+        return Errno.EBADF;
+      }
+      Callbacks.enterOperation();
+      return Errno.OK;
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       return Errno.EINTR;
     } catch (OutOfMemoryError e) {
       return Errno.ENOMEM;
+    }
+  }
+
+  private void unlock(long from, long to) {
+    cache.unlock(from, to);
+    Callbacks.leaveOperation();
+    host.completions.run();
+  }
+
+  /**
+   * Locks a range that is to be converted or punched: more than the range, if the protocol wants
+   * that, and none of it pending.
+   */
+  private Errno lockToChange(long from, long to, String operation) {
+    for (int round = 0; ; round++) {
+      if (!pending.isEmpty() && !Callbacks.isInside()) {
+        undoPending(from, to, operation);
+      }
+      Errno errno = lock(first(from), last(to));
+      if (errno != Errno.OK || !isPending(from, to)) {
+        return errno;
+      }
+      unlockChanged(from, to);
+      host.idle.idle(round, LOOK_AGAIN_NANOS); // it is just being begun, completed or undone
+    }
+  }
+
+  private void unlockChanged(long from, long to) {
+    unlock(first(from), last(to));
+  }
+
+  private long first(long from) {
+    return locksWholeFile ? 0 : from;
+  }
+
+  private long last(long to) {
+    return locksWholeFile ? pages : to;
+  }
+
+  /** Locks a range in any case; answers whether the thread was interrupted meanwhile. */
+  private boolean lockUninterruptibly(long from, long to) {
+    boolean interrupted = false;
+    for (; ; ) {
+      try {
+        if (!cache.lock(from, to)) {
+          throw new IllegalStateException("locked after the end of " + this);
+        }
+        return interrupted;
+      } catch (InterruptedException e) {
+        interrupted = true;
+      }
     }
   }
 
@@ -466,7 +584,7 @@ final class Inode {
         page = mapping.table.next(page + 1, toPage)) {
       int pfn = mapping.table.zap(page);
       if (pfn != 0) {
-        put(pfn, Counts.REF);
+        drop(pfn, Counts.REF);
       }
       if (Thread.interrupted()) {
         throw new InterruptedException();
@@ -492,40 +610,48 @@ final class Inode {
       Thread.currentThread().interrupt();
       return Errno.EINTR;
     } finally {
-      cache.unlock(from, to);
+      unlock(from, to);
     }
   }
 
-  Errno punch(long from, long end) {
+  /** Punches a range. Says in {@code busy}, if given, which folio was in the way. */
+  Errno punch(long from, long end, @Nullable BusyFolio busy) {
     long to = Math.min(end, pages);
     if (from >= to) {
       mtimeNanos = now();
       return Errno.OK;
     }
-    Errno errno = lock(from, to);
+    Errno errno = lockToChange(from, to, "punched");
     if (errno != Errno.OK) {
       return errno;
     }
     try {
       errno = invalidateBegin(from, to);
-      return errno == Errno.OK ? truncate(from, to) : errno;
+      return errno == Errno.OK ? truncate(from, to, busy) : errno;
     } finally {
-      cache.unlock(from, to);
+      unlockChanged(from, to);
     }
   }
 
-  /** Takes the folios of a locked range out of the file, and says that the invalidation is over. */
-  private Errno truncate(long from, long to) {
+  /**
+   * Takes the folios of a locked range out of the file, if the protocol has nothing against that,
+   * and says that the invalidation is over.
+   */
+  private Errno truncate(long from, long to, @Nullable BusyFolio busy) {
     Errno errno = Errno.OK;
     Failures failures = new Failures();
     try {
-      unmap(from, to);
-      for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
-        cache.awaitFolioUnlocked(i);
-        long index = i;
-        failures.attempt(() -> cache.remove(index));
+      if (isAnyInTheWay(from, to, mayPunch, retry, busy)) {
+        errno = Errno.EBUSY;
+      } else {
+        unmap(from, to);
+        for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+          cache.awaitFolioUnlocked(i);
+          long index = i;
+          failures.attempt(() -> cache.remove(index, guest.borrows));
+        }
+        mtimeNanos = now();
       }
-      mtimeNanos = now();
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       errno = Errno.EINTR;
@@ -541,55 +667,150 @@ final class Inode {
    * Converts a range, all or nothing. Says in {@code busy}, if given, which folio was in the way.
    */
   Errno convert(long from, long to, boolean inaccessible, @Nullable BusyFolio busy) {
-    Errno errno = lock(from, to);
+    return convert(from, to, inaccessible, busy, null);
+  }
+
+  /**
+   * Makes a range inaccessible, now or later.
+   *
+   * @param busy says which folio is, or was, in the way
+   * @return EAGAIN if a folio is in the way; the conversion is pending then if the retry policy
+   *     lets it
+   */
+  Errno convertLater(LaterConversion later, BusyFolio busy) {
+    return convert(later.from, later.to, true, busy, later);
+  }
+
+  /** Whether conversions that are in nobody's way but a holder's may complete later. */
+  boolean completesLater() {
+    return retry.completesLater();
+  }
+
+  private Errno convert(
+      long from,
+      long to,
+      boolean inaccessible,
+      @Nullable BusyFolio busy,
+      @Nullable LaterConversion later) {
+    Errno errno =
+        lockToChange(from, to, inaccessible ? "made inaccessible anew" : "made accessible");
     if (errno != Errno.OK) {
       return errno;
     }
     try {
-      if (cache.isAll(from, to, inaccessible)) {
-        return Errno.OK;
+      errno = convertLocked(from, to, inaccessible, retry, busy);
+      if (errno == Errno.EAGAIN
+          && later != null
+          && busy != null
+          && busy.offset() >= 0
+          && retry.completesLater()) {
+        cache.setPending(from, to, true);
+        pending.add(later);
+        later.await(SlotWord.pfn(cache.slot(busy.offset() >>> HostMemory.PAGE_SHIFT)));
       }
-      errno = quiesce(from, to, inaccessible, busy);
-      if (errno != Errno.OK) {
-        return errno;
-      }
-      at(RacePoint.BEFORE_COMMIT, from);
-      errno = invalidateBegin(from, to);
-      return errno == Errno.OK ? commit(from, to, inaccessible) : errno;
+      return errno;
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       return Errno.EINTR;
     } finally {
-      cache.unlock(from, to);
+      unlockChanged(from, to);
     }
   }
 
-  /** Steps 2 to 4: nobody uses the folios of the range, or can begin to. */
-  private Errno quiesce(long from, long to, boolean inaccessible, @Nullable BusyFolio busy)
+  private Errno convertLocked(
+      long from, long to, boolean inaccessible, RetryPolicy policy, @Nullable BusyFolio busy)
       throws InterruptedException {
-    if (inaccessible) {
-      unmap(from, to);
+    if (cache.isAll(from, to, inaccessible)) {
+      return Errno.OK;
     }
-    long waitNanos = retry.waitNanos();
-    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
-      if (isInaccessible(i) == inaccessible) {
-        continue;
-      }
-      cache.awaitFolioUnlocked(i);
-      int pfn = SlotWord.pfn(cache.slot(i));
-      if (inaccessible && !mayTurnInaccessible(frames.counts(pfn))) {
-        long start = System.nanoTime();
-        long counts = retry(i, pfn, waitNanos);
-        if (counts != 0) {
-          if (busy != null) {
-            busy.set(i << HostMemory.PAGE_SHIFT, counts);
-          }
+    try {
+      if (inaccessible) {
+        unmap(from, to);
+        if (isAnyInTheWay(from, to, mayTurnInaccessible, policy, busy)) {
           return Errno.EAGAIN;
         }
-        waitNanos = Math.max(0, waitNanos - (System.nanoTime() - start));
+      } else {
+        awaitInaccessibleUnlocked(from, to);
+      }
+      at(RacePoint.BEFORE_COMMIT, from);
+      Errno errno = invalidateBegin(from, to);
+      return errno == Errno.OK ? commit(from, to, inaccessible) : errno;
+    } finally {
+      if (freezes) {
+        unfreeze(from, to);
       }
     }
-    return Errno.OK;
+  }
+
+  /** Step 3 of a conversion to accessible: it asks nobody about counts. */
+  private void awaitInaccessibleUnlocked(long from, long to) throws InterruptedException {
+    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+      if (isInaccessible(i)) {
+        cache.awaitFolioUnlocked(i);
+      }
+    }
+  }
+
+  /**
+   * Steps 3 and 4, also for a punch: asks about every folio of a locked range that is concerned.
+   *
+   * @param may what the protocol says of a folio's counts
+   * @param policy what to do while it says no
+   * @param busy says, if given, which folio is in the way
+   */
+  private boolean isAnyInTheWay(
+      long from, long to, LongPredicate may, RetryPolicy policy, @Nullable BusyFolio busy)
+      throws InterruptedException {
+    boolean converts = may == mayTurnInaccessible;
+    long waitNanos = policy.waitNanos();
+    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+      if (converts && isInaccessible(i)) {
+        continue; // stays as it is
+      }
+      int pfn = SlotWord.pfn(cache.slot(i));
+      boolean keepLock = converts && waitsWithFolioLock;
+      if (keepLock) {
+        frames.lock(pfn);
+      } else {
+        cache.awaitFolioUnlocked(i);
+      }
+      try {
+        if (!passes(pfn, may)) {
+          long start = System.nanoTime();
+          long counts = retry(i, pfn, may, policy.spins(), waitNanos);
+          if (counts != 0) {
+            if (busy != null) {
+              busy.set(i << HostMemory.PAGE_SHIFT, counts);
+            }
+            return true;
+          }
+          waitNanos = Math.max(0, waitNanos - (System.nanoTime() - start));
+        }
+      } finally {
+        if (keepLock) {
+          frames.unlock(pfn);
+        }
+      }
+    }
+    return false;
+  }
+
+  /** Whether a folio may change now; if it is to be frozen for that, it is. */
+  private boolean passes(int pfn, LongPredicate may) {
+    if (freezes && may == mayTurnInaccessible) {
+      at(RacePoint.BEFORE_FREEZE, -1);
+      return frames.freeze(pfn, may);
+    }
+    return may.test(frames.counts(pfn));
+  }
+
+  private void unfreeze(long from, long to) {
+    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+      int pfn = SlotWord.pfn(cache.slot(i));
+      if (frames.isFrozen(pfn)) {
+        frames.unfreeze(pfn);
+      }
+    }
   }
 
   /** Step 5: prepares the folios and changes the slots, or neither. Ends the invalidation. */
@@ -633,28 +854,103 @@ final class Inode {
 
   /**
    * After a mismatch: looks at the counts again as the retry policy says. Returns 0 when the folio
-   * may turn inaccessible, else the counts, never 0, that say it may not.
+   * may change, else the counts, never 0, that say it may not.
    */
-  private long retry(long index, int pfn, long waitNanos) throws InterruptedException {
+  private long retry(long index, int pfn, LongPredicate may, int spins, long waitNanos)
+      throws InterruptedException {
     at(RacePoint.ON_MISMATCH, index);
-    for (int round = 0; round < retry.spins(); round++) {
+    for (int round = 0; round < spins; round++) {
       if (Thread.interrupted()) {
         throw new InterruptedException();
       }
-      host.idle.idle(round, 1_000);
-      if (mayTurnInaccessible(frames.counts(pfn))) {
+      host.idle.idle(round, LOOK_AGAIN_NANOS);
+      if (passes(pfn, may)) {
         return 0;
       }
     }
-    if (waitNanos > 0) {
-      frames.awaitCounts(pfn, this::mayTurnInaccessible, waitNanos);
+    long end = System.nanoTime() + waitNanos;
+    for (long left = waitNanos; left > 0; left = end - System.nanoTime()) {
+      if (frames.awaitCounts(pfn, may, left) && passes(pfn, may)) {
+        return 0;
+      }
     }
     long counts = frames.counts(pfn);
-    return mayTurnInaccessible(counts) ? 0 : counts;
+    return passes(pfn, may) ? 0 : counts;
   }
 
-  private boolean mayTurnInaccessible(long counts) {
-    return protocol.mayTurnInaccessible(Counts.refs(counts), Counts.safe(counts));
+  boolean mayTurnInaccessible(long counts) {
+    return mayTurnInaccessible.test(counts);
+  }
+
+  // ---- pending conversions ----
+
+  private boolean isPending(long from, long to) {
+    for (LaterConversion later : pending) {
+      if (later.overlaps(from, to)) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** Undoes the pending conversions that concern a range. This thread holds no pages. */
+  private void undoPending(long from, long to, String operation) {
+    for (LaterConversion later : pending) {
+      if (later.overlaps(from, to)) {
+        later.undoFor(operation);
+      }
+    }
+  }
+
+  /** The pages of a pending conversion, which its caller has claimed, are as they were before. */
+  void endPending(LaterConversion later) {
+    boolean interrupted = lockUninterruptibly(later.from, later.to);
+    Callbacks.enterOperation();
+    try {
+      cache.setPending(later.from, later.to, false);
+      pending.remove(later);
+    } finally {
+      unlock(later.from, later.to);
+    }
+    if (interrupted) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
+  /**
+   * Tries a pending conversion, which its caller has claimed, once more.
+   *
+   * @return EAGAIN, with a folio in {@code busy}, if it is pending still; otherwise it is over
+   */
+  Errno convertPending(LaterConversion later, BusyFolio busy) {
+    long from = first(later.from);
+    long to = last(later.to);
+    boolean interrupted = Thread.interrupted();
+    interrupted |= lockUninterruptibly(from, to);
+    Callbacks.enterOperation();
+    boolean over = true;
+    try {
+      for (; ; ) {
+        try {
+          Errno errno = convertLocked(later.from, later.to, true, RetryPolicy.failAtOnce(), busy);
+          over = errno != Errno.EAGAIN || busy.offset() < 0;
+          return errno;
+        } catch (InterruptedException e) {
+          interrupted = true; // not meant for this: the thread has come to let go of a folio
+        }
+      }
+    } finally {
+      if (over) {
+        cache.setPending(later.from, later.to, false);
+        pending.remove(later);
+      } else {
+        later.await(SlotWord.pfn(cache.slot(busy.offset() >>> HostMemory.PAGE_SHIFT)));
+      }
+      unlock(from, to);
+      if (interrupted) {
+        Thread.currentThread().interrupt();
+      }
+    }
   }
 
   // ---- preparation ----
@@ -779,7 +1075,7 @@ final class Inode {
     return exception(Errno.EINTR, what + " was interrupted while waiting");
   }
 
-  private void at(RacePoint point, long index) {
+  void at(RacePoint point, long index) {
     RaceHook h = hook;
     if (h != null) {
       h.at(point, index);

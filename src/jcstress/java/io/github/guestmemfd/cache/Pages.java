@@ -31,7 +31,7 @@ final class Pages {
   /** Takes out what is at page 0, which is locked. */
   static void clear(PageCache cache) {
     if (SlotWord.pfn(cache.slot(0)) != 0) {
-      cache.remove(0);
+      cache.remove(0, false);
     }
   }
 

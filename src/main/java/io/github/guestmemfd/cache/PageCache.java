@@ -75,6 +75,8 @@ public final class PageCache {
       slot -> SlotWord.committed(slot, true);
   private static final SparseWords.Change MAKE_ACCESSIBLE = slot -> SlotWord.committed(slot, false);
   private static final SparseWords.Change UNDO = SlotWord::uncommitted;
+  private static final SparseWords.Change MAKE_PENDING = SlotWord::pending;
+  private static final SparseWords.Change MAKE_NOT_PENDING = SlotWord::notPending;
   private static final SparseWords.Change STOP_AT_ACCESSIBLE =
       slot -> SlotWord.isInaccessible(slot) ? slot : SparseWords.Change.STOP;
   private static final SparseWords.Change STOP_AT_INACCESSIBLE =
@@ -122,7 +124,9 @@ public final class PageCache {
             SlotWord.PFN_MASK,
             inaccessible ? SlotWord.INACCESSIBLE : 0,
             inaccessible ? 0 : SlotWord.INACCESSIBLE,
+            SlotWord.NEITHER,
             SlotWord.BUSY,
+            SlotWord.BUSY | SlotWord.NEITHER,
             SlotWord.BUSY | SlotWord.INACCESSIBLE,
             SlotWord.BUSY | SlotWord.WAS_INACCESSIBLE,
             SlotWord.BUSY | SlotWord.WAS_INACCESSIBLE | SlotWord.INACCESSIBLE);
@@ -182,7 +186,7 @@ public final class PageCache {
    * @return the answer
    */
   public static boolean isHit(long slot, Wanted wanted) {
-    return SlotWord.pfn(slot) != 0 && !SlotWord.isBusy(slot) && wanted.matches(slot);
+    return SlotWord.pfn(slot) != 0 && !SlotWord.isClosed(slot) && wanted.matches(slot);
   }
 
   /**
@@ -358,16 +362,33 @@ public final class PageCache {
   }
 
   /**
+   * Says of the accessible pages of a locked range whether they are nobody's, since a conversion to
+   * inaccessible is pending. It outlasts the lock, and ends with the next {@link #setAttribute}.
+   *
+   * @param from the first page index
+   * @param to the page index after the last
+   * @param pending whether a conversion is pending
+   */
+  public void setPending(long from, long to, boolean pending) {
+    slots.update(from, to, pending ? MAKE_PENDING : MAKE_NOT_PENDING, true);
+  }
+
+  /**
    * Takes a folio out of a locked slot and drops the page cache's reference on it. Others may keep
    * it alive, as an orphan.
    *
    * @param index the page index
+   * @param lend whether safe holders have no reference of their own, and need one from now on
    */
-  public void remove(long index) {
-    long slot = slots.get(index);
+  public void remove(long index, boolean lend) {
+    int pfn = SlotWord.pfn(slots.get(index));
     slots.update(index, index + 1, SlotWord::emptied, true);
     present.decrement();
-    frames.put(SlotWord.pfn(slot), Counts.CACHE_REF);
+    if (lend) {
+      frames.putCacheRefAndLend(pfn);
+    } else {
+      frames.put(pfn, Counts.CACHE_REF);
+    }
   }
 
   /**

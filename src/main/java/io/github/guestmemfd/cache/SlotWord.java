@@ -6,10 +6,10 @@ import io.github.guestmemfd.memory.FrameTable;
  * A slot of the page cache: what stands at a page index.
  *
  * <pre>
- *  63               34   33   32   31   30  29                    0
- * +--------------------+----+----+----+----+-----------------------+
- * |      seq (30)      | R  | W  | B  | I  |       pfn (30)        |
- * +--------------------+----+----+----+----+-----------------------+
+ *  63          35   34   33   32   31   30  29                    0
+ * +---------------+----+----+----+----+----+-----------------------+
+ * |   seq (29)    | N  | R  | W  | B  | I  |       pfn (30)        |
+ * +---------------+----+----+----+----+----+-----------------------+
  * </pre>
  *
  * <ul>
@@ -20,8 +20,10 @@ import io.github.guestmemfd.memory.FrameTable;
  *   <li><b>W</b>: while busy and committed, what I was before, in case the commit must be undone.
  *   <li><b>R</b>: the folio is ready, up to date and prepared, so that a lookup need not look at
  *       the frame's state. Clear, it may be ready nevertheless.
+ *   <li><b>N</b>: neither side's. The page is to turn inaccessible as soon as the last unexpected
+ *       holder of the range lets go; until then nobody may begin to use it.
  *   <li><b>seq</b>: raised by every change, so that the same value means that nothing happened. It
- *       wraps; a reader would have to sleep through 2^30 changes to be deceived.
+ *       wraps; a reader would have to sleep through 2^29 changes to be deceived.
  * </ul>
  *
  * <p>Attribute, frame and sequence change together. The slot so is the page cache's entry, the
@@ -38,7 +40,8 @@ public final class SlotWord {
   static final long BUSY = 1L << 31;
   static final long WAS_INACCESSIBLE = 1L << 32;
   static final long READY = 1L << 33;
-  static final int SEQ_SHIFT = 34;
+  static final long NEITHER = 1L << 34;
+  static final int SEQ_SHIFT = 35;
   static final long SEQ = 1L << SEQ_SHIFT;
   static final long SEQ_MASK = -1L << SEQ_SHIFT;
 
@@ -84,6 +87,29 @@ public final class SlotWord {
     return (slot & READY) != 0;
   }
 
+  /**
+   * Whether the page is neither the host's nor the guest's, until a pending conversion is complete.
+   *
+   * @param slot a slot
+   * @return the answer
+   */
+  public static boolean isNeither(long slot) {
+    return (slot & NEITHER) != 0;
+  }
+
+  /** Whether nobody may begin to use the page. */
+  static boolean isClosed(long slot) {
+    return (slot & (BUSY | NEITHER)) != 0;
+  }
+
+  static long pending(long slot) {
+    return isInaccessible(slot) ? slot : slot | NEITHER;
+  }
+
+  static long notPending(long slot) {
+    return slot & ~NEITHER;
+  }
+
   static long filled(long slot, int pfn) {
     return (slot | pfn) + SEQ;
   }
@@ -94,7 +120,9 @@ public final class SlotWord {
 
   static long committed(long slot, boolean inaccessible) {
     long was = (slot & INACCESSIBLE) == 0 ? 0 : WAS_INACCESSIBLE;
-    return (slot & ~(INACCESSIBLE | WAS_INACCESSIBLE)) | was | (inaccessible ? INACCESSIBLE : 0);
+    return (slot & ~(INACCESSIBLE | WAS_INACCESSIBLE | NEITHER))
+        | was
+        | (inaccessible ? INACCESSIBLE : 0);
   }
 
   static long uncommitted(long slot) {

@@ -1,12 +1,30 @@
 package io.github.guestmemfd.conversion;
 
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.Optional;
+
 /**
  * A way to tell whether somebody on the host can still reach a folio that is to become
- * inaccessible.
+ * inaccessible: what a guest-side holder does to hold a folio, and which counts a conversion lets
+ * pass.
  *
- * <p>The library calls a protocol when the folio's page is busy (no lookup can succeed), its folio
- * lock is free, and no mapping of the file maps it. Implementations must be stateless or
- * thread-safe, and quick.
+ * <p>The library ships eight, one for each way that the mail thread and the patch series around it
+ * propose; a client may write a ninth. A protocol is a description: the library does the counting,
+ * the waiting and the locking. What it does for every protocol alike:
+ *
+ * <ul>
+ *   <li>Host-side holders (mappings, GUP) take a plain reference, in one step.
+ *   <li>Every lookup reads the page's slot again after its first step, and gives up if it changed.
+ *   <li>A conversion first makes its pages busy, so that no lookup succeeds any more; then removes
+ *       them from every host mapping; then waits for each folio lock to be free; then asks {@link
+ *       #mayTurnInaccessible}; and changes the pages only when all folios have passed.
+ * </ul>
+ *
+ * <p>Implementations must be stateless or thread-safe, must not block, and must always give the
+ * same answers: the library asks for the steps and traits once, when a file is created.
  *
  * @see <a href="https://lore.kernel.org/all/?q=guest_memfd+mmap">the mail thread that names
  *     them</a>
@@ -23,50 +41,198 @@ public interface ConversionProtocol {
   /**
    * Whether a folio with these counts may turn inaccessible. Both counts come from one atomic read.
    *
-   * @param refs all references on the folio; the page cache's is one, each safe one counts, a pin
-   *     counts 1024
-   * @param safe the safe references among them
+   * @param refs all references on the folio; the page cache's is one, a pin counts 1024, and each
+   *     guest-side holder counts if its steps raise this count
+   * @param safe the safe references, raised by guest-side holders if their steps say so
    * @return true if nobody unsafe can hold the folio
    */
   boolean mayTurnInaccessible(int refs, int safe);
 
   /**
-   * The default protocol: both counters in one word, raised and lowered together.
+   * What a guest-side holder does to hold a folio, in this order.
    *
-   * <p><b>Assumptions.</b> (1) The page is made busy before the counts are read, and a lookup reads
-   * the page's slot again after it has taken its reference. (2) A safe holder raises and lowers
-   * both counters in one atomic step.
+   * <p>The first step must be {@link Step#REF}, {@link Step#REF_AND_SAFE} or {@link Step#LOCK}, or
+   * {@link Step#SAFE} alone; each step comes at most once.
    *
-   * <p><b>Guarantees.</b> If this says yes, every reference there is either belongs to the page
-   * cache, is safe, or will be dropped without its holder touching the content. A folio held by
-   * safe and speculative references only is refused at most for as long as the speculative ones
-   * last.
+   * @return the steps
+   */
+  default List<Step> guestTakes() {
+    return List.of(Step.REF_AND_SAFE);
+  }
+
+  /**
+   * What a guest-side holder gives back, in this order: exactly what it still holds.
    *
-   * <p><b>Progress.</b> One volatile read.
+   * @return the steps; by default the reverse of {@link #guestTakes}, without a lock that was given
+   *     back already
+   */
+  default List<Step> guestDrops() {
+    List<Step> held = new ArrayList<>(guestTakes());
+    if (held.remove(Step.UNLOCK)) {
+      held.remove(Step.LOCK);
+    }
+    Collections.reverse(held);
+    return held;
+  }
+
+  /**
+   * Whether a folio with these counts may be punched out of its file. Asked after {@code
+   * invalidateBegin}, by which clients are to drop their safe references; a punch that is refused
+   * answers EBUSY and changes nothing. The end of the file asks nobody.
+   *
+   * @param refs as for {@link #mayTurnInaccessible}
+   * @param safe as for {@link #mayTurnInaccessible}
+   * @return true if what is left of the holders does no harm
+   */
+  default boolean mayPunch(int refs, int safe) {
+    return true;
+  }
+
+  /**
+   * Whether a conversion freezes each folio that passes (its count becomes 0, so to speak, and
+   * nobody can take a reference) until all of the range is converted or given up. A folio can be
+   * frozen only while nobody but the page cache holds it.
+   *
+   * @return false by default
+   */
+  default boolean freezes() {
+    return false;
+  }
+
+  /**
+   * Whether a conversion keeps a folio locked while it waits for the counts of that folio.
+   *
+   * @return false by default
+   */
+  default boolean waitsWithFolioLock() {
+    return false;
+  }
+
+  /**
+   * Whether conversions and punches make the whole file busy, not just their range.
+   *
+   * @return false by default
+   */
+  default boolean locksWholeFile() {
+    return false;
+  }
+
+  /**
+   * What the protocol's source does on a mismatch, for files that are not given a policy of their
+   * own.
+   *
+   * @return by default: look again 256 times, then wait up to 10 ms
+   */
+  default RetryPolicy retryPolicy() {
+    return RetryPolicy.spinThenWait(256, Duration.ofMillis(10));
+  }
+
+  /**
+   * Whether the protocol claims that a conversion which succeeded leaves no host holder with access
+   * to the content.
+   *
+   * @return false for a protocol that is kept to show its flaw
+   */
+  default boolean isSound() {
+    return true;
+  }
+
+  /**
+   * Refuses what is pinned, and nothing else; unsound.
+   *
+   * @return the protocol {@code pin-check}
+   */
+  static ConversionProtocol pinCheck() {
+    return PinCheck.INSTANCE;
+  }
+
+  /**
+   * Two counters, raised one after the other.
+   *
+   * @return the protocol {@code both-counters}
+   */
+  static ConversionProtocol bothCounters() {
+    return BothCounters.INSTANCE;
+  }
+
+  /**
+   * Guest-side holders raise the safe count alone.
+   *
+   * @return the protocol {@code safe-only}
+   */
+  static ConversionProtocol safeOnly() {
+    return SafeOnly.INSTANCE;
+  }
+
+  /**
+   * Guest-side holders hold the folio lock and nothing else.
+   *
+   * @return the protocol {@code lock-only}
+   */
+  static ConversionProtocol lockOnly() {
+    return LockOnly.INSTANCE;
+  }
+
+  /**
+   * Two counters, and a wait for them with the folio locked.
+   *
+   * @return the protocol {@code timed-wait}
+   */
+  static ConversionProtocol timedWait() {
+    return TimedWait.INSTANCE;
+  }
+
+  /**
+   * Freezes the count, and completes at the last put what could not be frozen at once.
+   *
+   * @return the protocol {@code last-put}
+   */
+  static ConversionProtocol lastPut() {
+    return LastPut.INSTANCE;
+  }
+
+  /**
+   * One lock for the whole file, and a second look at the counts.
+   *
+   * @return the protocol {@code invalidate-lock}
+   */
+  static ConversionProtocol invalidateLock() {
+    return InvalidateLock.INSTANCE;
+  }
+
+  /**
+   * Both counters in one word, raised and lowered together: the default.
    *
    * @return the protocol {@code atomic-pair}
    */
   static ConversionProtocol atomicPair() {
     return AtomicPair.INSTANCE;
   }
-}
 
-/** Both counters in one word. */
-final class AtomicPair implements ConversionProtocol {
-  static final AtomicPair INSTANCE = new AtomicPair();
-
-  @Override
-  public String id() {
-    return "atomic-pair";
+  /**
+   * Every protocol that the library ships, oldest first.
+   *
+   * @return an immutable list
+   */
+  static List<ConversionProtocol> all() {
+    return List.of(
+        pinCheck(),
+        bothCounters(),
+        safeOnly(),
+        lockOnly(),
+        timedWait(),
+        lastPut(),
+        invalidateLock(),
+        atomicPair());
   }
 
-  @Override
-  public boolean mayTurnInaccessible(int refs, int safe) {
-    return refs == safe + 1;
-  }
-
-  @Override
-  public String toString() {
-    return id();
+  /**
+   * Finds a shipped protocol by its name.
+   *
+   * @param id the name
+   * @return the protocol, or nothing if there is none of that name
+   */
+  static Optional<ConversionProtocol> byId(String id) {
+    return all().stream().filter(p -> p.id().equals(id)).findAny();
   }
 }

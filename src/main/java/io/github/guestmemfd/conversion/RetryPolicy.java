@@ -12,14 +12,17 @@ import java.time.Duration;
  * @param spins how often to look again, idling in between, before waiting; at least 0
  * @param waitNanos how long to wait after that, in nanoseconds and for the whole range, woken
  *     whenever a reference is dropped; at least 0
+ * @param completesLater whether a conversion that still is refused after that may be left pending,
+ *     to be completed when the last holder lets go ({@code GuestMemfd.makeInaccessibleLater})
  */
-public record RetryPolicy(int spins, long waitNanos) {
+public record RetryPolicy(int spins, long waitNanos, boolean completesLater) {
 
   /**
    * Checks the values.
    *
    * @param spins as above
    * @param waitNanos as above
+   * @param completesLater as above
    * @throws IllegalArgumentException if one is negative
    */
   public RetryPolicy {
@@ -35,7 +38,7 @@ public record RetryPolicy(int spins, long waitNanos) {
    * @return the policy
    */
   public static RetryPolicy failAtOnce() {
-    return new RetryPolicy(0, 0);
+    return new RetryPolicy(0, 0, false);
   }
 
   /**
@@ -45,7 +48,7 @@ public record RetryPolicy(int spins, long waitNanos) {
    * @return the policy
    */
   public static RetryPolicy spin(int spins) {
-    return new RetryPolicy(spins, 0);
+    return new RetryPolicy(spins, 0, false);
   }
 
   /**
@@ -56,6 +59,16 @@ public record RetryPolicy(int spins, long waitNanos) {
    * @return the policy
    */
   public static RetryPolicy spinThenWait(int spins, Duration wait) {
-    return new RetryPolicy(spins, wait.toNanos());
+    return new RetryPolicy(spins, wait.toNanos(), false);
+  }
+
+  /**
+   * Refuses at the first mismatch or, where the caller can be told later, completes when the last
+   * holder has let go.
+   *
+   * @return the policy
+   */
+  public static RetryPolicy completeLater() {
+    return new RetryPolicy(0, 0, true);
   }
 }

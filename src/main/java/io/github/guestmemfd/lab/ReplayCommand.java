@@ -11,7 +11,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.Callable;
-import java.util.stream.Stream;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Model.CommandSpec;
@@ -37,7 +36,9 @@ final class ReplayCommand implements Callable<Integer> {
       paramLabel = "ID",
       defaultValue = "atomic-pair",
       converter = ProtocolConverter.class,
-      description = "How conversions tell who holds a folio: atomic-pair (default).")
+      description =
+          "How conversions tell who holds a folio: pin-check, both-counters, safe-only, lock-only,"
+              + " timed-wait, last-put, invalidate-lock, atomic-pair (default).")
   private ConversionProtocol protocol = ConversionProtocol.atomicPair();
 
   @Spec private CommandSpec spec;
@@ -46,11 +47,11 @@ final class ReplayCommand implements Callable<Integer> {
   static final class ProtocolConverter implements ITypeConverter<ConversionProtocol> {
     @Override
     public ConversionProtocol convert(String id) {
-      return Stream.of(ConversionProtocol.atomicPair())
-          .filter(p -> p.id().equals(id))
-          .findAny()
+      return ConversionProtocol.byId(id)
           .orElseThrow(
-              () -> new TypeConversionException("expected atomic-pair, actual '" + id + "'"));
+              () ->
+                  new TypeConversionException(
+                      "expected one of " + ConversionProtocol.all() + ", actual '" + id + "'"));
     }
   }
 

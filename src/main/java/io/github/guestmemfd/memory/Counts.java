@@ -88,6 +88,11 @@ public final class Counts {
     return (word & (1L << CACHED_SHIFT)) != 0;
   }
 
+  /** Whether a frame with these counts is somebody's: held, or frozen in its page cache. */
+  static boolean isInUse(long word) {
+    return word >= 0 || isCached(word);
+  }
+
   /**
    * All references, safe ones included; a pin counts {@link #PIN_BIAS}.
    *

@@ -5,6 +5,8 @@ import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.Arrays;
 import java.util.BitSet;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentMap;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
@@ -60,6 +62,9 @@ public final class FrameTable {
 
   private final ReentrantLock ownersLock = new ReentrantLock();
   private final WaitQueue[] queues;
+
+  /** What to run when the counts of a frame change. */
+  private final ConcurrentMap<Integer, Runnable> watchers = new ConcurrentHashMap<>();
 
   /** Frames neither in use nor promised to anybody. */
   private final AtomicLong available;
@@ -157,13 +162,18 @@ public final class FrameTable {
    * of the slot cannot come before the reference is visible to a converter.
    *
    * @param pfn the frame
-   * @param unit {@link Counts#REF}, {@link Counts#SAFE_REF} or {@link Counts#PIN}
-   * @return false, and nothing taken, when the frame is frozen
+   * @param unit {@link Counts#REF}, {@link Counts#SAFE_REF} or {@link Counts#PIN}; or {@link
+   *     Counts#SAFE} alone, which a frame in a page cache allows
+   * @return false, and nothing taken, when the frame is frozen, or for {@code SAFE} not in a page
+   *     cache
    * @throws IllegalStateException if there are too many references already; nothing is taken
    */
   public boolean tryGet(int pfn, long unit) {
     long[] chunk = counters(pfn);
     int at = position(pfn);
+    if (unit == Counts.SAFE) {
+      return tryGetSafe(pfn, chunk, at);
+    }
     long old = (long) WORDS.getAndAdd(chunk, at, unit);
     if (old >= 0 && Counts.refs(old) < Counts.MAX_REFS && Counts.guardsIntact(old + unit)) {
       return true;
@@ -172,8 +182,122 @@ public final class FrameTable {
     if (old < 0) {
       return false;
     }
-    throw new IllegalStateException(
-        "frame " + pfn + ": too many references: " + Counts.toString(old));
+    throw tooMany(pfn, old);
+  }
+
+  private static IllegalStateException tooMany(int pfn, long counts) {
+    return new IllegalStateException(
+        "frame " + pfn + ": too many references: " + Counts.toString(counts));
+  }
+
+  /**
+   * A safe holder without a reference lives by the page cache's. So this looks before it adds: an
+   * addition to a frame that has left the page cache could meet its last put.
+   */
+  private static boolean tryGetSafe(int pfn, long[] chunk, int at) {
+    for (; ; ) {
+      long old = (long) WORDS.getVolatile(chunk, at);
+      if (old < 0 || !Counts.isCached(old)) {
+        return false;
+      }
+      if (!Counts.guardsIntact(old + Counts.SAFE)) {
+        throw tooMany(pfn, old);
+      }
+      if (WORDS.compareAndSet(chunk, at, old, old + Counts.SAFE)) {
+        return true;
+      }
+    }
+  }
+
+  /**
+   * Says that a reference the caller holds is a safe one: the second step of a holder that raises
+   * the counts one after the other. {@link #put} with {@link Counts#SAFE} takes it back.
+   *
+   * @param pfn the frame
+   * @throws IllegalStateException if there are too many safe holders already; nothing is changed
+   */
+  public void markSafe(int pfn) {
+    long[] chunk = counters(pfn);
+    int at = position(pfn);
+    long old = (long) WORDS.getAndAdd(chunk, at, Counts.SAFE);
+    if (!Counts.guardsIntact(old + Counts.SAFE)) {
+      takeBack(pfn, chunk, at, Counts.SAFE);
+      throw tooMany(pfn, old);
+    }
+    if ((old & Counts.WAITED) != 0) {
+      countsChanged(pfn); // what a conversion waits for may be this as well as a put
+    }
+  }
+
+  /**
+   * Drops a safe holder that lived by the page cache's reference; one by a reference that was lent
+   * to it, if the frame has left the page cache meanwhile.
+   *
+   * @param pfn the frame
+   * @throws IllegalStateException if there is no such holder; nothing is dropped
+   */
+  public void putSafe(int pfn) {
+    long[] chunk = counters(pfn);
+    int at = position(pfn);
+    for (; ; ) {
+      long old = (long) WORDS.getVolatile(chunk, at);
+      if (subtractPlausibly(
+          pfn, chunk, at, old, Counts.isCached(old) ? Counts.SAFE : Counts.SAFE_REF)) {
+        return;
+      }
+    }
+  }
+
+  /**
+   * Drops the page cache's reference and lends one to each safe holder, which have none of their
+   * own.
+   *
+   * @param pfn the frame, in a page cache
+   */
+  public void putCacheRefAndLend(int pfn) {
+    long[] chunk = counters(pfn);
+    int at = position(pfn);
+    for (; ; ) {
+      long old = (long) WORDS.getVolatile(chunk, at);
+      if (subtractPlausibly(
+          pfn, chunk, at, old, Counts.CACHE_REF - Counts.safe(old) * Counts.REF)) {
+        return;
+      }
+    }
+  }
+
+  // ---- freezing ----
+
+  /**
+   * Freezes a frame if nobody but its page cache holds it: no reference can be taken until {@link
+   * #unfreeze}. The kernel's {@code folio_ref_freeze}.
+   *
+   * @param pfn the frame
+   * @param condition what else the counts must satisfy
+   * @return whether it is frozen
+   */
+  public boolean freeze(int pfn, LongPredicate condition) {
+    long[] chunk = counters(pfn);
+    int at = position(pfn);
+    for (; ; ) {
+      long old = (long) WORDS.getVolatile(chunk, at);
+      if (Counts.refs(old) != 1 || !Counts.isCached(old) || !condition.test(old)) {
+        return false;
+      }
+      if (WORDS.compareAndSet(chunk, at, old, old + Counts.FROZEN_BIAS)) {
+        return true;
+      }
+    }
+  }
+
+  /**
+   * Ends {@link #freeze}. It adds, where the kernel stores, because of late lookups: see {@link
+   * #thaw}.
+   *
+   * @param pfn a frame that its caller has frozen
+   */
+  public void unfreeze(int pfn) {
+    WORDS.getAndAdd(counters(pfn), position(pfn), -Counts.FROZEN_BIAS);
   }
 
   /**
@@ -188,16 +312,18 @@ public final class FrameTable {
   public void put(int pfn, long unit) {
     long[] chunk = counters(pfn);
     int at = position(pfn);
-    for (; ; ) {
-      long old = (long) WORDS.getVolatile(chunk, at);
-      if (old < 0 || !isPlausible(old - unit)) {
-        throw new IllegalStateException(
-            "frame " + pfn + ": put without get: " + Counts.toString(old));
-      }
-      if (subtract(pfn, chunk, at, old, unit)) {
-        return;
-      }
+    while (!subtractPlausibly(pfn, chunk, at, (long) WORDS.getVolatile(chunk, at), unit)) {
+      Thread.onSpinWait();
     }
+  }
+
+  /** Replaces counts by less; false if they have changed meanwhile. */
+  private boolean subtractPlausibly(int pfn, long[] chunk, int at, long old, long unit) {
+    if (old < 0 || !isPlausible(old - unit)) {
+      throw new IllegalStateException(
+          "frame " + pfn + ": put without get: " + Counts.toString(old));
+    }
+    return subtract(pfn, chunk, at, old, unit);
   }
 
   /** Takes a failed get back: a put, unless the frame is still frozen. */
@@ -227,12 +353,46 @@ public final class FrameTable {
       return false;
     }
     if ((old & Counts.WAITED) != 0) {
-      queue(pfn).wake(countKey(pfn), countKey(pfn) + 1);
+      countsChanged(pfn);
     }
     if (last) {
       free(pfn);
     }
     return true;
+  }
+
+  /** Tells whoever waits for the counts of a frame that they have changed. */
+  private void countsChanged(int pfn) {
+    queue(pfn).wake(countKey(pfn), countKey(pfn) + 1);
+    Runnable watcher = watchers.get(pfn);
+    if (watcher != null) {
+      watcher.run();
+    }
+  }
+
+  /**
+   * Has something run, on the thread that changes them, after each change of the counts of a frame
+   * by which a conversion may become possible. The first may come before this returns.
+   *
+   * <p>The watcher is entered before the mark in the counts that makes others look for it; so a
+   * caller that reads the counts after this has seen every change that nobody was told of.
+   *
+   * @param pfn a frame that the caller keeps from being freed and that nobody else waits for
+   * @param watcher must be quick, and must not throw
+   */
+  public void watch(int pfn, Runnable watcher) {
+    watchers.put(pfn, watcher);
+    WORDS.getAndBitwiseOr(counters(pfn), position(pfn), Counts.WAITED);
+  }
+
+  /**
+   * Ends {@link #watch}. A change that is under way may still be told.
+   *
+   * @param pfn the frame
+   */
+  public void unwatch(int pfn) {
+    WORDS.getAndBitwiseAnd(counters(pfn), position(pfn), ~Counts.WAITED);
+    watchers.remove(pfn);
   }
 
   /**
@@ -505,7 +665,7 @@ public final class FrameTable {
    */
   public boolean isDirectMapped(int pfn) {
     return CHUNKS.getAcquire(stateChunks, pfn >>> CHUNK_SHIFT) != null
-        && counts(pfn) >= 0
+        && Counts.isInUse(counts(pfn))
         && !isRemovedFromDirectMap(pfn);
   }
 
@@ -550,6 +710,16 @@ public final class FrameTable {
    */
   public void endDirectAccess(int pfn) {
     WORDS.getAndAdd(states(pfn), position(pfn), -FrameState.DIRECT_ACCESS);
+  }
+
+  /**
+   * Whether a conversion has frozen a frame.
+   *
+   * @param pfn a frame in a page cache
+   * @return the answer
+   */
+  public boolean isFrozen(int pfn) {
+    return counts(pfn) < 0;
   }
 
   // ---- allocation ----

@@ -11,6 +11,18 @@ public enum RacePoint {
   BEFORE_SLOT_RELOAD,
   /** A lookup holds a confirmed reference. */
   AFTER_LOOKUP,
+  /**
+   * A guest-side holder has a reference, and is about to raise the count of safe ones; only with
+   * protocols that do one after the other.
+   */
+  BETWEEN_REF_AND_SAFE,
+  /** A guest-side holder is about to wait for the folio lock, holding what it has taken so far. */
+  BEFORE_GUEST_LOCK,
+  /**
+   * A guest-side holder has given back one of the things it holds and is about to give back the
+   * next. The page index is -1 if the holder has only the frame number.
+   */
+  BETWEEN_DROPS,
   /** A frame has been allocated for a hole and is not yet in the page cache. */
   BEFORE_SLOT_FILL,
   /** A folio that is not up to date is about to be locked, zeroed and prepared. */
@@ -25,7 +37,12 @@ public enum RacePoint {
   RANGE_BUSY,
   /** A range operation has removed every page table entry of its range. */
   AFTER_UNMAP,
-  /** A conversion has found a folio with a holder it did not expect, and is about to look again. */
+  /** A conversion is about to freeze a folio. The page index is -1. */
+  BEFORE_FREEZE,
+  /**
+   * A conversion or punch has found a folio with a holder it did not expect, and is about to look
+   * again.
+   */
   ON_MISMATCH,
   /** Every folio of the range has passed the check; nothing has changed yet. */
   BEFORE_COMMIT,

@@ -30,6 +30,7 @@ class SlotWordTest {
       SlotWord.BUSY,
       SlotWord.WAS_INACCESSIBLE,
       SlotWord.READY,
+      SlotWord.NEITHER,
       SEQ_MASK
     };
     long all = 0;

@@ -1895,7 +1895,14 @@ class RacePointTest {
   @ParameterizedTest
   @EnumSource(RacePoint.class)
   void aFailureAtAnyStepLeavesNothingBehind(RacePoint point) throws Exception {
-    GuestMemfd memfd = file(2, AT_ONCE);
+    ConversionProtocol whosePoint =
+        switch (point) {
+          case BETWEEN_REF_AND_SAFE, BETWEEN_DROPS -> ConversionProtocol.bothCounters();
+          case BEFORE_GUEST_LOCK -> ConversionProtocol.timedWait();
+          case BEFORE_FREEZE -> ConversionProtocol.lastPut();
+          default -> ConversionProtocol.atomicPair();
+        };
+    GuestMemfd memfd = file(2, b -> b.protocol(whosePoint));
     HostMapping window = map(memfd);
     window.putLong(PAGE, 1);
     Folio unsafe = null;

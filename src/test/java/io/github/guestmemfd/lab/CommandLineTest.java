@@ -79,7 +79,9 @@ class CommandLineTest {
     assertThat(run("replay")).isEqualTo(2);
     assertThat(err.toString()).contains("FILE");
     assertThat(run("replay", "--protocol", "wishful", "x")).isEqualTo(2);
-    assertThat(err.toString()).contains("expected atomic-pair, actual 'wishful'");
+    assertThat(err.toString())
+        .contains("expected one of [pin-check, ")
+        .contains("atomic-pair], actual 'wishful'");
     assertThat(run("nonsense")).isEqualTo(2);
     assertThat(run("--nonsense")).isEqualTo(2);
   }

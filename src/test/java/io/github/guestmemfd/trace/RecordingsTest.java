@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** The model answers every call of every recording as the kernel did. */
@@ -23,13 +24,32 @@ class RecordingsTest {
     }
   }
 
+  static Stream<Arguments> soundProtocolsAndRecordings() throws IOException {
+    List<Path> recordings = recordings();
+    return ConversionProtocol.all().stream()
+        .filter(ConversionProtocol::isSound)
+        .flatMap(protocol -> recordings.stream().map(file -> Arguments.of(protocol, file)));
+  }
+
   @ParameterizedTest
-  @MethodSource("recordings")
-  void agrees(Path file) throws IOException {
+  @MethodSource("soundProtocolsAndRecordings")
+  void agrees(ConversionProtocol protocol, Path file) throws IOException {
     Trace trace = Trace.parse(file.toString(), Files.readAllLines(file));
-    Replay.Result result = Replay.run(trace, ConversionProtocol.atomicPair());
+    Replay.Result result = Replay.run(trace, protocol);
     assertThat(result.differences()).isEmpty();
     assertThat(result.calls()).isEqualTo(trace.size()).isPositive();
+  }
+
+  /** It does not see plain references, so it converts where the kernel's rules say EAGAIN. */
+  @Test
+  void thePinCheckConvertsPagesThatAreHeld() throws IOException {
+    Path file = FOLDER.resolve("conversions-pinned.trace");
+    Trace trace = Trace.parse(file.toString(), Files.readAllLines(file));
+    List<Replay.Difference> differences =
+        Replay.run(trace, ConversionProtocol.pinCheck()).differences();
+    assertThat(differences.get(0).call()).startsWith("convert");
+    assertThat(differences.get(0).expected()).startsWith("EAGAIN");
+    assertThat(differences.get(0).actual()).isEqualTo("ok");
   }
 
   @Test

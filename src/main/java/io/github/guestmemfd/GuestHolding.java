@@ -1,0 +1,206 @@
+package io.github.guestmemfd;
+
+import io.github.guestmemfd.cache.PageCache;
+import io.github.guestmemfd.cache.PageCache.Wanted;
+import io.github.guestmemfd.cache.SlotWord;
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.Step;
+import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.spi.RacePoint;
+import java.util.EnumSet;
+import java.util.List;
+import java.util.Set;
+
+/** How guest-side holders hold folios: the steps of a protocol, checked and sorted. */
+final class GuestHolding {
+  private final Inode inode;
+  private final FrameTable frames;
+
+  /** What the lookup takes; 0 if the holder begins with the folio lock. */
+  private final long unit;
+
+  /** The steps after the lookup. */
+  private final List<Step> more;
+
+  /** What is given back, in this order. */
+  private final List<Step> drops;
+
+  /** Whether a holder has the folio lock for as long as it holds the folio. */
+  final boolean keepsLock;
+
+  /** Whether holders live by the page cache's reference. */
+  final boolean borrows;
+
+  GuestHolding(Inode inode, ConversionProtocol protocol) {
+    this.inode = inode;
+    frames = inode.host.frames;
+    List<Step> takes = List.copyOf(protocol.guestTakes());
+    drops = List.copyOf(protocol.guestDrops());
+    check(protocol, takes, drops);
+    Step first = takes.get(0);
+    unit =
+        switch (first) {
+          case REF -> Counts.REF;
+          case SAFE -> Counts.SAFE;
+          case REF_AND_SAFE -> Counts.SAFE_REF;
+          case LOCK, UNLOCK -> 0;
+        };
+    more = unit == 0 ? takes : takes.subList(1, takes.size());
+    keepsLock = drops.contains(Step.LOCK);
+    borrows = first == Step.SAFE;
+  }
+
+  private static void check(ConversionProtocol protocol, List<Step> takes, List<Step> drops) {
+    Set<Step> held = EnumSet.noneOf(Step.class);
+    String problem = takes.isEmpty() ? "at least one step to take" : "";
+    for (int i = 0; i < takes.size(); i++) {
+      Step step = takes.get(i);
+      if (step == Step.SAFE && !held.contains(Step.REF) && takes.size() > 1) {
+        problem = "SAFE after REF, or alone";
+      } else if (step == Step.REF_AND_SAFE && (held.contains(Step.REF) || i > 0)) {
+        problem = "REF_AND_SAFE first, and without REF";
+      } else if (step == Step.REF && held.contains(Step.REF_AND_SAFE)) {
+        problem = "REF or REF_AND_SAFE, not both";
+      } else if (step == Step.UNLOCK ? !held.remove(Step.LOCK) : !held.add(step)) {
+        problem = "each step once, and UNLOCK after LOCK";
+      }
+    }
+    if (problem.isEmpty() && (drops.size() != held.size() || !held.containsAll(drops))) {
+      problem = "to drop what is held: " + held;
+    }
+    if (!problem.isEmpty()) {
+      throw new IllegalArgumentException(
+          "protocol "
+              + protocol.id()
+              + ": expected "
+              + problem
+              + ", actual takes "
+              + takes
+              + " and drops "
+              + drops);
+    }
+  }
+
+  /**
+   * Holds the folio of a page, allocated, up to date and prepared.
+   *
+   * @return the frame, or a negated errno
+   */
+  int take(long index) {
+    for (; ; ) {
+      int pfn = inode.get(index, unit, Wanted.ANY);
+      if (pfn < 0 || more.isEmpty()) {
+        return pfn;
+      }
+      int result = takeMore(index, pfn);
+      if (result != 0) {
+        return result;
+      }
+    }
+  }
+
+  /**
+   * The steps after the lookup.
+   *
+   * @return the frame; a negated errno; or 0 if the folio has left its place. If not the frame,
+   *     nothing is held
+   */
+  private int takeMore(long index, int pfn) {
+    boolean locked = false;
+    boolean ref = false;
+    boolean safe = false;
+    boolean done = false;
+    try {
+      for (Step step : more) {
+        switch (step) {
+          case REF -> {
+            ref = frames.tryGet(pfn, Counts.REF);
+            if (!ref) {
+              return 0;
+            }
+          }
+          case SAFE -> {
+            inode.at(RacePoint.BETWEEN_REF_AND_SAFE, index);
+            frames.markSafe(pfn);
+            safe = true;
+          }
+          case LOCK -> {
+            inode.at(RacePoint.BEFORE_GUEST_LOCK, index);
+            if (Callbacks.isInside()) {
+              return -Errno.EDEADLK.code();
+            }
+            frames.lock(pfn);
+            locked = true;
+            if (!isInPlace(index, pfn)) {
+              return 0;
+            }
+          }
+          case UNLOCK -> {
+            frames.unlock(pfn);
+            locked = false;
+          }
+          case REF_AND_SAFE -> throw new AssertionError(step); // only ever the first
+        }
+      }
+      done = true;
+      return pfn;
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      return -Errno.EINTR.code();
+    } finally {
+      if (!done) {
+        if (safe) {
+          frames.put(pfn, Counts.SAFE);
+        }
+        if (locked) {
+          frames.unlock(pfn);
+        }
+        if (ref) {
+          frames.put(pfn, Counts.REF);
+        }
+        if (unit != 0) {
+          frames.put(pfn, unit);
+        }
+      }
+    }
+  }
+
+  /**
+   * Whether a folio that has been locked is what it was looked up as. If so it stays that until it
+   * is unlocked: whoever makes the page busy waits for the lock.
+   */
+  private boolean isInPlace(long index, int pfn) {
+    long slot = inode.cache.slot(index);
+    return SlotWord.pfn(slot) == pfn && PageCache.isHit(slot, Wanted.ANY) && SlotWord.isReady(slot);
+  }
+
+  /** Gives back what {@link #take} took. The index is for the race points, -1 if not known. */
+  void drop(long index, int pfn) {
+    dropOne(drops.get(0), pfn);
+    if (drops.size() > 1) {
+      Failures failures = new Failures();
+      for (Step step : drops.subList(1, drops.size())) {
+        failures.attempt(() -> inode.at(RacePoint.BETWEEN_DROPS, index));
+        failures.attempt(() -> dropOne(step, pfn)); // whatever happens in between
+      }
+      failures.throwIfAny();
+    }
+  }
+
+  private void dropOne(Step step, int pfn) {
+    switch (step) {
+      case REF -> frames.put(pfn, Counts.REF);
+      case REF_AND_SAFE -> frames.put(pfn, Counts.SAFE_REF);
+      case SAFE -> {
+        if (borrows) {
+          frames.putSafe(pfn);
+        } else {
+          frames.put(pfn, Counts.SAFE);
+        }
+      }
+      case LOCK -> frames.unlock(pfn);
+      case UNLOCK -> throw new AssertionError("given back when it was taken");
+    }
+  }
+}

@@ -1,0 +1,41 @@
+package io.github.guestmemfd.conversion;
+
+import java.util.List;
+
+/**
+ * {@code both-counters}: way (a) of the mail thread. A safe holder raises the reference count and
+ * the safe count, one after the other, and lowers them in the reverse order.
+ *
+ * <p><b>Assumptions.</b> (1) The safe count is never raised before, nor lowered after, the
+ * reference that it stands for. (2) Whoever drops gmem's own reference waits for the safe ones to
+ * go: a punch is refused while any remains.
+ *
+ * <p><b>Guarantees.</b> Sound: at every moment {@code refs - safe - 1} is at least the number of
+ * unsafe references. Not more: between its two increments, or its two decrements, a safe holder
+ * looks like an unsafe one, and a conversion that compares just then is refused for nothing.
+ *
+ * <p><b>Progress.</b> A conversion has to look again, and the more often, the more vCPUs come and
+ * go.
+ */
+public final class BothCounters extends Shipped {
+  static final BothCounters INSTANCE = new BothCounters();
+
+  private BothCounters() {
+    super("both-counters");
+  }
+
+  @Override
+  public List<Step> guestTakes() {
+    return List.of(Step.REF, Step.SAFE);
+  }
+
+  @Override
+  public boolean mayTurnInaccessible(int refs, int safe) {
+    return refs == safe + 1;
+  }
+
+  @Override
+  public boolean mayPunch(int refs, int safe) {
+    return safe == 0;
+  }
+}
