@@ -243,8 +243,8 @@ public final class RacePoints implements RaceHook, AutoCloseable {
    *
    * @throws AssertionError if an action threw, or was never reached, or did not end; if a gate was
    *     never reached, or held a thread up to the limit. Everything of that is suppressed in it: an
-   *     exception of an action as it was, and for what was never reached an error whose stack trace
-   *     leads to where it was planned.
+   *     exception of an action as it was, and for what was never reached or did not end an error
+   *     whose stack trace leads to where it was planned.
    */
   public void check() {
     Set<Throwable> missed = new LinkedHashSet<>(); // a gate and its step miss the same
@@ -266,7 +266,9 @@ public final class RacePoints implements RaceHook, AutoCloseable {
     }
     for (Step step : underWay) {
       if (!await(step.done)) {
-        failures.add(new AssertionError("still at " + step.point + " after " + limit, step.missed));
+        AssertionError endless = new AssertionError("still at " + step.point + " after " + limit);
+        endless.setStackTrace(step.missed.getStackTrace());
+        failures.add(endless);
       }
     }
     for (Gate gate : opened) { // last: a thread may have been on its way to it
