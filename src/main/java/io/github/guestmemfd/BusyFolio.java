@@ -13,14 +13,21 @@ public final class BusyFolio {
   private int unsafe;
   private int pinned;
   private int safe;
+  private int accessible;
 
   /** Makes a result that names no folio. */
   public BusyFolio() {}
 
-  void set(long offset, long counts) {
-    int others = Counts.refs(counts) - Counts.safe(counts) - 1;
+  /**
+   * Names a folio.
+   *
+   * @param safeRefs how many of the references are safe holders'
+   */
+  void set(long offset, long counts, int safeRefs) {
+    int others = Counts.refs(counts) - safeRefs - 1;
     this.offset = offset;
-    this.unsafe = others % Counts.PIN_BIAS;
+    this.accessible = Counts.accessible(counts);
+    this.unsafe = others % Counts.PIN_BIAS - accessible;
     this.pinned = others / Counts.PIN_BIAS;
     this.safe = Counts.safe(counts);
   }
@@ -30,6 +37,7 @@ public final class BusyFolio {
     unsafe = 0;
     pinned = 0;
     safe = 0;
+    accessible = 0;
   }
 
   /**
@@ -42,7 +50,8 @@ public final class BusyFolio {
   }
 
   /**
-   * Holders of plain references: neither the page cache, nor safe, nor pinned.
+   * Holders of plain references: neither the page cache, nor safe, nor pinned, nor counted as users
+   * that asked for the page to be accessible.
    *
    * @return how many
    */
@@ -58,6 +67,15 @@ public final class BusyFolio {
    */
   public int pinnedHolders() {
     return pinned;
+  }
+
+  /**
+   * Users that asked for the page to be accessible.
+   *
+   * @return how many
+   */
+  public int accessibleUsers() {
+    return accessible;
   }
 
   /**
@@ -80,6 +98,7 @@ public final class BusyFolio {
             + " unsafe, "
             + pinned
             + " pinned, "
+            + (accessible == 0 ? "" : accessible + " accessible, ")
             + safe
             + " safe";
   }

@@ -16,6 +16,9 @@ public final class ConversionBlockedException extends GuestMemfdException {
   /** Holders of pins. */
   private final int pinned;
 
+  /** Users that asked for the page to be accessible. */
+  private final int accessible;
+
   /** Holders of safe references. */
   private final int safe;
 
@@ -24,6 +27,7 @@ public final class ConversionBlockedException extends GuestMemfdException {
     this.offset = busy.offset();
     this.unsafe = busy.unsafeHolders();
     this.pinned = busy.pinnedHolders();
+    this.accessible = busy.accessibleUsers();
     this.safe = busy.safeHolders();
   }
 
@@ -52,6 +56,15 @@ public final class ConversionBlockedException extends GuestMemfdException {
    */
   public int pinnedHolders() {
     return pinned;
+  }
+
+  /**
+   * Users that asked for the page to be accessible when the conversion gave up.
+   *
+   * @return how many
+   */
+  public int accessibleUsers() {
+    return accessible;
   }
 
   /**

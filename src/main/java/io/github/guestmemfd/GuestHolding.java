@@ -23,6 +23,8 @@ final class GuestHolding {
   /** The steps after the lookup. */
   private final List<Step> more;
 
+  private final boolean oneStep;
+
   /** What is given back, in this order. */
   private final List<Step> drops;
 
@@ -48,6 +50,7 @@ final class GuestHolding {
         };
     more = unit == 0 ? takes : takes.subList(1, takes.size());
     keepsLock = drops.contains(Step.LOCK);
+    oneStep = more.isEmpty();
     borrows = first == Step.SAFE;
   }
 
@@ -90,7 +93,7 @@ final class GuestHolding {
   int take(long index) {
     for (; ; ) {
       int pfn = inode.get(index, unit, Wanted.ANY);
-      if (pfn < 0 || more.isEmpty()) {
+      if (pfn < 0 || oneStep) {
         return pfn;
       }
       int result = takeMore(index, pfn);

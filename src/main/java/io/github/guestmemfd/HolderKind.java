@@ -9,5 +9,11 @@ public enum HolderKind {
    */
   SAFE,
   /** Stands in the way of becoming inaccessible: anything on the host's side. */
-  UNSAFE
+  UNSAFE,
+  /**
+   * As {@link #UNSAFE}, and counted apart: a user on the host's side that asked for the page to be
+   * accessible. Several may share a page, each with a reference of its own; a conversion that is
+   * refused says how many there are. The accessible count of RFC v2.
+   */
+  ACCESSIBLE
 }

@@ -81,6 +81,7 @@ final class Inode {
   private final long pages;
   private final GuestMemfdOps ops;
   private final boolean hasOps;
+  private final ConversionProtocol protocol;
   private final RetryPolicy retry;
   private final LongPredicate mayTurnInaccessible;
   private final LongPredicate mayPunch;
@@ -122,6 +123,7 @@ final class Inode {
     this.pages = size >>> HostMemory.PAGE_SHIFT;
     this.ops = ops;
     this.hasOps = ops != GuestMemfdOps.NONE;
+    this.protocol = protocol;
     this.retry = retry;
     this.mayTurnInaccessible =
         counts -> protocol.mayTurnInaccessible(Counts.refs(counts), Counts.safe(counts));
@@ -310,7 +312,7 @@ final class Inode {
 
   /** A reference for a client of the file; EFAULT or EAGAIN for what is not there for it. */
   int grab(long index, HolderKind kind) {
-    return kind == HolderKind.SAFE ? guest.take(index) : get(index, Counts.REF);
+    return kind == HolderKind.SAFE ? guest.take(index) : get(index, unit(kind));
   }
 
   /** Gives back what {@link #grab} took. The index is for the race points, -1 if not known. */
@@ -318,8 +320,12 @@ final class Inode {
     if (kind == HolderKind.SAFE) {
       guest.drop(index, pfn);
     } else {
-      drop(pfn, Counts.REF);
+      drop(pfn, unit(kind));
     }
+  }
+
+  private static long unit(HolderKind kind) {
+    return kind == HolderKind.ACCESSIBLE ? Counts.ACCESSIBLE_REF : Counts.REF;
   }
 
   /** Zeroes and prepares a folio that has never been used, if the slot still is as it was seen. */
@@ -780,7 +786,8 @@ final class Inode {
           long counts = retry(i, pfn, may, policy.spins(), waitNanos);
           if (counts != 0) {
             if (busy != null) {
-              busy.set(i << HostMemory.PAGE_SHIFT, counts);
+              int safeRefs = guest.borrows ? 0 : Counts.safe(counts);
+              busy.set(i << HostMemory.PAGE_SHIFT, counts, safeRefs);
             }
             return true;
           }
@@ -859,6 +866,10 @@ final class Inode {
   private long retry(long index, int pfn, LongPredicate may, int spins, long waitNanos)
       throws InterruptedException {
     at(RacePoint.ON_MISMATCH, index);
+    long seen = frames.counts(pfn);
+    if (!protocol.isWorthWaiting(Counts.refs(seen), Counts.safe(seen), Counts.accessible(seen))) {
+      return passes(pfn, may) ? 0 : seen;
+    }
     for (int round = 0; round < spins; round++) {
       if (Thread.interrupted()) {
         throw new InterruptedException();
@@ -925,8 +936,7 @@ final class Inode {
   Errno convertPending(LaterConversion later, BusyFolio busy) {
     long from = first(later.from);
     long to = last(later.to);
-    boolean interrupted = Thread.interrupted();
-    interrupted |= lockUninterruptibly(from, to);
+    boolean interrupted = lockUninterruptibly(from, to);
     Callbacks.enterOperation();
     boolean over = true;
     try {

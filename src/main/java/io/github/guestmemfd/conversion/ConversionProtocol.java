@@ -89,6 +89,20 @@ public interface ConversionProtocol {
   }
 
   /**
+   * Whether it makes sense to look again, as the retry policy says, at a folio that may not change
+   * now.
+   *
+   * @param refs as for {@link #mayTurnInaccessible}
+   * @param safe as for {@link #mayTurnInaccessible}
+   * @param accessible the users that asked for the folio to be accessible and still want it so; of
+   *     the references, each has one that is not safe
+   * @return true by default; false to refuse at once
+   */
+  default boolean isWorthWaiting(int refs, int safe, int accessible) {
+    return true;
+  }
+
+  /**
    * Whether a conversion freezes each folio that passes (its count becomes 0, so to speak, and
    * nobody can take a reference) until all of the range is converted or given up. A folio can be
    * frozen only while nobody but the page cache holds it.

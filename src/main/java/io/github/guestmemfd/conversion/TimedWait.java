@@ -6,7 +6,8 @@ import java.util.List;
 /**
  * {@code timed-wait}: RFC v2 of August 2024. A grab looks the folio up, waits for the folio lock
  * with that reference in hand, and under the lock raises the safe count. A conversion locks the
- * folio and waits, with the lock held, up to 10 ms for every reference to be a safe one.
+ * folio and waits, with the lock held, up to 10 ms for every reference to be a safe one; while a
+ * user has the folio counted as accessible it does not wait, but is refused at once.
  *
  * <p><b>Assumptions.</b> Those whom the conversion waits for need nothing that it holds.
  *
@@ -33,6 +34,12 @@ public final class TimedWait extends Shipped {
   @Override
   public boolean mayTurnInaccessible(int refs, int safe) {
     return refs == safe + 1;
+  }
+
+  /** A user that wants the folio accessible does not go away within milliseconds. */
+  @Override
+  public boolean isWorthWaiting(int refs, int safe, int accessible) {
+    return accessible == 0;
   }
 
   @Override

@@ -61,6 +61,9 @@ public final class Counts {
   /** One safe reference: both counters, in one step. */
   public static final long SAFE_REF = REF | SAFE;
 
+  /** One user that asked for the folio to be accessible, with its reference. */
+  public static final long ACCESSIBLE_REF = REF | 1;
+
   /**
    * How many references a pin counts as. The kernel marks a pinned page that way too ({@code
    * GUP_PIN_COUNTING_BIAS}), which is why "maybe pinned" has false positives.
@@ -113,8 +116,19 @@ public final class Counts {
     return (int) ((word & SAFE_MASK) >>> SAFE_SHIFT);
   }
 
-  static int accessible(long word) {
+  /**
+   * Users that asked for the folio to be accessible; each has a reference that is not safe.
+   *
+   * @param word a counts word
+   * @return the count
+   */
+  public static int accessible(long word) {
     return (int) (word & ACCESSIBLE_MASK);
+  }
+
+  /** Whether there is no holder of a kind that is counted apart. */
+  static boolean isNobodys(long word) {
+    return !isCached(word) && safe(word) == 0 && accessible(word) == 0;
   }
 
   static boolean guardsIntact(long word) {

@@ -162,8 +162,8 @@ public final class FrameTable {
    * of the slot cannot come before the reference is visible to a converter.
    *
    * @param pfn the frame
-   * @param unit {@link Counts#REF}, {@link Counts#SAFE_REF} or {@link Counts#PIN}; or {@link
-   *     Counts#SAFE} alone, which a frame in a page cache allows
+   * @param unit {@link Counts#REF}, {@link Counts#SAFE_REF}, {@link Counts#ACCESSIBLE_REF} or
+   *     {@link Counts#PIN}; or {@link Counts#SAFE} alone, which a frame in a page cache allows
    * @return false, and nothing taken, when the frame is frozen, or for {@code SAFE} not in a page
    *     cache
    * @throws IllegalStateException if there are too many references already; nothing is taken
@@ -342,7 +342,7 @@ public final class FrameTable {
   private static boolean isPlausible(long word) {
     return word >= 0
         && Counts.guardsIntact(word)
-        && (Counts.refs(word) != 0 || (Counts.safe(word) == 0 && !Counts.isCached(word)));
+        && (Counts.refs(word) != 0 || Counts.isNobodys(word));
   }
 
   /** Replaces counts that are not frozen by less; no reference left means frozen, and freed. */

@@ -4,9 +4,9 @@ package io.github.guestmemfd.spi;
  * Called at every {@link RacePoint} that a thread of an instrumented host memory passes.
  *
  * <p>The hook runs on the thread that passes the point, which holds whatever the point says; it may
- * block there, be interrupted, or run other operations. It must not throw: the step it interrupts
- * has no answer to that, and may keep what it holds. A host memory without a hook pays one
- * predictable branch for each point.
+ * block there, be interrupted, or run other operations. If it throws, the operation that passes the
+ * point fails with that, and leaves nothing behind, as if its step had failed. A host memory
+ * without a hook pays one predictable branch for each point.
  */
 @FunctionalInterface
 public interface RaceHook {

@@ -23,10 +23,10 @@ import java.util.stream.Collectors;
  * done once, in the order of planning, one for each pass; a point for which nothing is planned is
  * passed without any wait.
  *
- * <p><b>Failures.</b> Nothing that goes wrong at a point is thrown there: the library has no answer
- * to a {@link RaceHook} that throws. It is kept for {@link #check}, which {@link #close} calls, and
- * which also fails if something planned was never reached: the race has not happened then, and a
- * test that says so late is better than one that says nothing. A test class for JUnit Jupiter has
+ * <p><b>Failures.</b> Nothing that goes wrong at a point is thrown there, where it would make the
+ * operation fail that passes the point. It is kept for {@link #check}, which {@link #close} calls,
+ * and which also fails if something planned was never reached: the race has not happened then, and
+ * a test that says so late is better than one that says nothing. A test class for JUnit Jupiter has
  * the check made after each test by a field
  *
  * <pre>{@code @AutoClose final RacePoints races = new RacePoints();}</pre>
