@@ -60,7 +60,7 @@ public class ConvertVsConvertTest {
   public void count(II_Result r) {
     r.r1 = operations;
     for (int i = 0; i < 3; i++) {
-      r.r2 += inode.isInaccessible(i) ? 1 : 0;
+      r.r2 += inode.isAccessible(i) ? 0 : 1;
     }
     inode.close();
   }

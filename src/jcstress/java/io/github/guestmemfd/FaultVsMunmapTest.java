@@ -67,7 +67,7 @@ public class FaultVsMunmapTest {
       if (window.table.install(0, pfn)) {
         window.table.settle(0, window.table.entry(0), true);
       } else {
-        inode.put(pfn, Counts.REF);
+        inode.drop(pfn, Counts.REF);
       }
     }
 
@@ -82,7 +82,7 @@ public class FaultVsMunmapTest {
       r.r1 = pfn == 0 ? 0 : Counts.refs(inode.host.frames.counts(pfn)) - 1;
       r.r2 = PageTable.held(window.table.entry(0)) == 0 ? 0 : 1;
       if (r.r2 == 1) {
-        inode.put(pfn, Counts.REF); // or the leaks would fill the heap
+        inode.drop(pfn, Counts.REF); // or the leaks would fill the heap
       }
       inode.close();
     }

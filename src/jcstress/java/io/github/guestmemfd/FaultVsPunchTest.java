@@ -38,7 +38,7 @@ public class FaultVsPunchTest {
 
   @Actor
   public void punch() {
-    inode.punch(0, 1);
+    inode.punch(0, 1, null);
   }
 
   @Arbiter
@@ -65,13 +65,13 @@ public class FaultVsPunchTest {
       if (window.table.install(0, pfn)) {
         window.table.settle(0, window.table.entry(0), true);
       } else {
-        inode.put(pfn, Counts.REF);
+        inode.drop(pfn, Counts.REF);
       }
     }
 
     @Actor
     public void punch() {
-      inode.punch(0, 1);
+      inode.punch(0, 1, null);
     }
 
     @Arbiter

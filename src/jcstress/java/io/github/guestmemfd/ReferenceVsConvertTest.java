@@ -35,7 +35,7 @@ public class ReferenceVsConvertTest {
       Files.inode(Files.METADATA, 1, GuestMemfdOps.NONE, ConversionProtocol.atomicPair());
 
   public ReferenceVsConvertTest() {
-    inode.put(inode.get(0, Counts.REF), Counts.REF); // there and ready
+    inode.drop(inode.get(0, Counts.REF), Counts.REF); // there and ready
   }
 
   @Actor
@@ -51,7 +51,7 @@ public class ReferenceVsConvertTest {
   @Arbiter
   public void free(II_Result r) {
     if (r.r1 == 1) {
-      inode.put(SlotWord.pfn(inode.cache.slot(0)), Counts.REF);
+      inode.drop(SlotWord.pfn(inode.cache.slot(0)), Counts.REF);
     }
     inode.close();
   }
@@ -85,7 +85,7 @@ public class ReferenceVsConvertTest {
     private final Inode inode = Files.inode(Files.METADATA, 1, GuestMemfdOps.NONE, PIN_CHECK);
 
     public Twin() {
-      inode.put(inode.get(0, Counts.REF), Counts.REF); // there and ready
+      inode.drop(inode.get(0, Counts.REF), Counts.REF); // there and ready
     }
 
     @Actor
@@ -101,7 +101,7 @@ public class ReferenceVsConvertTest {
     @Arbiter
     public void free(II_Result r) {
       if (r.r1 == 1) {
-        inode.put(SlotWord.pfn(inode.cache.slot(0)), Counts.REF);
+        inode.drop(SlotWord.pfn(inode.cache.slot(0)), Counts.REF);
       }
       inode.close();
     }

@@ -74,7 +74,7 @@ public final class DirectMap {
     }
   }
 
-  private int checked(int pfn) {
+  int checked(int pfn) {
     if (pfn < 1 || pfn > host.frames.limit()) {
       throw new IndexOutOfBoundsException(
           "frame: expected 1 to " + host.frames.limit() + ", actual " + pfn);

@@ -6,6 +6,8 @@ public enum Errno {
   OK(0),
   /** Operation not permitted. */
   EPERM(1),
+  /** There is nothing there. */
+  ENOENT(2),
   /** Interrupted while waiting; what was done is kept, and the call can be repeated. */
   EINTR(4),
   /** Input/output error: a memslot and its file do not belong together. */

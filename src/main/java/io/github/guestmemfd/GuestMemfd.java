@@ -411,7 +411,8 @@ public final class GuestMemfd implements AutoCloseable {
    * @param offset any byte of the page
    * @return the folio, zeroed or with its content, to be closed
    * @throws GuestMemfdException EINVAL if the offset is not in the file; EAGAIN if a conversion of
-   *     the page is pending; ENOMEM; EINTR; what a prepare callback answers
+   *     the page is pending; EHWPOISON if its memory has failed; ENOMEM; EINTR; what a prepare
+   *     callback answers
    */
   public Folio grab(long offset) {
     return grab(offset, HolderKind.SAFE);
@@ -425,7 +426,8 @@ public final class GuestMemfd implements AutoCloseable {
    * @return the folio, zeroed or with its content, to be closed
    * @throws GuestMemfdException EINVAL if the offset is not in the file; EFAULT for an unsafe
    *     reference on an inaccessible page; EAGAIN for a safe one on a page of which a conversion is
-   *     pending; ENOMEM; EINTR; what a prepare callback answers
+   *     pending; EHWPOISON if the memory of the page has failed; ENOMEM; EINTR; what a prepare
+   *     callback answers
    */
   public Folio grab(long offset, HolderKind kind) {
     int pfn = tryGrab(offset, kind);

@@ -22,8 +22,9 @@ public interface GuestMemfdOps {
   GuestMemfdOps NONE = new GuestMemfdOps() {};
 
   /**
-   * The pages of a range are about to be converted or punched: stop using them. The client drops
-   * what guest mappings it has there; no new grab of them succeeds until the operation is over.
+   * The pages of a range are about to be converted or punched, or the memory of a page has failed:
+   * stop using them. The client drops what guest mappings it has there; no new grab of them
+   * succeeds until the operation is over. A memory failure goes on even if this refuses.
    *
    * <p>Held: the busy bits of the range. Models {@code kvm_gmem_invalidate_begin}.
    *

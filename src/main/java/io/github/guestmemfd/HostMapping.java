@@ -21,8 +21,9 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Offsets are in bytes from the start of the mapping; numbers are little-endian. An access to a
  * page that is not mapped faults: an accessible page is allocated and mapped, for any other the
- * access fails with {@link SigBusException}. The protection of the mapping is looked at first
- * ({@link SigSegvException}). As on x86-64, a mapping that may be written may be read too.
+ * access fails with {@link SigBusException}, as for a page whose memory has failed. The protection
+ * of the mapping is looked at first ({@link SigSegvException}). As on x86-64, a mapping that may be
+ * written may be read too.
  *
  * <p><b>Revocation.</b> An access to a page happens wholly before a conversion or punch of that
  * page takes effect, or it faults. Reads of a number are optimistic: they read the page table
@@ -595,7 +596,8 @@ public final class HostMapping implements AutoCloseable {
    * @throws GuestMemfdException EINVAL if the offset is unaligned, the length negative, for {@link
    *     Advice#FREE}, and to populate against the protection; ENOMEM where nothing is mapped (with
    *     DONTNEED and REMOVE the mapped part has been done); EFAULT to populate past the end of the
-   *     file or an inaccessible page (what lies before has been populated); EINTR
+   *     file or an inaccessible page (what lies before has been populated), EHWPOISON if its memory
+   *     has failed; EINTR
    */
   public void madvise(long offset, long length, Advice advice) {
     requireMapped();
@@ -672,8 +674,8 @@ public final class HostMapping implements AutoCloseable {
    * @param length the length in bytes
    * @return the reference; shorter than asked for if a page after the first cannot be had
    * @throws GuestMemfdException EINVAL for a negative length; EFAULT if the first page is not
-   *     accessible, past the end of the file or of the mapping, or the mapping cannot be read;
-   *     ENOMEM; EINTR
+   *     accessible, past the end of the file or of the mapping, or its memory has failed, or the
+   *     mapping cannot be read; ENOMEM; EINTR
    */
   public HostReference getUserPages(long offset, long length) {
     return reference(offset, length, Counts.REF);
@@ -711,10 +713,14 @@ public final class HostMapping implements AutoCloseable {
     long got = 0;
     try {
       while (got < wanted) {
-        int pfn = inode.get(firstIndex + first + n, unit);
+        int pfn = getFast(first + n, unit);
+        if (pfn == 0) {
+          pfn = inode.get(firstIndex + first + n, unit);
+        }
         if (pfn < 0) {
           if (n == 0) {
-            throw Inode.exception(Errno.ofResult(pfn), what);
+            Errno errno = Errno.ofResult(pfn);
+            throw Inode.exception(errno == Errno.EHWPOISON ? Errno.EFAULT : errno, what);
           }
           break;
         }
@@ -733,6 +739,45 @@ public final class HostMapping implements AutoCloseable {
         inode.drop(pfns[--n], unit);
       }
     }
+  }
+
+  /**
+   * Takes a reference by way of the page table alone, without the page cache: the kernel's GUP-fast
+   * ({@code gup_fast_pte_range}). The caller has looked at the protection, which is the same for
+   * all entries.
+   *
+   * <p><b>Why it is sound.</b> The entry may be removed at any moment and its frame reused, so the
+   * reference is speculative until the entry has been read again. A conversion removes the entry
+   * and then reads the counts; this raises the count and then reads the entry; all four are
+   * volatile, or read-modify-writes, which order as volatile both ways. So (store buffering) at
+   * least one sees the other: either the entry has changed, and the reference is put, or the
+   * conversion finds it in the counts. If the entry has not changed, it held its own reference on
+   * the frame all the while, so that the frame was not frozen, freed or reused in between. The
+   * count of accesses in flight is no part of what is compared; the version is, so that an entry
+   * which was removed and entered again counts as another. A pending entry is none.
+   *
+   * <p><b>Progress.</b> Wait-free: no second attempt.
+   *
+   * @return the frame, or 0 if the page cache must be asked
+   */
+  int getFast(long page, long unit) {
+    long entry = table.entry(page);
+    int pfn = PageTable.pfn(entry);
+    if (pfn == 0 || !host.frames.tryGet(pfn, unit)) {
+      return 0;
+    }
+    boolean mapped = false;
+    try {
+      if (hook != null) {
+        hook.at(RacePoint.BEFORE_PTE_RELOAD, firstIndex + page);
+      }
+      mapped = PageTable.sameMapping(entry, table.entry(page));
+    } finally {
+      if (!mapped) {
+        inode.drop(pfn, unit);
+      }
+    }
+    return mapped ? pfn : 0;
   }
 
   // ---- faults ----
@@ -773,6 +818,10 @@ public final class HostMapping implements AutoCloseable {
           firstIndex + page >= inode.size >> PAGE_SHIFT
               ? "past the end of " + inode
               : "page " + (firstIndex + page) + " of " + inode + " is inaccessible");
+    }
+    if (result == -Errno.EHWPOISON.code()) {
+      throw new SigBusException(
+          offset, "the memory of page " + (firstIndex + page) + " of " + inode + " has failed");
     }
     if (result == Inode.UNMAPPED) {
       requireMapped();

@@ -1,5 +1,6 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.cache.LruBatches;
 import io.github.guestmemfd.memory.FrameContents;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.spi.IdleStrategy;
@@ -31,7 +32,9 @@ public final class HostMemory implements AutoCloseable {
 
   private final AtomicLong lastIno = new AtomicLong();
   private final AtomicLong openFiles = new AtomicLong();
+  final @Nullable LruBatches lru;
   private final DirectMap directMap = new DirectMap(this);
+  private final PfnWalker pfnWalker;
   private volatile boolean closed;
 
   private HostMemory(Builder builder) {
@@ -39,7 +42,9 @@ public final class HostMemory implements AutoCloseable {
     this.idle = builder.idle;
     this.hook = builder.hook;
     this.frames = new FrameTable(count, idle);
+    this.lru = builder.cpus == 0 ? null : new LruBatches(frames, builder.cpus, builder.batchSize);
     this.contents = builder.metadataOnly ? null : new FrameContents(count);
+    this.pfnWalker = new PfnWalker(this);
   }
 
   /**
@@ -81,6 +86,8 @@ public final class HostMemory implements AutoCloseable {
     private boolean metadataOnly;
     private IdleStrategy idle = IdleStrategy.spinThenPark();
     private @Nullable RaceHook hook;
+    private int cpus;
+    private int batchSize;
 
     private Builder(long bytes) {
       this.bytes = bytes;
@@ -119,6 +126,31 @@ public final class HostMemory implements AutoCloseable {
     }
 
     /**
+     * Lets every folio that comes into a page cache stay for a while in a batch on its way to the
+     * LRU lists, as the kernel's {@code folio_add_lru} does: the batch holds one more reference,
+     * which no conversion expects, until it is full or drained. Without this there are no batches.
+     *
+     * @param cpus how many batches there are, at least 1; threads are spread over them
+     * @param size how many folios fill a batch, at least 1; the kernel's is 31
+     * @return this
+     * @throws IllegalArgumentException if a number is below 1, or the size above 2^20
+     */
+    public Builder lruBatches(int cpus, int size) {
+      if (cpus < 1 || size < 1 || size > LruBatches.MAX_SIZE) {
+        throw new IllegalArgumentException(
+            "LRU batches: expected at least 1 CPU and a size of 1 to "
+                + LruBatches.MAX_SIZE
+                + ", actual "
+                + cpus
+                + " and "
+                + size);
+      }
+      this.cpus = cpus;
+      this.batchSize = size;
+      return this;
+    }
+
+    /**
      * Makes the host.
      *
      * @return the host
@@ -148,12 +180,23 @@ public final class HostMemory implements AutoCloseable {
   }
 
   /**
-   * Memory in use by page caches and orphans.
+   * Memory in use by page caches and orphans. Memory that has failed counts for as long as somebody
+   * uses it.
    *
    * @return how many bytes; exact while nothing is being changed
    */
   public long used() {
     return frames.used() << PAGE_SHIFT;
+  }
+
+  /**
+   * Memory that has failed, still in use or not: the kernel's {@code HardwareCorrupted}. What of it
+   * is not in use is lost to allocations.
+   *
+   * @return how many bytes
+   */
+  public long poisoned() {
+    return frames.poisoned() << PAGE_SHIFT;
   }
 
   /**
@@ -172,6 +215,30 @@ public final class HostMemory implements AutoCloseable {
    */
   public DirectMap directMap() {
     return directMap;
+  }
+
+  /**
+   * The host kernel's memory management, where it starts from frame numbers.
+   *
+   * @return the walker
+   */
+  public PfnWalker pfnWalker() {
+    return pfnWalker;
+  }
+
+  /**
+   * Empties the LRU batches of all CPUs: the kernel's {@code lru_add_drain_all}. Nothing to do
+   * without {@link Builder#lruBatches}. Conversions do this when they meet an unexpected holder, so
+   * do allocations that find no memory, and {@link #close}.
+   *
+   * <p>Waits for nothing, so it may be called from inside a callback. A reference that another
+   * thread is just draining may go a moment after this returns. What {@link
+   * GuestMemfdOps#freeFolio} throws is logged: the caller has nothing to do with that file.
+   *
+   * @return how many references were dropped
+   */
+  public int drainLru() {
+    return lru == null ? 0 : lru.drain();
   }
 
   /** The contents, for an access to bytes. */
@@ -205,6 +272,7 @@ public final class HostMemory implements AutoCloseable {
   @Override
   public void close() {
     boolean wasClosed = closed;
+    drainLru();
     closed = true; // first, so that a file that is being created sees it or is seen
     if (!wasClosed && (openFiles.get() != 0 || frames.used() != 0)) {
       closed = false;

@@ -60,7 +60,7 @@ import org.slf4j.LoggerFactory;
  * busy or another, and takes its entry back. Until then its reference keeps step 4 from succeeding;
  * a punch does not look at references, and needs not to.
  */
-final class Inode {
+final class Inode implements FrameTable.Listener {
   /** A fault that meets an inaccessible page or the end of the file. Not an errno. */
   static final int SIGBUS = -1000;
 
@@ -135,7 +135,7 @@ final class Inode {
     this.frames = host.frames;
     this.hook = host.hook;
     this.ino = host.openFile();
-    this.owner = frames.newOwner(this::freed);
+    this.owner = frames.newOwner(this);
     this.cache =
         new PageCache(
             pages,
@@ -144,7 +144,8 @@ final class Inode {
             host.contents,
             owner,
             host.idle,
-            hook);
+            hook,
+            host.lru);
     this.guest = new GuestHolding(this, protocol);
     LOG.debug("created {}", this);
   }
@@ -228,7 +229,8 @@ final class Inode {
   }
 
   /** A frame of this file has no holder left. */
-  private void freed(int pfn) {
+  @Override
+  public void freed(int pfn) {
     FrameContents contents = host.contents;
     try {
       if (hasOps) {
@@ -294,7 +296,7 @@ final class Inode {
           return wanted == Wanted.ACCESSIBLE ? SIGBUS : -Errno.EAGAIN.code();
         } else if (Callbacks.isInside()) {
           return -Errno.EDEADLK.code(); // before the hole is filled: first use takes the folio lock
-        } else if (!cache.fill(index, slot, false)) {
+        } else if (!fill(index, slot, false)) {
           return -Errno.ENOMEM.code();
         }
       }
@@ -308,6 +310,12 @@ final class Inode {
   int get(long index, long unit) {
     int pfn = index < pages ? get(index, unit, Wanted.ACCESSIBLE) : SIGBUS;
     return pfn == SIGBUS ? -Errno.EFAULT.code() : pfn;
+  }
+
+  /** Fills a hole; if there is no memory, looks what the LRU batches hold back. */
+  private boolean fill(long index, long slot, boolean reserved) {
+    return cache.fill(index, slot, reserved)
+        || (host.drainLru() > 0 && cache.fill(index, slot, false));
   }
 
   /** A reference for a client of the file; EFAULT or EAGAIN for what is not there for it. */
@@ -339,6 +347,9 @@ final class Inode {
     try {
       if (cache.slot(index) != slot) {
         return 0;
+      }
+      if (frames.isPoisoned(pfn)) {
+        return -Errno.EHWPOISON.code();
       }
       if (!frames.isUptodate(pfn)) {
         FrameContents contents = host.contents;
@@ -402,6 +413,7 @@ final class Inode {
       boolean good =
           SlotWord.pfn(slot) == PageTable.held(entry)
               && PageCache.isHit(slot, Wanted.ACCESSIBLE)
+              && SlotWord.isReady(slot) // no more if its memory has failed
               && !mapping.table.isClosed();
       int late = mapping.table.settle(page, entry, good);
       if (late != 0) {
@@ -431,7 +443,7 @@ final class Inode {
     for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
       missing--;
     }
-    if (!frames.reserve(missing)) {
+    if (!frames.reserve(missing) && (host.drainLru() == 0 || !frames.reserve(missing))) {
       return Errno.ENOMEM;
     }
     try {
@@ -452,7 +464,7 @@ final class Inode {
             if (reserved) {
               missing--;
             }
-            if (!cache.fill(i, slot, reserved)) {
+            if (!fill(i, slot, reserved)) {
               return Errno.ENOMEM;
             }
           }
@@ -866,6 +878,7 @@ final class Inode {
   private long retry(long index, int pfn, LongPredicate may, int spins, long waitNanos)
       throws InterruptedException {
     at(RacePoint.ON_MISMATCH, index);
+    host.drainLru();
     long seen = frames.counts(pfn);
     if (!protocol.isWorthWaiting(Counts.refs(seen), Counts.safe(seen), Counts.accessible(seen))) {
       return passes(pfn, may) ? 0 : seen;
@@ -1067,6 +1080,76 @@ final class Inode {
             errno[0] =
                 inaccessible ? ops.prepareInaccessible(folio) : ops.prepareAccessible(folio));
     return answer(errno[0]);
+  }
+
+  // ---- memory failure ----
+
+  /**
+   * The memory of a frame has failed: takes its page, if the file has it, from all who use it. The
+   * frame has been marked, so it never comes back, and stands where it stands until it is punched.
+   * No reference is needed, and none held that a conversion would have to wait for.
+   *
+   * <p>When the slot is not ready any more all is done: every lookup goes by {@code makeReady},
+   * which sees the mark. That is also how a repetition knows whether something was left undone.
+   *
+   * @param again whether the frame was marked before
+   */
+  Errno memoryFailure(int pfn, boolean again) {
+    for (long i = cache.next(0, pages); i < pages; i = cache.next(i + 1, pages)) {
+      long slot = cache.slot(i);
+      if (SlotWord.pfn(slot) == pfn && (SlotWord.isReady(slot) || !again)) {
+        return isolate(i, pfn, again);
+      }
+    }
+    return again ? Errno.EHWPOISON : Errno.OK;
+  }
+
+  /** A range operation on one page, which nothing but an interrupt keeps from being done. */
+  private Errno isolate(long index, int pfn, boolean again) {
+    Errno nothingLeft = again ? Errno.EHWPOISON : Errno.OK;
+    Errno errno = lock(index, index + 1);
+    if (errno != Errno.OK) {
+      return errno == Errno.EBADF ? nothingLeft : errno;
+    }
+    try {
+      long slot = cache.slot(index);
+      if (SlotWord.pfn(slot) != pfn || (again && !SlotWord.isReady(slot))) {
+        return nothingLeft;
+      }
+      boolean begun = false;
+      try {
+        errno = invalidateBegin(index, index + 1);
+        begun = errno == Errno.OK;
+        if (!begun) {
+          LOG.warn("{} at the memory failure of page {} of {}", errno, index, this);
+        }
+      } catch (Throwable e) {
+        LOG.warn("exception at the memory failure of page {} of {}", index, this, e);
+      }
+      try {
+        unmap(index, index + 1);
+        cache.awaitFolioUnlocked(index);
+        cache.clearReady(index);
+        return Errno.OK;
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
+        return Errno.EINTR;
+      } finally {
+        if (begun) {
+          endFailure(index);
+        }
+      }
+    } finally {
+      unlock(index, index + 1);
+    }
+  }
+
+  private void endFailure(long index) {
+    try {
+      invalidateEnd(index, index + 1);
+    } catch (Throwable e) {
+      LOG.warn("exception after the memory failure of page {} of {}", index, this, e);
+    }
   }
 
   // ---- odds and ends ----

@@ -1,8 +1,8 @@
 package io.github.guestmemfd;
 
 /**
- * An access through a mapping met a page that the host may not touch: it is inaccessible, or past
- * the end of the file. The kernel sends SIGBUS with this address.
+ * An access through a mapping met a page that the host may not touch: it is inaccessible, past the
+ * end of the file, or its memory has failed. The kernel sends SIGBUS with this address.
  */
 public final class SigBusException extends GuestMemfdException {
   private static final long serialVersionUID = 1L;

@@ -4,6 +4,7 @@ import io.github.guestmemfd.cache.PageCache.Wanted;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.memory.Frames;
 import io.github.guestmemfd.spi.IdleStrategy;
+import org.jspecify.annotations.Nullable;
 
 /** Page caches of one page, or a few, for states. */
 final class Pages {
@@ -13,8 +14,13 @@ final class Pages {
 
   /** The page cache of a file with nothing in it, accessible. */
   static PageCache empty(long pages) {
+    return empty(pages, null);
+  }
+
+  /** The page cache of a file with nothing in it, accessible, whose folios go into batches. */
+  static PageCache empty(long pages, @Nullable LruBatches lru) {
     return new PageCache(
-        pages, false, Frames.TABLE, null, OWNER, IdleStrategy.spinThenPark(), null);
+        pages, false, Frames.TABLE, null, OWNER, IdleStrategy.spinThenPark(), null, lru);
   }
 
   /** The page cache of a file of one page, which is there. */

@@ -4,7 +4,6 @@ import io.github.guestmemfd.spi.IdleStrategy;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.function.IntConsumer;
 
 /**
  * The frame table that the states of a test share: a table of its own for every state would cost 64
@@ -76,7 +75,7 @@ public final class Frames {
     final int pfn;
 
     Counted(long unit) {
-      IntConsumer count = pfn -> freed.incrementAndGet();
+      FrameTable.Listener count = pfn -> freed.incrementAndGet();
       owner = TABLE.newOwner(count);
       pfn = frame(owner, unit);
     }

@@ -87,6 +87,7 @@ public final class PageCache {
   private final FrameTable.Owner owner;
   private final IdleStrategy idle;
   private final @Nullable RaceHook hook;
+  private final @Nullable LruBatches lru;
   private final SparseWords slots;
   private final WaitQueue waiters = new WaitQueue();
   private final LongAdder present = new LongAdder();
@@ -104,6 +105,7 @@ public final class PageCache {
    * @param owner the file, as the owner of its frames
    * @param idle how threads wait
    * @param hook called at race points, or null
+   * @param lru takes a reference on every folio that comes into the cache, or null
    */
   public PageCache(
       long pages,
@@ -112,12 +114,14 @@ public final class PageCache {
       @Nullable FrameContents contents,
       FrameTable.Owner owner,
       IdleStrategy idle,
-      @Nullable RaceHook hook) {
+      @Nullable RaceHook hook,
+      @Nullable LruBatches lru) {
     this.frames = frames;
     this.contents = contents;
     this.owner = owner;
     this.idle = idle;
     this.hook = hook;
+    this.lru = lru;
     this.slots =
         new SparseWords(
             pages,
@@ -209,8 +213,13 @@ public final class PageCache {
       if (contents != null && !contents.populate(pfn)) {
         return false;
       }
-      frames.thaw(pfn, Counts.CACHE_REF);
-      held = Counts.CACHE_REF;
+      long unit = lru == null ? Counts.CACHE_REF : Counts.CACHE_REF + Counts.REF;
+      frames.thaw(pfn, unit);
+      held = unit;
+      if (lru != null) {
+        lru.add(pfn); // before the slot shows it: whoever meets it there can drain it
+        held = Counts.CACHE_REF;
+      }
       at(RacePoint.BEFORE_SLOT_FILL, index);
       if (slots.compareAndSet(index, slot, SlotWord.filled(slot, pfn))) {
         present.increment();
@@ -389,6 +398,16 @@ public final class PageCache {
     } else {
       frames.put(pfn, Counts.CACHE_REF);
     }
+  }
+
+  /**
+   * Says that the folio at a locked slot is not ready, so that every lookup of it takes the slow
+   * way.
+   *
+   * @param index the page index
+   */
+  public void clearReady(long index) {
+    slots.update(index, index + 1, SlotWord::unready, true);
   }
 
   /**

@@ -118,6 +118,10 @@ public final class SlotWord {
     return slot & ~(PFN_MASK | READY);
   }
 
+  static long unready(long slot) {
+    return slot & ~READY;
+  }
+
   static long committed(long slot, boolean inaccessible) {
     long was = (slot & INACCESSIBLE) == 0 ? 0 : WAS_INACCESSIBLE;
     return (slot & ~(INACCESSIBLE | WAS_INACCESSIBLE | NEITHER))

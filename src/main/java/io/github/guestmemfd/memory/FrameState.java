@@ -4,18 +4,20 @@ package io.github.guestmemfd.memory;
  * The state word of a frame: everything about it but who holds it.
  *
  * <pre>
- *  63                32  31    24  23         12  11 6   5   4   3   2   1   0
- * +--------------------+---------+-------------+-----+---+---+---+---+---+---+
- * |  owner, next (32)  |    0    | direct (12) |  0  | P | X | D | U | W | L |
- * +--------------------+---------+-------------+-----+---+---+---+---+---+---+
+ *  63                32  31    24  23         12 11 7  6   5   4   3   2   1   0
+ * +--------------------+---------+-------------+----+---+---+---+---+---+---+---+
+ * |  owner, next (32)  |    0    | direct (12) | 0  | A | P | X | D | U | W | L |
+ * +--------------------+---------+-------------+----+---+---+---+---+---+---+---+
  * </pre>
  *
  * <ul>
  *   <li><b>L</b>: the folio is locked. <b>W</b>: somebody queues for the lock.
  *   <li><b>U</b>: up to date, its bytes are its content. Clear, they are whatever was there before.
  *   <li><b>D</b>: taken out of the direct map.
- *   <li><b>X</b>: poisoned, the memory has failed.
+ *   <li><b>X</b>: poisoned, the memory has failed. It stays set: such a frame is never used again.
  *   <li><b>P</b>: prepared, the operations have been told what the folio is used for.
+ *   <li><b>A</b>: allocated. Clear, the frame is free. Who sets X or A looks at the other in the
+ *       same atomic step, so a frame fails either in use or free.
  *   <li><b>direct</b>: accesses through the direct map that are under way.
  *   <li><b>owner</b>: the number of the file the frame belongs to, 0 before it enters a page cache.
  *       While the frame is free: the pfn of the next free frame.
@@ -32,6 +34,7 @@ final class FrameState {
   static final long DIRECT_REMOVED = 1L << 3;
   static final long POISONED = 1L << 4;
   static final long PREPARED = 1L << 5;
+  static final long ALLOCATED = 1L << 6;
 
   static final int DIRECT_SHIFT = 12;
   static final int DIRECT_BITS = 12;

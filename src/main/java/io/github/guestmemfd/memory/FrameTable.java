@@ -10,7 +10,6 @@ import java.util.concurrent.ConcurrentMap;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
-import java.util.function.IntConsumer;
 import java.util.function.LongPredicate;
 import org.jspecify.annotations.Nullable;
 
@@ -68,6 +67,11 @@ public final class FrameTable {
 
   /** Frames neither in use nor promised to anybody. */
   private final AtomicLong available;
+
+  /** Frames whose memory has failed, and those among them that nobody uses and nobody will. */
+  private final AtomicLong poisoned = new AtomicLong();
+
+  private final AtomicLong takenOut = new AtomicLong();
 
   /** The last frame number ever used; those above it have not been touched. */
   private final AtomicLong fresh = new AtomicLong();
@@ -298,6 +302,17 @@ public final class FrameTable {
    */
   public void unfreeze(int pfn) {
     WORDS.getAndAdd(counters(pfn), position(pfn), -Counts.FROZEN_BIAS);
+  }
+
+  /**
+   * As {@link #tryGet}, for who has only a number: the frame need never have been in use.
+   *
+   * @param pfn a number from 1 to the limit
+   * @param unit as for {@code tryGet}
+   * @return as {@code tryGet}
+   */
+  public boolean tryGetByNumber(int pfn, long unit) {
+    return CHUNKS.getAcquire(stateChunks, pfn >>> CHUNK_SHIFT) != null && tryGet(pfn, unit);
   }
 
   /**
@@ -759,20 +774,35 @@ public final class FrameTable {
    * @return the frame
    */
   public int allocate(Owner owner) {
-    int pfn = pop();
-    while (pfn == 0) {
-      long last = fresh.get();
-      if (last >= limit) {
-        throw new IllegalStateException("allocated without a promise: limit=" + limit);
+    int pfn;
+    do {
+      pfn = pop();
+      while (pfn == 0) {
+        long last = fresh.get();
+        if (last >= limit) {
+          throw new IllegalStateException("allocated without a promise: limit=" + limit);
+        }
+        makeChunk((int) last + 1); // first, since it may find no memory
+        if (fresh.compareAndSet(last, last + 1)) {
+          pfn = (int) last + 1;
+        }
       }
-      makeChunk((int) last + 1); // first, since it may find no memory
-      if (fresh.compareAndSet(last, last + 1)) {
-        pfn = (int) last + 1;
+    } while (!claim(pfn, owner));
+    owner.frames.incrementAndGet();
+    return pfn;
+  }
+
+  /** Gives a free frame to a file, unless its memory has failed; then this is where it ends. */
+  private boolean claim(int pfn, Owner owner) {
+    for (; ; ) {
+      long word = state(pfn);
+      if ((word & FrameState.POISONED) != 0) {
+        return false;
+      }
+      if (casState(pfn, word, FrameState.withOwner(word | FrameState.ALLOCATED, owner.number))) {
+        return true;
       }
     }
-    owner.frames.incrementAndGet();
-    setOwner(pfn, owner.number);
-    return pfn;
   }
 
   private void setOwner(int pfn, int owner) {
@@ -817,7 +847,7 @@ public final class FrameTable {
     Owner owner = owners[owner(pfn)];
     try {
       if (owner != null) {
-        owner.freed.accept(pfn);
+        owner.listener.freed(pfn);
       }
     } finally {
       release(pfn);
@@ -828,14 +858,111 @@ public final class FrameTable {
   }
 
   private void release(int pfn) {
-    clearState(
-        pfn,
-        FrameState.UPTODATE
-            | FrameState.PREPARED
-            | FrameState.DIRECT_REMOVED
-            | FrameState.OWNER_MASK);
+    long was =
+        clearState(
+            pfn,
+            FrameState.UPTODATE
+                | FrameState.PREPARED
+                | FrameState.DIRECT_REMOVED
+                | FrameState.ALLOCATED
+                | FrameState.OWNER_MASK);
+    if ((was & FrameState.POISONED) != 0) {
+      takenOut.incrementAndGet();
+      return;
+    }
     push(pfn);
     available.incrementAndGet();
+  }
+
+  // ---- memory failure ----
+
+  /** What came of {@link #poison}. */
+  public enum Poisoning {
+    /** The frame is poisoned by this call. */
+    DONE,
+    /** It was poisoned before. */
+    ALREADY,
+    /** It is free, and every free frame is promised to somebody. */
+    PROMISED
+  }
+
+  /**
+   * Marks a frame as failed, for good. A frame in use is taken out when its last reference goes; a
+   * free one is taken out now, that is, skipped by the allocation that meets it in the free list.
+   *
+   * <p>Marking, allocating and releasing are each one atomic change of the state word, so they come
+   * one after the other. A free frame is marked only against a promise, which is never redeemed: so
+   * there still is a good frame for every other promise.
+   *
+   * @param pfn a number from 1 to the limit
+   * @return what came of it
+   */
+  public Poisoning poison(int pfn) {
+    makeChunk(pfn);
+    for (; ; ) {
+      long word = state(pfn);
+      if ((word & FrameState.POISONED) != 0) {
+        return Poisoning.ALREADY;
+      }
+      boolean free = (word & FrameState.ALLOCATED) == 0;
+      if (free && !reserve(1)) {
+        return Poisoning.PROMISED;
+      }
+      if (casState(pfn, word, word | FrameState.POISONED)) {
+        poisoned.incrementAndGet();
+        if (free) {
+          takenOut.incrementAndGet();
+        }
+        return Poisoning.DONE;
+      }
+      if (free) {
+        unreserve(1);
+      }
+    }
+  }
+
+  /**
+   * Whether a frame's memory has failed.
+   *
+   * @param pfn the frame
+   * @return the answer; true stays true
+   */
+  public boolean isPoisoned(int pfn) {
+    return (state(pfn) & FrameState.POISONED) != 0;
+  }
+
+  /**
+   * Frames whose memory has failed, in use or not.
+   *
+   * @return how many
+   */
+  public long poisoned() {
+    return poisoned.get();
+  }
+
+  /**
+   * The file that a poisoned frame belongs to. No reference is needed: such a frame may leave its
+   * file, which then does not find it any more, but never comes to another.
+   *
+   * @param pfn a poisoned frame
+   * @return what {@link #newOwner} was given; null if the frame is free, or never came to be used
+   */
+  public @Nullable Listener listener(int pfn) {
+    long word = state(pfn);
+    Owner owner = (word & FrameState.ALLOCATED) == 0 ? null : owners[FrameState.owner(word)];
+    return owner == null ? null : owner.listener;
+  }
+
+  /** A file, as it is told of its frames. */
+  @FunctionalInterface
+  public interface Listener {
+    /**
+     * The last reference on a frame is gone: on the thread that dropped it, while the frame is
+     * still frozen and nobody else's. The frame is freed even if this throws.
+     *
+     * @param pfn the frame
+     */
+    void freed(int pfn);
   }
 
   /**
@@ -844,11 +971,11 @@ public final class FrameTable {
   public final class Owner {
     private final int number;
     private final AtomicLong frames = new AtomicLong(1); // one for being open
-    private final IntConsumer freed;
+    private final Listener listener;
 
-    private Owner(int number, IntConsumer freed) {
+    private Owner(int number, Listener listener) {
       this.number = number;
-      this.freed = freed;
+      this.listener = listener;
     }
 
     /** Says that the file will allocate no more. Its frames may live on as orphans. */
@@ -866,16 +993,14 @@ public final class FrameTable {
   /**
    * Registers a file that will own frames.
    *
-   * @param freed told of each of its frames whose last reference is gone, on the thread that
-   *     dropped it, while the frame is still frozen and nobody else's; the frame is freed even if
-   *     this throws
+   * @param listener told of each of its frames whose last reference is gone
    * @return the owner
    */
-  public Owner newOwner(IntConsumer freed) {
+  public Owner newOwner(Listener listener) {
     ownersLock.lock();
     try {
       int number = ownerNumbers.nextClearBit(1);
-      Owner owner = new Owner(number, freed);
+      Owner owner = new Owner(number, listener);
       @Nullable Owner[] grown =
           number < owners.length ? owners : Arrays.copyOf(owners, 2 * owners.length);
       grown[number] = owner;
@@ -904,7 +1029,7 @@ public final class FrameTable {
    * @return how many
    */
   public long used() {
-    return limit - available.get();
+    return limit - available.get() - takenOut.get();
   }
 
   /**

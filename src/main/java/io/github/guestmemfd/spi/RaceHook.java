@@ -16,7 +16,7 @@ public interface RaceHook {
    *
    * @param point which step
    * @param index the page index concerned, in pages from the start of the file; the first one for a
-   *     range
+   *     range; the page frame number where the point says so
    */
   void at(RacePoint point, long index);
 }

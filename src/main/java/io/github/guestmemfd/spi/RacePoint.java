@@ -31,6 +31,16 @@ public enum RacePoint {
   BEFORE_PTE_INSTALL,
   /** A host fault has entered its page table entry and has not yet confirmed it by the slot. */
   AFTER_PTE_INSTALL,
+  /**
+   * A reference taken by way of a page table entry (GUP-fast) is not yet confirmed by reading the
+   * entry again.
+   */
+  BEFORE_PTE_RELOAD,
+  /**
+   * A walker of page frame numbers holds a reference that it is about to drop. The index is the
+   * frame's number.
+   */
+  WALKER_HOLDS_REFERENCE,
   /** An access through a mapping is announced in the page table entry and under way. */
   ACCESS_IN_FLIGHT,
   /** A range operation holds its whole range: every slot in it is busy. */

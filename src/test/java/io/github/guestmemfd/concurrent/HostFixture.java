@@ -17,6 +17,7 @@ import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
 import java.lang.reflect.Field;
 import java.nio.ByteBuffer;
@@ -40,8 +41,13 @@ abstract class HostFixture {
   @AutoClose final RacePoints races = new RacePoints();
   final WaitProbe probe = new WaitProbe();
   final HostMemory host =
-      HostMemory.builder(64L * PAGE).raceHook(races).idleStrategy(probe).build();
+      HostMemory.builder(64L * PAGE).raceHook(this::passes).idleStrategy(probe).build();
   private final Deque<AutoCloseable> open = new ArrayDeque<>();
+
+  /** Called at every race point of the host. */
+  void passes(RacePoint point, long index) {
+    races.at(point, index);
+  }
 
   /** After each test every frame must have come home, and the host can be closed. */
   @AfterEach

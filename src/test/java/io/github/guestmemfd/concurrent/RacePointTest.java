@@ -1921,6 +1921,8 @@ class RacePointTest {
             IllegalStateException.class,
             () -> {
               window.putLong(0, 1); // a first use, which passes every point of a fault
+              window.getUserPages(0, 8).close();
+              host.pfnWalker().scan(1);
               memfd.grab(0).close();
               memfd.makeInaccessible(0, 2L * PAGE);
             });
