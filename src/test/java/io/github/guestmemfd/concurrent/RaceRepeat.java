@@ -8,6 +8,7 @@ import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.util.List;
 import org.junit.jupiter.api.Test;
+import org.junit.platform.launcher.EngineFilter;
 import org.junit.platform.launcher.Launcher;
 import org.junit.platform.launcher.LauncherDiscoveryRequest;
 import org.junit.platform.launcher.core.LauncherDiscoveryRequestBuilder;
@@ -40,6 +41,7 @@ class RaceRepeat {
                 List.of(CLASSES.split(",")).stream()
                     .map(name -> selectClass(RaceRepeat.class.getPackageName() + "." + name))
                     .toList())
+            .filters(EngineFilter.includeEngines("junit-jupiter"))
             .build();
     long start = System.nanoTime();
     long tests = 0;
