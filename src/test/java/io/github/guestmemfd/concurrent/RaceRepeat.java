@@ -7,7 +7,9 @@ import static org.junit.platform.engine.discovery.DiscoverySelectors.selectClass
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.util.List;
+import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.platform.launcher.EngineFilter;
 import org.junit.platform.launcher.Launcher;
 import org.junit.platform.launcher.LauncherDiscoveryRequest;
@@ -23,6 +25,7 @@ import org.junit.platform.launcher.listeners.TestExecutionSummary;
  * <p>Not run by default. {@code mvn test -Dtest=RaceRepeat -Drace.repeat=1000}; some of the classes
  * by {@code -Drace.classes=PunchRaceTest,RangeRaceTest}.
  */
+@Timeout(value = 1, unit = TimeUnit.DAYS)
 class RaceRepeat {
   private static final int TIMES = Integer.getInteger("race.repeat", 1);
 
@@ -52,7 +55,7 @@ class RaceRepeat {
       assertEquals(0, summary.getTotalFailureCount(), () -> describe(summary));
       assertNotEquals(0, summary.getTestsSucceededCount());
       tests += summary.getTestsSucceededCount();
-      if (run == TIMES || run % 100 == 0) {
+      if (run == TIMES || run % 50 == 0) {
         System.out.printf(
             "%d runs of %s: %d tests, 0 failed, %.1f s%n",
             run, CLASSES, tests, (System.nanoTime() - start) / 1e9);
