@@ -277,7 +277,7 @@ final class Inode implements FrameTable.Listener {
             return pfn;
           }
           if (unit != 0) {
-            drop(pfn, unit); // nobody waits for this lock with a reference in hand
+            frames.undoGet(pfn, unit); // nobody waits for this lock with a reference in hand
           }
           int result = makeReady(index, slot);
           if (result != 0) {

@@ -175,7 +175,7 @@ public final class PageCache {
           }
         } finally {
           if (!hit) {
-            frames.put(pfn, unit);
+            frames.undoGet(pfn, unit);
           }
         }
       }

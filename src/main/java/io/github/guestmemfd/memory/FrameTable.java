@@ -253,6 +253,21 @@ public final class FrameTable {
   }
 
   /**
+   * Takes back what {@link #tryGet} took, by a caller that has not used it. For {@link Counts#SAFE}
+   * alone that is {@link #putSafe}: the frame may have left the page cache meanwhile.
+   *
+   * @param pfn the frame
+   * @param unit what {@code tryGet} took
+   */
+  public void undoGet(int pfn, long unit) {
+    if (unit == Counts.SAFE) {
+      putSafe(pfn);
+    } else {
+      put(pfn, unit);
+    }
+  }
+
+  /**
    * Drops the page cache's reference and lends one to each safe holder, which have none of their
    * own.
    *
