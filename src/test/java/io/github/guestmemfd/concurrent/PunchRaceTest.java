@@ -227,6 +227,21 @@ class PunchRaceTest extends ProtocolFixture {
     assertQuiet(memfd);
   }
 
+  /** Its safe count comes too late for the punch; its reference does not. */
+  @Test
+  void aPunchPassesAVcpuOfBothCountersBetweenItsSteps() throws Exception {
+    GuestMemfd memfd = file(1, protocol("both-counters"));
+    int pfn = write(memfd, 0, SECRET);
+    races.at(RacePoint.BETWEEN_REF_AND_SAFE, () -> memfd.punchHole(0, PAGE));
+    Folio folio = memfd.grab(0);
+    assertTrue(folio.isOrphan());
+    assertCounts(1, 1, pfn);
+    assertEquals(SECRET, folio.buffer().getLong(0));
+    folio.close();
+    assertEquals(0, host.used());
+    assertQuiet(memfd);
+  }
+
   // ---- what survives a conversion ----
 
   @ParameterizedTest
