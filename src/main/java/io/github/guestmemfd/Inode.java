@@ -134,6 +134,7 @@ final class Inode implements FrameTable.Listener {
 
     this.frames = host.frames;
     this.hook = host.hook;
+    this.guest = new GuestHolding(this, protocol); // refuses a protocol that makes no sense
     this.ino = host.openFile();
     this.owner = frames.newOwner(this);
     this.cache =
@@ -146,7 +147,6 @@ final class Inode implements FrameTable.Listener {
             host.idle,
             hook,
             host.lru);
-    this.guest = new GuestHolding(this, protocol);
     LOG.debug("created {}", this);
   }
 
@@ -664,7 +664,6 @@ final class Inode implements FrameTable.Listener {
       } else {
         unmap(from, to);
         for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
-          cache.awaitFolioUnlocked(i);
           long index = i;
           failures.attempt(() -> cache.remove(index, guest.borrows));
         }

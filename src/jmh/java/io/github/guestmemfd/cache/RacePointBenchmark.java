@@ -69,7 +69,8 @@ public class RacePointBenchmark {
               null,
               frames.newOwner(pfn -> {}),
               IdleStrategy.spinThenPark(),
-              hook());
+              hook(),
+              null);
       for (int i = 0; i < pages; i++) {
         if (!cache.fill(i, cache.slot(i), false)) {
           throw new IllegalStateException("no frame for page " + i);

@@ -12,7 +12,9 @@ import java.util.List;
  *
  * <p><b>Guarantees.</b> Sound: at every moment {@code refs - safe - 1} is at least the number of
  * unsafe references. Not more: between its two increments, or its two decrements, a safe holder
- * looks like an unsafe one, and a conversion that compares just then is refused for nothing.
+ * looks like an unsafe one, and a conversion that compares just then is refused for nothing; a
+ * punch that looks just then does not see it at all, and leaves it an orphan, kept by its
+ * reference.
  *
  * <p><b>Progress.</b> A conversion has to look again, and the more often, the more vCPUs come and
  * go.
