@@ -177,7 +177,7 @@ final class WrongClients {
 
       @Override
       public Errno invalidateBegin(long offset, long length) {
-        for (Folio folio : held) {
+        for (Folio folio : List.copyOf(held)) {
           if (held.remove(folio)) {
             folio.close();
           }
