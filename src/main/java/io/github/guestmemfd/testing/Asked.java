@@ -51,6 +51,11 @@ record Asked(ConversionProtocol protocol, Last last) implements ConversionProtoc
   }
 
   @Override
+  public boolean isWorthWaiting(int refs, int safe, int accessible) {
+    return protocol.isWorthWaiting(refs, safe, accessible);
+  }
+
+  @Override
   public boolean freezes() {
     return protocol.freezes();
   }
