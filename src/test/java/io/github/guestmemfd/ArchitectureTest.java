@@ -76,6 +76,18 @@ class ArchitectureTest {
           .dependOnClassesThat()
           .resideInAnyPackage("picocli..");
 
+  /** And of the testing package no more than the contracts, so that the rest needs no JUnit. */
+  @ArchTest
+  static final ArchRule onlyTheContractsUseJUnit =
+      noClasses()
+          .that()
+          .resideOutsideOfPackage(ROOT + ".testing")
+          .or()
+          .haveSimpleNameNotEndingWith("Contract")
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage("org.junit..");
+
   @ArchTest
   static final ArchRule noUnsafeAndNoReflection =
       noClasses()

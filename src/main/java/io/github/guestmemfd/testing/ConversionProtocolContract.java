@@ -1,0 +1,666 @@
+package io.github.guestmemfd.testing;
+
+import io.github.guestmemfd.BusyFolio;
+import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.Folio;
+import io.github.guestmemfd.GuestMemfdException;
+import io.github.guestmemfd.GuestMemfdOps;
+import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.conversion.Step;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.concurrent.ThreadLocalRandom;
+import org.junit.jupiter.api.Test;
+
+/**
+ * What a {@link ConversionProtocol} promises, as tests for JUnit Jupiter: extend this class, return
+ * your protocol, and run it.
+ *
+ * <pre>{@code
+ * class MyProtocolTest extends ConversionProtocolContract {
+ *   @Override
+ *   protected ConversionProtocol protocol() {
+ *     return new MyProtocol();
+ *   }
+ * }
+ * }</pre>
+ *
+ * <p>Guest-side and host-side holders meet a conversion, each stopped at every step of what it
+ * does, so that every race of two or three parties is met on every run; {@link #stress} adds those
+ * that nobody thought of. What counts is bytes: after a conversion that reported success the guest
+ * writes, and whoever held the page before tries to read and to overwrite that.
+ *
+ * <p>The contract is for protocols that claim to be {@linkplain ConversionProtocol#isSound sound}.
+ * It does not believe the claim, and it makes no exception for those that do not claim it: they
+ * fail, with the leak in the message. What it does respect:
+ *
+ * <ul>
+ *   <li>Guest-side holders that do not raise the safe count may be in the way of a conversion for
+ *       as long as they hold the folio.
+ *   <li>A protocol that {@linkplain ConversionProtocol#waitsWithFolioLock waits with the folio
+ *       lock} may refuse while holders stand before that lock; not afterwards.
+ * </ul>
+ *
+ * <p>Each failure names the rule that is broken: SOUNDNESS, COMPLETENESS, ALL_OR_NOTHING,
+ * NOTHING_LOST or STEPS. Needs junit-jupiter-api, which the library does not bring along.
+ */
+public abstract class ConversionProtocolContract {
+  private static final int PAGE = Scene.PAGE;
+  private static final RetryPolicy AT_ONCE = RetryPolicy.failAtOnce();
+
+  /** More than anybody needs who goes on. */
+  private static final RetryPolicy PATIENT = RetryPolicy.spinThenWait(64, Duration.ofSeconds(5));
+
+  /** For subclasses. */
+  protected ConversionProtocolContract() {}
+
+  /**
+   * The protocol that is tested.
+   *
+   * @return the protocol; asked for once or more in each test
+   */
+  protected abstract ConversionProtocol protocol();
+
+  /**
+   * The seed of {@link #stress}, which a failure names.
+   *
+   * @return by default a new one each time; override this to have a failure again
+   */
+  protected long seed() {
+    return ThreadLocalRandom.current().nextLong();
+  }
+
+  private Scene scene(Stage stage, RetryPolicy policy) {
+    return new Scene(stage, protocol(), policy, 1);
+  }
+
+  private List<String> guestSteps(Stage stage) {
+    try (Scene scene = scene(stage, AT_ONCE)) {
+      return stage.steps(scene::guestAct);
+    }
+  }
+
+  private List<String> hostSteps(Stage stage, Scene.Host host) {
+    try (Scene scene = scene(stage, AT_ONCE)) {
+      return stage.steps(self -> scene.hostAct(host, self));
+    }
+  }
+
+  /** Whether the holders that the guest's side leaves behind are marked as harmless. */
+  private boolean raisesSafe() {
+    List<Step> takes = protocol().guestTakes();
+    return takes.contains(Step.SAFE) || takes.contains(Step.REF_AND_SAFE);
+  }
+
+  /** Whether a conversion may hold the very lock that a guest-side holder needs to go on. */
+  private boolean locksGuestsOut() {
+    return protocol().waitsWithFolioLock() && protocol().guestTakes().contains(Step.LOCK);
+  }
+
+  // ---- steps ----
+
+  /** The steps, traits and policy are there, make sense to the library, and do not change. */
+  @Test
+  public final void stepsMakeSense() {
+    ConversionProtocol protocol = protocol();
+    Rule.STEPS.check(
+        protocol.id().matches("[a-z0-9]+(-[a-z0-9]+)*"),
+        "expected lower-case words joined by hyphens as id, actual " + protocol.id());
+    Rule.STEPS.check(
+        protocol.guestTakes().equals(protocol.guestTakes())
+            && protocol.guestDrops().equals(protocol.guestDrops()),
+        "guestTakes or guestDrops answers differently when asked again");
+    Rule.STEPS.check(
+        protocol.mayTurnInaccessible(1, 0),
+        "mayTurnInaccessible(refs=1, safe=0) said false, but only the page cache holds the folio");
+    Rule.STEPS.check(
+        protocol.mayPunch(1, 0),
+        "mayPunch(refs=1, safe=0) said false, but only the page cache holds the folio");
+    try (Stage stage = new Stage();
+        Scene scene = new Scene(stage, protocol, protocol.retryPolicy(), 1)) {
+      scene.assertContent("at first");
+    } catch (IllegalArgumentException e) {
+      throw Rule.STEPS.broken("the library refuses them", e);
+    }
+  }
+
+  // ---- soundness ----
+
+  /**
+   * Host holders of every kind, at every step of theirs, meet a conversion, without a guest-side
+   * holder and with one at every step of its own.
+   */
+  @Test
+  public final void noHostHolderOutlivesAConversion() {
+    try (Stage stage = new Stage()) {
+      List<String> guestSteps = guestSteps(stage);
+      for (Scene.Host host : Scene.Host.values()) {
+        List<String> hostSteps = hostSteps(stage, host);
+        for (int h = 0; h < hostSteps.size(); h++) {
+          for (int g = -1; g < guestSteps.size(); g++) {
+            try (Scene scene = scene(stage, AT_ONCE)) {
+              String story = host.text + " at " + hostSteps.get(h);
+              if (g >= 0) {
+                scene.guest(g);
+                story += ", a guest-side holder at " + guestSteps.get(g);
+              }
+              scene.host(host, h);
+              scene.assertSound(scene.convert(), story);
+            }
+          }
+        }
+      }
+    }
+  }
+
+  /** As above: a plain reference, and two or three guest-side holders at every pair of steps. */
+  @Test
+  public final void noReferenceHidesBehindGuests() {
+    try (Stage stage = new Stage()) {
+      List<String> steps = guestSteps(stage);
+      for (int one = 0; one < steps.size(); one++) {
+        for (int other = one; other < steps.size(); other++) {
+          try (Scene scene = scene(stage, AT_ONCE)) {
+            scene.guest(one);
+            scene.guest(other);
+            scene.guest(other);
+            scene.host(Scene.Host.PLAIN, Party.AT_HOLDING);
+            scene.assertSound(
+                scene.convert(),
+                "a plain reference (GUP), guest-side holders at "
+                    + steps.get(one)
+                    + " and, two of them, at "
+                    + steps.get(other));
+          }
+        }
+      }
+    }
+  }
+
+  /**
+   * Host holders of every kind come while a conversion stands at every step of its own, with and
+   * without a reference that refuses it.
+   */
+  @Test
+  public final void noHostHolderArrivesDuringAConversion() {
+    try (Stage stage = new Stage()) {
+      for (boolean held : new boolean[] {false, true}) {
+        List<String> steps;
+        try (Scene scene = scene(stage, AT_ONCE)) {
+          if (held) {
+            scene.host(Scene.Host.PLAIN, Party.AT_HOLDING);
+          }
+          Scene.Conversion dry = scene.convert();
+          dry.result();
+          steps = dry.party().steps();
+        }
+        for (int c = 0; c < steps.size(); c++) {
+          for (Scene.Host host : Scene.Host.values()) {
+            try (Scene scene = scene(stage, AT_ONCE)) {
+              if (held) {
+                scene.host(Scene.Host.PLAIN, Party.AT_HOLDING);
+              }
+              Scene.Conversion conversion = scene.convert(c);
+              conversion.party().awaitStill();
+              scene.host(host, Party.AT_HOLDING);
+              scene.guest();
+              conversion.party().goAway();
+              scene.assertSound(
+                  conversion, host.text + " that came when the conversion was at " + steps.get(c));
+            }
+          }
+        }
+      }
+    }
+  }
+
+  /**
+   * A mapping, the direct map and GUP are closed by a conversion, and open again after the next.
+   */
+  @Test
+  public final void allWaysOfTheHostCloseAndOpen() {
+    try (Stage stage = new Stage();
+        Scene scene = scene(stage, AT_ONCE)) {
+      for (int round = 0; round < 3; round++) {
+        scene.assertSound(scene.convert(), "nobody there");
+        for (Scene.Host host : Scene.Host.values()) {
+          scene.host(host);
+        }
+        scene.assertSound(scene.convert(), "everybody tries an inaccessible page");
+        stage.run("conversion", self -> scene.memfd.makeAccessible(0, PAGE));
+        int pfn;
+        try (HostReference reference = scene.window.getUserPages(0, 8)) {
+          pfn = reference.pfn(0);
+        }
+        Rule.NOTHING_LOST.check(
+            stage.host.directMap().contains(pfn),
+            "an accessible page is not in the direct map again");
+        scene.window.putLong(0, 0); // what was secret
+      }
+    }
+  }
+
+  // ---- completeness ----
+
+  /**
+   * One or two guest-side holders at every step; as soon as the conversion has to wait for them
+   * they go on. Those that are marked as safe keep the folio.
+   */
+  @Test
+  public final void guestsAreNotInTheWay() {
+    try (Stage stage = new Stage()) {
+      List<String> steps = guestSteps(stage);
+      RetryPolicy policy = locksGuestsOut() ? protocol().retryPolicy() : PATIENT;
+      for (int one = 0; one < steps.size(); one++) {
+        for (int other = one; other < steps.size(); other++) {
+          try (Scene scene = scene(stage, policy)) {
+            guest(scene, steps, one);
+            guest(scene, steps, other);
+            assertComplete(
+                scene,
+                "guest-side holders at " + steps.get(one) + " and " + steps.get(other),
+                locksGuestsOut());
+          }
+        }
+      }
+    }
+  }
+
+  private void guest(Scene scene, List<String> steps, int step) {
+    if (raisesSafe() && step < steps.indexOf(Party.HOLDING)) {
+      scene.guest(step, Party.AT_HOLDING);
+    } else {
+      scene.guest(step);
+    }
+  }
+
+  /** Guest-side holders that are marked as safe, and keep the folio, are not waited for. */
+  @Test
+  public final void safeHoldersMayStay() {
+    try (Stage stage = new Stage()) {
+      for (int holders = 1; holders <= 3; holders++) {
+        try (Scene scene = scene(stage, AT_ONCE)) {
+          for (int i = 0; i < holders; i++) {
+            scene.guest(Party.AT_HOLDING);
+          }
+          assertComplete(scene, holders + " guest-side holders that hold the folio", !raisesSafe());
+        }
+      }
+    }
+  }
+
+  /** Host-side lookups that came too late, and will give up, are only waited for. */
+  @Test
+  public final void speculativeLookupsAreNotInTheWay() {
+    try (Stage stage = new Stage()) {
+      for (Scene.Host host : new Scene.Host[] {Scene.Host.GRAB, Scene.Host.PLAIN}) {
+        List<String> steps = hostSteps(stage, host);
+        for (String step : List.of("AFTER_SLOT_LOAD", "BEFORE_SLOT_RELOAD")) {
+          try (Scene scene = scene(stage, PATIENT)) {
+            scene.host(host, steps.indexOf(step));
+            scene.host(host, steps.indexOf(step));
+            assertComplete(scene, "two lookups at " + step, false);
+          }
+        }
+      }
+    }
+  }
+
+  /**
+   * A conversion succeeds.
+   *
+   * @param mayRefuse whether it may be refused for as long as those who are there are there
+   */
+  private static void assertComplete(Scene scene, String story, boolean mayRefuse) {
+    Scene.Conversion conversion = scene.convert();
+    if (conversion.result() != Errno.OK) {
+      Rule.COMPLETENESS.check(mayRefuse, story + ": " + conversion);
+      scene.assertRefused(conversion, story);
+      scene.leave();
+      conversion = scene.convert();
+      Rule.COMPLETENESS.check(
+          conversion.result() == Errno.OK, story + ", who are gone: " + conversion);
+    }
+    scene.assertSound(conversion, story);
+  }
+
+  // ---- all or nothing ----
+
+  /** A range of which one page is held by the host is refused, and nothing of it changes. */
+  @Test
+  public final void aHeldPageRefusesItsRangeWhole() {
+    try (Stage stage = new Stage()) {
+      for (int page : Range.ACCESSIBLE) {
+        Client client = new Client();
+        try (Range range = new Range(stage, protocol(), client)) {
+          HostReference reference = range.scene.window.getUserPages((long) page * PAGE, 8);
+          BusyFolio busy = new BusyFolio();
+          Errno[] errno = new Errno[1];
+          stage.run("conversion", self -> errno[0] = range.convert(busy));
+          String story = "a plain reference on page " + page;
+          Rule.SOUNDNESS.check(errno[0] != Errno.OK, story + ": its range was converted");
+          Rule.ALL_OR_NOTHING.check(
+              errno[0] == Errno.EAGAIN && busy.offset() == (long) page * PAGE,
+              story + ": expected EAGAIN for it, actual " + errno[0] + ", " + busy);
+          range.assertUnchanged(story);
+          client.assertPaired(story);
+          reference.close();
+          Rule.COMPLETENESS.check(range.tryConvert(false), story + ", gone: its range is refused");
+        }
+      }
+    }
+  }
+
+  /** A client that refuses or throws, at any callback, leaves nothing changed. */
+  @Test
+  public final void aClientThatRefusesLeavesNothingChanged() {
+    try (Stage stage = new Stage()) {
+      for (boolean thrown : new boolean[] {false, true}) {
+        boolean refused = true;
+        for (int at = 0; refused; at++) {
+          Client client = new Client();
+          try (Range range = new Range(stage, protocol(), client)) {
+            client.refuse(at, thrown);
+            refused = !range.tryConvert(thrown);
+            String story =
+                "callback " + at + " of the client " + (thrown ? "threw" : "answered ENOMEM");
+            client.assertPaired(story);
+            if (refused) {
+              range.assertUnchanged(story);
+              Rule.COMPLETENESS.check(
+                  range.tryConvert(false), story + ", and refuses the next conversion too");
+            }
+          }
+        }
+      }
+    }
+  }
+
+  // ---- nothing lost ----
+
+  /** What the host wrote is there for the guest, and the other way round, page for page. */
+  @Test
+  public final void contentSurvivesBothWays() {
+    try (Stage stage = new Stage();
+        Range range = new Range(stage, protocol(), new Client())) {
+      for (int round = 0; round < 3; round++) {
+        int seed = round;
+        stage.run(
+            "content",
+            self -> {
+              range.assertContent("round " + seed);
+              Rule.COMPLETENESS.check(range.tryConvert(false), "nobody there");
+              range.assertContent("made inaccessible");
+              range.write(seed + 1);
+              range.scene.memfd.makeAccessible(0, 3L * PAGE);
+              range.scene.memfd.makeAccessible(3L * PAGE, 3L * PAGE);
+              range.assertContent("made accessible");
+              range.write(seed + 100);
+            });
+      }
+    }
+  }
+
+  /** A guest-side holder at every step meets a punch, which discards its page or refuses. */
+  @Test
+  public final void aPunchDiscardsExactlyWhatWasAsked() {
+    try (Stage stage = new Stage()) {
+      List<String> steps = guestSteps(stage);
+      for (int g = -1; g < steps.size(); g++) {
+        try (Range range = new Range(stage, protocol(), new Client())) {
+          Scene scene = range.scene;
+          String story = "nobody there";
+          if (g >= 0) {
+            scene.guest(g);
+            story = "a guest-side holder at " + steps.get(g);
+          }
+          if (!scene.punch()) {
+            range.assertUnchanged("refused for " + story);
+            scene.leave();
+            Rule.COMPLETENESS.check(
+                scene.punch(), story + ": the punch is refused when it is gone");
+          }
+          range.assertPunched(story);
+          scene.leave();
+          range.assertPunched(story + ", gone");
+        }
+      }
+    }
+  }
+
+  /** An orphan keeps its content and its frame for as long as it is held, past the file's end. */
+  @Test
+  public final void orphansLiveUntilTheLastPut() {
+    try (Stage stage = new Stage()) {
+      HostReference reference;
+      try (Scene scene = scene(stage, AT_ONCE)) {
+        reference = scene.window.getUserPages(0, 64);
+        Rule.NOTHING_LOST.check(
+            scene.punch(), "a punch is refused for a plain reference, which is no safe holder");
+        scene.window.putLong(Scene.CONTENT_AT, 1); // a new folio
+        Rule.NOTHING_LOST.check(
+            reference.buffer().getLong(Scene.CONTENT_AT) == Scene.CONTENT,
+            "an orphan has not kept its content");
+        scene.endsWith(PAGE);
+      }
+      Rule.NOTHING_LOST.check(
+          reference.buffer().getLong(Scene.CONTENT_AT) == Scene.CONTENT,
+          "an orphan has not kept its content past the end of its file");
+      reference.close();
+      Rule.NOTHING_LOST.check(
+          stage.host.used() == 0, "the frame of an orphan does not return when it is let go");
+    }
+  }
+
+  /** Guests that hold the folio when the file is closed may give it back afterwards. */
+  @Test
+  public final void guestsMayLetGoAfterTheEnd() {
+    try (Stage stage = new Stage()) {
+      Scene scene = scene(stage, AT_ONCE);
+      if (!protocol().guestDrops().contains(Step.LOCK)) { // with it, the end waits for them
+        scene.guest(Party.AT_HOLDING);
+      }
+      scene.window.close();
+      stage.run("close", self -> scene.memfd.close());
+      scene.close();
+    }
+  }
+
+  // ---- stress ----
+
+  /**
+   * About a second of guests, host holders, conversions and punches at random; then guests alone,
+   * which must not keep any conversion from succeeding.
+   */
+  @Test
+  public final void stress() {
+    long seed = seed();
+    try (Stage stage = new Stage()) {
+      new Stress(stage, protocol(), seed, locksGuestsOut()).run();
+    } catch (InterruptedException | RuntimeException | AssertionError e) {
+      throw new AssertionError("seed " + seed + "L: " + e.getMessage(), e);
+    }
+  }
+
+  // ---- a client ----
+
+  /** Counts what it is told, and refuses when it is told to. */
+  private static final class Client implements GuestMemfdOps {
+    private int countdown = -1;
+    private boolean throwing;
+    private int begins;
+    private int ends;
+
+    /** From now on it agrees a number of times, refuses once, and then agrees. */
+    void refuse(int after, boolean thrown) {
+      countdown = after;
+      throwing = thrown;
+    }
+
+    private Errno answer() {
+      if (countdown < 0 || countdown-- != 0) {
+        return Errno.OK;
+      }
+      if (throwing) {
+        throw new GuestMemfdException(Errno.ENOMEM, "on purpose");
+      }
+      return Errno.ENOMEM;
+    }
+
+    @Override
+    public Errno invalidateBegin(long offset, long length) {
+      Errno errno = answer();
+      if (errno == Errno.OK) {
+        begins++;
+      }
+      return errno;
+    }
+
+    @Override
+    public void invalidateEnd(long offset, long length) {
+      ends++;
+      if (throwing) {
+        answer();
+      }
+    }
+
+    @Override
+    public Errno prepareInaccessible(Folio folio) {
+      return answer();
+    }
+
+    void assertPaired(String story) {
+      Rule.ALL_OR_NOTHING.check(
+          begins == ends,
+          story + ": " + begins + " invalidateBegin that agreed and " + ends + " invalidateEnd");
+    }
+  }
+
+  // ---- a range ----
+
+  /** Six pages: the second is inaccessible, the fourth a hole, all others accessible. */
+  private static final class Range implements AutoCloseable {
+    static final int[] ACCESSIBLE = {0, 2, 4, 5};
+    private static final int PAGES = 6;
+    private static final int INACCESSIBLE = 1;
+    private static final int HOLE = 3;
+
+    final Scene scene;
+    private final List<byte[]> contents = new ArrayList<>();
+    private final long cached;
+    private final boolean[] wasAccessible = new boolean[PAGES];
+
+    Range(Stage stage, ConversionProtocol protocol, GuestMemfdOps ops) {
+      scene = new Scene(stage, protocol, AT_ONCE, PAGES, ops);
+      for (int i = 0; i < PAGES; i++) {
+        contents.add(new byte[PAGE]);
+      }
+      scene.window.get(0, contents.get(0), 0, PAGE);
+      stage.run(
+          "range",
+          self -> {
+            scene.memfd.makeInaccessible(PAGE, PAGE);
+            write(7);
+          });
+      cached = scene.memfd.cachedPages();
+      for (int i = 0; i < PAGES; i++) {
+        wasAccessible[i] = i != INACCESSIBLE;
+      }
+    }
+
+    /** New content for every page that there is. */
+    void write(int seed) {
+      for (int i = 0; i < PAGES; i++) {
+        if (i == HOLE) {
+          continue;
+        }
+        byte[] bytes = contents.get(i);
+        for (int at = 2 * Scene.CONTENT_AT; at < PAGE; at++) {
+          bytes[at] = (byte) (seed + i + at);
+        }
+        if (scene.memfd.isAccessible((long) i * PAGE)) {
+          scene.window.put((long) i * PAGE, bytes, 0, PAGE);
+        } else {
+          try (Folio folio = scene.memfd.grab((long) i * PAGE)) {
+            folio.buffer().put(bytes);
+          }
+        }
+      }
+    }
+
+    Errno convert(BusyFolio busy) {
+      return scene.memfd.tryMakeInaccessible(0, (long) PAGES * PAGE, busy);
+    }
+
+    /** Whether it is converted; what the client throws on purpose is a no, if it throws. */
+    boolean tryConvert(boolean throwing) {
+      boolean[] done = new boolean[1];
+      scene.stage.run(
+          "conversion",
+          self -> {
+            try {
+              done[0] = convert(new BusyFolio()) == Errno.OK;
+            } catch (GuestMemfdException e) {
+              if (!throwing) {
+                throw e;
+              }
+            }
+          });
+      return done[0];
+    }
+
+    /** Attributes, number of folios and contents are as they were. */
+    void assertUnchanged(String story) {
+      scene.leave();
+      for (int i = 0; i < PAGES; i++) {
+        Rule.ALL_OR_NOTHING.check(
+            scene.memfd.isAccessible((long) i * PAGE) == wasAccessible[i],
+            story + ": the attribute of page " + i + " has changed");
+      }
+      Rule.ALL_OR_NOTHING.check(
+          scene.memfd.cachedPages() == cached, story + ": folios have come or gone");
+      scene.stage.run("content", self -> assertContent(story));
+    }
+
+    /** Every page has its content, for whoever may see it. The hole is left alone. */
+    void assertContent(String story) {
+      for (int i = 0; i < PAGES; i++) {
+        if (i != HOLE) {
+          assertContent(i, story);
+        }
+      }
+    }
+
+    private void assertContent(int page, String story) {
+      byte[] found = new byte[PAGE];
+      long offset = (long) page * PAGE;
+      if (scene.memfd.isAccessible(offset)) {
+        scene.window.get(offset, found, 0, PAGE);
+      } else {
+        try (Folio folio = scene.memfd.grab(offset)) {
+          folio.buffer().get(found);
+        }
+      }
+      int at = Arrays.mismatch(found, contents.get(page));
+      Rule.NOTHING_LOST.check(
+          at < 0, story + ": page " + page + " differs from what was written at byte " + at);
+    }
+
+    /** The first page is gone, its attribute is not, and its neighbours have their content. */
+    void assertPunched(String story) {
+      Rule.NOTHING_LOST.check(
+          scene.memfd.isAccessible(0), story + ": the punch has changed the attribute");
+      contents.set(0, new byte[PAGE]);
+      scene.stage.run("content", self -> assertContent("punched with " + story));
+    }
+
+    @Override
+    public void close() {
+      scene.close();
+    }
+  }
+}

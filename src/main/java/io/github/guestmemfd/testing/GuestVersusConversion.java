@@ -1,0 +1,72 @@
+package io.github.guestmemfd.testing;
+
+import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.GuestMemfdOps;
+import io.github.guestmemfd.HolderKind;
+import io.github.guestmemfd.conversion.ConversionProtocol;
+
+/**
+ * The state of a race: a guest-side holder takes the folio and gives it back while the page is made
+ * inaccessible. Both succeed, within the protocol's own retry policy.
+ *
+ * <p>To be used as {@link ReferenceVersusConversion} is.
+ */
+public final class GuestVersusConversion {
+  /** The guest has had the folio. */
+  public static final int HELD = 1;
+
+  /** The page was converted. */
+  public static final int CONVERTED = 2;
+
+  private final Rivalry file;
+  private boolean held;
+  private boolean converted;
+
+  /**
+   * Makes a state.
+   *
+   * @param protocol the protocol that is tested
+   */
+  public GuestVersusConversion(ConversionProtocol protocol) {
+    file = new Rivalry(protocol, GuestMemfdOps.NONE, protocol.retryPolicy());
+  }
+
+  /** Takes the folio and gives it back. */
+  public void actor1() {
+    int pfn = file.memfd.tryGrab(0, HolderKind.SAFE);
+    if (pfn > 0) {
+      file.memfd.put(pfn, HolderKind.SAFE);
+      held = true;
+    }
+  }
+
+  /** Converts. */
+  public void actor2() {
+    converted = file.memfd.tryMakeInaccessible(0, Rivalry.PAGE) == Errno.OK;
+  }
+
+  /**
+   * What has become of both, and the end of the file.
+   *
+   * @return the sum of {@link #HELD} and {@link #CONVERTED}, as far as they apply
+   */
+  public int outcome() {
+    boolean quiet =
+        file.memfd.tryMakeAccessible(0, Rivalry.PAGE) == Errno.OK
+            && file.memfd.tryMakeInaccessible(0, Rivalry.PAGE) == Errno.OK;
+    file.end();
+    return quiet ? (held ? HELD : 0) + (converted ? CONVERTED : 0) : 0;
+  }
+
+  /**
+   * Whether a complete protocol may show an outcome.
+   *
+   * @param outcome what {@link #outcome} returned
+   * @return false if one of the two was refused, or if a conversion is refused when the guest has
+   *     gone (then the outcome is 0). Protocols that do not wait may be refused; for them {@link
+   *     #HELD} alone is as good
+   */
+  public static boolean isAllowed(int outcome) {
+    return outcome == HELD + CONVERTED;
+  }
+}

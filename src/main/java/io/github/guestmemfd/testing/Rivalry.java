@@ -1,0 +1,40 @@
+package io.github.guestmemfd.testing;
+
+import io.github.guestmemfd.CreateFlag;
+import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.GuestMemfdOps;
+import io.github.guestmemfd.HostMapping;
+import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.Protection;
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.RetryPolicy;
+
+/** A file of one page, accessible and present, on a host that all states share. */
+final class Rivalry {
+  static final int PAGE = HostMemory.PAGE_SIZE;
+
+  /** A host of its own for each state would be made too slowly. Without bytes: 64 GiB. */
+  private static final HostMemory HOST = HostMemory.metadataOnly(1L << 36);
+
+  final GuestMemfd memfd;
+  final HostMapping window;
+
+  Rivalry(ConversionProtocol protocol, GuestMemfdOps ops, RetryPolicy policy) {
+    memfd =
+        GuestMemfd.builder(HOST)
+            .size(PAGE)
+            .flags(CreateFlag.MMAP, CreateFlag.INIT_SHARED)
+            .protocol(protocol)
+            .ops(ops)
+            .retryPolicy(policy)
+            .build();
+    window = memfd.mmap(0, PAGE, Protection.READ, Protection.WRITE);
+    window.getUserPages(0, 1).close(); // there and ready
+  }
+
+  /** The file ends; its frame goes back to the host. */
+  void end() {
+    window.close();
+    memfd.close();
+  }
+}

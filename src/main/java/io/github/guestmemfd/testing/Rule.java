@@ -1,0 +1,46 @@
+package io.github.guestmemfd.testing;
+
+/** The rules that contracts check, as a failing test names them. */
+enum Rule {
+  SOUNDNESS(
+      "once a conversion to inaccessible has reported success, nobody on the host reads what the"
+          + " guest writes, or writes what the guest reads"),
+  COMPLETENESS(
+      "a conversion that meets only guest-side and speculative holders succeeds once they have gone"
+          + " on"),
+  ALL_OR_NOTHING("a range converts whole or not at all, and a refusal leaves everything as it was"),
+  NOTHING_LOST(
+      "content survives conversions, a punch discards exactly what was asked for, an orphan lives"
+          + " until its last holder lets go, and then no frame stays in use"),
+  STEPS("the answers of a protocol make sense, and are always the same"),
+  NO_GRIP(
+      "a client has dropped what it holds of a range when invalidateBegin or invalidateEnd returns,"
+          + " and everything when release returns"),
+  NO_THROW("invalidateEnd, freeFolio and release do their work and do not throw"),
+  UNDO("a client accepts that what it has prepared is undone"),
+  AGREEMENT("a client agrees to what nobody objects to, with an Errno"),
+  NO_WAIT("a callback calls nothing that may have to wait for pages: the answer is EDEADLK");
+
+  private final String text;
+
+  Rule(String text) {
+    this.text = text;
+  }
+
+  /** The failure of a test: the rule, and how it was broken. */
+  AssertionError broken(String how) {
+    return new AssertionError(name() + " (" + text + ") is broken: " + how);
+  }
+
+  /** As {@link #broken(String)}, with what was thrown. */
+  AssertionError broken(String how, Throwable cause) {
+    return new AssertionError(name() + " (" + text + ") is broken: " + how + ": " + cause, cause);
+  }
+
+  /** Fails unless the condition holds. */
+  void check(boolean holds, String how) {
+    if (!holds) {
+      throw broken(how);
+    }
+  }
+}

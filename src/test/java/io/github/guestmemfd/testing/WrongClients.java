@@ -1,0 +1,207 @@
+package io.github.guestmemfd.testing;
+
+import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.Folio;
+import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.GuestMemfdOps;
+import io.github.guestmemfd.HolderKind;
+import java.util.List;
+import java.util.concurrent.CopyOnWriteArrayList;
+
+/** Clients with one mistake each, and the contract run on them. */
+final class WrongClients {
+  private WrongClients() {}
+
+  /** A page table that works, and is used by its contract. */
+  abstract static class Mistake extends GuestMemfdOpsContract {
+    @Override
+    protected void use(GuestMemfdOps client, GuestMemfd memfd, long offset) {
+      ((GuestPageTable) client).map(memfd, offset);
+    }
+  }
+
+  /** A client that does nothing is no wrong one. */
+  static class DoesNothing extends GuestMemfdOpsContract {
+    @Override
+    protected GuestMemfdOps ops() {
+      return GuestMemfdOps.NONE;
+    }
+  }
+
+  /** Keeps what is invalidated. */
+  static class KeepsWhatIsInvalidated extends Mistake {
+    @Override
+    protected GuestMemfdOps ops() {
+      return new GuestPageTable() {
+        @Override
+        public Errno invalidateBegin(long offset, long length) {
+          return Errno.OK;
+        }
+      };
+    }
+  }
+
+  /** Keeps what it has when the file goes. */
+  static class KeepsAtRelease extends Mistake {
+    @Override
+    protected GuestMemfdOps ops() {
+      return new GuestPageTable() {
+        @Override
+        public void release() {}
+      };
+    }
+  }
+
+  /** Throws at the end of an invalidation. */
+  static class ThrowsAtTheEnd extends Mistake {
+    @Override
+    protected GuestMemfdOps ops() {
+      return new GuestPageTable() {
+        @Override
+        public void invalidateEnd(long offset, long length) {
+          throw new IllegalStateException("not expected");
+        }
+      };
+    }
+  }
+
+  /** Throws when the file goes, though it has let go of everything. */
+  static class ThrowsAtRelease extends Mistake {
+    @Override
+    protected GuestMemfdOps ops() {
+      return new GuestPageTable() {
+        @Override
+        public void release() {
+          super.release();
+          throw new IllegalStateException("not expected");
+        }
+      };
+    }
+  }
+
+  /** Throws when an orphan is freed after the file. */
+  static class ForgetsOrphans extends Mistake {
+    @Override
+    protected GuestMemfdOps ops() {
+      return new GuestPageTable() {
+        private volatile boolean released;
+
+        @Override
+        public void release() {
+          super.release();
+          released = true;
+        }
+
+        @Override
+        public void freeFolio(Folio folio) {
+          if (released && folio.buffer().getLong(0) == 1) { // that of the first page, which is held
+            throw new IllegalStateException("freed after release");
+          }
+        }
+      };
+    }
+  }
+
+  /** Scrubs too early: a conversion that is undone has lost its content. */
+  static class ScrubsTooEarly extends Mistake {
+    @Override
+    protected GuestMemfdOps ops() {
+      return new GuestPageTable() {
+        @Override
+        public Errno prepareInaccessible(Folio folio) {
+          folio.zero();
+          return Errno.OK;
+        }
+      };
+    }
+  }
+
+  /** Does not take a folio back that it has prepared for the guest. */
+  static class RefusesToUndo extends Mistake {
+    @Override
+    protected GuestMemfdOps ops() {
+      return new GuestPageTable() {
+        private boolean prepared;
+
+        @Override
+        public Errno prepareInaccessible(Folio folio) {
+          prepared = true;
+          return Errno.OK;
+        }
+
+        @Override
+        public Errno prepareAccessible(Folio folio) {
+          return prepared ? Errno.EACCES : Errno.OK;
+        }
+      };
+    }
+  }
+
+  /** Answers a conversion by another one. */
+  static class CallsBack extends GuestMemfdOpsContract {
+    private final List<GuestMemfd> files = new CopyOnWriteArrayList<>();
+
+    @Override
+    protected GuestMemfdOps ops() {
+      files.clear();
+      return new GuestMemfdOps() {
+        @Override
+        public Errno invalidateBegin(long offset, long length) {
+          return files.isEmpty() ? Errno.OK : files.get(0).tryMakeAccessible(offset, length);
+        }
+      };
+    }
+
+    @Override
+    protected void use(GuestMemfdOps client, GuestMemfd memfd, long offset) {
+      files.add(memfd);
+    }
+  }
+
+  /** Holds folios as the host does. */
+  static class HoldsAsTheHostDoes extends GuestMemfdOpsContract {
+    @Override
+    protected GuestMemfdOps ops() {
+      return new Holder();
+    }
+
+    @Override
+    protected void use(GuestMemfdOps client, GuestMemfd memfd, long offset) {
+      if (memfd.isAccessible(offset)) {
+        ((Holder) client).held.add(memfd.grab(offset, HolderKind.UNSAFE));
+      }
+    }
+
+    private static final class Holder implements GuestMemfdOps {
+      final List<Folio> held = new CopyOnWriteArrayList<>();
+
+      @Override
+      public Errno invalidateBegin(long offset, long length) {
+        for (Folio folio : List.copyOf(held)) {
+          if (held.remove(folio)) {
+            folio.close();
+          }
+        }
+        return Errno.OK;
+      }
+
+      @Override
+      public void release() {
+        invalidateBegin(0, 0);
+      }
+    }
+  }
+
+  /** Answers nothing. */
+  static class AnswersNull extends Mistake {
+    @Override
+    protected GuestMemfdOps ops() {
+      return new GuestPageTable() {
+        @Override
+        public Errno prepareInaccessible(Folio folio) {
+          return null;
+        }
+      };
+    }
+  }
+}
