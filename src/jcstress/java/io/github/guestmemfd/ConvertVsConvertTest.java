@@ -26,25 +26,8 @@ import org.openjdk.jcstress.infra.results.II_Result;
 @Outcome(expect = FORBIDDEN, desc = "At once, or in part.")
 @State
 public class ConvertVsConvertTest {
-  private final Inode inode =
-      Files.inode(Files.METADATA, 3, new Exclusive(), ConversionProtocol.atomicPair());
-  private int operations; // plain: guarded by the busy bit of page 1
-
-  /** Counts with a plain read and write on either side of an operation. */
-  private final class Exclusive implements GuestMemfdOps {
-    private int begun;
-
-    @Override
-    public Errno invalidateBegin(long offset, long length) {
-      begun = operations;
-      return Errno.OK;
-    }
-
-    @Override
-    public void invalidateEnd(long offset, long length) {
-      operations = begun + 1;
-    }
-  }
+  private final Files.Exclusive ops = new Files.Exclusive();
+  private final Inode inode = Files.inode(Files.METADATA, 3, ops, ConversionProtocol.atomicPair());
 
   @Actor
   public void low() {
@@ -58,9 +41,9 @@ public class ConvertVsConvertTest {
 
   @Arbiter
   public void count(II_Result r) {
-    r.r1 = operations;
+    r.r1 = ops.count;
     for (int i = 0; i < 3; i++) {
-      r.r2 += inode.isAccessible(i) ? 0 : 1;
+      r.r2 += Files.isInaccessible(inode, i) ? 1 : 0;
     }
     inode.close();
   }

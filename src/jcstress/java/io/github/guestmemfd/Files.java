@@ -6,6 +6,7 @@ import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameContents;
+import io.github.guestmemfd.memory.Frames;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /** Files of a shared host for states: a host of its own for each would be made too slowly. */
@@ -19,6 +20,12 @@ final class Files {
   /** With bytes: for what is about content. Chunks of 2 MiB come into use as needed. */
   static final HostMemory BYTES = HostMemory.ofBytes(1L << 32);
 
+  /**
+   * No bytes, and a gap at every race point: for twins that are the library with a bad protocol.
+   */
+  static final HostMemory GAPS =
+      HostMemory.builder(1L << 36).metadataOnly().raceHook((point, index) -> Frames.gap()).build();
+
   private static final long SHARED = CreateFlag.MMAP.bit | CreateFlag.INIT_SHARED.bit;
 
   private Files() {}
@@ -31,6 +38,38 @@ final class Files {
   /** A file that starts accessible and refuses to convert at the first mismatch. */
   static Inode inode(HostMemory host, int pages, GuestMemfdOps ops, ConversionProtocol protocol) {
     return new Inode(host, pages * PAGE, SHARED, ops, protocol, RetryPolicy.failAtOnce());
+  }
+
+  /** A file whose pages are there and ready, and which refuses to convert at the first mismatch. */
+  static Inode ready(HostMemory host, int pages, GuestMemfdOps ops, ConversionProtocol protocol) {
+    Inode inode = inode(host, pages, ops, protocol);
+    for (int i = 0; i < pages; i++) {
+      inode.drop(inode.get(i, Counts.REF), Counts.REF);
+    }
+    return inode;
+  }
+
+  /** A file of one page, there and ready. */
+  static Inode ready(ConversionProtocol protocol) {
+    return ready(METADATA, 1, GuestMemfdOps.NONE, protocol);
+  }
+
+  /** A file of one page, there and ready, whose conversions complete later. */
+  static Inode later(GuestMemfdOps ops) {
+    Inode inode =
+        new Inode(
+            METADATA, PAGE, SHARED, ops, ConversionProtocol.lastPut(), RetryPolicy.completeLater());
+    inode.drop(inode.get(0, Counts.REF), Counts.REF);
+    return inode;
+  }
+
+  static boolean isInaccessible(Inode inode, long index) {
+    return SlotWord.isInaccessible(inode.cache.slot(index));
+  }
+
+  /** Whether nobody is in the way of a conversion of page 0. */
+  static boolean isFree(Inode inode, int pfn) {
+    return inode.mayTurnInaccessible(inode.host.frames.counts(pfn));
   }
 
   /** A mapping of the whole file for reading and writing. */
@@ -63,6 +102,23 @@ final class Files {
   /** What a fault does up to the entering of the page: 0, or the frame whose reference is held. */
   static int findPage(Inode inode) {
     return Math.max(0, inode.get(0, Counts.REF, Wanted.ACCESSIBLE));
+  }
+
+  /** Counts operations, with a plain read at the begin of each and a plain write at its end. */
+  static class Exclusive implements GuestMemfdOps {
+    int count; // plain: guarded by what makes the operations exclusive
+    private int begun;
+
+    @Override
+    public Errno invalidateBegin(long offset, long length) {
+      begun = count;
+      return Errno.OK;
+    }
+
+    @Override
+    public void invalidateEnd(long offset, long length) {
+      count = begun + 1;
+    }
   }
 
   /** Counts the lives of folios: prepared at first use, freed at the end. */

@@ -1,0 +1,127 @@
+package io.github.guestmemfd;
+
+import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
+import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
+import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
+
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.Step;
+import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.memory.Frames;
+import java.util.List;
+import org.openjdk.jcstress.annotations.Actor;
+import org.openjdk.jcstress.annotations.Arbiter;
+import org.openjdk.jcstress.annotations.JCStressTest;
+import org.openjdk.jcstress.annotations.Outcome;
+import org.openjdk.jcstress.annotations.State;
+import org.openjdk.jcstress.infra.results.ZZL_Result;
+
+/**
+ * Hypothesis: under {@code invalidate-lock} no lookup, of whatever page of the file, begins and
+ * ends while a conversion is between its callbacks; both succeed, one after the other.
+ *
+ * <p>The hole looked for: the lookup of a page outside the range passes the conversion.
+ *
+ * <pre>{@code java -jar target/guest-memfd-jcstress.jar -t FaultElsewhereTest}</pre>
+ */
+@JCStressTest
+@Outcome(id = "false, true, OK", expect = ACCEPTABLE, desc = "One after the other.")
+@Outcome(expect = FORBIDDEN, desc = "Both at once, or one has failed.")
+@State
+public class FaultElsewhereTest {
+  /** Says how far a conversion is. */
+  private static class Progress implements GuestMemfdOps {
+    volatile boolean begun;
+    volatile boolean ended;
+
+    @Override
+    public Errno invalidateBegin(long offset, long length) {
+      begun = true;
+      return Errno.OK;
+    }
+
+    @Override
+    public void invalidateEnd(long offset, long length) {
+      ended = true;
+    }
+  }
+
+  private final Progress progress = new Progress();
+  private final Inode inode =
+      Files.ready(Files.METADATA, 2, progress, ConversionProtocol.invalidateLock());
+
+  @Actor
+  public void fault(ZZL_Result r) {
+    boolean begun = progress.begun;
+    int pfn = inode.get(1, Counts.REF);
+    r.r1 = begun && !progress.ended;
+    r.r2 = pfn > 0;
+    inode.drop(pfn, Counts.REF);
+  }
+
+  @Actor
+  public void convert(ZZL_Result r) {
+    r.r3 = inode.convert(0, 1, true, null);
+  }
+
+  @Arbiter
+  public void free() {
+    inode.close();
+  }
+
+  /** Broken: a conversion locks its range, not the file. */
+  @JCStressTest
+  @Outcome(id = "false, true, OK", expect = ACCEPTABLE, desc = "As the shipped one.")
+  @Outcome(id = "true, true, OK", expect = ACCEPTABLE_INTERESTING, desc = "Both at once.")
+  @State
+  public static class Twin {
+    private static final ConversionProtocol ITS_RANGE_ONLY =
+        new ConversionProtocol() {
+          @Override
+          public String id() {
+            return "its-range-only";
+          }
+
+          @Override
+          public List<Step> guestTakes() {
+            return List.of(Step.REF);
+          }
+
+          @Override
+          public boolean mayTurnInaccessible(int refs, int safe) {
+            return refs == 1;
+          }
+        };
+
+    private final Progress progress =
+        new Progress() {
+          @Override
+          public void invalidateEnd(long offset, long length) {
+            for (int i = 0; i < 5; i++) {
+              Frames.gap();
+            }
+            super.invalidateEnd(offset, length);
+          }
+        };
+    private final Inode inode = Files.ready(Files.METADATA, 2, progress, ITS_RANGE_ONLY);
+
+    @Actor
+    public void fault(ZZL_Result r) {
+      boolean begun = progress.begun;
+      int pfn = inode.get(1, Counts.REF);
+      r.r1 = begun && !progress.ended;
+      r.r2 = pfn > 0;
+      inode.drop(pfn, Counts.REF);
+    }
+
+    @Actor
+    public void convert(ZZL_Result r) {
+      r.r3 = inode.convert(0, 1, true, null);
+    }
+
+    @Arbiter
+    public void free() {
+      inode.close();
+    }
+  }
+}

@@ -1,0 +1,106 @@
+package io.github.guestmemfd;
+
+import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
+import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
+import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
+
+import io.github.guestmemfd.cache.SlotWord;
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.Step;
+import java.util.List;
+import org.openjdk.jcstress.annotations.Actor;
+import org.openjdk.jcstress.annotations.Arbiter;
+import org.openjdk.jcstress.annotations.JCStressTest;
+import org.openjdk.jcstress.annotations.Outcome;
+import org.openjdk.jcstress.annotations.State;
+import org.openjdk.jcstress.infra.results.ZLI_Result;
+
+/**
+ * Hypothesis: under {@code safe-only} a grab against a punch holds the folio that is in the file:
+ * the punch is refused, or the grab gets the fresh one. Every folio is freed once.
+ *
+ * <p>The hole looked for: the page cache's reference goes, and the holder lives by it.
+ *
+ * <pre>{@code java -jar target/guest-memfd-jcstress.jar -t GrabVsPunchTest}</pre>
+ */
+@JCStressTest
+@Outcome(id = "true, EBUSY, 1", expect = ACCEPTABLE, desc = "Held in time.")
+@Outcome(id = "true, OK, 2", expect = ACCEPTABLE, desc = "Punched, and a fresh folio.")
+@Outcome(expect = FORBIDDEN, desc = "Another folio is held, or one was not freed once.")
+@State
+public class GrabVsPunchTest {
+  private final Files.Lives lives = new Files.Lives();
+  private final Inode inode = Files.ready(Files.METADATA, 1, lives, ConversionProtocol.safeOnly());
+  private int held;
+
+  @Actor
+  public void grab() {
+    held = inode.grab(0, HolderKind.SAFE);
+  }
+
+  @Actor
+  public void punch(ZLI_Result r) {
+    r.r2 = inode.punch(0, 1, null);
+  }
+
+  @Arbiter
+  public void compare(ZLI_Result r) {
+    r.r1 = held == SlotWord.pfn(inode.cache.slot(0));
+    inode.put(0, held, HolderKind.SAFE);
+    inode.close();
+    r.r3 = lives.freed.get();
+  }
+
+  /** Broken: a punch does not ask about safe holders. */
+  @JCStressTest
+  @Outcome(
+      id = {"true, EBUSY, 1", "true, OK, 2"},
+      expect = ACCEPTABLE,
+      desc = "As the shipped one.")
+  @Outcome(
+      id = "false, OK, 1",
+      expect = ACCEPTABLE_INTERESTING,
+      desc = "The page cache's reference went from under the holder.")
+  @State
+  public static class Twin {
+    private static final ConversionProtocol DOES_NOT_ASK =
+        new ConversionProtocol() {
+          @Override
+          public String id() {
+            return "does-not-ask";
+          }
+
+          @Override
+          public List<Step> guestTakes() {
+            return List.of(Step.SAFE);
+          }
+
+          @Override
+          public boolean mayTurnInaccessible(int refs, int safe) {
+            return refs == 1;
+          }
+        };
+
+    private final Files.Lives lives = new Files.Lives();
+    private final Inode inode = Files.ready(Files.METADATA, 1, lives, DOES_NOT_ASK);
+    private int held;
+
+    @Actor
+    public void grab() {
+      held = inode.grab(0, HolderKind.SAFE);
+    }
+
+    @Actor
+    public void punch(ZLI_Result r) {
+      r.r2 = inode.punch(0, 1, null);
+    }
+
+    @Arbiter
+    public void compare(ZLI_Result r) {
+      r.r1 = held == SlotWord.pfn(inode.cache.slot(0));
+      inode.put(0, held, HolderKind.SAFE);
+      inode.close();
+      r.r3 = lives.freed.get();
+    }
+  }
+}

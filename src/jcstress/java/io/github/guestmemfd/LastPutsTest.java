@@ -1,0 +1,101 @@
+package io.github.guestmemfd;
+
+import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
+import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
+import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
+
+import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.memory.Frames;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.openjdk.jcstress.annotations.Actor;
+import org.openjdk.jcstress.annotations.Arbiter;
+import org.openjdk.jcstress.annotations.JCStressTest;
+import org.openjdk.jcstress.annotations.Outcome;
+import org.openjdk.jcstress.annotations.State;
+import org.openjdk.jcstress.infra.results.IIZ_Result;
+import org.openjdk.jcstress.infra.results.I_Result;
+
+/**
+ * Hypothesis: of two holders that let go at the same time, one completes the pending conversion,
+ * once: its callbacks and what depends on it run once.
+ *
+ * <p>The hole looked for: both, or neither, find themselves to be the last.
+ *
+ * <pre>{@code java -jar target/guest-memfd-jcstress.jar -t LastPutsTest}</pre>
+ */
+@JCStressTest
+@Outcome(id = "1, 1, true", expect = ACCEPTABLE, desc = "Completed once.")
+@Outcome(expect = FORBIDDEN, desc = "Completed twice or never.")
+@State
+public class LastPutsTest {
+  private final Files.Exclusive ops = new Files.Exclusive();
+  private final AtomicInteger done = new AtomicInteger();
+  private final Inode inode = Files.later(ops);
+  private final LaterConversion later = new LaterConversion(inode, 0, 1);
+  private final int held = inode.get(0, Counts.REF);
+
+  public LastPutsTest() {
+    inode.get(0, Counts.REF);
+    later.begin(new BusyFolio());
+    later.thenRun(done::incrementAndGet);
+  }
+
+  @Actor
+  public void one() {
+    inode.drop(held, Counts.REF);
+  }
+
+  @Actor
+  public void two() {
+    inode.drop(held, Counts.REF);
+  }
+
+  @Arbiter
+  public void count(IIZ_Result r) {
+    r.r1 = ops.count;
+    r.r2 = done.get();
+    r.r3 = Files.isInaccessible(inode, 0);
+    inode.close();
+  }
+
+  /** Broken: sees that it is pending, and completes it, in two steps. */
+  @JCStressTest
+  @Outcome(id = "1", expect = ACCEPTABLE, desc = "As the shipped one.")
+  @Outcome(id = "2", expect = ACCEPTABLE_INTERESTING, desc = "Completed twice.")
+  @State
+  public static class Twin {
+    private final int pfn = Frames.frame(Counts.CACHE_REF + 2 * Counts.REF);
+    private final AtomicInteger done = new AtomicInteger();
+    private volatile boolean pending = true;
+
+    public Twin() {
+      Frames.TABLE.watch(pfn, this::tryComplete);
+    }
+
+    private void tryComplete() {
+      Frames.gap();
+      if (pending && Counts.refs(Frames.TABLE.counts(pfn)) == 1) {
+        Frames.gap();
+        pending = false;
+        done.incrementAndGet();
+      }
+    }
+
+    @Actor
+    public void one() {
+      Frames.TABLE.put(pfn, Counts.REF);
+    }
+
+    @Actor
+    public void two() {
+      Frames.TABLE.put(pfn, Counts.REF);
+    }
+
+    @Arbiter
+    public void count(I_Result r) {
+      r.r1 = done.get();
+      Frames.TABLE.unwatch(pfn);
+      Frames.TABLE.put(pfn, Counts.CACHE_REF);
+    }
+  }
+}

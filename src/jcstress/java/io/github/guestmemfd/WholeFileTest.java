@@ -1,0 +1,102 @@
+package io.github.guestmemfd;
+
+import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
+import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
+import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
+
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.Step;
+import io.github.guestmemfd.memory.Frames;
+import java.util.List;
+import org.openjdk.jcstress.annotations.Actor;
+import org.openjdk.jcstress.annotations.Arbiter;
+import org.openjdk.jcstress.annotations.JCStressTest;
+import org.openjdk.jcstress.annotations.Outcome;
+import org.openjdk.jcstress.annotations.State;
+import org.openjdk.jcstress.infra.results.ILL_Result;
+
+/**
+ * Hypothesis: under {@code invalidate-lock} conversions of different pages of a file come one after
+ * the other.
+ *
+ * <p>The hole looked for: both are between invalidateBegin and invalidateEnd at once.
+ *
+ * <pre>{@code java -jar target/guest-memfd-jcstress.jar -t WholeFileTest}</pre>
+ */
+@JCStressTest
+@Outcome(id = "2, OK, OK", expect = ACCEPTABLE, desc = "One after the other.")
+@Outcome(expect = FORBIDDEN, desc = "Both at once, or refused.")
+@State
+public class WholeFileTest {
+  private final Files.Exclusive ops = new Files.Exclusive();
+  private final Inode inode =
+      Files.ready(Files.METADATA, 2, ops, ConversionProtocol.invalidateLock());
+
+  @Actor
+  public void first(ILL_Result r) {
+    r.r2 = inode.convert(0, 1, true, null);
+  }
+
+  @Actor
+  public void second(ILL_Result r) {
+    r.r3 = inode.convert(1, 2, true, null);
+  }
+
+  @Arbiter
+  public void count(ILL_Result r) {
+    r.r1 = ops.count;
+    inode.close();
+  }
+
+  /** Broken: a conversion locks its range, not the file. */
+  @JCStressTest
+  @Outcome(id = "2, OK, OK", expect = ACCEPTABLE, desc = "As the shipped one.")
+  @Outcome(id = "1, OK, OK", expect = ACCEPTABLE_INTERESTING, desc = "Both at once.")
+  @State
+  public static class Twin {
+    private static final ConversionProtocol ITS_RANGE_ONLY =
+        new ConversionProtocol() {
+          @Override
+          public String id() {
+            return "its-range-only";
+          }
+
+          @Override
+          public List<Step> guestTakes() {
+            return List.of(Step.REF);
+          }
+
+          @Override
+          public boolean mayTurnInaccessible(int refs, int safe) {
+            return refs == 1;
+          }
+        };
+
+    private final Files.Exclusive ops =
+        new Files.Exclusive() {
+          @Override
+          public Errno invalidateBegin(long offset, long length) {
+            Errno errno = super.invalidateBegin(offset, length);
+            Frames.gap();
+            return errno;
+          }
+        };
+    private final Inode inode = Files.ready(Files.METADATA, 2, ops, ITS_RANGE_ONLY);
+
+    @Actor
+    public void first(ILL_Result r) {
+      r.r2 = inode.convert(0, 1, true, null);
+    }
+
+    @Actor
+    public void second(ILL_Result r) {
+      r.r3 = inode.convert(1, 2, true, null);
+    }
+
+    @Arbiter
+    public void count(ILL_Result r) {
+      r.r1 = ops.count;
+      inode.close();
+    }
+  }
+}
