@@ -7,6 +7,7 @@ import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.Step;
 import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.memory.Frames;
 import java.util.List;
 import org.openjdk.jcstress.annotations.Actor;
 import org.openjdk.jcstress.annotations.Arbiter;
@@ -86,6 +87,7 @@ public class BothCountersTest {
 
     @Actor
     public void convert(L_Result r) {
+      Frames.gapUntil(() -> Counts.safe(inode.host.frames.counts(plain)) != 0);
       r.r1 = inode.convert(0, 1, true, null);
     }
 

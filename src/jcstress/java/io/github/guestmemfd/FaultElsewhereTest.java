@@ -97,19 +97,20 @@ public class FaultElsewhereTest {
         new Progress() {
           @Override
           public void invalidateEnd(long offset, long length) {
-            for (int i = 0; i < 5; i++) {
-              Frames.gap();
-            }
+            Frames.gapUntil(() -> faulted);
             super.invalidateEnd(offset, length);
           }
         };
+    private volatile boolean faulted;
     private final Inode inode = Files.ready(Files.METADATA, 2, progress, ITS_RANGE_ONLY);
 
     @Actor
     public void fault(ZZL_Result r) {
+      Frames.gapUntil(() -> progress.begun);
       boolean begun = progress.begun;
       int pfn = inode.get(1, Counts.REF);
       r.r1 = begun && !progress.ended;
+      faulted = true;
       r.r2 = pfn > 0;
       inode.drop(pfn, Counts.REF);
     }

@@ -7,6 +7,7 @@ import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameContents;
 import io.github.guestmemfd.memory.Frames;
+import io.github.guestmemfd.spi.RacePoint;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /** Files of a shared host for states: a host of its own for each would be made too slowly. */
@@ -21,10 +22,19 @@ final class Files {
   static final HostMemory BYTES = HostMemory.ofBytes(1L << 32);
 
   /**
-   * No bytes, and a gap at every race point: for twins that are the library with a bad protocol.
+   * No bytes, and a gap between the steps of a guest-side holder: for twins that are the library
+   * with a bad protocol.
    */
   static final HostMemory GAPS =
-      HostMemory.builder(1L << 36).metadataOnly().raceHook((point, index) -> Frames.gap()).build();
+      HostMemory.builder(1L << 36)
+          .metadataOnly()
+          .raceHook(
+              (point, index) -> {
+                if (point == RacePoint.BETWEEN_REF_AND_SAFE || point == RacePoint.BETWEEN_DROPS) {
+                  Frames.gap();
+                }
+              })
+          .build();
 
   private static final long SHARED = CreateFlag.MMAP.bit | CreateFlag.INIT_SHARED.bit;
 

@@ -59,18 +59,21 @@ public class GuestLockVsConvertTest {
           @Override
           public Errno invalidateBegin(long offset, long length) {
             Errno errno = super.invalidateBegin(offset, length);
-            Frames.gap();
+            Frames.gapUntil(() -> inGuest);
             return errno;
           }
         };
+    private volatile boolean inGuest;
     private final Inode inode = Files.ready(Files.METADATA, 1, ops, ConversionProtocol.lockOnly());
 
     @Actor
     public void guest() {
       int pfn = SlotWord.pfn(inode.cache.slot(0));
+      Frames.gapUntil(() -> SlotWord.isBusy(inode.cache.slot(0)));
       Frames.gap();
       Frames.run(() -> inode.host.frames.lock(pfn));
       int before = ops.count;
+      inGuest = true;
       Frames.gap();
       ops.count = before + 1;
       inode.host.frames.unlock(pfn);

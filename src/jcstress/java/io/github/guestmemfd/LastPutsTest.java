@@ -65,6 +65,7 @@ public class LastPutsTest {
   @State
   public static class Twin {
     private final int pfn = Frames.frame(Counts.CACHE_REF + 2 * Counts.REF);
+    private final AtomicInteger seen = new AtomicInteger();
     private final AtomicInteger done = new AtomicInteger();
     private volatile boolean pending = true;
 
@@ -72,10 +73,15 @@ public class LastPutsTest {
       Frames.TABLE.watch(pfn, this::tryComplete);
     }
 
+    private boolean isFree() {
+      return Counts.refs(Frames.TABLE.counts(pfn)) == 1;
+    }
+
     private void tryComplete() {
-      Frames.gap();
-      if (pending && Counts.refs(Frames.TABLE.counts(pfn)) == 1) {
-        Frames.gap();
+      Frames.gapUntil(this::isFree);
+      if (pending && isFree()) {
+        seen.incrementAndGet();
+        Frames.gapUntil(() -> seen.get() == 2);
         pending = false;
         done.incrementAndGet();
       }

@@ -56,6 +56,7 @@ public class LaterVsPutTest {
     private final Inode inode = Files.later(GuestMemfdOps.NONE);
     private final int held = inode.get(0, Counts.REF);
     private volatile boolean done;
+    private volatile boolean refused;
 
     private void tryComplete() {
       if (inode.convert(0, 1, true, null) == Errno.OK) {
@@ -68,6 +69,7 @@ public class LaterVsPutTest {
       tryComplete();
       if (!done) {
         boolean free = Files.isFree(inode, held);
+        refused = true;
         Frames.gap();
         inode.host.frames.watch(held, this::tryComplete);
         if (free) {
@@ -78,7 +80,7 @@ public class LaterVsPutTest {
 
     @Actor
     public void put() {
-      Frames.gap();
+      Frames.gapUntil(() -> refused);
       inode.drop(held, Counts.REF);
     }
 

@@ -4,7 +4,9 @@ import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
 import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
+import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.memory.Frames;
 import org.openjdk.jcstress.annotations.Actor;
 import org.openjdk.jcstress.annotations.Arbiter;
 import org.openjdk.jcstress.annotations.JCStressMeta;
@@ -27,7 +29,7 @@ import org.openjdk.jcstress.infra.results.L_Result;
 @JCStressMeta(NoFalseAlarmTest.Outcomes.class)
 @State
 public class NoFalseAlarmTest {
-  private final Inode inode;
+  final Inode inode;
 
   public NoFalseAlarmTest() {
     this(Files.METADATA, ConversionProtocol.atomicPair());
@@ -132,6 +134,8 @@ public class NoFalseAlarmTest {
     @Actor
     @Override
     public void convert(L_Result r) {
+      int pfn = SlotWord.pfn(inode.cache.slot(0));
+      Frames.gapUntil(() -> !Files.isFree(inode, pfn));
       super.convert(r);
     }
 

@@ -10,11 +10,14 @@ import java.util.Collection;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.SortedSet;
 import java.util.StringJoiner;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
+import org.openjdk.jcstress.JCStress;
+import org.openjdk.jcstress.Options;
 import org.openjdk.jcstress.annotations.Expect;
 import org.openjdk.jcstress.infra.Status;
 import org.openjdk.jcstress.infra.collectors.DiskReadCollector;
@@ -22,6 +25,7 @@ import org.openjdk.jcstress.infra.collectors.InProcessCollector;
 import org.openjdk.jcstress.infra.collectors.TestResult;
 import org.openjdk.jcstress.infra.grading.GradingResult;
 import org.openjdk.jcstress.infra.runners.TestList;
+import org.openjdk.jcstress.vm.VMSupport;
 
 /**
  * Runs all jcstress tests and judges them by the result files, test by test.
@@ -43,8 +47,6 @@ import org.openjdk.jcstress.infra.runners.TestList;
  * <pre>{@code java -cp target/guest-memfd-jcstress.jar io.github.guestmemfd.Suite}</pre>
  */
 public final class Suite {
-  private static final String MAIN = "org.openjdk.jcstress.Main";
-
   /** No processor affinity and one compilation mode for both actors: fewer forks, longer ones. */
   private static final String[] COMMON = {"-af", "NONE", "-sc", "false", "-f", "1", "-fsm", "1"};
 
@@ -73,6 +75,32 @@ public final class Suite {
     "-t",
     ""
   };
+
+  /**
+   * jcstress, less the configurations with biased locking, which is about monitors: nothing here
+   * locks one, and JDK 17 itself does without by default.
+   */
+  static final class JCStressRun extends JCStress {
+    private JCStressRun(Options options) {
+      super(options);
+    }
+
+    /** Called after jcstress has found out which configurations there are. */
+    @Override
+    public SortedSet<String> getTests() {
+      VMSupport.getAvailableVMConfigs()
+          .removeIf(config -> config.args().contains("-XX:+UseBiasedLocking"));
+      return super.getTests();
+    }
+
+    public static void main(String[] args) throws Exception {
+      Options options = new Options(args);
+      if (!options.parse()) {
+        System.exit(1);
+      }
+      new JCStressRun(options).run();
+    }
+  }
 
   /** What was seen of one test in all runs and forks. */
   private static final class Seen {
@@ -153,7 +181,8 @@ public final class Suite {
     Run(String name, String[] mode, String[] args) throws IOException {
       this.name = name;
       this.directory = Files.createTempDirectory(Path.of("").toAbsolutePath(), name + "-");
-      List<String> line = new ArrayList<>(List.of(java(), "-cp", classPath(), MAIN));
+      List<String> line =
+          new ArrayList<>(List.of(java(), "-cp", classPath(), JCStressRun.class.getName()));
       line.addAll(List.of(args));
       for (String[] own : new String[][] {COMMON, mode}) {
         for (int i = 0; i < own.length; i += 2) {

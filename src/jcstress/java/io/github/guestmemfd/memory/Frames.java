@@ -4,6 +4,7 @@ import io.github.guestmemfd.spi.IdleStrategy;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.BooleanSupplier;
 
 /**
  * The frame table that the states of a test share: a table of its own for every state would cost 64
@@ -64,6 +65,13 @@ public final class Frames {
   /** Holds a twin's gap open for a moment, so that the other actor finds it on any machine. */
   public static void gap() {
     for (int i = 0; i < 20; i++) {
+      Thread.onSpinWait();
+    }
+  }
+
+  /** A gap that ends when the other actor has come, or does not come. */
+  public static void gapUntil(BooleanSupplier come) {
+    for (int i = 0; i < 1_000 && !come.getAsBoolean(); i++) {
       Thread.onSpinWait();
     }
   }
