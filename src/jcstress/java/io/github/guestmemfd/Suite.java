@@ -67,7 +67,7 @@ public final class Suite {
     "-iters",
     "1",
     "-time",
-    "400",
+    "800",
     "-strideCount",
     "10",
     "-jvmArgs",

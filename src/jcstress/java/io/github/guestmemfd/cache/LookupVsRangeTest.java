@@ -91,10 +91,12 @@ public class LookupVsRangeTest {
   @State
   public static class TwinThatCountsFirst {
     private final Frames.Word counts = new Frames.Word(1);
+    private volatile boolean counted;
     private volatile boolean busy;
 
     @Actor
     public void lookup(II_Result r) {
+      Frames.gapUntil(() -> counted);
       if (!busy && counts.tryGet()) {
         r.r1 = 1;
         if (busy) {
@@ -107,6 +109,7 @@ public class LookupVsRangeTest {
     @Actor
     public void range(II_Result r) {
       r.r2 = (int) counts.get();
+      counted = true;
       Frames.gap();
       busy = true;
     }
