@@ -23,6 +23,7 @@ final class GuestHolding {
   /** The steps after the lookup. */
   private final List<Step> more;
 
+  /** Whether there are none: the lookup takes, and gives back, all there is. */
   private final boolean oneStep;
 
   /** What is given back, in this order. */
@@ -180,6 +181,10 @@ final class GuestHolding {
 
   /** Gives back what {@link #take} took. The index is for the race points, -1 if not known. */
   void drop(long index, int pfn) {
+    if (oneStep) {
+      frames.undoGet(pfn, unit);
+      return;
+    }
     dropOne(drops.get(0), pfn);
     if (drops.size() > 1) {
       Failures failures = new Failures();
@@ -195,13 +200,7 @@ final class GuestHolding {
     switch (step) {
       case REF -> frames.put(pfn, Counts.REF);
       case REF_AND_SAFE -> frames.put(pfn, Counts.SAFE_REF);
-      case SAFE -> {
-        if (borrows) {
-          frames.putSafe(pfn);
-        } else {
-          frames.put(pfn, Counts.SAFE);
-        }
-      }
+      case SAFE -> frames.put(pfn, Counts.SAFE);
       case LOCK -> frames.unlock(pfn);
       case UNLOCK -> throw new AssertionError("given back when it was taken");
     }

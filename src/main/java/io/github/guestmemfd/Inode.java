@@ -268,9 +268,20 @@ final class Inode implements FrameTable.Listener {
    * @return the frame, or a negated errno; SIGBUS if the page is not as wanted
    */
   int get(long index, long unit, Wanted wanted) {
+    long slot = look(index, unit, wanted);
+    return PageCache.isHit(slot, wanted) && SlotWord.isReady(slot)
+        ? SlotWord.pfn(slot)
+        : getSlowly(index, unit, wanted, slot);
+  }
+
+  private long look(long index, long unit, Wanted wanted) {
+    return unit == 0 ? cache.slot(index) : cache.lookup(index, unit, wanted);
+  }
+
+  /** The rest of {@link #get}, in a method of its own so that the way of a ready page is short. */
+  private int getSlowly(long index, long unit, Wanted wanted, long firstSlot) {
     try {
-      for (; ; ) {
-        long slot = unit == 0 ? cache.slot(index) : cache.lookup(index, unit, wanted);
+      for (long slot = firstSlot; ; slot = look(index, unit, wanted)) {
         if (PageCache.isHit(slot, wanted)) {
           int pfn = SlotWord.pfn(slot);
           if (SlotWord.isReady(slot)) {

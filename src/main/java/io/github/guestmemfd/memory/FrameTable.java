@@ -253,11 +253,12 @@ public final class FrameTable {
   }
 
   /**
-   * Takes back what {@link #tryGet} took, by a caller that has not used it. For {@link Counts#SAFE}
-   * alone that is {@link #putSafe}: the frame may have left the page cache meanwhile.
+   * Gives back exactly what {@link #tryGet} took. For {@link Counts#SAFE} alone that is {@link
+   * #putSafe}: the frame may have left the page cache meanwhile.
    *
    * @param pfn the frame
    * @param unit what {@code tryGet} took
+   * @throws IllegalStateException if nobody holds that; nothing is dropped
    */
   public void undoGet(int pfn, long unit) {
     if (unit == Counts.SAFE) {
