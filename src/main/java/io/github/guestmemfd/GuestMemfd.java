@@ -230,6 +230,18 @@ public final class GuestMemfd implements AutoCloseable {
   }
 
   /**
+   * What has happened to the file since it was made, by whatever descriptor or mapping.
+   *
+   * <p>May be called at any time, from any thread, also when the descriptor is closed; waits for
+   * nothing.
+   *
+   * @return the numbers now
+   */
+  public Metrics metrics() {
+    return inode.meters.snapshot();
+  }
+
+  /**
    * A second descriptor of the same file.
    *
    * @return the descriptor, to be closed on its own

@@ -390,7 +390,7 @@ public final class HostMapping implements AutoCloseable {
         if (PageTable.sameMapping(entry, table.entry(page))) {
           return value;
         }
-      } else if (closed.get() || inode.fault(this, page, false) < 0) {
+      } else if (!tryFault(page, false)) {
         return otherwise;
       }
     }
@@ -410,7 +410,7 @@ public final class HostMapping implements AutoCloseable {
     long page = offset >> PAGE_SHIFT;
     int pfn;
     while ((pfn = table.begin(page)) == 0) {
-      if (closed.get() || inode.fault(this, page, true) < 0) {
+      if (!tryFault(page, true)) {
         return false;
       }
     }
@@ -808,10 +808,24 @@ public final class HostMapping implements AutoCloseable {
     }
   }
 
+  /** Maps a page; false if it cannot be mapped. */
+  private boolean tryFault(long page, boolean forWrite) {
+    return !closed.get() && accessFault(page, forWrite) == 0;
+  }
+
+  /** A fault by an access: one that is refused for what the page is, is a SIGBUS. */
+  private int accessFault(long page, boolean forWrite) {
+    int result = inode.fault(this, page, forWrite);
+    if (result == Inode.SIGBUS || result == -Errno.EHWPOISON.code()) {
+      inode.meters.count(Meter.SIGBUS);
+    }
+    return result;
+  }
+
   /** Maps a page, or throws what the access gets. */
   private void faultIn(long page, long offset, boolean forWrite) {
     requireMapped();
-    int result = inode.fault(this, page, forWrite);
+    int result = accessFault(page, forWrite);
     if (result == Inode.SIGBUS) {
       throw new SigBusException(
           offset,
