@@ -146,7 +146,8 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
 
   /**
    * Ends the recording: waits until all is written. Calls that have not ended by now, and later
-   * ones, are not part of it.
+   * ones, are not part of it. An interrupt does not end the wait; the thread's interrupt status is
+   * kept.
    *
    * @throws UncheckedIOException if something could not be written
    */
