@@ -239,7 +239,7 @@ class RecorderTest {
     for (long seed = 1; seed <= 12; seed++) {
       StringWriter out = new StringWriter();
       try (HostMemory host = HostMemory.ofBytes(1L << 30);
-          Recorder recorder = Recorder.to(out, 8, IdleStrategy.spinThenPark())) {
+          Recorder recorder = Recorder.to(out, 256, IdleStrategy.spinThenPark())) {
         new Program(seed, host, recorder, protocol).run(600);
       }
       Trace trace = parse(out.toString());
@@ -277,6 +277,7 @@ class RecorderTest {
       reference.close();
       memfd.makeInaccessible(PAGE, PAGE);
       assertThatThrownBy(() -> window.putShort(PAGE - 1, (short) 0)).hasMessageContaining("SIGBUS");
+      assertThatThrownBy(() -> window.getShort(PAGE - 1)).hasMessageContaining("SIGBUS");
       window.close();
       window.close();
       memfd.close();
@@ -297,6 +298,8 @@ class RecorderTest {
             "convert m0 private 4096 4096 = ok",
             "madvise a0 0 4096 POPULATE_WRITE = ok",
             "store a0 4096 0 = SIGBUS",
+            "load a0 4095 = 0x01",
+            "load a0 4096 = SIGBUS",
             "munmap a0 = ok",
             "close m0 = ok");
   }
