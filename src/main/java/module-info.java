@@ -7,6 +7,7 @@ module io.github.guestmemfd {
   requires org.slf4j;
   requires static org.jspecify;
   requires static info.picocli;
+  requires static jdk.jfr;
   requires static org.junit.jupiter.api;
 
   exports io.github.guestmemfd;

@@ -15,6 +15,9 @@ public final class BusyFolio {
   private int safe;
   private int accessible;
 
+  /** How often the operation looked at counts again, for all folios. */
+  int retries;
+
   /** Makes a result that names no folio. */
   public BusyFolio() {}
 
@@ -38,6 +41,12 @@ public final class BusyFolio {
     pinned = 0;
     safe = 0;
     accessible = 0;
+    retries = 0;
+  }
+
+  /** Whether the counts showed references besides the page cache's and the safe ones. */
+  boolean hasOthers() {
+    return unsafe + pinned + accessible > 0;
   }
 
   /**

@@ -28,7 +28,7 @@ import org.jspecify.annotations.Nullable;
  * before a call returns happens before (in the Java memory model) what another thread does that
  * sees its effect on a page.
  */
-public final class GuestMemfd implements AutoCloseable {
+public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
   /** {@link #fallocate} mode: the size stays. Alone it allocates. */
   public static final int FALLOC_FL_KEEP_SIZE = 0x01;
@@ -74,7 +74,7 @@ public final class GuestMemfd implements AutoCloseable {
   @SuppressWarnings("unused") // set through CLOSED
   private volatile boolean closed;
 
-  private GuestMemfd(Inode inode) {
+  GuestMemfd(Inode inode) {
     this.inode = inode;
   }
 
@@ -99,6 +99,7 @@ public final class GuestMemfd implements AutoCloseable {
     private GuestMemfdOps ops = GuestMemfdOps.NONE;
     private ConversionProtocol protocol = ConversionProtocol.atomicPair();
     private @Nullable RetryPolicy retry;
+    private @Nullable GuestMemfdListener listener;
 
     private Builder(HostMemory host) {
       this.host = host;
@@ -177,6 +178,18 @@ public final class GuestMemfd implements AutoCloseable {
     }
 
     /**
+     * Who is told every call on the file, its mappings and references, to record them. Accesses to
+     * mapped pages, which otherwise cost nanoseconds, are told one by one.
+     *
+     * @param calls the listener; none by default
+     * @return this
+     */
+    public Builder listener(GuestMemfdListener calls) {
+      listener = calls;
+      return this;
+    }
+
+    /**
      * Creates the file. Nothing is allocated.
      *
      * @return its first descriptor
@@ -184,6 +197,22 @@ public final class GuestMemfd implements AutoCloseable {
      * @throws IllegalArgumentException if the steps of the protocol do not make sense
      */
     public GuestMemfd build() {
+      GuestMemfdListener calls = listener;
+      if (calls == null) {
+        return new GuestMemfd(newInode());
+      }
+      GuestMemfd memfd;
+      try {
+        memfd = new RecordedMemfd(newInode(), calls);
+      } catch (RuntimeException e) {
+        calls.created(null, size, flags | unknownFlags, e);
+        throw e;
+      }
+      calls.created(memfd, size, flags | unknownFlags, null);
+      return memfd;
+    }
+
+    private Inode newInode() {
       if (unknownFlags != 0) {
         throw Inode.exception(
             Errno.EINVAL,
@@ -194,7 +223,7 @@ public final class GuestMemfd implements AutoCloseable {
             Errno.EINVAL, "create: expected a positive multiple of 4096 as size, actual " + size);
       }
       RetryPolicy policy = retry == null ? protocol.retryPolicy() : retry;
-      return new GuestMemfd(new Inode(host, size, flags, ops, protocol, policy));
+      return new Inode(host, size, flags, ops, protocol, policy);
     }
   }
 
@@ -230,6 +259,18 @@ public final class GuestMemfd implements AutoCloseable {
   }
 
   /**
+   * What has happened to the file since it was made, by whatever descriptor or mapping.
+   *
+   * <p>May be called at any time, from any thread, also when the descriptor is closed; waits for
+   * nothing.
+   *
+   * @return the numbers now
+   */
+  public Metrics metrics() {
+    return inode.meters.snapshot();
+  }
+
+  /**
    * A second descriptor of the same file.
    *
    * @return the descriptor, to be closed on its own
@@ -247,7 +288,11 @@ public final class GuestMemfd implements AutoCloseable {
    * @return the descriptor, to be closed on its own, or nothing if the file is gone
    */
   public Optional<GuestMemfd> reopen() {
-    return inode.tryOpen() ? Optional.of(new GuestMemfd(inode)) : Optional.empty();
+    return inode.tryOpen() ? Optional.of(newDescriptor(inode)) : Optional.empty();
+  }
+
+  GuestMemfd newDescriptor(Inode file) {
+    return new GuestMemfd(file);
   }
 
   /**
@@ -559,7 +604,7 @@ public final class GuestMemfd implements AutoCloseable {
     return convert(offset, length, true, busy);
   }
 
-  private Errno convert(long offset, long length, boolean inaccessible, @Nullable BusyFolio busy) {
+  Errno convert(long offset, long length, boolean inaccessible, @Nullable BusyFolio busy) {
     if (busy != null) {
       busy.clear();
     }
@@ -676,7 +721,11 @@ public final class GuestMemfd implements AutoCloseable {
           errno, "mmap " + type + range(offset, length) + (exec ? " for execution" : ""));
     }
     long pages = ((length - 1) >> HostMemory.PAGE_SHIFT) + 1;
-    return new HostMapping(inode, offset >> HostMemory.PAGE_SHIFT, pages, read, write);
+    return newMapping(inode, offset >> HostMemory.PAGE_SHIFT, pages, read, write);
+  }
+
+  HostMapping newMapping(Inode file, long firstIndex, long pages, boolean read, boolean write) {
+    return new HostMapping(file, firstIndex, pages, read, write);
   }
 
   private Errno checkMmap(long offset, long length, MapType type, boolean exec) {

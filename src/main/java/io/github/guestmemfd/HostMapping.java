@@ -35,7 +35,7 @@ import org.jspecify.annotations.Nullable;
  * VarHandle} methods of these names; their offset must be a multiple of the width. A number that
  * reaches over the end of a page is not read or written at once.
  */
-public final class HostMapping implements AutoCloseable {
+public sealed class HostMapping implements AutoCloseable permits RecordedMapping {
   private static final int PAGE_MASK = PAGE_SIZE - 1;
 
   final PageTable table;
@@ -108,7 +108,7 @@ public final class HostMapping implements AutoCloseable {
 
   // ---- one number ----
 
-  private long load(long offset, int width, int mode) {
+  long load(long offset, int width, int mode) {
     long page = page(offset, width, false);
     int in = (int) offset & PAGE_MASK;
     if (mode != Bytes.PLAIN) {
@@ -140,7 +140,7 @@ public final class HostMapping implements AutoCloseable {
     return value;
   }
 
-  private void store(long offset, int width, int mode, long value) {
+  void store(long offset, int width, int mode, long value) {
     long page = page(offset, width, true);
     int in = (int) offset & PAGE_MASK;
     if (mode != Bytes.PLAIN) {
@@ -390,7 +390,7 @@ public final class HostMapping implements AutoCloseable {
         if (PageTable.sameMapping(entry, table.entry(page))) {
           return value;
         }
-      } else if (closed.get() || inode.fault(this, page, false) < 0) {
+      } else if (!tryFault(page, false)) {
         return otherwise;
       }
     }
@@ -410,7 +410,7 @@ public final class HostMapping implements AutoCloseable {
     long page = offset >> PAGE_SHIFT;
     int pfn;
     while ((pfn = table.begin(page)) == 0) {
-      if (closed.get() || inode.fault(this, page, true) < 0) {
+      if (!tryFault(page, true)) {
         return false;
       }
     }
@@ -484,7 +484,7 @@ public final class HostMapping implements AutoCloseable {
     }
   }
 
-  private boolean compareAndSet(long offset, int width, long expected, long value) {
+  boolean compareAndSet(long offset, int width, long expected, long value) {
     long page = page(offset, width, true);
     requireAligned(offset, width);
     int pfn = begin(page, offset, true);
@@ -501,11 +501,11 @@ public final class HostMapping implements AutoCloseable {
 
   /** Moves bytes within one page: frame, byte within the frame, how far in, how many. */
   @FunctionalInterface
-  private interface Move {
+  interface Move {
     void bytes(ByteBuffer chunk, int at, int done, int length);
   }
 
-  private void move(long offset, int length, boolean write, Move move) {
+  void move(long offset, int length, boolean write, Move move) {
     page(offset, length, write);
     for (int done = 0; done < length; ) {
       long at = offset + done;
@@ -693,14 +693,14 @@ public final class HostMapping implements AutoCloseable {
     return reference(offset, length, Counts.PIN);
   }
 
-  private HostReference reference(long offset, long length, long unit) {
+  HostReference reference(long offset, long length, long unit) {
     requireMapped();
     String what = "reference [offset=" + offset + ", length=" + length + "] of " + this;
     if (length < 0) {
       throw Inode.exception(Errno.EINVAL, what);
     }
     if (length == 0) {
-      return new HostReference(inode, new int[0], unit, 0, 0, write);
+      return newReference(new int[0], unit, 0, 0, write);
     }
     if (!read || offset < 0 || offset >= length()) {
       throw Inode.exception(Errno.EFAULT, what);
@@ -730,8 +730,7 @@ public final class HostMapping implements AutoCloseable {
         pfns[n++] = pfn;
         got = Math.min(wanted, ((long) n << PAGE_SHIFT) - in);
       }
-      HostReference reference =
-          new HostReference(inode, Arrays.copyOf(pfns, n), unit, in, got, write);
+      HostReference reference = newReference(Arrays.copyOf(pfns, n), unit, in, got, write);
       n = 0;
       return reference;
     } finally {
@@ -739,6 +738,10 @@ public final class HostMapping implements AutoCloseable {
         inode.drop(pfns[--n], unit);
       }
     }
+  }
+
+  HostReference newReference(int[] frames, long unit, int in, long length, boolean writable) {
+    return new HostReference(inode, frames, unit, in, length, writable);
   }
 
   /**
@@ -808,10 +811,24 @@ public final class HostMapping implements AutoCloseable {
     }
   }
 
+  /** Maps a page; false if it cannot be mapped. */
+  private boolean tryFault(long page, boolean forWrite) {
+    return !closed.get() && accessFault(page, forWrite) == 0;
+  }
+
+  /** A fault by an access: one that is refused for what the page is, is a SIGBUS. */
+  private int accessFault(long page, boolean forWrite) {
+    int result = inode.fault(this, page, forWrite);
+    if (result == Inode.SIGBUS || result == -Errno.EHWPOISON.code()) {
+      inode.meters.count(Meter.SIGBUS);
+    }
+    return result;
+  }
+
   /** Maps a page, or throws what the access gets. */
   private void faultIn(long page, long offset, boolean forWrite) {
     requireMapped();
-    int result = inode.fault(this, page, forWrite);
+    int result = accessFault(page, forWrite);
     if (result == Inode.SIGBUS) {
       throw new SigBusException(
           offset,
@@ -829,6 +846,18 @@ public final class HostMapping implements AutoCloseable {
     if (result < 0) {
       throw Inode.exception(Errno.ofResult(result), "fault at offset " + offset + " of " + this);
     }
+  }
+
+  final Inode inode() {
+    return inode;
+  }
+
+  final boolean isReadable() {
+    return read || write;
+  }
+
+  final boolean isWritable() {
+    return write;
   }
 
   /** Checks the bounds and the protection of an access; returns its first page. */

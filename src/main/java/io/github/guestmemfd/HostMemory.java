@@ -30,6 +30,8 @@ public final class HostMemory implements AutoCloseable {
   /** Pending conversions that a put may have made possible. */
   final Completions completions = new Completions();
 
+  final Meters meters = new Meters(null);
+
   private final AtomicLong lastIno = new AtomicLong();
   private final AtomicLong openFiles = new AtomicLong();
   final @Nullable LruBatches lru;
@@ -239,6 +241,17 @@ public final class HostMemory implements AutoCloseable {
    */
   public int drainLru() {
     return lru == null ? 0 : lru.drain();
+  }
+
+  /**
+   * What has happened to all files of this host, also those that are gone, since it was made.
+   *
+   * <p>May be called at any time, from any thread; waits for nothing.
+   *
+   * @return the numbers now
+   */
+  public Metrics metrics() {
+    return meters.snapshot();
   }
 
   /** The contents, for an access to bytes. */

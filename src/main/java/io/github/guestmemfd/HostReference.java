@@ -16,7 +16,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
  * old frame, now an orphan, and never sees what comes to be at that place later. While it is held,
  * its pages cannot become inaccessible.
  */
-public final class HostReference implements AutoCloseable {
+public sealed class HostReference implements AutoCloseable permits RecordedReference {
   private final Inode inode;
   private final int[] pfns;
   private final long unit;

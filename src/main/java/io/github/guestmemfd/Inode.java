@@ -73,6 +73,7 @@ final class Inode implements FrameTable.Listener {
   private static final Logger LOG = LoggerFactory.getLogger(GuestMemfd.class);
 
   final HostMemory host;
+  final Meters meters;
   final long size;
   final long flags;
   final long ino;
@@ -118,6 +119,7 @@ final class Inode implements FrameTable.Listener {
       ConversionProtocol protocol,
       RetryPolicy retry) {
     this.host = host;
+    this.meters = new Meters(host.meters);
     this.size = size;
     this.flags = flags;
     this.pages = size >>> HostMemory.PAGE_SHIFT;
@@ -146,7 +148,8 @@ final class Inode implements FrameTable.Listener {
             owner,
             host.idle,
             hook,
-            host.lru);
+            host.lru,
+            () -> meters.count(Meter.LOOKUPS_STARTED_OVER));
     LOG.debug("created {}", this);
   }
 
@@ -280,6 +283,9 @@ final class Inode implements FrameTable.Listener {
 
   /** The rest of {@link #get}, in a method of its own so that the way of a ready page is short. */
   private int getSlowly(long index, long unit, Wanted wanted, long firstSlot) {
+    if (wanted == Wanted.ANY) {
+      meters.count(Meter.SLOW_GRABS);
+    }
     try {
       for (long slot = firstSlot; ; slot = look(index, unit, wanted)) {
         if (PageCache.isHit(slot, wanted)) {
@@ -298,7 +304,7 @@ final class Inode implements FrameTable.Listener {
           if (Callbacks.isInside()) {
             return -Errno.EDEADLK.code();
           }
-          if (!cache.awaitNotBusy(index)) {
+          if (!awaitNotBusy(index)) {
             return -Errno.EBADF.code();
           }
         } else if (!wanted.matches(slot)) {
@@ -315,6 +321,11 @@ final class Inode implements FrameTable.Listener {
       Thread.currentThread().interrupt();
       return -Errno.EINTR.code();
     }
+  }
+
+  private boolean awaitNotBusy(long index) throws InterruptedException {
+    meters.count(Meter.BUSY_WAITS);
+    return cache.awaitNotBusy(index);
   }
 
   /** A reference for the host (GUP) on an accessible page; EFAULT where there is none. */
@@ -360,6 +371,7 @@ final class Inode implements FrameTable.Listener {
         return 0;
       }
       if (frames.isPoisoned(pfn)) {
+        meters.count(Meter.POISONED_USES);
         return -Errno.EHWPOISON.code();
       }
       if (!frames.isUptodate(pfn)) {
@@ -375,6 +387,7 @@ final class Inode implements FrameTable.Listener {
           return -errno.code();
         }
         frames.setPrepared(pfn);
+        meters.count(Meter.FIRST_USES);
       }
       cache.markReady(index, slot);
       return 0;
@@ -395,6 +408,16 @@ final class Inode implements FrameTable.Listener {
    * @return 0, a negated errno, SIGBUS or UNMAPPED
    */
   int fault(HostMapping mapping, long page, boolean write) {
+    meters.count(Meter.FAULTS);
+    FaultEvent event = Events.fault();
+    int result = map(mapping, page, write);
+    if (event != null) {
+      event.finish(this, mapping.firstIndex + page, write, result);
+    }
+    return result;
+  }
+
+  private int map(HostMapping mapping, long page, boolean write) {
     long index = mapping.firstIndex + page;
     if (index >= pages) {
       return SIGBUS;
@@ -465,7 +488,7 @@ final class Inode implements FrameTable.Listener {
         for (; ; ) {
           long slot = cache.slot(i);
           if (SlotWord.isBusy(slot)) {
-            if (!cache.awaitNotBusy(i)) {
+            if (!awaitNotBusy(i)) {
               return Errno.EBADF;
             }
           } else if (SlotWord.pfn(slot) != 0) {
@@ -645,6 +668,20 @@ final class Inode implements FrameTable.Listener {
 
   /** Punches a range. Says in {@code busy}, if given, which folio was in the way. */
   Errno punch(long from, long end, @Nullable BusyFolio busy) {
+    PunchEvent event = Events.punch();
+    Errno errno = null;
+    try {
+      errno = tryPunch(from, end, busy == null ? new BusyFolio() : busy);
+      return errno;
+    } finally {
+      meters.count(errno == Errno.OK ? Meter.PUNCHES : Meter.PUNCHES_REFUSED);
+      if (event != null) {
+        event.finish(this, from, end, Events.name(errno));
+      }
+    }
+  }
+
+  private Errno tryPunch(long from, long end, BusyFolio busy) {
     long to = Math.min(end, pages);
     if (from >= to) {
       mtimeNanos = now();
@@ -666,7 +703,7 @@ final class Inode implements FrameTable.Listener {
    * Takes the folios of a locked range out of the file, if the protocol has nothing against that,
    * and says that the invalidation is over.
    */
-  private Errno truncate(long from, long to, @Nullable BusyFolio busy) {
+  private Errno truncate(long from, long to, BusyFolio busy) {
     Errno errno = Errno.OK;
     Failures failures = new Failures();
     try {
@@ -720,6 +757,51 @@ final class Inode implements FrameTable.Listener {
       boolean inaccessible,
       @Nullable BusyFolio busy,
       @Nullable LaterConversion later) {
+    ConversionEvent event = Events.conversion();
+    BusyFolio found = busy == null && inaccessible ? new BusyFolio() : busy;
+    Errno errno = null;
+    try {
+      errno = tryConvert(from, to, inaccessible, found, later);
+      return errno;
+    } finally {
+      boolean refused = errno == Errno.EAGAIN && found != null && found.offset() >= 0;
+      boolean isLeftPending = refused && later != null && retry.completesLater();
+      if (!isLeftPending) {
+        countConversion(errno, inaccessible, refused ? found : null);
+      }
+      if (event != null) {
+        String result = isLeftPending ? "PENDING" : Events.name(errno);
+        int retries = found == null ? 0 : found.retries;
+        event.finish(this, from, to, inaccessible, result, retries);
+      }
+    }
+  }
+
+  /**
+   * Counts a conversion that is over.
+   *
+   * @param errno how it ended; null with an exception
+   * @param busy the folio that it was refused for, if it was
+   */
+  private void countConversion(
+      @Nullable Errno errno, boolean inaccessible, @Nullable BusyFolio busy) {
+    Meter meter;
+    if (errno == Errno.OK) {
+      meter = inaccessible ? Meter.TO_INACCESSIBLE : Meter.TO_ACCESSIBLE;
+    } else if (busy != null) {
+      meter = busy.hasOthers() ? Meter.REFUSED_OTHERS_COUNTED : Meter.REFUSED_NO_OTHERS_COUNTED;
+    } else {
+      meter = Meter.FAILED;
+    }
+    meters.count(meter);
+  }
+
+  private Errno tryConvert(
+      long from,
+      long to,
+      boolean inaccessible,
+      @Nullable BusyFolio busy,
+      @Nullable LaterConversion later) {
     Errno errno =
         lockToChange(from, to, inaccessible ? "made inaccessible anew" : "made accessible");
     if (errno != Errno.OK) {
@@ -734,6 +816,7 @@ final class Inode implements FrameTable.Listener {
           && retry.completesLater()) {
         cache.setPending(from, to, true);
         pending.add(later);
+        meters.count(Meter.PENDING_BEGUN);
         later.await(SlotWord.pfn(cache.slot(busy.offset() >>> HostMemory.PAGE_SHIFT)));
       }
       return errno;
@@ -754,7 +837,7 @@ final class Inode implements FrameTable.Listener {
     try {
       if (inaccessible) {
         unmap(from, to);
-        if (isAnyInTheWay(from, to, mayTurnInaccessible, policy, busy)) {
+        if (isAnyInTheWay(from, to, mayTurnInaccessible, policy, Objects.requireNonNull(busy))) {
           return Errno.EAGAIN;
         }
       } else {
@@ -784,10 +867,10 @@ final class Inode implements FrameTable.Listener {
    *
    * @param may what the protocol says of a folio's counts
    * @param policy what to do while it says no
-   * @param busy says, if given, which folio is in the way
+   * @param busy says which folio is in the way
    */
   private boolean isAnyInTheWay(
-      long from, long to, LongPredicate may, RetryPolicy policy, @Nullable BusyFolio busy)
+      long from, long to, LongPredicate may, RetryPolicy policy, BusyFolio busy)
       throws InterruptedException {
     boolean converts = may == mayTurnInaccessible;
     long waitNanos = policy.waitNanos();
@@ -805,11 +888,18 @@ final class Inode implements FrameTable.Listener {
       try {
         if (!passes(pfn, may)) {
           long start = System.nanoTime();
-          long counts = retry(i, pfn, may, policy.spins(), waitNanos);
+          RetryEvent event = Events.retry();
+          int looks = busy.retries;
+          long counts = retry(i, pfn, may, policy.spins(), waitNanos, busy);
+          if (event != null) {
+            event.finish(this, i, busy.retries - looks, counts == 0);
+          }
           if (counts != 0) {
-            if (busy != null) {
-              int safeRefs = guest.borrows ? 0 : Counts.safe(counts);
-              busy.set(i << HostMemory.PAGE_SHIFT, counts, safeRefs);
+            int safeRefs = guest.borrows ? 0 : Counts.safe(counts);
+            busy.set(i << HostMemory.PAGE_SHIFT, counts, safeRefs);
+            RefusalEvent refusal = Events.refusal();
+            if (refusal != null) {
+              refusal.finish(this, busy, !converts);
             }
             return true;
           }
@@ -882,10 +972,12 @@ final class Inode implements FrameTable.Listener {
   }
 
   /**
-   * After a mismatch: looks at the counts again as the retry policy says. Returns 0 when the folio
-   * may change, else the counts, never 0, that say it may not.
+   * After a mismatch: looks at the counts again as the retry policy says, and counts the looks in
+   * {@code busy}. Returns 0 when the folio may change, else the counts, never 0, that say it may
+   * not.
    */
-  private long retry(long index, int pfn, LongPredicate may, int spins, long waitNanos)
+  private long retry(
+      long index, int pfn, LongPredicate may, int spins, long waitNanos, BusyFolio busy)
       throws InterruptedException {
     at(RacePoint.ON_MISMATCH, index);
     host.drainLru();
@@ -898,18 +990,28 @@ final class Inode implements FrameTable.Listener {
         throw new InterruptedException();
       }
       host.idle.idle(round, LOOK_AGAIN_NANOS);
+      countRetry(busy);
       if (passes(pfn, may)) {
         return 0;
       }
     }
     long end = System.nanoTime() + waitNanos;
     for (long left = waitNanos; left > 0; left = end - System.nanoTime()) {
-      if (frames.awaitCounts(pfn, may, left) && passes(pfn, may)) {
-        return 0;
+      meters.count(Meter.HOLDER_WAITS);
+      if (frames.awaitCounts(pfn, may, left)) {
+        countRetry(busy);
+        if (passes(pfn, may)) {
+          return 0;
+        }
       }
     }
     long counts = frames.counts(pfn);
     return passes(pfn, may) ? 0 : counts;
+  }
+
+  private void countRetry(BusyFolio busy) {
+    busy.retries++;
+    meters.count(Meter.RETRIES);
   }
 
   boolean mayTurnInaccessible(long counts) {
@@ -943,6 +1045,7 @@ final class Inode implements FrameTable.Listener {
     try {
       cache.setPending(later.from, later.to, false);
       pending.remove(later);
+      meters.count(Meter.PENDING_UNDONE);
     } finally {
       unlock(later.from, later.to);
     }
@@ -961,11 +1064,13 @@ final class Inode implements FrameTable.Listener {
     long to = last(later.to);
     boolean interrupted = lockUninterruptibly(from, to);
     Callbacks.enterOperation();
+    ConversionEvent event = Events.conversion();
+    Errno errno = null;
     boolean over = true;
     try {
       for (; ; ) {
         try {
-          Errno errno = convertLocked(later.from, later.to, true, RetryPolicy.failAtOnce(), busy);
+          errno = convertLocked(later.from, later.to, true, RetryPolicy.failAtOnce(), busy);
           over = errno != Errno.EAGAIN || busy.offset() < 0;
           return errno;
         } catch (InterruptedException e) {
@@ -976,6 +1081,11 @@ final class Inode implements FrameTable.Listener {
       if (over) {
         cache.setPending(later.from, later.to, false);
         pending.remove(later);
+        meters.count(errno == Errno.OK ? Meter.PENDING_COMPLETED : Meter.PENDING_UNDONE);
+        countConversion(errno, true, null);
+        if (event != null) {
+          event.finish(this, later.from, later.to, true, Events.name(errno), 0);
+        }
       } else {
         later.await(SlotWord.pfn(cache.slot(busy.offset() >>> HostMemory.PAGE_SHIFT)));
       }
@@ -1140,6 +1250,8 @@ final class Inode implements FrameTable.Listener {
         unmap(index, index + 1);
         cache.awaitFolioUnlocked(index);
         cache.clearReady(index);
+        meters.count(Meter.MEMORY_FAILURES);
+        LOG.warn("the memory of frame {} has failed: page {} of {}", pfn, index, this);
         return Errno.OK;
       } catch (InterruptedException e) {
         Thread.currentThread().interrupt();

@@ -20,7 +20,7 @@ final class Pages {
   /** The page cache of a file with nothing in it, accessible, whose folios go into batches. */
   static PageCache empty(long pages, @Nullable LruBatches lru) {
     return new PageCache(
-        pages, false, Frames.TABLE, null, OWNER, IdleStrategy.spinThenPark(), null, lru);
+        pages, false, Frames.TABLE, null, OWNER, IdleStrategy.spinThenPark(), null, lru, () -> {});
   }
 
   /** The page cache of a file of one page, which is there. */

@@ -70,7 +70,8 @@ public class RacePointBenchmark {
               frames.newOwner(pfn -> {}),
               IdleStrategy.spinThenPark(),
               hook(),
-              null);
+              null,
+              () -> {});
       for (int i = 0; i < pages; i++) {
         if (!cache.fill(i, cache.slot(i), false)) {
           throw new IllegalStateException("no frame for page " + i);

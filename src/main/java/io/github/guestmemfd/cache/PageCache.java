@@ -88,6 +88,7 @@ public final class PageCache {
   private final IdleStrategy idle;
   private final @Nullable RaceHook hook;
   private final @Nullable LruBatches lru;
+  private final Runnable startedOver;
   private final SparseWords slots;
   private final WaitQueue waiters = new WaitQueue();
   private final LongAdder present = new LongAdder();
@@ -106,6 +107,7 @@ public final class PageCache {
    * @param idle how threads wait
    * @param hook called at race points, or null
    * @param lru takes a reference on every folio that comes into the cache, or null
+   * @param startedOver called when a lookup has taken a reference back and starts over
    */
   public PageCache(
       long pages,
@@ -115,13 +117,15 @@ public final class PageCache {
       FrameTable.Owner owner,
       IdleStrategy idle,
       @Nullable RaceHook hook,
-      @Nullable LruBatches lru) {
+      @Nullable LruBatches lru,
+      Runnable startedOver) {
     this.frames = frames;
     this.contents = contents;
     this.owner = owner;
     this.idle = idle;
     this.hook = hook;
     this.lru = lru;
+    this.startedOver = startedOver;
     this.slots =
         new SparseWords(
             pages,
@@ -176,6 +180,7 @@ public final class PageCache {
         } finally {
           if (!hit) {
             frames.undoGet(pfn, unit);
+            startedOver.run();
           }
         }
       }

@@ -21,6 +21,8 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Runs traces against the model and compares every result.
@@ -108,17 +110,24 @@ public final class Replay {
   private String result(Trace.Call call) {
     try {
       return run(call);
-    } catch (SigBusException e) {
-      return "SIGBUS";
-    } catch (SigSegvException | IndexOutOfBoundsException e) {
-      return "SIGSEGV"; // no permission, or outside the mapping where nothing is
-    } catch (GuestMemfdException e) {
-      return e.errno().name();
-    } catch (IllegalStateException e) {
-      return "misuse: " + e.getMessage();
     } catch (Missing e) {
       return e.name + " does not exist";
+    } catch (GuestMemfdException | IndexOutOfBoundsException e) {
+      return Objects.requireNonNull(word(e));
+    } catch (IllegalStateException e) {
+      return "misuse: " + e.getMessage();
     }
+  }
+
+  /** What a trace calls a failure; null if it has no word for it. */
+  static @Nullable String word(RuntimeException failure) {
+    if (failure instanceof SigBusException) {
+      return "SIGBUS";
+    }
+    if (failure instanceof SigSegvException || failure instanceof IndexOutOfBoundsException) {
+      return "SIGSEGV"; // no permission, or outside the mapping where nothing is
+    }
+    return failure instanceof GuestMemfdException e ? e.errno().name() : null;
   }
 
   /** A name that the trace has defined and the model, which differed there, has not. */
@@ -164,7 +173,12 @@ public final class Replay {
               references,
               name,
               find(mappings, call.word(1)).getUserPages(call.number(2), call.number(3)));
-      case GUP_RELEASE -> contents(find(references, name));
+      case GUP_RELEASE -> {
+        HostReference reference = find(references, name);
+        String contents = contents(reference);
+        reference.close();
+        yield contents;
+      }
       case BIND ->
           ok(
               () ->
@@ -210,7 +224,7 @@ public final class Replay {
         .build();
   }
 
-  private static String stat(FileStat stat) {
+  static String stat(FileStat stat) {
     return "size="
         + stat.size()
         + " blocks="
@@ -236,14 +250,18 @@ public final class Replay {
         inaccessible
             ? memfd.tryMakeInaccessible(offset, length, busy)
             : memfd.tryMakeAccessible(offset, length);
-    if (busy.offset() >= 0) {
-      return errno + " error_offset=" + busy.offset();
+    return converted(errno, busy.offset());
+  }
+
+  static String converted(Errno errno, long busyOffset) {
+    if (busyOffset >= 0) {
+      return errno + " error_offset=" + busyOffset;
     }
     return errno == Errno.OK ? "ok" : errno.name();
   }
 
-  /** Delivers the bytes as they are now, and drops the reference. */
-  private static String contents(HostReference reference) {
+  /** The bytes as they are now. */
+  static String contents(HostReference reference) {
     int sum = 0;
     int first = 0;
     for (int page = 0; page < reference.pages(); page++) {
@@ -255,7 +273,6 @@ public final class Replay {
         sum = (sum * 31 + (bytes.get() & 0xff)) & 0xffffff;
       }
     }
-    reference.close();
     return String.format("bytes=%d first=0x%02x sum31=0x%06x", reference.length(), first, sum);
   }
 

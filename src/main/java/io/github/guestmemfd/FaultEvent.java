@@ -1,0 +1,68 @@
+package io.github.guestmemfd;
+
+import jdk.jfr.Category;
+import jdk.jfr.DataAmount;
+import jdk.jfr.Description;
+import jdk.jfr.Enabled;
+import jdk.jfr.Event;
+import jdk.jfr.Label;
+import jdk.jfr.Name;
+import jdk.jfr.StackTrace;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The host touched a page that its mapping did not have yet; one for each page, so off unless asked
+ * for.
+ */
+@Name("io.github.guestmemfd.Fault")
+@Label("Host fault")
+@Description(
+    "The host touched a page that its mapping did not have yet; one for each page, so off unless asked for")
+@Category("guest_memfd")
+@Enabled(false)
+@StackTrace(false)
+final class FaultEvent extends Event {
+  private static final FaultEvent ANY = new FaultEvent();
+
+  @Label("File")
+  @Description("Inode number of the guest_memfd, unique within its host")
+  long file;
+
+  @Label("Offset")
+  @Description("The page in the file")
+  @DataAmount
+  long offset;
+
+  @Label("Write")
+  @Description("Whether the access was a write")
+  boolean write;
+
+  @Label("Result")
+  @Description("OK, SIGBUS, UNMAPPED, or an errno name")
+  String result = "";
+
+  /** An event that has begun, or null if it is not recorded. */
+  static @Nullable FaultEvent begun() {
+    if (!ANY.isEnabled()) {
+      return null;
+    }
+    FaultEvent event = new FaultEvent();
+    event.begin();
+    return event;
+  }
+
+  void finish(Inode inode, long index, boolean write, int result) {
+    if (shouldCommit()) {
+      this.file = inode.ino;
+      this.offset = index << HostMemory.PAGE_SHIFT;
+      this.write = write;
+      this.result =
+          switch (result) {
+            case Inode.SIGBUS -> "SIGBUS";
+            case Inode.UNMAPPED -> "UNMAPPED";
+            default -> Errno.ofResult(result).name();
+          };
+      commit();
+    }
+  }
+}

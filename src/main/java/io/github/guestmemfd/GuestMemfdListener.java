@@ -1,0 +1,241 @@
+package io.github.guestmemfd;
+
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Is told the calls of a program on a file, and what came of them: for recording them. Given at
+ * creation ({@link GuestMemfd.Builder#listener}); a file without one pays nothing for this.
+ *
+ * <p>Calls come on the thread that made the call, which holds nothing of the library's then, unless
+ * it is inside a callback of {@link GuestMemfdOps}. A call that gives something back (close,
+ * munmap, release) is told before it takes effect, so that what others do because of that is told
+ * later; every other call when it is over. So a program of one thread is told in order; calls of
+ * several threads that overlap come in the order in which they ended.
+ *
+ * <p>{@code failure} is what the caller gets thrown, or null. An implementation must be safe for
+ * use by many threads, must not throw, and must not call what it is told of, but for questions that
+ * are not told: {@link GuestMemfd#isOpen}, {@link HostReference#buffer(int)}.
+ */
+public interface GuestMemfdListener {
+
+  /**
+   * A file was created, or was not.
+   *
+   * @param memfd its first descriptor, if it was
+   * @param size the size asked for
+   * @param flags the flag bits asked for, also unknown ones
+   * @param failure why not
+   */
+  void created(
+      @Nullable GuestMemfd memfd, long size, long flags, @Nullable RuntimeException failure);
+
+  /**
+   * {@link GuestMemfd#stat}.
+   *
+   * @param memfd the descriptor
+   * @param stat the answer, if there was one
+   * @param failure why not
+   */
+  void stat(GuestMemfd memfd, @Nullable FileStat stat, @Nullable RuntimeException failure);
+
+  /**
+   * {@link GuestMemfd#dup}, or a {@link GuestMemfd#reopen} that answered.
+   *
+   * @param memfd the descriptor, perhaps closed
+   * @param dup the new one, if there is one
+   * @param failure why not
+   */
+  void dup(GuestMemfd memfd, @Nullable GuestMemfd dup, @Nullable RuntimeException failure);
+
+  /**
+   * {@link GuestMemfd#fallocate}, and what is short for it.
+   *
+   * @param memfd the descriptor
+   * @param mode what to do
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @param failure why it was not done
+   */
+  void fallocate(
+      GuestMemfd memfd, int mode, long offset, long length, @Nullable RuntimeException failure);
+
+  /**
+   * {@link GuestMemfd#ftruncate}, which always fails.
+   *
+   * @param memfd the descriptor
+   * @param length the size asked for
+   * @param failure why it was not done
+   */
+  void ftruncate(GuestMemfd memfd, long length, RuntimeException failure);
+
+  /**
+   * {@link GuestMemfd#cachedPages}.
+   *
+   * @param memfd the descriptor
+   * @param pages the answer, if there was one
+   * @param failure why not
+   */
+  void cachedPages(GuestMemfd memfd, long pages, @Nullable RuntimeException failure);
+
+  /**
+   * {@link GuestMemfd#isAccessible}.
+   *
+   * @param memfd the descriptor
+   * @param offset any byte of the page
+   * @param accessible the answer, if there was one
+   * @param failure why not
+   */
+  void isAccessible(
+      GuestMemfd memfd, long offset, boolean accessible, @Nullable RuntimeException failure);
+
+  /**
+   * A conversion, in whatever form; one that was left pending is told when it is completed, not
+   * when it is undone.
+   *
+   * @param memfd the descriptor
+   * @param inaccessible to what
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @param errno how it ended; null if a callback threw
+   * @param busyOffset the folio in the way, or -1
+   */
+  void convert(
+      GuestMemfd memfd,
+      boolean inaccessible,
+      long offset,
+      long length,
+      @Nullable Errno errno,
+      long busyOffset);
+
+  /**
+   * A conversion was left pending.
+   *
+   * @param memfd the descriptor
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   */
+  void pending(GuestMemfd memfd, long offset, long length);
+
+  /**
+   * {@link GuestMemfd#grab} or {@link GuestMemfd#tryGrab}.
+   *
+   * @param memfd the descriptor
+   * @param offset any byte of the page
+   * @param kind the kind of the reference
+   * @param errno OK, or why not
+   */
+  void grab(GuestMemfd memfd, long offset, HolderKind kind, Errno errno);
+
+  /**
+   * {@link GuestMemfd#close} of an open descriptor, about to begin.
+   *
+   * @param memfd the descriptor
+   */
+  void close(GuestMemfd memfd);
+
+  /**
+   * {@link GuestMemfd#mmap}.
+   *
+   * @param memfd the descriptor
+   * @param mapping the mapping, if there is one
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @param type shared or private
+   * @param protection what for
+   * @param failure why not
+   */
+  void mmap(
+      GuestMemfd memfd,
+      @Nullable HostMapping mapping,
+      long offset,
+      long length,
+      MapType type,
+      List<Protection> protection,
+      @Nullable RuntimeException failure);
+
+  /**
+   * Bytes were read through a mapping, by whatever method.
+   *
+   * @param mapping the mapping
+   * @param offset the first byte
+   * @param bytes what was read, at least one byte
+   */
+  void load(HostMapping mapping, long offset, byte[] bytes);
+
+  /**
+   * Bytes were written through a mapping, by whatever method.
+   *
+   * @param mapping the mapping
+   * @param offset the first byte
+   * @param bytes what was written, at least one byte
+   */
+  void store(HostMapping mapping, long offset, byte[] bytes);
+
+  /**
+   * A page was mapped for writing, and nothing written: a compare-and-set that met another number,
+   * or a number over two pages of which the second one failed.
+   *
+   * @param mapping the mapping
+   * @param offset any byte of the page
+   */
+  void touch(HostMapping mapping, long offset);
+
+  /**
+   * An access through a mapping failed.
+   *
+   * @param mapping the mapping
+   * @param write whether it was a write
+   * @param offset the byte at which it failed
+   * @param failure what was thrown
+   */
+  void fault(HostMapping mapping, boolean write, long offset, RuntimeException failure);
+
+  /**
+   * {@link HostMapping#madvise}.
+   *
+   * @param mapping the mapping
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @param advice what to do
+   * @param failure why it was not done
+   */
+  void madvise(
+      HostMapping mapping,
+      long offset,
+      long length,
+      Advice advice,
+      @Nullable RuntimeException failure);
+
+  /**
+   * {@link HostMapping#close} of a mapping that is mapped, about to begin.
+   *
+   * @param mapping the mapping
+   */
+  void munmap(HostMapping mapping);
+
+  /**
+   * {@link HostMapping#getUserPages} or {@link HostMapping#pin}.
+   *
+   * @param mapping the mapping
+   * @param reference the reference, if there is one
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @param pinned whether it was to be pinned
+   * @param failure why not
+   */
+  void reference(
+      HostMapping mapping,
+      @Nullable HostReference reference,
+      long offset,
+      long length,
+      boolean pinned,
+      @Nullable RuntimeException failure);
+
+  /**
+   * {@link HostReference#close}, about to begin: the bytes can still be read.
+   *
+   * @param reference the reference
+   */
+  void release(HostReference reference);
+}

@@ -1,0 +1,25 @@
+package io.github.guestmemfd;
+
+/** What is counted, in the order of the components of {@link Metrics}. */
+enum Meter {
+  TO_INACCESSIBLE,
+  TO_ACCESSIBLE,
+  REFUSED_OTHERS_COUNTED,
+  REFUSED_NO_OTHERS_COUNTED,
+  FAILED,
+  RETRIES,
+  HOLDER_WAITS,
+  BUSY_WAITS,
+  PENDING_BEGUN,
+  PENDING_COMPLETED,
+  PENDING_UNDONE,
+  PUNCHES,
+  PUNCHES_REFUSED,
+  FAULTS,
+  FIRST_USES,
+  SIGBUS,
+  SLOW_GRABS,
+  LOOKUPS_STARTED_OVER,
+  MEMORY_FAILURES,
+  POISONED_USES
+}

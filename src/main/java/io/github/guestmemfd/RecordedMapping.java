@@ -1,0 +1,205 @@
+package io.github.guestmemfd;
+
+import io.github.guestmemfd.memory.Counts;
+import java.util.ArrayList;
+import java.util.List;
+
+/** A mapping that tells a listener its calls. */
+final class RecordedMapping extends HostMapping {
+  private final GuestMemfdListener listener;
+
+  RecordedMapping(
+      Inode inode,
+      long firstIndex,
+      long pages,
+      boolean read,
+      boolean write,
+      GuestMemfdListener listener) {
+    super(inode, firstIndex, pages, read, write);
+    this.listener = listener;
+  }
+
+  private static byte[] bytes(long value, int width) {
+    byte[] bytes = new byte[width];
+    for (int i = 0; i < width; i++) {
+      bytes[i] = (byte) (value >>> (8 * i));
+    }
+    return bytes;
+  }
+
+  private static boolean isOutOfBounds(RuntimeException e) {
+    return e instanceof IndexOutOfBoundsException;
+  }
+
+  /** Tells of an access that failed when those bytes before {@code next} were done. */
+  private void failed(boolean write, long offset, long next, RuntimeException e) {
+    long at = next;
+    if (e instanceof SigBusException sigbus) {
+      at = sigbus.offset();
+    } else if (isOutOfBounds(e)) {
+      at = offset < 0 ? offset : Math.max(offset, length()); // the first byte that is outside
+    }
+    listener.fault(this, write, at, e);
+  }
+
+  @Override
+  long load(long offset, int width, int mode) {
+    boolean across =
+        mode == Bytes.PLAIN
+            && ((int) offset & (HostMemory.PAGE_SIZE - 1)) > HostMemory.PAGE_SIZE - width;
+    try {
+      long value = super.load(offset, width, mode);
+      if (!across) {
+        listener.load(this, offset, bytes(value, width));
+      }
+      return value;
+    } catch (RuntimeException e) {
+      if (!across || isOutOfBounds(e) || e instanceof SigSegvException) {
+        failed(false, offset, offset, e); // else the load of one byte, by which this went, has told
+      }
+      throw e;
+    }
+  }
+
+  @Override
+  void store(long offset, int width, int mode, long value) {
+    try {
+      super.store(offset, width, mode, value);
+    } catch (RuntimeException e) {
+      if (e instanceof SigBusException sigbus && sigbus.offset() > offset) {
+        listener.touch(this, offset); // the first of two pages
+      }
+      failed(true, offset, offset, e);
+      throw e;
+    }
+    listener.store(this, offset, bytes(value, width));
+  }
+
+  @Override
+  public long tryGetLong(long offset, long otherwise) {
+    if ((offset & 7) != 0 || offset < 0 || offset >= length() || !isReadable()) {
+      return otherwise;
+    }
+    try {
+      return load(offset, 8, Bytes.PLAIN);
+    } catch (GuestMemfdException | IllegalStateException e) {
+      return otherwise;
+    }
+  }
+
+  @Override
+  public boolean tryPutLong(long offset, long value) {
+    if ((offset & 7) != 0 || offset < 0 || offset >= length() || !isWritable()) {
+      return false;
+    }
+    try {
+      store(offset, 8, Bytes.PLAIN, value);
+      return true;
+    } catch (GuestMemfdException | IllegalStateException e) {
+      return false;
+    }
+  }
+
+  @Override
+  public long getAndAddLong(long offset, long delta) {
+    long old;
+    try {
+      old = super.getAndAddLong(offset, delta);
+    } catch (RuntimeException e) {
+      failed(true, offset, offset, e);
+      throw e;
+    }
+    listener.load(this, offset, bytes(old, 8));
+    listener.store(this, offset, bytes(old + delta, 8));
+    return old;
+  }
+
+  @Override
+  boolean compareAndSet(long offset, int width, long expected, long value) {
+    boolean set;
+    try {
+      set = super.compareAndSet(offset, width, expected, value);
+    } catch (RuntimeException e) {
+      failed(true, offset, offset, e);
+      throw e;
+    }
+    if (set) {
+      listener.store(this, offset, bytes(value, width));
+    } else {
+      listener.touch(this, offset);
+    }
+    return set;
+  }
+
+  /** Keeps what was moved until the access is over: nobody waits in the middle of one. */
+  @Override
+  void move(long offset, int length, boolean write, Move move) {
+    List<byte[]> moved = new ArrayList<>();
+    RuntimeException failure = null;
+    try {
+      super.move(
+          offset,
+          length,
+          write,
+          (chunk, at, done, n) -> {
+            move.bytes(chunk, at, done, n);
+            byte[] bytes = new byte[n];
+            chunk.get(at, bytes);
+            moved.add(bytes);
+          });
+    } catch (RuntimeException e) {
+      failure = e;
+    }
+    long next = offset;
+    for (byte[] bytes : moved) {
+      if (write) {
+        listener.store(this, next, bytes);
+      } else {
+        listener.load(this, next, bytes);
+      }
+      next += bytes.length;
+    }
+    if (failure != null) {
+      failed(write, offset, next, failure);
+      throw failure;
+    }
+  }
+
+  @Override
+  public void madvise(long offset, long length, Advice advice) {
+    try {
+      super.madvise(offset, length, advice);
+    } catch (RuntimeException e) {
+      listener.madvise(this, offset, length, advice, e);
+      throw e;
+    }
+    listener.madvise(this, offset, length, advice, null);
+  }
+
+  @Override
+  public void close() {
+    if (!isClosed() && !Callbacks.isInside()) {
+      listener.munmap(this);
+    }
+    super.close();
+  }
+
+  @Override
+  HostReference reference(long offset, long length, long unit) {
+    boolean pinned = unit == Counts.PIN;
+    HostReference reference;
+    try {
+      reference = super.reference(offset, length, unit);
+    } catch (RuntimeException e) {
+      listener.reference(this, null, offset, length, pinned, e);
+      throw e;
+    }
+    listener.reference(this, reference, offset, length, pinned, null);
+    return reference;
+  }
+
+  @Override
+  HostReference newReference(int[] pfns, long unit, int in, long length, boolean writable) {
+    return new RecordedReference(inode(), pfns, unit, in, length, writable, listener);
+  }
+}

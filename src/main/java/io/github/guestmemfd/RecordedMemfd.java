@@ -1,0 +1,159 @@
+package io.github.guestmemfd;
+
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.function.Consumer;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A descriptor that tells a listener its calls.
+ *
+ * <p>It and what it makes are subclasses of what a program gets otherwise, so that there is nothing
+ * to look at on the way of a call that nobody listens to.
+ */
+final class RecordedMemfd extends GuestMemfd {
+  private final GuestMemfdListener listener;
+
+  RecordedMemfd(Inode inode, GuestMemfdListener listener) {
+    super(inode);
+    this.listener = listener;
+  }
+
+  /** Makes a call, and has it told that it failed if it does. */
+  private static <T> T call(Supplier<T> call, Consumer<RuntimeException> failed) {
+    try {
+      return call.get();
+    } catch (RuntimeException e) {
+      failed.accept(e);
+      throw e;
+    }
+  }
+
+  @Override
+  public FileStat stat() {
+    FileStat stat = call(super::stat, e -> listener.stat(this, null, e));
+    listener.stat(this, stat, null);
+    return stat;
+  }
+
+  @Override
+  public long cachedPages() {
+    long pages = call(super::cachedPages, e -> listener.cachedPages(this, 0, e));
+    listener.cachedPages(this, pages, null);
+    return pages;
+  }
+
+  @Override
+  public GuestMemfd dup() {
+    return call(super::dup, e -> listener.dup(this, null, e)); // by reopen
+  }
+
+  @Override
+  public Optional<GuestMemfd> reopen() {
+    Optional<GuestMemfd> dup = super.reopen();
+    dup.ifPresent(d -> listener.dup(this, d, null));
+    return dup;
+  }
+
+  @Override
+  GuestMemfd newDescriptor(Inode inode) {
+    return new RecordedMemfd(inode, listener);
+  }
+
+  @Override
+  public void ftruncate(long length) {
+    try {
+      super.ftruncate(length);
+    } catch (RuntimeException e) {
+      listener.ftruncate(this, length, e);
+      throw e;
+    }
+  }
+
+  @Override
+  public void close() {
+    if (isOpen() && !Callbacks.isInside()) {
+      listener.close(this);
+    }
+    super.close();
+  }
+
+  @Override
+  public void fallocate(int mode, long offset, long length) {
+    try {
+      super.fallocate(mode, offset, length);
+    } catch (RuntimeException e) {
+      listener.fallocate(this, mode, offset, length, e);
+      throw e;
+    }
+    listener.fallocate(this, mode, offset, length, null);
+  }
+
+  @Override
+  public int tryGrab(long offset, HolderKind kind) {
+    int pfn = super.tryGrab(offset, kind);
+    listener.grab(this, offset, kind, pfn < 0 ? Errno.ofResult(pfn) : Errno.OK);
+    return pfn;
+  }
+
+  @Override
+  public boolean isAccessible(long offset) {
+    boolean accessible =
+        call(() -> super.isAccessible(offset), e -> listener.isAccessible(this, offset, false, e));
+    listener.isAccessible(this, offset, accessible, null);
+    return accessible;
+  }
+
+  @Override
+  Errno convert(long offset, long length, boolean inaccessible, @Nullable BusyFolio busy) {
+    BusyFolio found = busy == null ? new BusyFolio() : busy;
+    Errno errno = null;
+    try {
+      errno = super.convert(offset, length, inaccessible, found);
+      return errno;
+    } finally {
+      listener.convert(this, inaccessible, offset, length, errno, found.offset());
+    }
+  }
+
+  @Override
+  @SuppressWarnings("FutureReturnValueIgnored") // the stage that tells is nobody's
+  public CompletableFuture<Void> makeInaccessibleLater(long offset, long length) {
+    CompletableFuture<Void> later;
+    try {
+      later = super.makeInaccessibleLater(offset, length);
+    } catch (GuestMemfdException e) {
+      long busy = e instanceof ConversionBlockedException blocked ? blocked.offset() : -1;
+      listener.convert(this, true, offset, length, e.errno(), busy);
+      throw e;
+    }
+    if (!later.isDone()) {
+      listener.pending(this, offset, length);
+    }
+    later.whenComplete(
+        (done, failure) -> {
+          if (failure == null) {
+            listener.convert(this, true, offset, length, Errno.OK, -1);
+          }
+        });
+    return later;
+  }
+
+  @Override
+  public HostMapping mmap(long offset, long length, MapType type, Protection... protection) {
+    List<Protection> asked = List.of(protection);
+    HostMapping mapping =
+        call(
+            () -> super.mmap(offset, length, type, protection),
+            e -> listener.mmap(this, null, offset, length, type, asked, e));
+    listener.mmap(this, mapping, offset, length, type, asked, null);
+    return mapping;
+  }
+
+  @Override
+  HostMapping newMapping(Inode inode, long firstIndex, long pages, boolean read, boolean write) {
+    return new RecordedMapping(inode, firstIndex, pages, read, write, listener);
+  }
+}

@@ -1,0 +1,26 @@
+package io.github.guestmemfd;
+
+/** A reference that tells a listener when it is dropped. */
+final class RecordedReference extends HostReference {
+  private final GuestMemfdListener listener;
+
+  RecordedReference(
+      Inode inode,
+      int[] pfns,
+      long unit,
+      int in,
+      long length,
+      boolean writable,
+      GuestMemfdListener listener) {
+    super(inode, pfns, unit, in, length, writable);
+    this.listener = listener;
+  }
+
+  @Override
+  public void close() {
+    if (isOpen()) {
+      listener.release(this);
+    }
+    super.close();
+  }
+}

@@ -1,0 +1,549 @@
+package io.github.guestmemfd.trace;
+
+import io.github.guestmemfd.Advice;
+import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.FileStat;
+import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.GuestMemfdListener;
+import io.github.guestmemfd.HolderKind;
+import io.github.guestmemfd.HostMapping;
+import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.MapType;
+import io.github.guestmemfd.Protection;
+import io.github.guestmemfd.kvm.VirtualMachine;
+import io.github.guestmemfd.spi.IdleStrategy;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.io.Writer;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.WeakHashMap;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.ReentrantLock;
+import org.jctools.queues.atomic.MpscAtomicArrayQueue;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Writes what a program does as a trace, which {@link Replay} accepts. It is switched on for a file
+ * when that is created:
+ *
+ * <pre>{@code
+ * try (Recorder recorder = Recorder.to(Path.of("run.trace"))) {
+ *   GuestMemfd memfd = GuestMemfd.builder(host).size(n).flags(MMAP).listener(recorder).build();
+ *   recorder.bind(vm, 0, 0, n, memfd, 0);
+ *   ...
+ * }
+ * }</pre>
+ *
+ * <p>A program of one thread is written in order; of several threads, calls that overlap stand in
+ * the order in which they ended, with closes, unmaps and releases where they began.
+ *
+ * <p><b>What a trace cannot say.</b> It knows the host's calls only. What it has no call for is
+ * written as a comment and counted ({@link #inexact}); a replay may then differ. A grab stands as
+ * the allocation it is to the page cache, and a pin as a plain reference.
+ *
+ * <p><b>Writing.</b> Calls enter lines into a bounded queue; a thread of the recorder's writes
+ * them. When the queue is full a call waits for room by the idle strategy. It has taken effect
+ * already, so an interrupt does not end that wait; the thread's interrupt status is kept. Nothing
+ * is ever left out, but after an I/O error, with which {@link #close} then fails.
+ *
+ * <p>Safe for use by any number of threads.
+ */
+public final class Recorder implements GuestMemfdListener, AutoCloseable {
+
+  /** Lines that wait to be written, unless told otherwise. */
+  public static final int DEFAULT_CAPACITY = 1 << 14;
+
+  /** The longest that a thread sleeps which nobody wakes. */
+  private static final long LOOK_AGAIN_NANOS = 1_000_000;
+
+  private static final Logger LOG = LoggerFactory.getLogger(Recorder.class);
+
+  private final Writer out;
+  private final IdleStrategy idle;
+  private final MpscAtomicArrayQueue<String> lines;
+  private final Thread writer;
+  private final AtomicLong inexact = new AtomicLong();
+
+  /** The names of descriptors, mappings and references, for as long as the program has them. */
+  private final Map<Object, String> names = Collections.synchronizedMap(new WeakHashMap<>());
+
+  private final AtomicInteger memfds = new AtomicInteger();
+  private final AtomicInteger mappings = new AtomicInteger();
+  private final AtomicInteger references = new AtomicInteger();
+
+  /** Makes memslot calls and their lines one step. */
+  private final ReentrantLock slotsLock = new ReentrantLock();
+
+  /** The memslots of the program's machine, with the numbers that they have in the trace. */
+  private final Map<Integer, Integer> slots = new HashMap<>();
+
+  private @Nullable VirtualMachine machine;
+  private int lastSlot = -1;
+
+  private volatile boolean closing;
+  private volatile boolean done;
+  private volatile @Nullable IOException failure;
+
+  private Recorder(Writer out, int capacity, IdleStrategy idle) {
+    this.out = out;
+    this.idle = idle;
+    this.lines = new MpscAtomicArrayQueue<>(capacity);
+    lines.offer(Trace.HEADER);
+    writer = new Thread(this::write, "guest-memfd-recorder");
+    writer.setDaemon(true);
+    writer.start();
+  }
+
+  /**
+   * Records into a file.
+   *
+   * @param file the file, which is created or emptied
+   * @return the recorder
+   * @throws IOException if it cannot be opened
+   */
+  public static Recorder to(Path file) throws IOException {
+    return to(
+        Files.newBufferedWriter(file, StandardCharsets.US_ASCII),
+        DEFAULT_CAPACITY,
+        IdleStrategy.spinThenPark());
+  }
+
+  /**
+   * Records.
+   *
+   * @param out takes the trace; closed by {@link #close}
+   * @param capacity how many lines may wait to be written, at least 2; rounded up to a power of 2
+   * @param idle how calls wait for room, and the writing thread for lines
+   * @return the recorder
+   */
+  public static Recorder to(Writer out, int capacity, IdleStrategy idle) {
+    if (capacity < 2) {
+      throw new IllegalArgumentException("capacity: expected at least 2, actual " + capacity);
+    }
+    return new Recorder(out, capacity, idle);
+  }
+
+  /**
+   * How many calls could not be written exactly. With 0, the replay of a program of one thread
+   * under the same protocol gives the same answers, if conversions failed at once, the host had
+   * memory enough, and no callback refused and no thread was interrupted.
+   *
+   * @return the number so far
+   */
+  public long inexact() {
+    return inexact.get();
+  }
+
+  /**
+   * Ends the recording: waits until all is written. Calls that have not ended by now, and later
+   * ones, are not part of it. An interrupt does not end the wait; the thread's interrupt status is
+   * kept.
+   *
+   * @throws UncheckedIOException if something could not be written
+   */
+  @Override
+  public void close() {
+    closing = true;
+    boolean interrupted = false;
+    for (int round = 0; !done; round++) {
+      idle.idle(round, LOOK_AGAIN_NANOS);
+      interrupted |= Thread.interrupted();
+    }
+    if (interrupted) {
+      Thread.currentThread().interrupt();
+    }
+    IOException e = failure;
+    if (e != null) {
+      throw new UncheckedIOException("recording: expected to write all lines", e);
+    }
+  }
+
+  // ---- the queue ----
+
+  /** The writing thread. */
+  private void write() {
+    try (out) {
+      for (int round = 0; ; ) {
+        boolean last = closing;
+        String line = lines.poll();
+        if (line != null) {
+          round = 0;
+          append(line);
+        } else if (last) {
+          break;
+        } else {
+          idle.idle(round++, LOOK_AGAIN_NANOS);
+        }
+      }
+    } catch (IOException e) {
+      failed(e);
+    } finally {
+      done = true;
+    }
+  }
+
+  private void append(String line) {
+    if (failure == null) {
+      try {
+        out.append(line).append('\n');
+      } catch (IOException e) {
+        failed(e);
+      } catch (RuntimeException e) {
+        failed(new IOException(e));
+      }
+    }
+  }
+
+  private void failed(IOException e) {
+    if (failure == null) {
+      failure = e;
+      LOG.warn("the recording breaks off", e);
+    }
+  }
+
+  private void line(String line) {
+    boolean interrupted = false;
+    for (int round = 0; !closing && !lines.offer(line); round++) {
+      idle.idle(round, LOOK_AGAIN_NANOS);
+      interrupted |= Thread.interrupted(); // else nothing could sleep
+    }
+    if (interrupted) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
+  private void comment(String text) {
+    inexact.incrementAndGet();
+    line("# " + text);
+  }
+
+  // ---- lines ----
+
+  /** Names something new. A failed call has a name too, which is never used again. */
+  private String define(String kind, AtomicInteger last, @Nullable Object object) {
+    String name = kind + last.getAndIncrement();
+    if (object != null) {
+      names.put(object, name);
+    }
+    return name;
+  }
+
+  /** Writes a call on something; in a comment, if the trace does not know it or the failure. */
+  private void call(
+      String verb, Object on, String arguments, String result, @Nullable RuntimeException failed) {
+    String name = names.get(on);
+    String word = failed == null ? result : Replay.word(failed);
+    String line = verb + " " + (name == null ? on : name) + arguments + " = ";
+    if (name == null || word == null) {
+      comment(line + (word == null ? failed : word));
+    } else {
+      line(line + word);
+    }
+  }
+
+  /** Writes a call that makes something of something else. */
+  private void define(
+      String verb,
+      String name,
+      @Nullable Object made,
+      Object of,
+      String arguments,
+      @Nullable RuntimeException failed) {
+    String source = names.get(of);
+    String word = failed == null ? "ok" : Replay.word(failed);
+    String line = verb + " " + name + " " + (source == null ? of : source) + arguments + " = ";
+    if (source == null || word == null) {
+      if (made != null) {
+        names.remove(made);
+      }
+      comment(line + (word == null ? failed : word));
+    } else {
+      line(line + word);
+    }
+  }
+
+  @Override
+  public void created(
+      @Nullable GuestMemfd memfd, long size, long flags, @Nullable RuntimeException failed) {
+    long bits = flags & ~DIRECT_MAP;
+    if (bits != flags) {
+      comment("the next file has no direct map");
+    }
+    String name = define("m", memfds, memfd);
+    String word = failed == null ? "ok" : Replay.word(failed);
+    String line = "create " + name + " size=" + size + " flags=0x" + Long.toHexString(bits) + " = ";
+    if (word == null) {
+      comment(line + failed);
+    } else {
+      line(line + word);
+    }
+  }
+
+  /** A flag of the library that no kernel has. */
+  private static final long DIRECT_MAP = 1L << 32;
+
+  @Override
+  public void stat(GuestMemfd memfd, @Nullable FileStat stat, @Nullable RuntimeException failed) {
+    call("stat", memfd, "", stat == null ? "" : Replay.stat(stat), failed);
+  }
+
+  @Override
+  public void dup(GuestMemfd memfd, @Nullable GuestMemfd dup, @Nullable RuntimeException failed) {
+    String name = define("m", memfds, dup);
+    if (dup != null && !memfd.isOpen()) {
+      names.remove(dup); // a trace has no way from a closed descriptor to its file
+      comment("dup " + name + " of the closed " + names.get(memfd) + " = ok");
+    } else {
+      define("dup", name, dup, memfd, "", failed);
+    }
+  }
+
+  @Override
+  public void fallocate(
+      GuestMemfd memfd, int mode, long offset, long length, @Nullable RuntimeException failed) {
+    call(
+        "fallocate",
+        memfd,
+        " 0x" + Integer.toHexString(mode) + " " + offset + " " + length,
+        "ok",
+        failed);
+  }
+
+  @Override
+  public void ftruncate(GuestMemfd memfd, long length, RuntimeException failed) {
+    call("ftruncate", memfd, "", "", failed);
+  }
+
+  @Override
+  public void cachedPages(GuestMemfd memfd, long pages, @Nullable RuntimeException failed) {
+    call("cached", memfd, "", Long.toString(pages), failed);
+  }
+
+  @Override
+  public void isAccessible(
+      GuestMemfd memfd, long offset, boolean accessible, @Nullable RuntimeException failed) {
+    call("attr", memfd, " " + offset, accessible ? "shared" : "private", failed);
+  }
+
+  @Override
+  public void convert(
+      GuestMemfd memfd,
+      boolean inaccessible,
+      long offset,
+      long length,
+      @Nullable Errno errno,
+      long busyOffset) {
+    String arguments = (inaccessible ? " private " : " shared ") + offset + " " + length;
+    if (errno == null) {
+      comment("convert " + names.get(memfd) + arguments + " = an exception of a callback");
+    } else {
+      call("convert", memfd, arguments, Replay.converted(errno, busyOffset), null);
+    }
+  }
+
+  @Override
+  public void pending(GuestMemfd memfd, long offset, long length) {
+    comment("convert " + names.get(memfd) + " private " + offset + " " + length + " = pending");
+  }
+
+  @Override
+  public void grab(GuestMemfd memfd, long offset, HolderKind kind, Errno errno) {
+    comment("grab " + names.get(memfd) + " " + offset + " " + kind + " = " + errno);
+    if (errno == Errno.OK) {
+      long page = offset & -HostMemory.PAGE_SIZE;
+      fallocate(memfd, GuestMemfd.FALLOC_FL_KEEP_SIZE, page, HostMemory.PAGE_SIZE, null);
+    }
+  }
+
+  @Override
+  public void close(GuestMemfd memfd) {
+    call("close", memfd, "", "ok", null);
+  }
+
+  @Override
+  public void mmap(
+      GuestMemfd memfd,
+      @Nullable HostMapping mapping,
+      long offset,
+      long length,
+      MapType type,
+      List<Protection> protection,
+      @Nullable RuntimeException failed) {
+    boolean r = protection.contains(Protection.READ);
+    boolean w = protection.contains(Protection.WRITE);
+    boolean x = protection.contains(Protection.EXEC);
+    String word = (r ? "r" : "") + (w ? "w" : "") + (x ? "x" : "");
+    String name = define("a", mappings, mapping);
+    String arguments =
+        " offset="
+            + offset
+            + " length="
+            + length
+            + " prot="
+            + (word.isEmpty() ? "none" : word)
+            + " flags="
+            + type;
+    if (x && (w || !r)) {
+      comment("mmap " + name + " " + names.get(memfd) + arguments + " = " + failed);
+    } else {
+      define("mmap", name, mapping, memfd, arguments, failed);
+    }
+  }
+
+  @Override
+  public void load(HostMapping mapping, long offset, byte[] bytes) {
+    for (int i = 0; i < bytes.length; i++) {
+      call("load", mapping, " " + (offset + i), hex(bytes[i]), null);
+    }
+  }
+
+  @Override
+  public void store(HostMapping mapping, long offset, byte[] bytes) {
+    for (int i = 0; i < bytes.length; i++) {
+      call("store", mapping, " " + (offset + i) + " " + hex(bytes[i]), "ok", null);
+    }
+  }
+
+  private static String hex(byte value) {
+    return String.format("0x%02x", value & 0xff);
+  }
+
+  @Override
+  public void touch(HostMapping mapping, long offset) {
+    long page = offset & -HostMemory.PAGE_SIZE;
+    madvise(mapping, page, HostMemory.PAGE_SIZE, Advice.POPULATE_WRITE, null);
+  }
+
+  @Override
+  public void fault(HostMapping mapping, boolean write, long offset, RuntimeException failed) {
+    call(write ? "store" : "load", mapping, " " + offset + (write ? " 0" : ""), "", failed);
+  }
+
+  @Override
+  public void madvise(
+      HostMapping mapping,
+      long offset,
+      long length,
+      Advice advice,
+      @Nullable RuntimeException failed) {
+    call("madvise", mapping, " " + offset + " " + length + " " + advice, "ok", failed);
+  }
+
+  @Override
+  public void munmap(HostMapping mapping) {
+    call("munmap", mapping, "", "ok", null);
+  }
+
+  @Override
+  public void reference(
+      HostMapping mapping,
+      @Nullable HostReference reference,
+      long offset,
+      long length,
+      boolean pinned,
+      @Nullable RuntimeException failed) {
+    String name = define("g", references, reference);
+    if (pinned) {
+      comment("the next reference is pinned");
+    }
+    define("gup", name, reference, mapping, " " + offset + " " + length, failed);
+  }
+
+  @Override
+  public void release(HostReference reference) {
+    String contents;
+    try {
+      contents = Replay.contents(reference);
+    } catch (UnsupportedOperationException e) { // metadata only: as if nothing had been written
+      contents = String.format("bytes=%d first=0x00 sum31=0x000000", reference.length());
+    }
+    call("gup_release", reference, "", contents, null);
+  }
+
+  // ---- memslots ----
+
+  /**
+   * Makes a memslot, and writes that. Memslots are not the file's, so they are recorded only if
+   * they are made here. A trace knows one machine: that of the first call.
+   *
+   * @param vm the machine
+   * @param slot its number, 0 to 32763
+   * @param gpa the first guest physical address
+   * @param size the size in bytes, not 0
+   * @param memfd the file behind it
+   * @param offset where the range starts in the file
+   * @throws io.github.guestmemfd.GuestMemfdException as {@link VirtualMachine#bind}
+   */
+  public void bind(
+      VirtualMachine vm, int slot, long gpa, long size, GuestMemfd memfd, long offset) {
+    slotsLock.lock();
+    try {
+      if (machine == null) {
+        machine = vm;
+      }
+      boolean taken = vm != machine || slots.containsKey(slot);
+      boolean known = slot >= 0 && slot < VirtualMachine.USER_SLOTS;
+      int number = known ? ++lastSlot : slot; // a name is used once, so numbers are too
+      String arguments = " gpa=0x" + Long.toHexString(gpa) + " size=" + size + " offset=" + offset;
+      RuntimeException failed = null;
+      try {
+        vm.bind(slot, gpa, size, memfd, offset);
+      } catch (RuntimeException e) {
+        failed = e;
+      }
+      if (taken || slot < 0) {
+        comment("bind of slot " + slot + arguments + " = " + (failed == null ? "ok" : failed));
+      } else {
+        if (failed == null) {
+          slots.put(slot, number);
+        }
+        define("bind", "s" + number, null, memfd, arguments, failed);
+      }
+      if (failed != null) {
+        throw failed;
+      }
+    } finally {
+      slotsLock.unlock();
+    }
+  }
+
+  /**
+   * Deletes a memslot, and writes that.
+   *
+   * @param vm the machine
+   * @param slot its number
+   * @throws io.github.guestmemfd.GuestMemfdException as {@link VirtualMachine#unbind}
+   */
+  public void unbind(VirtualMachine vm, int slot) {
+    slotsLock.lock();
+    try {
+      RuntimeException failed = null;
+      try {
+        vm.unbind(slot);
+      } catch (RuntimeException e) {
+        failed = e;
+      }
+      Integer number = vm == machine ? slots.remove(slot) : null;
+      if (number == null) {
+        comment("unbind of slot " + slot + " = " + (failed == null ? "ok" : failed));
+      } else {
+        line("unbind s" + number + " = " + (failed == null ? "ok" : Replay.word(failed)));
+      }
+      if (failed != null) {
+        throw failed;
+      }
+    } finally {
+      slotsLock.unlock();
+    }
+  }
+}

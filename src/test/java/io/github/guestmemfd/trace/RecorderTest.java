@@ -1,0 +1,454 @@
+package io.github.guestmemfd.trace;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.github.guestmemfd.Advice;
+import io.github.guestmemfd.BusyFolio;
+import io.github.guestmemfd.CreateFlag;
+import io.github.guestmemfd.Folio;
+import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.HolderKind;
+import io.github.guestmemfd.HostMapping;
+import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.MapType;
+import io.github.guestmemfd.Protection;
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.kvm.VirtualMachine;
+import io.github.guestmemfd.spi.IdleStrategy;
+import java.io.IOException;
+import java.io.StringWriter;
+import java.io.UncheckedIOException;
+import java.io.Writer;
+import java.nio.ByteBuffer;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Random;
+import java.util.Set;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** What a program did, as a trace that replays. */
+@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+class RecorderTest {
+  private static final int PAGE = HostMemory.PAGE_SIZE;
+
+  @TempDir Path folder;
+
+  private static Trace parse(String text) {
+    return Trace.parse("recorded", text.lines().toList());
+  }
+
+  // ---- a random program of one thread ----
+
+  /** Makes random calls of all kinds, with the edges more likely than the middle. */
+  private static final class Program {
+    private final Random random;
+    private final HostMemory host;
+    private final Recorder recorder;
+    private final ConversionProtocol protocol;
+    private final VirtualMachine vm = new VirtualMachine();
+    private final List<GuestMemfd> memfds = new ArrayList<>();
+    private final List<HostMapping> mappings = new ArrayList<>();
+    private final List<HostReference> references = new ArrayList<>();
+    private int calls;
+
+    Program(long seed, HostMemory host, Recorder recorder, ConversionProtocol protocol) {
+      this.random = new Random(seed);
+      this.host = host;
+      this.recorder = recorder;
+      this.protocol = protocol;
+    }
+
+    private <T> T any(List<T> list) {
+      return list.get(random.nextInt(list.size()));
+    }
+
+    @SafeVarargs
+    private <T> T of(T... values) {
+      return values[random.nextInt(values.length)];
+    }
+
+    private long page() {
+      return PAGE * (long) (random.nextInt(12) == 0 ? of(-1, 8, 1 << 20) : random.nextInt(8));
+    }
+
+    private long pages() {
+      return random.nextInt(16) == 0
+          ? of(0L, -4096L, 1L, 1L << 62)
+          : PAGE * (1L + random.nextInt(4));
+    }
+
+    /** Where an access begins: near the ends of pages, at times where it is misaligned. */
+    private long at() {
+      return page() + of(0, 8, 16, PAGE - 8, PAGE - 4, PAGE - 1);
+    }
+
+    private void create() {
+      CreateFlag[] flags =
+          random.nextInt(3) == 0
+              ? new CreateFlag[] {CreateFlag.MMAP}
+              : new CreateFlag[] {CreateFlag.MMAP, CreateFlag.INIT_SHARED};
+      GuestMemfd.Builder builder =
+          GuestMemfd.builder(host)
+              .size(random.nextInt(10) == 0 ? 4095 : 8L * PAGE)
+              .listener(recorder)
+              .protocol(protocol)
+              .retryPolicy(RetryPolicy.failAtOnce());
+      if (random.nextInt(10) == 0) {
+        builder.flags(random.nextLong() | 4);
+      } else {
+        builder.flags(flags);
+      }
+      memfds.add(builder.build());
+    }
+
+    private void call() {
+      if (memfds.isEmpty()) {
+        create();
+        return;
+      }
+      GuestMemfd memfd = any(memfds);
+      switch (random.nextInt(16)) {
+        case 0 -> memfd.stat();
+        case 1 -> memfd.cachedPages();
+        case 2 -> memfds.add(memfd.dup());
+        case 3 -> memfd.ftruncate(0);
+        case 4 -> memfd.allocate(page(), pages());
+        case 5, 6 -> memfd.punchHole(page(), pages());
+        case 7 -> memfd.fallocate(random.nextInt(256) - 8, page(), pages());
+        case 8 -> memfd.isAccessible(page());
+        case 9, 10 -> memfd.makeInaccessible(page(), pages());
+        case 11 -> memfd.tryMakeInaccessible(page(), pages(), new BusyFolio());
+        case 12 -> memfd.makeAccessible(page(), pages());
+        case 13 ->
+            mappings.add(
+                memfd.mmap(
+                    page(),
+                    random.nextBoolean() ? 8L * PAGE : pages(),
+                    random.nextInt(16) == 0 ? MapType.PRIVATE : MapType.SHARED,
+                    of(
+                        new Protection[] {Protection.READ, Protection.WRITE},
+                        new Protection[] {Protection.READ, Protection.WRITE},
+                        new Protection[] {Protection.WRITE},
+                        new Protection[] {Protection.READ},
+                        new Protection[] {Protection.READ, Protection.EXEC},
+                        new Protection[0])));
+        case 14 -> {
+          if (random.nextInt(12) == 0) {
+            memfds.remove(memfd);
+            memfd.close();
+            memfd.cachedPages(); // EBADF
+          } else {
+            create();
+          }
+        }
+        default -> {
+          int slot = random.nextInt(4) - (random.nextInt(16) == 0 ? 1 : 0);
+          if (random.nextBoolean()) {
+            recorder.bind(vm, slot, page() + (1L << 30), pages(), memfd, page());
+          } else {
+            recorder.unbind(vm, slot);
+          }
+        }
+      }
+    }
+
+    private void access() {
+      if (mappings.isEmpty()) {
+        return;
+      }
+      HostMapping mapping = any(mappings);
+      switch (random.nextInt(22)) {
+        case 0 -> mapping.getByte(at());
+        case 1 -> mapping.putByte(at(), (byte) random.nextInt());
+        case 2 -> mapping.getShort(at());
+        case 3 -> mapping.putInt(at(), random.nextInt());
+        case 4 -> mapping.getLong(at());
+        case 5 -> mapping.putLong(at(), random.nextLong());
+        case 6 -> mapping.getLongVolatile(at());
+        case 7 -> mapping.putLongRelease(at(), random.nextLong());
+        case 8 -> mapping.tryGetLong(at(), 0);
+        case 9 -> mapping.tryPutLong(at(), random.nextLong());
+        case 10 -> mapping.getAndAddLong(at(), random.nextLong());
+        case 11 -> mapping.compareAndSetLong(at(), random.nextInt(2), random.nextLong());
+        case 12 -> mapping.compareAndSetInt(at(), 0, random.nextInt());
+        case 13 -> {
+          byte[] bytes = new byte[random.nextInt(60)];
+          random.nextBytes(bytes);
+          mapping.put(at(), bytes, 0, bytes.length);
+        }
+        case 14 -> mapping.get(at(), ByteBuffer.allocate(random.nextInt(60)));
+        case 15, 16 ->
+            mapping.madvise(
+                page() + (random.nextInt(20) == 0 ? 1 : 0), pages(), of(Advice.values()));
+        case 17, 18 -> references.add(mapping.getUserPages(at(), random.nextInt(3 * PAGE) - 8));
+        case 19, 20 -> {
+          if (!references.isEmpty()) {
+            references.remove(random.nextInt(references.size())).close();
+          }
+        }
+        default -> {
+          if (random.nextInt(6) == 0) {
+            mappings.remove(mapping);
+            mapping.close();
+          }
+        }
+      }
+    }
+
+    void run(int n) {
+      for (; calls < n; calls++) {
+        try {
+          if (random.nextBoolean()) {
+            call();
+          } else {
+            access();
+          }
+        } catch (RuntimeException e) {
+          assertThat(Replay.word(e) != null || e instanceof IllegalArgumentException)
+              .as(e.toString())
+              .isTrue();
+        }
+      }
+      references.forEach(HostReference::close);
+      mappings.forEach(HostMapping::close);
+      memfds.forEach(GuestMemfd::close);
+    }
+  }
+
+  static Stream<ConversionProtocol> soundProtocols() {
+    return ConversionProtocol.all().stream().filter(ConversionProtocol::isSound);
+  }
+
+  @ParameterizedTest
+  @MethodSource("soundProtocols")
+  void aRandomProgramReplays(ConversionProtocol protocol) {
+    Set<String> words = new HashSet<>();
+    for (long seed = 1; seed <= 12; seed++) {
+      StringWriter out = new StringWriter();
+      try (HostMemory host = HostMemory.ofBytes(1L << 30);
+          Recorder recorder = Recorder.to(out, 256, IdleStrategy.spinThenPark())) {
+        new Program(seed, host, recorder, protocol).run(600);
+      }
+      Trace trace = parse(out.toString());
+      assertThat(trace.size()).isGreaterThan(300);
+      out.toString().lines().forEach(line -> words.add(line.substring(0, line.indexOf(' '))));
+      assertThat(Replay.run(trace, protocol).differences()).as("seed " + seed).isEmpty();
+    }
+    for (Verb verb : Verb.values()) {
+      assertThat(words).contains(verb.word());
+    }
+  }
+
+  // ---- single calls ----
+
+  private GuestMemfd file(HostMemory host, Recorder recorder, RetryPolicy policy) {
+    return GuestMemfd.builder(host)
+        .size(2L * PAGE)
+        .flags(CreateFlag.MMAP, CreateFlag.INIT_SHARED)
+        .retryPolicy(policy)
+        .listener(recorder)
+        .build();
+  }
+
+  @Test
+  void theLinesOfAProgram() throws IOException {
+    Path file = folder.resolve("run.trace");
+    try (HostMemory host = HostMemory.ofBytes(1L << 20);
+        Recorder recorder = Recorder.to(file)) {
+      GuestMemfd memfd = file(host, recorder, RetryPolicy.failAtOnce());
+      HostMapping window = memfd.mmap(0, 2L * PAGE, Protection.READ, Protection.WRITE);
+      window.putShort(PAGE - 1, (short) 0x0201);
+      window.compareAndSetInt(0, 1, 2);
+      HostReference reference = window.getUserPages(0, 1);
+      memfd.tryMakeInaccessible(0, 2L * PAGE);
+      reference.close();
+      memfd.makeInaccessible(PAGE, PAGE);
+      assertThatThrownBy(() -> window.putShort(PAGE - 1, (short) 0)).hasMessageContaining("SIGBUS");
+      assertThatThrownBy(() -> window.getShort(PAGE - 1)).hasMessageContaining("SIGBUS");
+      window.close();
+      window.close();
+      memfd.close();
+      memfd.close();
+      assertThat(recorder.inexact()).isZero();
+    }
+    assertThat(Files.readAllLines(file))
+        .containsExactly(
+            "# guest_memfd trace 1",
+            "create m0 size=8192 flags=0x3 = ok",
+            "mmap a0 m0 offset=0 length=8192 prot=rw flags=SHARED = ok",
+            "store a0 4095 0x01 = ok",
+            "store a0 4096 0x02 = ok",
+            "madvise a0 0 4096 POPULATE_WRITE = ok",
+            "gup g0 a0 0 1 = ok",
+            "convert m0 private 0 8192 = EAGAIN error_offset=0",
+            "gup_release g0 = bytes=1 first=0x00 sum31=0x000000",
+            "convert m0 private 4096 4096 = ok",
+            "madvise a0 0 4096 POPULATE_WRITE = ok",
+            "store a0 4096 0 = SIGBUS",
+            "load a0 4095 = 0x01",
+            "load a0 4096 = SIGBUS",
+            "munmap a0 = ok",
+            "close m0 = ok");
+  }
+
+  /** What a trace cannot say is a comment, and what it does to the page cache a call. */
+  @Test
+  void whatATraceCannotSay() {
+    StringWriter out = new StringWriter();
+    try (HostMemory host = HostMemory.ofBytes(1L << 20);
+        Recorder recorder = Recorder.to(out, 16, IdleStrategy.spinThenPark())) {
+      GuestMemfd memfd = file(host, recorder, RetryPolicy.completeLater());
+      Folio folio = memfd.grab(PAGE + 1);
+      int pfn = memfd.tryGrab(PAGE, HolderKind.SAFE);
+      memfd.put(pfn, HolderKind.SAFE);
+      folio.close();
+      HostMapping window = memfd.mmap(0, PAGE, Protection.READ);
+      HostReference pin = window.pin(0, PAGE);
+      var later = memfd.makeInaccessibleLater(0, PAGE);
+      pin.close();
+      later.join();
+      memfd.makeInaccessibleLater(PAGE, PAGE).join();
+      memfd.close();
+      GuestMemfd again = memfd.reopen().orElseThrow();
+      again.stat();
+      again.close();
+      window.close();
+      assertThat(recorder.inexact()).isEqualTo(7);
+    }
+    assertThat(out.toString().lines().toList())
+        .startsWith(
+            "# guest_memfd trace 1",
+            "create m0 size=8192 flags=0x3 = ok",
+            "# grab m0 4097 SAFE = OK",
+            "fallocate m0 0x1 4096 4096 = ok",
+            "# grab m0 4096 SAFE = OK",
+            "fallocate m0 0x1 4096 4096 = ok",
+            "mmap a0 m0 offset=0 length=4096 prot=r flags=SHARED = ok",
+            "# the next reference is pinned",
+            "gup g0 a0 0 4096 = ok",
+            "# convert m0 private 0 4096 = pending",
+            "gup_release g0 = bytes=4096 first=0x00 sum31=0x000000",
+            "convert m0 private 0 4096 = ok",
+            "convert m0 private 4096 4096 = ok",
+            "close m0 = ok",
+            "# dup m1 of the closed m0 = ok")
+        .endsWith("munmap a0 = ok")
+        .hasSize(18);
+    assertThat(Replay.run(parse(out.toString()), ConversionProtocol.atomicPair()).differences())
+        .isEmpty();
+  }
+
+  // ---- the queue ----
+
+  /** Lets nothing be written until it is told to. */
+  private static final class Gate extends Writer {
+    final CountDownLatch open = new CountDownLatch(1);
+    final StringBuilder text = new StringBuilder();
+
+    @Override
+    public void write(char[] chars, int from, int length) throws IOException {
+      try {
+        open.await();
+      } catch (InterruptedException e) {
+        throw new IOException(e);
+      }
+      text.append(chars, from, length);
+    }
+
+    @Override
+    public void flush() {}
+
+    @Override
+    public void close() {}
+  }
+
+  /**
+   * A call waits for room, by the idle strategy, also when it is interrupted, and loses nothing.
+   */
+  @Test
+  void aFullQueueBlocks() throws Exception {
+    Gate gate = new Gate();
+    AtomicInteger idled = new AtomicInteger();
+    Thread[] caller = new Thread[1];
+    IdleStrategy idle =
+        (round, nanos) -> {
+          if (Thread.currentThread() == caller[0] && idled.incrementAndGet() == 100) {
+            Thread.currentThread().interrupt();
+          }
+          IdleStrategy.spinThenPark().idle(round, nanos);
+        };
+    Recorder recorder = Recorder.to(gate, 4, idle);
+    try (HostMemory host = HostMemory.ofBytes(1L << 20);
+        GuestMemfd memfd = file(host, recorder, RetryPolicy.failAtOnce())) {
+      AtomicInteger made = new AtomicInteger();
+      boolean[] interrupted = new boolean[1];
+      caller[0] =
+          new Thread(
+              () -> {
+                for (int i = 0; i < 20; i++) {
+                  memfd.cachedPages();
+                  made.incrementAndGet();
+                }
+                interrupted[0] = Thread.interrupted();
+              });
+      caller[0].start();
+      while (idled.get() < 200) {
+        Thread.onSpinWait();
+      }
+      assertThat(made.get()).isLessThan(6);
+      gate.open.countDown();
+      caller[0].join();
+      assertThat(interrupted[0]).isTrue();
+      recorder.close();
+      assertThat(gate.text.toString().lines().filter("cached m0 = 0"::equals)).hasSize(20);
+    }
+  }
+
+  /** The program goes on; whoever closes the recorder learns of it. */
+  @Test
+  void anErrorIsToldAtTheEnd() {
+    Writer broken =
+        new Writer() {
+          @Override
+          public void write(char[] chars, int from, int length) throws IOException {
+            throw new IOException("full");
+          }
+
+          @Override
+          public void flush() {}
+
+          @Override
+          public void close() {}
+        };
+    try (HostMemory host = HostMemory.ofBytes(1L << 20)) {
+      Recorder recorder = Recorder.to(broken, 2, IdleStrategy.spinThenPark());
+      try (GuestMemfd memfd = file(host, recorder, RetryPolicy.failAtOnce())) {
+        for (int i = 0; i < 100; i++) {
+          memfd.cachedPages();
+        }
+      }
+      assertThatThrownBy(recorder::close)
+          .isInstanceOf(UncheckedIOException.class)
+          .hasStackTraceContaining("full");
+    }
+  }
+
+  @Test
+  void theCapacityIsChecked() {
+    assertThatThrownBy(() -> Recorder.to(new StringWriter(), 1, IdleStrategy.busySpin()))
+        .isInstanceOf(IllegalArgumentException.class);
+  }
+}
