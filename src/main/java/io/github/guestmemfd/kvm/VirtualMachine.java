@@ -237,6 +237,18 @@ public final class VirtualMachine {
    */
   public void setUserMemoryRegion2(
       int slot, long gpa, long size, @Nullable GuestMemfd memfd, long offset) {
+    BoundSlot deleted = change(slot, gpa, size, memfd, offset);
+    if (deleted != null) {
+      mmu.delete(deleted); // without the slots lock: it waits, and may free frames
+      if (deleted.gmem != null) {
+        deleted.gmem.bindings.remove(deleted);
+      }
+    }
+  }
+
+  /** Changes the set of memslots; returns what was taken out of it. */
+  private @Nullable BoundSlot change(
+      int slot, long gpa, long size, @Nullable GuestMemfd memfd, long offset) {
     slotsLock.lock();
     try {
       String problem = problem(slot, gpa, size, offset);
@@ -249,11 +261,7 @@ public final class VirtualMachine {
           throw refuse(Errno.EINVAL, slot, "there is none to delete");
         }
         publish();
-        mmu.delete(old);
-        if (old.gmem != null) {
-          old.gmem.bindings.remove(old);
-        }
-        return;
+        return old;
       }
       if (slots.containsKey(slot)) {
         throw refuse(
@@ -290,6 +298,7 @@ public final class VirtualMachine {
       }
       slots.put(slot, bound);
       publish();
+      return null;
     } finally {
       slotsLock.unlock();
     }
