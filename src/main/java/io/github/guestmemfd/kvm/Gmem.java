@@ -85,6 +85,10 @@ final class Gmem implements GuestMemfdOps {
     inside(() -> next.freeFolio(folio));
   }
 
+  boolean isOf(Mmu other) {
+    return mmu == other;
+  }
+
   /** Whether the file is gone. */
   boolean isReleased() {
     return released;

@@ -175,9 +175,41 @@ public final class VirtualMachine {
    * @throws io.github.guestmemfd.GuestMemfdException as {@link GuestMemfd.Builder#build}
    */
   public GuestMemfd createGuestMemfd(GuestMemfd.Builder builder, GuestMemfdOps client) {
-    Gmem gmem = new Gmem(mmu, client);
-    GuestMemfd memfd = builder.ops(gmem).build();
-    memfd.bindTo(this);
+    GuestMemfdOps ops = ops(client);
+    GuestMemfd memfd = builder.ops(ops).build();
+    adopt(memfd, ops);
+    return memfd;
+  }
+
+  /**
+   * The callbacks of a file that is created elsewhere, and to be {@linkplain #adopt adopted}.
+   *
+   * @param client a second client, as for {@link #createGuestMemfd(GuestMemfd.Builder,
+   *     GuestMemfdOps)}; {@link GuestMemfdOps#NONE} for none
+   * @return the callbacks, for one file
+   */
+  public GuestMemfdOps ops(GuestMemfdOps client) {
+    return new Gmem(mmu, client);
+  }
+
+  /**
+   * Makes a file this virtual machine's, which can be bound to no other from then on. To be done
+   * before it is bound; what {@link #createGuestMemfd(GuestMemfd.Builder)} has created is adopted.
+   *
+   * @param memfd a descriptor of the file
+   * @param ops what {@link #ops} returned, and the file alone was created with: if that is not so,
+   *     the guest's mappings do not follow the file
+   * @throws IllegalArgumentException if the callbacks are not of this virtual machine
+   * @throws GuestMemfdException EINVAL if the file is of another virtual machine
+   */
+  public void adopt(GuestMemfd memfd, GuestMemfdOps ops) {
+    if (!(ops instanceof Gmem gmem) || !gmem.isOf(mmu)) {
+      throw new IllegalArgumentException("expected what ops() of this returned, actual " + ops);
+    }
+    if (!memfd.bindTo(this)) {
+      throw new GuestMemfdException(
+          Errno.EINVAL, "adopt: the file is of another virtual machine: " + memfd);
+    }
     slotsLock.lock();
     try {
       files.removeIf(f -> f.gmem.isReleased());
@@ -185,7 +217,6 @@ public final class VirtualMachine {
     } finally {
       slotsLock.unlock();
     }
-    return memfd;
   }
 
   private @Nullable Gmem owner(GuestMemfd memfd) {

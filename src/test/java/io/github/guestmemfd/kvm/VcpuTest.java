@@ -446,6 +446,16 @@ class VcpuTest extends VmFixture {
         vcpu.tryRead(GPA, 8, SHARED), vcpu, GPA, SHARED, Access.READ, Errno.EOPNOTSUPP);
     GuestMemfd theirs = closing(new VirtualMachine().createGuestMemfd(describe(1)));
     refused(GuestMemfdException.class, Errno.EINVAL, () -> vm.bind(1, 0, PAGE, theirs, 0));
+    GuestMemfdOps ops = vm.ops(GuestMemfdOps.NONE);
+    GuestMemfd adopted = closing(describe(1).ops(ops).build());
+    assertThrows(
+        IllegalArgumentException.class, () -> new VirtualMachine().adopt(adopted, ops));
+    refused(GuestMemfdException.class, Errno.EINVAL, () -> vm.adopt(theirs, ops));
+    vm.adopt(adopted, ops);
+    vm.bind(7, 8L * GPA, PAGE, adopted, 0);
+    read(vcpu, 8L * GPA, SHARED);
+    adopted.makeInaccessible(0, PAGE);
+    assertFalse(vcpu.tryRead(8L * GPA, 8, SHARED));
     GuestMemfd dup = closing(file(1).dup());
     vm.bind(1, 0, PAGE, dup, 0);
     read(vcpu, 0, SHARED);
