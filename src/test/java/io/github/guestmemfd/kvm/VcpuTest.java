@@ -448,8 +448,7 @@ class VcpuTest extends VmFixture {
     refused(GuestMemfdException.class, Errno.EINVAL, () -> vm.bind(1, 0, PAGE, theirs, 0));
     GuestMemfdOps ops = vm.ops(GuestMemfdOps.NONE);
     GuestMemfd adopted = closing(describe(1).ops(ops).build());
-    assertThrows(
-        IllegalArgumentException.class, () -> new VirtualMachine().adopt(adopted, ops));
+    assertThrows(IllegalArgumentException.class, () -> new VirtualMachine().adopt(adopted, ops));
     refused(GuestMemfdException.class, Errno.EINVAL, () -> vm.adopt(theirs, ops));
     vm.adopt(adopted, ops);
     vm.bind(7, 8L * GPA, PAGE, adopted, 0);
