@@ -4,6 +4,7 @@ import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
+import java.nio.ByteBuffer;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
@@ -509,11 +510,28 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @throws IllegalStateException if nobody holds such a reference; nothing is dropped
    */
   public void put(int pfn, HolderKind kind) {
+    inode.put(-1, checked(pfn), kind);
+  }
+
+  /**
+   * The bytes of a folio that {@link #tryGrab} holds, as {@link Folio#buffer} shows them. A client
+   * that lets the reference go has to stop using the view when {@link
+   * GuestMemfdOps#invalidateBegin} says so.
+   *
+   * @param pfn the page frame number
+   * @return a new little-endian view of one page
+   * @throws UnsupportedOperationException if the host is metadata only
+   */
+  public ByteBuffer buffer(int pfn) {
+    return inode.host.bytes().view(checked(pfn));
+  }
+
+  private int checked(int pfn) {
     int limit = inode.host.frames.limit();
     if (pfn < 1 || pfn > limit) {
       throw new IllegalArgumentException("frame: expected 1 to " + limit + ", actual " + pfn);
     }
-    inode.put(-1, pfn, kind);
+    return pfn;
   }
 
   // ---- conversion ----

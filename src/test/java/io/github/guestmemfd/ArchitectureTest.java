@@ -36,6 +36,7 @@ class ArchitectureTest {
           ROOT + ".cache",
           ROOT + ".conversion",
           ROOT,
+          ROOT + ".gunyah",
           ROOT + ".kvm",
           ROOT + ".trace",
           ROOT + ".testing",
@@ -59,6 +60,16 @@ class ArchitectureTest {
       }
     }
   }
+
+  /** The clients prove that what is exported suffices for others. */
+  @ArchTest
+  static final ArchRule clientsUseThePublicApiAlone =
+      noClasses()
+          .that()
+          .resideInAnyPackage(ROOT + ".kvm", ROOT + ".gunyah")
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage(INTERNAL.toArray(new String[0]));
 
   @ArchTest
   static final ArchRule everyPackageHasItsLayer =

@@ -1,19 +1,54 @@
 package io.github.guestmemfd.kvm;
 
+import io.github.guestmemfd.BusyFolio;
 import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdException;
+import io.github.guestmemfd.GuestMemfdOps;
+import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.RaceHook;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Comparator;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A virtual machine: which guest addresses are backed by which part of which guest_memfd.
+ * A virtual machine: which guest addresses are backed by which part of which guest_memfd, the guest
+ * page table over that, and the vCPUs that use it.
  *
- * <p>Models the part of {@code KVM_SET_USER_MEMORY_REGION2} that concerns guest_memfd, with the
- * answers of Linux 6.18 in its order.
+ * <pre>{@code
+ * VirtualMachine vm = new VirtualMachine();
+ * try (GuestMemfd memfd = vm.createGuestMemfd(GuestMemfd.builder(host).size(1 << 30).flags(MMAP))) {
+ *   vm.bind(0, 0, memfd.size(), memfd, 0);
+ *   Vcpu vcpu = vm.createVcpu();
+ *   vcpu.run(
+ *       guest -> guest.write(0x1000, 8, 42, SHARED),
+ *       (v, exit) -> {
+ *         if (exit instanceof VcpuExit.MemoryFault fault && fault.errno() == EFAULT) {
+ *           vm.setMemoryAttributes(fault.gpa(), fault.size(), fault.attribute());
+ *           return true; // enter the guest again
+ *         }
+ *         return false;
+ *       });
+ * }
+ * }</pre>
+ *
+ * <p>An object of this class is a client of {@link GuestMemfd} like any other: it uses nothing but
+ * the exported packages. Files that it creates tell it of conversions and punches ({@link
+ * io.github.guestmemfd.GuestMemfdOps}), and it takes the pages out of the guest page table. So a
+ * mapping of the guest needs no reference on its frame; see {@link Builder#keepReferences}.
+ *
+ * <p>Binding models the part of {@code KVM_SET_USER_MEMORY_REGION2} that concerns guest_memfd, with
+ * the answers of Linux 6.18 in its order. Memslots may be made and deleted, files converted,
+ * punched and closed while vCPUs run. Safe for use by any number of threads.
  */
 public final class VirtualMachine {
 
@@ -24,14 +59,200 @@ public final class VirtualMachine {
   private static final long MAX_SLOT_BYTES = 1L << 43;
   private static final long GPA_LIMIT = 1L << 52;
 
+  private static final int PAGE_SIZE = HostMemory.PAGE_SIZE;
+
+  final Mmu mmu;
+  final VmStats stats = new VmStats();
+
   private final ReentrantLock slotsLock = new ReentrantLock();
-  private final Map<Integer, Memslot> slots = new HashMap<>();
+  private final AtomicInteger vcpuIds = new AtomicInteger();
+
+  /** The files created here. Under the slots lock, as the next. */
+  private final List<OwnedFile> files = new ArrayList<>();
+
+  private final Map<Integer, BoundSlot> slots = new HashMap<>();
+
+  /** The memslots by guest address, for who takes no lock; replaced as a whole. */
+  private volatile BoundSlot[] sortedSlots = new BoundSlot[0];
+
+  private record OwnedFile(GuestMemfd memfd, Gmem gmem) {}
 
   /** Makes a virtual machine without memory. */
-  public VirtualMachine() {}
+  public VirtualMachine() {
+    this(new Builder());
+  }
+
+  private VirtualMachine(Builder builder) {
+    mmu = new Mmu(builder.idle, builder.hook, builder.keepReferences, stats);
+  }
 
   /**
-   * Makes a memslot, or deletes it if the size is 0.
+   * Starts to describe a virtual machine.
+   *
+   * @return a builder
+   */
+  public static Builder builder() {
+    return new Builder();
+  }
+
+  /** Describes a virtual machine. Not safe for use by several threads. */
+  public static final class Builder {
+    private IdleStrategy idle = IdleStrategy.spinThenPark();
+    private @Nullable RaceHook hook;
+    private boolean keepReferences;
+
+    private Builder() {}
+
+    /**
+     * Says how its threads wait.
+     *
+     * @param strategy used by faults that have to be done again, and by invalidations that wait for
+     *     accesses of vCPUs; {@link IdleStrategy#spinThenPark} by default
+     * @return this
+     */
+    public Builder idleStrategy(IdleStrategy strategy) {
+      idle = strategy;
+      return this;
+    }
+
+    /**
+     * Lets a test step into its races.
+     *
+     * @param raceHook called at {@link io.github.guestmemfd.spi.RacePoint#BEFORE_MMU_LOCK} and
+     *     {@link io.github.guestmemfd.spi.RacePoint#ACCESS_IN_FLIGHT}
+     * @return this
+     */
+    public Builder raceHook(RaceHook raceHook) {
+      hook = raceHook;
+      return this;
+    }
+
+    /**
+     * Keeps a safe reference on the frame of each page that the guest has mapped, until it is
+     * zapped; by default, as in KVM, a mapping holds none. This is for protocols whose safe
+     * references survive a conversion. With those that count a guest's reference like any other a
+     * mapped page cannot be converted, and with those whose holders have the folio lock an
+     * operation on it waits for ever.
+     *
+     * @return this
+     */
+    public Builder keepReferences() {
+      keepReferences = true;
+      return this;
+    }
+
+    /**
+     * Makes the virtual machine.
+     *
+     * @return the virtual machine, without memory
+     */
+    public VirtualMachine build() {
+      return new VirtualMachine(this);
+    }
+  }
+
+  /**
+   * Creates a file whose pages the guest can use: {@code KVM_CREATE_GUEST_MEMFD}. It is this
+   * virtual machine's, and can be bound to no other.
+   *
+   * @param builder describes the file; its {@code ops} are set here
+   * @return the first descriptor of the file
+   * @throws io.github.guestmemfd.GuestMemfdException as {@link GuestMemfd.Builder#build}
+   */
+  public GuestMemfd createGuestMemfd(GuestMemfd.Builder builder) {
+    return createGuestMemfd(builder, GuestMemfdOps.NONE);
+  }
+
+  /**
+   * As {@link #createGuestMemfd(GuestMemfd.Builder)}, for a file with a second client, which can
+   * scrub or refuse. It is told of the begin of an invalidation after the guest page table, when no
+   * vCPU uses the range any more, and of the end before it. From inside its callbacks a vCPU can
+   * use what is mapped; what is not answers EDEADLK.
+   *
+   * @param builder describes the file; its {@code ops} are set here
+   * @param client the second client
+   * @return the first descriptor of the file
+   * @throws io.github.guestmemfd.GuestMemfdException as {@link GuestMemfd.Builder#build}
+   */
+  public GuestMemfd createGuestMemfd(GuestMemfd.Builder builder, GuestMemfdOps client) {
+    GuestMemfdOps ops = ops(client);
+    GuestMemfd memfd = builder.ops(ops).build();
+    adopt(memfd, ops);
+    return memfd;
+  }
+
+  /**
+   * The callbacks of a file that is created elsewhere, and to be {@linkplain #adopt adopted}.
+   *
+   * @param client a second client, as for {@link #createGuestMemfd(GuestMemfd.Builder,
+   *     GuestMemfdOps)}; {@link GuestMemfdOps#NONE} for none
+   * @return the callbacks, for one file
+   */
+  public GuestMemfdOps ops(GuestMemfdOps client) {
+    return new Gmem(mmu, client);
+  }
+
+  /**
+   * Makes a file this virtual machine's, which can be bound to no other from then on. To be done
+   * before it is bound; what {@link #createGuestMemfd(GuestMemfd.Builder)} has created is adopted.
+   *
+   * @param memfd a descriptor of the file
+   * @param ops what {@link #ops} returned, and the file alone was created with: if that is not so,
+   *     the guest's mappings do not follow the file
+   * @throws IllegalArgumentException if the callbacks are not of this virtual machine
+   * @throws GuestMemfdException EINVAL if the file is of another virtual machine
+   */
+  public void adopt(GuestMemfd memfd, GuestMemfdOps ops) {
+    if (!(ops instanceof Gmem gmem) || !gmem.isOf(mmu)) {
+      throw new IllegalArgumentException("expected what ops() of this returned, actual " + ops);
+    }
+    if (!memfd.bindTo(this)) {
+      throw new GuestMemfdException(
+          Errno.EINVAL, "adopt: the file is of another virtual machine: " + memfd);
+    }
+    slotsLock.lock();
+    try {
+      files.removeIf(f -> f.gmem.isReleased());
+      files.add(new OwnedFile(memfd, gmem));
+    } finally {
+      slotsLock.unlock();
+    }
+  }
+
+  private @Nullable Gmem owner(GuestMemfd memfd) {
+    for (OwnedFile file : files) {
+      if (file.memfd.sameFile(memfd)) {
+        return file.gmem;
+      }
+    }
+    return null;
+  }
+
+  /**
+   * Makes a vCPU.
+   *
+   * @return the vCPU; their numbers count from 0
+   */
+  public Vcpu createVcpu() {
+    return new Vcpu(this, vcpuIds.getAndIncrement());
+  }
+
+  /**
+   * What has happened so far.
+   *
+   * @return the counters, which go on counting
+   */
+  public VmStats stats() {
+    return stats;
+  }
+
+  /**
+   * Makes a memslot, or deletes it if the size is 0. When a deletion returns, no vCPU uses the
+   * memory any more; for that it may wait for accesses under way, which only move bytes.
+   *
+   * <p>A memslot holds its file weakly: if the file is closed, it goes, and the memslot is one
+   * without memory. A file that was not {@linkplain #createGuestMemfd created} by a virtual machine
+   * can be bound, and vCPUs cannot use it.
    *
    * @param slot its number, 0 to 32763
    * @param gpa the first guest physical address, unsigned
@@ -47,6 +268,18 @@ public final class VirtualMachine {
    */
   public void setUserMemoryRegion2(
       int slot, long gpa, long size, @Nullable GuestMemfd memfd, long offset) {
+    BoundSlot deleted = change(slot, gpa, size, memfd, offset);
+    if (deleted != null) {
+      mmu.delete(deleted); // without the slots lock: it waits, and may free frames
+      if (deleted.gmem != null) {
+        deleted.gmem.bindings.remove(deleted);
+      }
+    }
+  }
+
+  /** Changes the set of memslots; returns what was taken out of it. */
+  private @Nullable BoundSlot change(
+      int slot, long gpa, long size, @Nullable GuestMemfd memfd, long offset) {
     slotsLock.lock();
     try {
       String problem = problem(slot, gpa, size, offset);
@@ -54,17 +287,20 @@ public final class VirtualMachine {
         throw refuse(Errno.EINVAL, slot, problem);
       }
       if (size == 0) {
-        if (slots.remove(slot) == null) {
+        BoundSlot old = slots.remove(slot);
+        if (old == null) {
           throw refuse(Errno.EINVAL, slot, "there is none to delete");
         }
-        return;
+        publish();
+        return old;
       }
       if (slots.containsKey(slot)) {
-        throw refuse(Errno.EINVAL, slot, "exists, and cannot be changed: " + slots.get(slot));
+        throw refuse(
+            Errno.EINVAL, slot, "exists, and cannot be changed: " + slots.get(slot).memslot);
       }
-      for (Memslot other : slots.values()) {
-        if (other.overlapsGuest(gpa, size)) {
-          throw refuse(Errno.EEXIST, slot, "guest addresses overlap " + other);
+      for (BoundSlot other : slots.values()) {
+        if (other.memslot.overlapsGuest(gpa, size)) {
+          throw refuse(Errno.EEXIST, slot, "guest addresses overlap " + other.memslot);
         }
       }
       if (memfd == null || !memfd.isOpen()) {
@@ -75,9 +311,9 @@ public final class VirtualMachine {
         throw refuse(
             Errno.EINVAL, slot, "offset " + offset + " size " + size + " is not in " + memfd);
       }
-      for (Memslot other : slots.values()) {
-        if (other.overlapsFile(memfd, offset, size)) {
-          throw refuse(Errno.EINVAL, slot, "file range overlaps " + other);
+      for (BoundSlot other : slots.values()) {
+        if (other.memslot.overlapsFile(memfd, offset, size)) {
+          throw refuse(Errno.EINVAL, slot, "file range overlaps " + other.memslot);
         }
       }
       if (Long.compareUnsigned(gpa + size, GPA_LIMIT) > 0) {
@@ -86,7 +322,14 @@ public final class VirtualMachine {
       if (!memfd.bindTo(this)) {
         throw refuse(Errno.EINVAL, slot, "the file is of another virtual machine: " + memfd);
       }
-      slots.put(slot, new Memslot(slot, gpa, size, memfd, offset));
+      Gmem gmem = owner(memfd);
+      BoundSlot bound = new BoundSlot(new Memslot(slot, gpa, size, memfd, offset), gmem);
+      if (gmem != null) {
+        gmem.bindings.add(bound); // before a vCPU can find it
+      }
+      slots.put(slot, bound);
+      publish();
+      return null;
     } finally {
       slotsLock.unlock();
     }
@@ -147,6 +390,13 @@ public final class VirtualMachine {
     setUserMemoryRegion2(slot, 0, 0, null, 0);
   }
 
+  /** With the slots lock held. */
+  private void publish() {
+    BoundSlot[] sorted = slots.values().toArray(new BoundSlot[0]);
+    Arrays.sort(sorted, Comparator.comparingLong(s -> s.memslot.gpa()));
+    sortedSlots = sorted;
+  }
+
   /**
    * The memslot that covers a guest address.
    *
@@ -154,11 +404,223 @@ public final class VirtualMachine {
    * @return the slot, if there is one
    */
   public Optional<Memslot> memslotAt(long gpa) {
-    slotsLock.lock();
-    try {
-      return slots.values().stream().filter(s -> s.overlapsGuest(gpa, 1)).findAny();
-    } finally {
-      slotsLock.unlock();
+    BoundSlot slot = find(gpa);
+    return slot == null ? Optional.empty() : Optional.of(slot.memslot);
+  }
+
+  @Nullable BoundSlot find(long gpa) {
+    return find(sortedSlots, gpa);
+  }
+
+  static @Nullable BoundSlot find(BoundSlot[] sorted, long gpa) {
+    int low = 0;
+    int high = sorted.length - 1;
+    while (low <= high) {
+      int middle = (low + high) >>> 1;
+      BoundSlot slot = sorted[middle];
+      if (slot.contains(gpa)) {
+        return slot;
+      }
+      if (gpa < slot.memslot.gpa()) {
+        high = middle - 1;
+      } else {
+        low = middle + 1;
+      }
+    }
+    return null;
+  }
+
+  /** All memslots as they are now; whether a slot is still current, who caches one asks by this. */
+  BoundSlot[] memslots() {
+    return sortedSlots;
+  }
+
+  // ---- attributes ----
+
+  /**
+   * Whose a page is.
+   *
+   * @param gpa a guest physical address
+   * @return the attribute its file has for it; nothing if there is no memslot, or its file is gone
+   */
+  public Optional<MemoryAttribute> memoryAttribute(long gpa) {
+    BoundSlot slot = find(gpa);
+    if (slot == null) {
+      return Optional.empty();
+    }
+    Optional<GuestMemfd> file = slot.memslot.memfd().reopen();
+    if (file.isEmpty()) {
+      return Optional.empty();
+    }
+    try (GuestMemfd memfd = file.get()) {
+      return Optional.of(
+          memfd.isAccessible(slot.offset(slot.page(gpa)))
+              ? MemoryAttribute.SHARED
+              : MemoryAttribute.PRIVATE);
+    }
+  }
+
+  /**
+   * Converts what is behind a range of guest addresses, in place: {@code
+   * KVM_SET_MEMORY_ATTRIBUTES}. Contents stay.
+   *
+   * <p>The range may go over several memslots and files. What lies in one piece in one file is
+   * converted all or nothing; the pieces one after the other, and those that were done stay done if
+   * a later one is refused.
+   *
+   * @param gpa the first guest physical address, a multiple of 4096
+   * @param size the size in bytes, a positive multiple of 4096
+   * @param attribute what the pages are to be
+   * @throws MemoryAttributesException EAGAIN if somebody on the host holds a page; otherwise as
+   *     {@link #trySetMemoryAttributes}
+   */
+  public void setMemoryAttributes(long gpa, long size, MemoryAttribute attribute) {
+    BusyGuestPage busy = new BusyGuestPage();
+    Errno errno = trySetMemoryAttributes(gpa, size, attribute, busy);
+    if (errno != Errno.OK) {
+      throw new MemoryAttributesException(
+          errno,
+          "set memory attributes of gpa 0x"
+              + Long.toHexString(gpa)
+              + " size "
+              + size
+              + " to "
+              + attribute
+              + ": "
+              + busy,
+          busy.gpa(),
+          busy.convertedUpTo());
+    }
+  }
+
+  /**
+   * As {@link #setMemoryAttributes}, without an exception for a refusal.
+   *
+   * @param gpa the first guest physical address
+   * @param size the size in bytes
+   * @param attribute what the pages are to be
+   * @param busy takes where it stopped, and who was in the way
+   * @return {@link Errno#OK}; EINVAL if the range is not such a range below 2^52; ENOENT, and
+   *     nothing is converted, if a part of it has no memslot; EBADF if a file is gone; EAGAIN if
+   *     somebody on the host holds a page; EINTR; EDEADLK from inside a callback; what a callback
+   *     answers
+   */
+  public Errno trySetMemoryAttributes(
+      long gpa, long size, MemoryAttribute attribute, BusyGuestPage busy) {
+    busy.set(gpa);
+    if (isNoRange(gpa, size)) {
+      return Errno.EINVAL;
+    }
+    BoundSlot[] sorted = sortedSlots;
+    for (long at = gpa; at < gpa + size; ) {
+      BoundSlot slot = find(sorted, at);
+      if (slot == null) {
+        busy.set(at, gpa, false);
+        return Errno.ENOENT;
+      }
+      at = slot.endGpa();
+    }
+    long end = gpa + size;
+    for (long at = gpa; at < end; ) {
+      BoundSlot slot = Objects.requireNonNull(find(sorted, at));
+      long offset = slot.memslot.offset() + (at - slot.memslot.gpa());
+      long to = endOfPiece(sorted, slot, end);
+      Errno errno = convert(slot.memslot.memfd(), offset, to - at, attribute, busy.holders());
+      if (errno == Errno.EAGAIN && attribute == MemoryAttribute.PRIVATE) {
+        long busyOffset = busy.holders().offset();
+        busy.set(busyOffset < 0 ? at : at + (busyOffset - offset), at, busyOffset >= 0);
+      }
+      if (errno != Errno.OK) {
+        return errno;
+      }
+      at = to;
+      busy.set(at);
+    }
+    return Errno.OK;
+  }
+
+  private static boolean isNoRange(long gpa, long size) {
+    return ((gpa | size) & PAGE_MASK) != 0
+        || gpa < 0
+        || size <= 0
+        || size > GPA_LIMIT
+        || gpa > GPA_LIMIT - size;
+  }
+
+  /** Where the piece ends that begins in a memslot and goes on in its file without a gap. */
+  private static long endOfPiece(BoundSlot[] sorted, BoundSlot first, long end) {
+    BoundSlot last = first;
+    while (last.endGpa() < end) {
+      BoundSlot next = find(sorted, last.endGpa());
+      if (next == null
+          || !next.memslot.memfd().sameFile(last.memslot.memfd())
+          || next.memslot.offset() != last.memslot.offset() + last.memslot.size()) {
+        break;
+      }
+      last = next;
+    }
+    return Math.min(end, last.endGpa());
+  }
+
+  private static Errno convert(
+      GuestMemfd weak, long offset, long length, MemoryAttribute attribute, BusyFolio busy) {
+    Optional<GuestMemfd> file = weak.reopen();
+    if (file.isEmpty()) {
+      return Errno.EBADF;
+    }
+    try (GuestMemfd memfd = file.get()) {
+      return attribute == MemoryAttribute.PRIVATE
+          ? memfd.tryMakeInaccessible(offset, length, busy)
+          : memfd.tryMakeAccessible(offset, length);
+    }
+  }
+
+  // ---- prefaulting ----
+
+  /**
+   * Maps a range for the guest, each page as what it is: {@code KVM_PRE_FAULT_MEMORY}. Holes are
+   * allocated.
+   *
+   * @param gpa the first guest physical address, a multiple of 4096
+   * @param size the size in bytes, a positive multiple of 4096
+   * @return how many bytes have been mapped, at least 4096: fewer than asked for if something was
+   *     in the way after that
+   * @throws GuestMemfdException if nothing was mapped: EINVAL if the range is not such a range
+   *     below 2^52; ENOENT if there is no memslot; EINTR; and as the errnos of {@link
+   *     VcpuExit.MemoryFault}
+   */
+  public long preFault(long gpa, long size) {
+    Errno errno = isNoRange(gpa, size) ? Errno.EINVAL : Errno.OK;
+    long done = 0;
+    while (errno == Errno.OK && done < size) {
+      errno = preFaultPage(gpa + done);
+      if (errno == Errno.OK) {
+        done += PAGE_SIZE;
+      }
+    }
+    if (done == 0) {
+      throw new GuestMemfdException(
+          errno, "pre-fault gpa 0x" + Long.toHexString(gpa) + " size " + size);
+    }
+    return done;
+  }
+
+  private Errno preFaultPage(long gpa) {
+    MemoryAttribute attribute = MemoryAttribute.PRIVATE;
+    for (int round = 0; ; ) {
+      BoundSlot slot = find(gpa);
+      if (slot == null) {
+        return Errno.ENOENT;
+      }
+      int result = mmu.fault(slot, slot.page(gpa), attribute);
+      if (result == Mmu.MISMATCH) {
+        attribute =
+            attribute == MemoryAttribute.PRIVATE ? MemoryAttribute.SHARED : MemoryAttribute.PRIVATE;
+      } else if (result != Mmu.RETRY) {
+        return Mmu.errno(result);
+      } else if (!mmu.awaitRetry(round++)) {
+        return Errno.EINTR;
+      }
     }
   }
 }

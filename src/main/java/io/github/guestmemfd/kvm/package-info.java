@@ -1,4 +1,7 @@
-/** The first client of guest_memfd: a virtual machine and its memslots, after KVM. */
+/**
+ * The first client of guest_memfd: a virtual machine, its memslots, guest page table and vCPUs,
+ * after KVM.
+ */
 @NullMarked
 package io.github.guestmemfd.kvm;
 

@@ -41,7 +41,10 @@ public enum RacePoint {
    * frame's number.
    */
   WALKER_HOLDS_REFERENCE,
-  /** An access through a mapping is announced in the page table entry and under way. */
+  /**
+   * An access through a mapping is announced in the page table entry and under way. At the hook of
+   * a {@code VirtualMachine}: an access of a vCPU; the index is the guest frame number.
+   */
   ACCESS_IN_FLIGHT,
   /** A range operation holds its whole range: every slot in it is busy. */
   RANGE_BUSY,
@@ -57,5 +60,11 @@ public enum RacePoint {
   /** Every folio of the range has passed the check; nothing has changed yet. */
   BEFORE_COMMIT,
   /** The new attributes stand in the slots, which are still busy. */
-  AFTER_COMMIT
+  AFTER_COMMIT,
+  /**
+   * A fault of a virtual machine's vCPU has got its page, and is about to take {@code mmu_lock} and
+   * see whether an invalidation came in between. The index is the guest frame number. Only at the
+   * hook of a {@code VirtualMachine}.
+   */
+  BEFORE_MMU_LOCK
 }

@@ -1,0 +1,238 @@
+package io.github.guestmemfd.gunyah;
+
+import io.github.guestmemfd.ConversionBlockedException;
+import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.Folio;
+import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.GuestMemfdException;
+import io.github.guestmemfd.GuestMemfdOps;
+import io.github.guestmemfd.HostMemory;
+import java.nio.ByteBuffer;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.NavigableMap;
+import java.util.concurrent.ConcurrentSkipListMap;
+import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The pages of a guest_memfd that are lent to a guest.
+ *
+ * <p>In all that matters to the file this is the opposite of a {@code VirtualMachine}. There is no
+ * guest page table that follows the file: a page is mapped when it is lent, and stays so. A safe
+ * reference is held on it as long. And an invalidation is refused: a page that is lent can neither
+ * be converted nor punched, EBUSY, until it has been reclaimed.
+ *
+ * <p>Lending makes the pages inaccessible first. The parcel is entered before its references are
+ * taken, and the attribute looked at after that, so that of a lending and a conversion at the same
+ * time one sees the other. Which errno a conversion of a lent page answers depends on what asks
+ * first: protocols that count a guest's reference like any other say EAGAIN. With those whose
+ * holders keep the folio locked ({@code lock-only}) it waits instead, until the page is reclaimed.
+ *
+ * <p>Safe for use by any number of threads.
+ */
+public final class MemoryParcels {
+  private static final int PAGE_SIZE = HostMemory.PAGE_SIZE;
+
+  /** A page, from when it is being lent until it is reclaimed. */
+  private static final class Lent {
+    /** Held while bytes are moved, or the folio is given or taken: never while waiting. */
+    private final ReentrantLock lock = new ReentrantLock();
+
+    private @Nullable Folio folio;
+    private boolean over;
+
+    void give(Folio lent) {
+      lock.lock();
+      try {
+        if (!over) {
+          folio = lent;
+          return;
+        }
+      } finally {
+        lock.unlock();
+      }
+      lent.close(); // the file has ended meanwhile
+    }
+
+    void reclaim() {
+      Folio lent;
+      lock.lock();
+      try {
+        over = true;
+        lent = folio;
+        folio = null;
+      } finally {
+        lock.unlock();
+      }
+      if (lent != null) {
+        lent.close();
+      }
+    }
+  }
+
+  private final class Client implements GuestMemfdOps {
+    @Override
+    public Errno invalidateBegin(long offset, long length) {
+      return isLent(offset, length) ? Errno.EBUSY : Errno.OK;
+    }
+
+    @Override
+    public void release() {
+      reclaimAll(pages);
+    }
+  }
+
+  /** By offset. */
+  private final NavigableMap<Long, Lent> pages = new ConcurrentSkipListMap<>();
+
+  private final GuestMemfd memfd;
+
+  /**
+   * Creates a file to lend from.
+   *
+   * @param builder describes the file; its {@code ops} are set here
+   * @throws GuestMemfdException as {@link GuestMemfd.Builder#build}
+   */
+  public MemoryParcels(GuestMemfd.Builder builder) {
+    memfd = builder.ops(new Client()).build();
+    memfd.bindTo(this);
+  }
+
+  /**
+   * The file.
+   *
+   * @return its first descriptor, to be closed by the user; with the file all that is lent goes
+   */
+  public GuestMemfd memfd() {
+    return memfd;
+  }
+
+  /**
+   * Lends a range to the guest, which alone uses it from then on. All or nothing, but for the
+   * attribute: pages made inaccessible stay that.
+   *
+   * @param offset the start in bytes, a multiple of 4096
+   * @param length the length in bytes, a positive multiple of 4096
+   * @throws ConversionBlockedException if somebody on the host holds a page
+   * @throws GuestMemfdException EBUSY if a page is lent already; EAGAIN if the range was converted
+   *     back meanwhile; and as {@link GuestMemfd#makeInaccessible} and {@link GuestMemfd#grab}
+   */
+  public void lend(long offset, long length) {
+    if (isLent(offset, length)) {
+      throw refuse(Errno.EBUSY, offset, length, "a page is lent already");
+    }
+    memfd.makeInaccessible(offset, length);
+    Map<Long, Lent> parcel = new HashMap<>();
+    boolean done = false;
+    try {
+      for (long at = offset; at < offset + length; at += PAGE_SIZE) {
+        Lent page = new Lent();
+        if (pages.putIfAbsent(at, page) != null) {
+          throw refuse(Errno.EBUSY, offset, length, "a page is lent already");
+        }
+        parcel.put(at, page);
+        page.give(memfd.grab(at)); // from here on an invalidation sees it, or has been seen
+        if (memfd.isAccessible(at)) {
+          throw refuse(Errno.EAGAIN, offset, length, "it was converted meanwhile");
+        }
+      }
+      done = true;
+    } finally {
+      if (!done) {
+        reclaimAll(parcel);
+      }
+    }
+  }
+
+  /**
+   * Takes a range back. Pages that are not lent are left as they are; those that were stay
+   * inaccessible, with their content, and can be converted again. Waits for accesses under way,
+   * which only move bytes.
+   *
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   */
+  public void reclaim(long offset, long length) {
+    reclaimAll(pages.subMap(offset, offset + length));
+  }
+
+  private void reclaimAll(Map<Long, Lent> range) {
+    range.forEach(
+        (at, page) -> {
+          page.reclaim();
+          pages.remove(at, page); // last: while it is in the way its reference is there
+        });
+  }
+
+  /**
+   * Whether any page of a range is lent.
+   *
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @return the answer, which may be out of date when it is returned
+   */
+  public boolean isLent(long offset, long length) {
+    Long first = pages.ceilingKey(offset & -PAGE_SIZE);
+    return first != null && first - offset < length;
+  }
+
+  /**
+   * The guest reads from one page.
+   *
+   * @param offset the first byte
+   * @param into takes the bytes, as many as fit
+   * @return false if the page is not lent, and nothing was read
+   * @throws IndexOutOfBoundsException if the bytes are not all in one page
+   */
+  public boolean read(long offset, ByteBuffer into) {
+    return access(
+        offset,
+        (page, at) -> {
+          into.put(page.slice(at, into.remaining()));
+        });
+  }
+
+  /**
+   * The guest writes to one page.
+   *
+   * @param offset the first byte
+   * @param from holds the bytes
+   * @return false if the page is not lent, and nothing was written
+   * @throws IndexOutOfBoundsException if the bytes are not all in one page
+   */
+  public boolean write(long offset, ByteBuffer from) {
+    return access(
+        offset,
+        (page, at) -> {
+          page.slice(at, from.remaining()).put(from);
+        });
+  }
+
+  private interface Mover {
+    void move(ByteBuffer page, int at);
+  }
+
+  private boolean access(long offset, Mover mover) {
+    Lent page = pages.get(offset & -PAGE_SIZE);
+    if (page == null) {
+      return false;
+    }
+    page.lock.lock();
+    try {
+      Folio folio = page.folio;
+      if (folio == null) {
+        return false;
+      }
+      mover.move(folio.buffer(), (int) (offset & (PAGE_SIZE - 1)));
+      return true;
+    } finally {
+      page.lock.unlock();
+    }
+  }
+
+  private GuestMemfdException refuse(Errno errno, long offset, long length, String why) {
+    return new GuestMemfdException(
+        errno, "lend [offset=" + offset + ", length=" + length + "] of " + memfd + ": " + why);
+  }
+}

@@ -1,0 +1,65 @@
+package io.github.guestmemfd.kvm;
+
+import org.jspecify.annotations.Nullable;
+
+/** A memslot at work: with its file's client, and its part of the guest page table. */
+final class BoundSlot {
+  private static final int PAGE_SHIFT = 12;
+
+  final Memslot memslot;
+
+  /** Null if the file was not created by the virtual machine. */
+  final @Nullable Gmem gmem;
+
+  final GuestPageTable table;
+
+  /** Deleted: no entry is installed any more. Under mmu_lock. */
+  boolean isGone;
+
+  BoundSlot(Memslot memslot, @Nullable Gmem gmem) {
+    this.memslot = memslot;
+    this.gmem = gmem;
+    this.table = new GuestPageTable(pages(memslot));
+  }
+
+  private static long pages(Memslot memslot) {
+    return memslot.size() >>> PAGE_SHIFT;
+  }
+
+  long pages() {
+    return pages(memslot);
+  }
+
+  /** The page of this slot at a guest address in it. */
+  long page(long gpa) {
+    return (gpa - memslot.gpa()) >>> PAGE_SHIFT;
+  }
+
+  long gfn(long page) {
+    return (memslot.gpa() >>> PAGE_SHIFT) + page;
+  }
+
+  /** Where a page is in the file. */
+  long offset(long page) {
+    return memslot.offset() + (page << PAGE_SHIFT);
+  }
+
+  /** The first page of this slot in a range of the file that begins there. */
+  long firstPage(long offset) {
+    return Math.max(0, (offset - memslot.offset()) >> PAGE_SHIFT);
+  }
+
+  /** The page after the last one of this slot in a range of the file. */
+  long endPage(long offset, long length) {
+    return Math.min(pages(), (offset + length - memslot.offset()) >> PAGE_SHIFT);
+  }
+
+  /** The address after the last. */
+  long endGpa() {
+    return memslot.gpa() + memslot.size();
+  }
+
+  boolean contains(long gpa) {
+    return gpa >= memslot.gpa() && gpa < endGpa(); // all below 2^52
+  }
+}

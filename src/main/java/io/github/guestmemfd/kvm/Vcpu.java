@@ -1,0 +1,707 @@
+package io.github.guestmemfd.kvm;
+
+import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.HostMemory;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.Optional;
+import java.util.concurrent.Future;
+import java.util.concurrent.FutureTask;
+import java.util.concurrent.ThreadFactory;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A virtual processor: uses the memory of its virtual machine by guest physical address, and leaves
+ * the guest where it cannot.
+ *
+ * <p>Each access has a view of its page, private or shared, as a guest chooses it by the C-bit of
+ * its page table. If the page is of the other attribute the access is not done and the vCPU exits.
+ * There are three ways to use it, from low to high:
+ *
+ * <ul>
+ *   <li>{@link #tryRead}, {@link #tryWrite} and the like neither throw nor make objects if the page
+ *       is mapped; false means an exit, which {@link #exit} describes.
+ *   <li>{@link #read}, {@link #write} and the like throw a {@link VcpuExitException} for an exit.
+ *   <li>Inside {@link #run} these go to the handler instead, and are done again when it says so.
+ * </ul>
+ *
+ * <p>An access to a page that is mapped takes no lock. Numbers are little-endian; one of 2, 4 or 8
+ * bytes at a multiple of its size is read and written at once, others byte by byte. Accesses of one
+ * vCPU to mapped pages are seen by others in their order: each begins and ends with an atomic
+ * operation on the page's entry (volatile semantics).
+ *
+ * <p>A vCPU is for one thread at a time, platform or virtual; only {@link #requestExit} may be
+ * called by others.
+ */
+public final class Vcpu {
+  private static final int PAGE_SIZE = HostMemory.PAGE_SIZE;
+  private static final int PAGE_SHIFT = Integer.numberOfTrailingZeros(PAGE_SIZE);
+  private static final long OFFSET_MASK = PAGE_SIZE - 1;
+
+  private static final VarHandle SHORT =
+      MethodHandles.byteBufferViewVarHandle(short[].class, ByteOrder.LITTLE_ENDIAN);
+  private static final VarHandle INT =
+      MethodHandles.byteBufferViewVarHandle(int[].class, ByteOrder.LITTLE_ENDIAN);
+  private static final VarHandle LONG =
+      MethodHandles.byteBufferViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
+
+  /** What ends a run from the inside. */
+  private static final class Stop extends RuntimeException {
+    private static final long serialVersionUID = 1L;
+
+    Stop() {
+      super("the handler has ended the run; guest code must let this through", null, false, false);
+    }
+  }
+
+  private enum Reason {
+    NONE,
+    MEMORY_FAULT,
+    MMIO,
+    HYPERCALL,
+    INTERRUPTED
+  }
+
+  private final VirtualMachine vm;
+  private final int id;
+  private volatile boolean exitRequested;
+
+  /** The memslot used last, and the set of memslots it is of. */
+  private BoundSlot @Nullable [] lastMemslots;
+
+  private @Nullable BoundSlot lastSlot;
+
+  private @Nullable ExitHandler handler;
+
+  // What read found, and why the vCPU exited: struct kvm_run.
+  private long value;
+  private Reason reason = Reason.NONE;
+  private long exitGpa;
+  private long exitSize;
+  private long exitValue;
+  private Access exitAccess = Access.READ;
+  private MemoryAttribute exitAttribute = MemoryAttribute.SHARED;
+  private Errno exitErrno = Errno.OK;
+
+  // What the handler answered.
+  private boolean completed;
+  private long mmioValue;
+  private Errno hypercallResult = Errno.OK;
+
+  Vcpu(VirtualMachine vm, int id) {
+    this.vm = vm;
+    this.id = id;
+  }
+
+  /**
+   * Its number.
+   *
+   * @return the number, from 0, in the order of creation
+   */
+  public int id() {
+    return id;
+  }
+
+  /**
+   * The virtual machine it is of.
+   *
+   * @return the virtual machine
+   */
+  public VirtualMachine vm() {
+    return vm;
+  }
+
+  // ---- accesses that answer ----
+
+  /**
+   * Reads a number.
+   *
+   * @param gpa the guest physical address
+   * @param size 1 to 8 bytes, which may lie in two pages
+   * @param attribute the view of the page
+   * @return true if {@link #value} is what was read; false if the vCPU {@linkplain #exit exited}
+   * @throws IllegalArgumentException if the size is not 1 to 8
+   * @throws UnsupportedOperationException if the host is metadata only
+   */
+  public boolean tryRead(long gpa, int size, MemoryAttribute attribute) {
+    return tryLoad(gpa, size, attribute, Access.READ);
+  }
+
+  /**
+   * Fetches an instruction: reads it, to execute it.
+   *
+   * @param gpa the guest physical address
+   * @param size 1 to 8 bytes, which may lie in two pages
+   * @param attribute the view of the page
+   * @return true if {@link #value} is what was read; false if the vCPU {@linkplain #exit exited}
+   * @throws IllegalArgumentException if the size is not 1 to 8
+   * @throws UnsupportedOperationException if the host is metadata only
+   */
+  public boolean tryFetch(long gpa, int size, MemoryAttribute attribute) {
+    return tryLoad(gpa, size, attribute, Access.EXEC);
+  }
+
+  private boolean tryLoad(long gpa, int size, MemoryAttribute attribute, Access access) {
+    checkSize(size);
+    int here = Math.min(size, toEndOfPage(gpa));
+    TdpEntry entry = begin(gpa, here, attribute, access, 0);
+    if (entry == null) {
+      return false;
+    }
+    try {
+      value = load(entry.view, (int) (gpa & OFFSET_MASK), here);
+    } finally {
+      entry.end();
+    }
+    if (here == size) {
+      return true;
+    }
+    long low = value;
+    if (!tryLoad(gpa + here, size - here, attribute, access)) {
+      return false;
+    }
+    value = low | value << (Byte.SIZE * here);
+    return true;
+  }
+
+  /**
+   * Writes a number. If it lies in two pages, and only the second one makes the vCPU exit, the part
+   * in the first is written.
+   *
+   * @param gpa the guest physical address
+   * @param size 1 to 8 bytes, which may lie in two pages
+   * @param number what to write, of which the low bytes count
+   * @param attribute the view of the page
+   * @return false if the vCPU {@linkplain #exit exited}
+   * @throws IllegalArgumentException if the size is not 1 to 8
+   * @throws UnsupportedOperationException if the host is metadata only
+   */
+  public boolean tryWrite(long gpa, int size, long number, MemoryAttribute attribute) {
+    checkSize(size);
+    int here = Math.min(size, toEndOfPage(gpa));
+    TdpEntry entry = begin(gpa, here, attribute, Access.WRITE, number);
+    if (entry == null) {
+      return false;
+    }
+    try {
+      store(entry.view, (int) (gpa & OFFSET_MASK), here, number);
+    } finally {
+      entry.end();
+    }
+    return here == size
+        || tryWrite(gpa + here, size - here, number >>> (Byte.SIZE * here), attribute);
+  }
+
+  /**
+   * Reads bytes, until the buffer is full. After an exit the buffer's position says what has been
+   * read; a repetition goes on from there, at the address as many bytes further.
+   *
+   * @param gpa the guest physical address of the byte that goes to the buffer's position
+   * @param into takes the bytes
+   * @param attribute the view of the pages
+   * @return false if the vCPU {@linkplain #exit exited}
+   * @throws UnsupportedOperationException if the host is metadata only
+   */
+  public boolean tryRead(long gpa, ByteBuffer into, MemoryAttribute attribute) {
+    for (long at = gpa; into.hasRemaining(); ) {
+      int length = Math.min(into.remaining(), toEndOfPage(at));
+      TdpEntry entry = begin(at, length, attribute, Access.READ, 0);
+      if (entry == null) {
+        return false;
+      }
+      try {
+        into.put(into.position(), bytes(entry.view), (int) (at & OFFSET_MASK), length);
+      } finally {
+        entry.end();
+      }
+      into.position(into.position() + length);
+      at += length;
+    }
+    return true;
+  }
+
+  /**
+   * Writes bytes, until the buffer is empty. After an exit the buffer's position says what has been
+   * written; a repetition goes on from there, at the address as many bytes further.
+   *
+   * @param gpa the guest physical address for the byte at the buffer's position
+   * @param from holds the bytes
+   * @param attribute the view of the pages
+   * @return false if the vCPU {@linkplain #exit exited}
+   * @throws UnsupportedOperationException if the host is metadata only
+   */
+  public boolean tryWrite(long gpa, ByteBuffer from, MemoryAttribute attribute) {
+    for (long at = gpa; from.hasRemaining(); ) {
+      int length = Math.min(from.remaining(), toEndOfPage(at));
+      TdpEntry entry = begin(at, length, attribute, Access.WRITE, 0);
+      if (entry == null) {
+        return false;
+      }
+      try {
+        bytes(entry.view).put((int) (at & OFFSET_MASK), from, from.position(), length);
+      } finally {
+        entry.end();
+      }
+      from.position(from.position() + length);
+      at += length;
+    }
+    return true;
+  }
+
+  /**
+   * Touches a page, that is faults it in, and moves no bytes: for hosts that are metadata only too.
+   *
+   * @param gpa a guest physical address in the page
+   * @param access what the guest is about to do
+   * @param attribute the view of the page
+   * @return false if the vCPU {@linkplain #exit exited}
+   */
+  public boolean tryTouch(long gpa, Access access, MemoryAttribute attribute) {
+    TdpEntry entry = begin(gpa, 1, attribute, access, 0);
+    if (entry == null) {
+      return false;
+    }
+    entry.end();
+    return true;
+  }
+
+  /**
+   * What was read.
+   *
+   * @return the number that {@link #tryRead(long, int, MemoryAttribute)} or {@link #tryFetch} read
+   *     last, its bytes above the size 0
+   */
+  public long value() {
+    return value;
+  }
+
+  /**
+   * Why the vCPU exited the last time.
+   *
+   * @return the exit, as a new object
+   * @throws IllegalStateException if it never has
+   */
+  public VcpuExit exit() {
+    return switch (reason) {
+      case MEMORY_FAULT ->
+          new VcpuExit.MemoryFault(exitGpa, exitSize, exitAttribute, exitAccess, exitErrno);
+      case MMIO -> new VcpuExit.Mmio(exitGpa, exitSize, exitAccess, exitValue);
+      case HYPERCALL -> new VcpuExit.Hypercall(exitGpa, exitSize, exitAttribute);
+      case INTERRUPTED -> new VcpuExit.Interrupted();
+      case NONE -> throw new IllegalStateException(this + " has not exited");
+    };
+  }
+
+  /**
+   * Makes the vCPU exit with {@link VcpuExit.Interrupted} at its next access, or in the fault it is
+   * waiting in: {@code kvm_run.immediate_exit}. May be called by any thread.
+   */
+  public void requestExit() {
+    exitRequested = true;
+  }
+
+  // ---- accesses that go on, or throw ----
+
+  /**
+   * Reads a number, exiting as often as need be.
+   *
+   * @param gpa the guest physical address
+   * @param size 1 to 8 bytes
+   * @param attribute the view of the page
+   * @return the number
+   * @throws VcpuExitException if the vCPU exits outside {@link #run}
+   * @throws IllegalArgumentException if the size is not 1 to 8
+   */
+  public long read(long gpa, int size, MemoryAttribute attribute) {
+    int here = toEndOfPage(gpa);
+    if (size > here) { // each part exits, and may be completed, on its own
+      return read(gpa, here, attribute)
+          | read(gpa + here, size - here, attribute) << (Byte.SIZE * here);
+    }
+    while (!tryRead(gpa, size, attribute)) {
+      if (leave()) {
+        return mmioValue;
+      }
+    }
+    return value;
+  }
+
+  /**
+   * Fetches an instruction, exiting as often as need be.
+   *
+   * @param gpa the guest physical address
+   * @param size 1 to 8 bytes
+   * @param attribute the view of the page
+   * @return the bytes as a number
+   * @throws VcpuExitException if the vCPU exits outside {@link #run}
+   * @throws IllegalArgumentException if the size is not 1 to 8
+   */
+  public long fetch(long gpa, int size, MemoryAttribute attribute) {
+    int here = toEndOfPage(gpa);
+    if (size > here) {
+      return fetch(gpa, here, attribute)
+          | fetch(gpa + here, size - here, attribute) << (Byte.SIZE * here);
+    }
+    while (!tryFetch(gpa, size, attribute)) {
+      if (leave()) {
+        return mmioValue;
+      }
+    }
+    return value;
+  }
+
+  /**
+   * Writes a number, exiting as often as need be.
+   *
+   * @param gpa the guest physical address
+   * @param size 1 to 8 bytes
+   * @param number what to write, of which the low bytes count
+   * @param attribute the view of the page
+   * @throws VcpuExitException if the vCPU exits outside {@link #run}
+   * @throws IllegalArgumentException if the size is not 1 to 8
+   */
+  public void write(long gpa, int size, long number, MemoryAttribute attribute) {
+    int here = toEndOfPage(gpa);
+    if (size > here) {
+      write(gpa, here, number, attribute);
+      write(gpa + here, size - here, number >>> (Byte.SIZE * here), attribute);
+      return;
+    }
+    while (!tryWrite(gpa, size, number, attribute)) {
+      if (leave()) {
+        return;
+      }
+    }
+  }
+
+  /**
+   * Reads bytes until the buffer is full, exiting as often as need be.
+   *
+   * @param gpa the guest physical address
+   * @param into takes the bytes
+   * @param attribute the view of the pages
+   * @throws VcpuExitException if the vCPU exits outside {@link #run}
+   */
+  public void read(long gpa, ByteBuffer into, MemoryAttribute attribute) {
+    long start = gpa - into.position();
+    while (!tryRead(start + into.position(), into, attribute)) {
+      if (leave()) {
+        into.position(into.position() + (int) exitSize); // what the handler leaves there
+      }
+    }
+  }
+
+  /**
+   * Writes bytes until the buffer is empty, exiting as often as need be.
+   *
+   * @param gpa the guest physical address
+   * @param from holds the bytes
+   * @param attribute the view of the pages
+   * @throws VcpuExitException if the vCPU exits outside {@link #run}
+   */
+  public void write(long gpa, ByteBuffer from, MemoryAttribute attribute) {
+    long start = gpa - from.position();
+    while (!tryWrite(start + from.position(), from, attribute)) {
+      if (leave()) {
+        from.position(from.position() + (int) exitSize);
+      }
+    }
+  }
+
+  /**
+   * Touches a page, exiting as often as need be.
+   *
+   * @param gpa a guest physical address in the page
+   * @param access what the guest is about to do
+   * @param attribute the view of the page
+   * @throws VcpuExitException if the vCPU exits outside {@link #run}
+   */
+  public void touch(long gpa, Access access, MemoryAttribute attribute) {
+    while (!tryTouch(gpa, access, attribute)) {
+      if (leave()) {
+        return;
+      }
+    }
+  }
+
+  /**
+   * Asks for a conversion, by the hypercall {@code KVM_HC_MAP_GPA_RANGE}. The vCPU exits with a
+   * {@link VcpuExit.Hypercall}; it is up to the handler to do it, or not, by {@link
+   * VirtualMachine#setMemoryAttributes}.
+   *
+   * @param gpa the first guest physical address
+   * @param pages how many pages
+   * @param attribute what they are to become
+   * @return what the handler {@linkplain #completeHypercall answered}, OK if it just went on;
+   *     EINVAL without an exit if the address is not a multiple of 4096, or the range empty or
+   *     wraps
+   * @throws VcpuExitException if the vCPU exits outside {@link #run}
+   */
+  public Errno mapGpaRange(long gpa, long pages, MemoryAttribute attribute) {
+    if (!tryMapGpaRange(gpa, pages, attribute)) {
+      leave();
+      return hypercallResult;
+    }
+    return Errno.EINVAL;
+  }
+
+  /**
+   * As {@link #mapGpaRange}, for a virtual machine monitor that looks at exits itself.
+   *
+   * @param gpa the first guest physical address
+   * @param pages how many pages
+   * @param attribute what they are to become
+   * @return false if the vCPU has exited with the hypercall; true if it is refused without that:
+   *     EINVAL
+   */
+  public boolean tryMapGpaRange(long gpa, long pages, MemoryAttribute attribute) {
+    if ((gpa & OFFSET_MASK) != 0
+        || pages <= 0
+        || Long.compareUnsigned((gpa >>> PAGE_SHIFT) + pages, gpa >>> PAGE_SHIFT) <= 0) {
+      return true;
+    }
+    reason = Reason.HYPERCALL;
+    exitGpa = gpa;
+    exitSize = pages;
+    exitAttribute = attribute;
+    hypercallResult = Errno.OK;
+    vm.stats.hypercallCount.increment();
+    return false;
+  }
+
+  // ---- running ----
+
+  /**
+   * Executes guest code on this thread. Its accesses go to the handler where they exit.
+   *
+   * @param program the guest's code
+   * @param exitHandler the virtual machine monitor
+   * @return the exit at which the handler ended the run; nothing if the code came to its end
+   * @throws IllegalStateException if it is running
+   */
+  public Optional<VcpuExit> run(GuestProgram program, ExitHandler exitHandler) {
+    if (handler != null) {
+      throw new IllegalStateException(this + " is running");
+    }
+    handler = exitHandler;
+    try {
+      program.execute(this);
+      return Optional.empty();
+    } catch (Stop e) {
+      return Optional.of(exit());
+    } finally {
+      handler = null;
+    }
+  }
+
+  /**
+   * Executes guest code on a thread of its own.
+   *
+   * @param threads makes the thread: of whatever kind, {@code Thread.ofVirtual().factory()} too
+   * @param program the guest's code
+   * @param exitHandler the virtual machine monitor
+   * @return what {@link #run} returns or throws, later. To cancel it interrupts the thread: a wait
+   *     ends, and the vCPU exits with {@link VcpuExit.Interrupted}
+   */
+  public Future<Optional<VcpuExit>> start(
+      ThreadFactory threads, GuestProgram program, ExitHandler exitHandler) {
+    FutureTask<Optional<VcpuExit>> task = new FutureTask<>(() -> run(program, exitHandler));
+    threads.newThread(task).start();
+    return task;
+  }
+
+  /**
+   * For a handler: what the vCPU exited for has been done, and need not be done again when the
+   * guest is entered.
+   *
+   * @param number what a read of 1 to 8 bytes is to return; a bulk read leaves its buffer as the
+   *     handler left it, and goes on after it
+   * @throws IllegalStateException if the vCPU has not exited with an {@link VcpuExit.Mmio}
+   */
+  public void completeMmio(long number) {
+    if (reason != Reason.MMIO) {
+      throw new IllegalStateException(this + " has not exited with MMIO");
+    }
+    completed = true;
+    mmioValue = number;
+  }
+
+  /**
+   * For a handler: what the hypercall answers the guest.
+   *
+   * @param result the answer, OK if this is not called
+   * @throws IllegalStateException if the vCPU has not exited with a {@link VcpuExit.Hypercall}
+   */
+  public void completeHypercall(Errno result) {
+    if (reason != Reason.HYPERCALL) {
+      throw new IllegalStateException(this + " has not exited with a hypercall");
+    }
+    hypercallResult = result;
+  }
+
+  /**
+   * Leaves the guest and enters it again.
+   *
+   * @return true if what it left for has been completed
+   */
+  private boolean leave() {
+    ExitHandler told = handler;
+    VcpuExit exit = exit();
+    if (told == null) {
+      throw new VcpuExitException(exit);
+    }
+    completed = false;
+    if (!told.handle(this, exit)) {
+      throw new Stop();
+    }
+    return completed;
+  }
+
+  // ---- the way to a page ----
+
+  /** Finds a page and announces an access to it; null if the vCPU exits instead. */
+  private @Nullable TdpEntry begin(
+      long gpa, int size, MemoryAttribute attribute, Access access, long number) {
+    if (!exitRequested) {
+      BoundSlot slot = slotAt(gpa);
+      TdpEntry entry = slot == null ? null : slot.table.get(slot.page(gpa));
+      if (entry != null && entry.attribute == attribute && entry.begin()) {
+        vm.mmu.inFlight(entry, gpa >>> PAGE_SHIFT);
+        return entry;
+      }
+    }
+    return beginSlowly(gpa, size, attribute, access, number);
+  }
+
+  private @Nullable TdpEntry beginSlowly(
+      long gpa, int size, MemoryAttribute attribute, Access access, long number) {
+    boolean counted = false;
+    for (int round = 0; ; round++) {
+      if (exitRequested) {
+        exitRequested = false;
+        return exitInterrupted();
+      }
+      BoundSlot slot = slotAt(gpa);
+      if (slot == null) {
+        return exitMmio(gpa, size, access, number);
+      }
+      long page = slot.page(gpa);
+      TdpEntry entry = slot.table.get(page);
+      if (entry != null && entry.attribute == attribute && entry.begin()) {
+        vm.mmu.inFlight(entry, gpa >>> PAGE_SHIFT);
+        return entry;
+      }
+      if (!counted) {
+        vm.stats.faultCount.increment();
+        counted = true;
+      }
+      int result = vm.mmu.fault(slot, page, attribute);
+      if (result == Mmu.RETRY ? !vm.mmu.awaitRetry(round) : result == -Errno.EINTR.code()) {
+        return exitInterrupted();
+      }
+      if (result == Mmu.MISMATCH) {
+        return exitMemoryFault(gpa, attribute, access, Errno.EFAULT);
+      }
+      if (result != Mmu.RETRY && result != Mmu.MAPPED) {
+        return exitMemoryFault(gpa, attribute, access, Mmu.errno(result));
+      }
+    }
+  }
+
+  private @Nullable BoundSlot slotAt(long gpa) {
+    BoundSlot[] memslots = vm.memslots();
+    BoundSlot slot = lastSlot;
+    if (slot == null || memslots != lastMemslots || !slot.contains(gpa)) {
+      slot = VirtualMachine.find(memslots, gpa);
+      lastSlot = slot;
+      lastMemslots = memslots;
+    }
+    return slot;
+  }
+
+  private @Nullable TdpEntry exitMemoryFault(
+      long gpa, MemoryAttribute attribute, Access access, Errno errno) {
+    reason = Reason.MEMORY_FAULT;
+    exitGpa = gpa & ~OFFSET_MASK;
+    exitSize = PAGE_SIZE;
+    exitAttribute = attribute;
+    exitAccess = access;
+    exitErrno = errno;
+    vm.stats.memoryFaultCount.increment();
+    return null;
+  }
+
+  private @Nullable TdpEntry exitMmio(long gpa, int size, Access access, long number) {
+    reason = Reason.MMIO;
+    exitGpa = gpa;
+    exitSize = size;
+    exitAccess = access;
+    exitValue = number;
+    vm.stats.mmioCount.increment();
+    return null;
+  }
+
+  private @Nullable TdpEntry exitInterrupted() {
+    reason = Reason.INTERRUPTED;
+    vm.stats.interruptCount.increment();
+    return null;
+  }
+
+  // ---- bytes ----
+
+  private static void checkSize(int size) {
+    if (size < 1 || size > Long.BYTES) {
+      throw new IllegalArgumentException("expected 1 to 8 bytes, actual " + size);
+    }
+  }
+
+  private static int toEndOfPage(long gpa) {
+    return PAGE_SIZE - (int) (gpa & OFFSET_MASK);
+  }
+
+  private static ByteBuffer bytes(ByteBuffer view) {
+    if (view.capacity() == 0) {
+      throw new UnsupportedOperationException("the host memory is metadata only: it has no bytes");
+    }
+    return view;
+  }
+
+  private static long load(ByteBuffer view, int at, int size) {
+    ByteBuffer page = bytes(view);
+    return switch (size) {
+      case 1 -> page.get(at) & 0xffL;
+      case 2 -> (short) SHORT.get(page, at) & 0xffffL;
+      case 4 -> (int) INT.get(page, at) & 0xffff_ffffL;
+      case 8 -> (long) LONG.get(page, at);
+      default -> {
+        long number = 0;
+        for (int i = size - 1; i >= 0; i--) {
+          number = number << Byte.SIZE | (page.get(at + i) & 0xffL);
+        }
+        yield number;
+      }
+    };
+  }
+
+  private static void store(ByteBuffer view, int at, int size, long number) {
+    ByteBuffer page = bytes(view);
+    switch (size) {
+      case 1 -> page.put(at, (byte) number);
+      case 2 -> SHORT.set(page, at, (short) number);
+      case 4 -> INT.set(page, at, (int) number);
+      case 8 -> LONG.set(page, at, number);
+      default -> {
+        for (int i = 0; i < size; i++) {
+          page.put(at + i, (byte) (number >>> (Byte.SIZE * i)));
+        }
+      }
+    }
+  }
+
+  @Override
+  public String toString() {
+    return "vCPU " + id;
+  }
+}

@@ -1,0 +1,57 @@
+package io.github.guestmemfd.kvm;
+
+import io.github.guestmemfd.Errno;
+
+/** Why a vCPU left the guest: what the kernel writes to {@code struct kvm_run}. */
+public sealed interface VcpuExit {
+
+  /**
+   * The guest address it is about.
+   *
+   * @return the guest physical address; 0 for {@link Interrupted}
+   */
+  long gpa();
+
+  /**
+   * A page could not be mapped for an access: {@code KVM_EXIT_MEMORY_FAULT}.
+   *
+   * @param gpa the first address of the page
+   * @param size its size in bytes, 4096
+   * @param attribute the view that the access had of the page ({@code
+   *     KVM_MEMORY_EXIT_FLAG_PRIVATE})
+   * @param access what the access was
+   * @param errno what {@code KVM_RUN} answers: EFAULT if the page is of the other attribute, or its
+   *     file is gone; EHWPOISON if its memory has failed; EAGAIN if a conversion of it is pending;
+   *     ENOMEM; EOPNOTSUPP if the file was not created by the virtual machine; EDEADLK from inside
+   *     a callback; what a prepare callback answers
+   */
+  record MemoryFault(long gpa, long size, MemoryAttribute attribute, Access access, Errno errno)
+      implements VcpuExit {}
+
+  /**
+   * An access where there is no memslot: {@code KVM_EXIT_MMIO}.
+   *
+   * @param gpa the first address
+   * @param size how many bytes; for a bulk access those up to the end of the page, at most
+   * @param access what the access was
+   * @param value what was to be written; 0 for a read or a bulk access
+   */
+  record Mmio(long gpa, long size, Access access, long value) implements VcpuExit {}
+
+  /**
+   * The guest asks for a conversion: {@code KVM_EXIT_HYPERCALL} with {@code KVM_HC_MAP_GPA_RANGE}.
+   *
+   * @param gpa the first address, a multiple of 4096
+   * @param pages how many pages, at least 1
+   * @param attribute what they are to become
+   */
+  record Hypercall(long gpa, long pages, MemoryAttribute attribute) implements VcpuExit {}
+
+  /** The thread was interrupted, or {@link Vcpu#requestExit} called: {@code KVM_EXIT_INTR}. */
+  record Interrupted() implements VcpuExit {
+    @Override
+    public long gpa() {
+      return 0;
+    }
+  }
+}

@@ -1,0 +1,22 @@
+package io.github.guestmemfd.kvm;
+
+/** A vCPU left the guest, and was not in a {@link Vcpu#run}, where a handler would be told. */
+public final class VcpuExitException extends RuntimeException {
+  private static final long serialVersionUID = 1L;
+
+  private final transient VcpuExit exit;
+
+  VcpuExitException(VcpuExit exit) {
+    super(exit.toString());
+    this.exit = exit;
+  }
+
+  /**
+   * Why it left.
+   *
+   * @return the exit
+   */
+  public VcpuExit exit() {
+    return exit;
+  }
+}
