@@ -257,6 +257,16 @@ class VcpuTest extends VmFixture {
   }
 
   @Test
+  void neighboursThatAreNotThatInTheirFileAreConvertedOneByOne() {
+    GuestMemfd memfd = file(2);
+    vm.bind(0, GPA, PAGE, memfd, PAGE);
+    vm.bind(1, GPA + PAGE, PAGE, memfd, 0);
+    vm.setMemoryAttributes(GPA, 2L * PAGE, PRIVATE);
+    assertFalse(memfd.isAccessible(0));
+    assertFalse(memfd.isAccessible(PAGE));
+  }
+
+  @Test
   void aBusyPageIsNamedByItsGuestAddress() {
     GuestMemfd a = file(2);
     GuestMemfd b = file(4);
