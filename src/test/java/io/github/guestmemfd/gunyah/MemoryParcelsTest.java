@@ -105,6 +105,17 @@ class MemoryParcelsTest {
     assertFalse(memfd.isAccessible(0));
   }
 
+  /** Another lends the second page while the first is on its way: the first is taken back. */
+  @Test
+  void aParcelIsLentWholeOrNotAtAll() {
+    races.at(RacePoint.BEFORE_SLOT_FILL, () -> parcels.lend(PAGE, PAGE));
+    assertEquals(
+        Errno.EBUSY,
+        assertThrows(GuestMemfdException.class, () -> parcels.lend(0, 2L * PAGE)).errno());
+    assertFalse(parcels.isLent(0, PAGE));
+    assertTrue(parcels.isLent(PAGE, PAGE));
+  }
+
   @Test
   void theEndOfTheFileTakesEverythingBack() {
     parcels.lend(0, 4L * PAGE);
