@@ -37,7 +37,7 @@ public class AllocateVsPunchTest {
 
   @Actor
   public void punch() {
-    inode.punch(0, 3, null);
+    inode.punch(0, 3, new BusyFolio());
   }
 
   @Arbiter

@@ -5,6 +5,7 @@ import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
 import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.ForwardingProtocol;
 import io.github.guestmemfd.conversion.Step;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.Frames;
@@ -55,25 +56,10 @@ public class BothCountersTest {
   @State
   public static class Twin {
     private static final ConversionProtocol DROPS_REF_FIRST =
-        new ConversionProtocol() {
-          @Override
-          public String id() {
-            return "drops-ref-first";
-          }
-
-          @Override
-          public List<Step> guestTakes() {
-            return List.of(Step.REF, Step.SAFE);
-          }
-
+        new ForwardingProtocol(ConversionProtocol.bothCounters()) {
           @Override
           public List<Step> guestDrops() {
             return List.of(Step.REF, Step.SAFE);
-          }
-
-          @Override
-          public boolean mayTurnInaccessible(int refs, int safe) {
-            return refs == safe + 1;
           }
         };
 

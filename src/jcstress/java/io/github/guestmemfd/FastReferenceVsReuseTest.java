@@ -52,7 +52,7 @@ public class FastReferenceVsReuseTest {
 
   @Actor
   public void punchAndReuse() {
-    inode.punch(0, 1, null);
+    inode.punch(0, 1, new BusyFolio());
     other.drop(other.get(0, Counts.REF), Counts.REF);
     reused = true;
   }
@@ -96,7 +96,7 @@ public class FastReferenceVsReuseTest {
 
     @Actor
     public void punchAndReuse() {
-      inode.punch(0, 1, null);
+      inode.punch(0, 1, new BusyFolio());
       other.drop(other.get(0, Counts.REF), Counts.REF);
       reused = true;
     }

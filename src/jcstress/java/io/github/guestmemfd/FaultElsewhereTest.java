@@ -5,10 +5,8 @@ import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
 import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
 import io.github.guestmemfd.conversion.ConversionProtocol;
-import io.github.guestmemfd.conversion.Step;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.Frames;
-import java.util.List;
 import org.openjdk.jcstress.annotations.Actor;
 import org.openjdk.jcstress.annotations.Arbiter;
 import org.openjdk.jcstress.annotations.JCStressTest;
@@ -75,24 +73,6 @@ public class FaultElsewhereTest {
   @Outcome(id = "true, true, OK", expect = ACCEPTABLE_INTERESTING, desc = "Both at once.")
   @State
   public static class Twin {
-    private static final ConversionProtocol ITS_RANGE_ONLY =
-        new ConversionProtocol() {
-          @Override
-          public String id() {
-            return "its-range-only";
-          }
-
-          @Override
-          public List<Step> guestTakes() {
-            return List.of(Step.REF);
-          }
-
-          @Override
-          public boolean mayTurnInaccessible(int refs, int safe) {
-            return refs == 1;
-          }
-        };
-
     private final Progress progress =
         new Progress() {
           @Override
@@ -102,7 +82,7 @@ public class FaultElsewhereTest {
           }
         };
     private volatile boolean faulted;
-    private final Inode inode = Files.ready(Files.METADATA, 2, progress, ITS_RANGE_ONLY);
+    private final Inode inode = Files.ready(Files.METADATA, 2, progress, Files.ITS_RANGE_ONLY);
 
     @Actor
     public void fault(ZZL_Result r) {

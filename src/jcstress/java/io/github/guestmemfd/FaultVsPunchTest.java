@@ -38,7 +38,7 @@ public class FaultVsPunchTest {
 
   @Actor
   public void punch() {
-    inode.punch(0, 1, null);
+    inode.punch(0, 1, new BusyFolio());
   }
 
   @Arbiter
@@ -71,7 +71,7 @@ public class FaultVsPunchTest {
 
     @Actor
     public void punch() {
-      inode.punch(0, 1, null);
+      inode.punch(0, 1, new BusyFolio());
     }
 
     @Arbiter

@@ -3,6 +3,7 @@ package io.github.guestmemfd;
 import io.github.guestmemfd.cache.PageCache.Wanted;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.ForwardingProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameContents;
@@ -37,6 +38,15 @@ final class Files {
           .build();
 
   private static final long SHARED = CreateFlag.MMAP.bit | CreateFlag.INIT_SHARED.bit;
+
+  /** What {@code invalidate-lock} would be if it locked no more than its range. */
+  static final ConversionProtocol ITS_RANGE_ONLY =
+      new ForwardingProtocol(ConversionProtocol.invalidateLock()) {
+        @Override
+        public boolean locksWholeFile() {
+          return false;
+        }
+      };
 
   private Files() {}
 

@@ -6,8 +6,7 @@ import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.conversion.ConversionProtocol;
-import io.github.guestmemfd.conversion.Step;
-import java.util.List;
+import io.github.guestmemfd.conversion.ForwardingProtocol;
 import org.openjdk.jcstress.annotations.Actor;
 import org.openjdk.jcstress.annotations.Arbiter;
 import org.openjdk.jcstress.annotations.JCStressTest;
@@ -40,7 +39,7 @@ public class GrabVsPunchTest {
 
   @Actor
   public void punch(ZLI_Result r) {
-    r.r2 = inode.punch(0, 1, null);
+    r.r2 = inode.punch(0, 1, new BusyFolio());
   }
 
   @Arbiter
@@ -64,20 +63,10 @@ public class GrabVsPunchTest {
   @State
   public static class Twin {
     private static final ConversionProtocol DOES_NOT_ASK =
-        new ConversionProtocol() {
+        new ForwardingProtocol(ConversionProtocol.safeOnly()) {
           @Override
-          public String id() {
-            return "does-not-ask";
-          }
-
-          @Override
-          public List<Step> guestTakes() {
-            return List.of(Step.SAFE);
-          }
-
-          @Override
-          public boolean mayTurnInaccessible(int refs, int safe) {
-            return refs == 1;
+          public boolean mayPunch(int refs, int safe) {
+            return true;
           }
         };
 
@@ -92,7 +81,7 @@ public class GrabVsPunchTest {
 
     @Actor
     public void punch(ZLI_Result r) {
-      r.r2 = inode.punch(0, 1, null);
+      r.r2 = inode.punch(0, 1, new BusyFolio());
     }
 
     @Arbiter

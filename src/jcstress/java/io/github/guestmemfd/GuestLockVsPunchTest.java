@@ -38,7 +38,7 @@ public class GuestLockVsPunchTest {
 
   @Actor
   public void punch(ZL_Result r) {
-    r.r2 = inode.punch(0, 1, null);
+    r.r2 = inode.punch(0, 1, new BusyFolio());
   }
 
   @Arbiter
@@ -69,7 +69,7 @@ public class GuestLockVsPunchTest {
 
     @Actor
     public void punch(ZL_Result r) {
-      r.r2 = inode.punch(0, 1, null);
+      r.r2 = inode.punch(0, 1, new BusyFolio());
     }
 
     @Arbiter

@@ -44,7 +44,7 @@ public class WalkerVsFreeTest {
 
   @Actor
   public void punch() {
-    inode.punch(0, 1, null);
+    inode.punch(0, 1, new BusyFolio());
   }
 
   @Arbiter

@@ -5,9 +5,7 @@ import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
 import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
 import io.github.guestmemfd.conversion.ConversionProtocol;
-import io.github.guestmemfd.conversion.Step;
 import io.github.guestmemfd.memory.Frames;
-import java.util.List;
 import org.openjdk.jcstress.annotations.Actor;
 import org.openjdk.jcstress.annotations.Arbiter;
 import org.openjdk.jcstress.annotations.JCStressTest;
@@ -54,24 +52,6 @@ public class WholeFileTest {
   @Outcome(id = "1, OK, OK", expect = ACCEPTABLE_INTERESTING, desc = "Both at once.")
   @State
   public static class Twin {
-    private static final ConversionProtocol ITS_RANGE_ONLY =
-        new ConversionProtocol() {
-          @Override
-          public String id() {
-            return "its-range-only";
-          }
-
-          @Override
-          public List<Step> guestTakes() {
-            return List.of(Step.REF);
-          }
-
-          @Override
-          public boolean mayTurnInaccessible(int refs, int safe) {
-            return refs == 1;
-          }
-        };
-
     private final Files.Exclusive ops =
         new Files.Exclusive() {
           @Override
@@ -81,7 +61,7 @@ public class WholeFileTest {
             return errno;
           }
         };
-    private final Inode inode = Files.ready(Files.METADATA, 2, ops, ITS_RANGE_ONLY);
+    private final Inode inode = Files.ready(Files.METADATA, 2, ops, Files.ITS_RANGE_ONLY);
 
     @Actor
     public void first(ILL_Result r) {

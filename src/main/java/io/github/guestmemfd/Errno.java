@@ -1,5 +1,7 @@
 package io.github.guestmemfd;
 
+import org.jspecify.annotations.Nullable;
+
 /** The answers of a system call, by the kernel's names. */
 public enum Errno {
   /** No error. */
@@ -45,7 +47,7 @@ public enum Errno {
   /** The memory of the page has failed. */
   EHWPOISON(133);
 
-  private static final Errno[] BY_CODE = new Errno[134];
+  private static final @Nullable Errno[] BY_CODE = new @Nullable Errno[134];
 
   static {
     for (Errno errno : values()) {
@@ -68,8 +70,19 @@ public enum Errno {
     return code;
   }
 
-  /** The errno of an internal result: a negated code, as the kernel's own functions return it. */
-  static Errno ofResult(int result) {
-    return BY_CODE[-result];
+  /**
+   * The errno of a result that is one: a negated code, as the kernel's own functions return it, and
+   * as {@link GuestMemfd#tryGrab} does.
+   *
+   * @param result the result, at most 0
+   * @return the errno
+   * @throws IllegalArgumentException if it is not the negated code of an errno named here
+   */
+  public static Errno ofResult(int result) {
+    Errno errno = result <= 0 && result > -BY_CODE.length ? BY_CODE[-result] : null;
+    if (errno == null) {
+      throw new IllegalArgumentException("expected a negated errno, actual " + result);
+    }
+    return errno;
   }
 }

@@ -629,7 +629,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
         Errno errno =
             advice == Advice.DONTNEED
                 ? inode.dontNeed(this, from, to)
-                : inode.punch(firstIndex + from, firstIndex + to, null);
+                : inode.punch(firstIndex + from, firstIndex + to, new BusyFolio());
         return errno == Errno.OK && clipped ? Errno.ENOMEM : errno;
       }
       case POPULATE_READ, POPULATE_WRITE -> {

@@ -666,12 +666,12 @@ final class Inode implements FrameTable.Listener {
     }
   }
 
-  /** Punches a range. Says in {@code busy}, if given, which folio was in the way. */
-  Errno punch(long from, long end, @Nullable BusyFolio busy) {
+  /** Punches a range. Says in {@code busy} which folio was in the way. */
+  Errno punch(long from, long end, BusyFolio busy) {
     PunchEvent event = Events.punch();
     Errno errno = null;
     try {
-      errno = tryPunch(from, end, busy == null ? new BusyFolio() : busy);
+      errno = tryPunch(from, end, busy);
       return errno;
     } finally {
       meters.count(errno == Errno.OK ? Meter.PUNCHES : Meter.PUNCHES_REFUSED);
@@ -743,7 +743,7 @@ final class Inode implements FrameTable.Listener {
    *     lets it
    */
   Errno convertLater(LaterConversion later, BusyFolio busy) {
-    return convert(later.from, later.to, true, busy, later);
+    return convert(later.from, later.to, true, busy, retry.completesLater() ? later : null);
   }
 
   /** Whether conversions that are in nobody's way but a holder's may complete later. */
@@ -764,8 +764,8 @@ final class Inode implements FrameTable.Listener {
       errno = tryConvert(from, to, inaccessible, found, later);
       return errno;
     } finally {
-      boolean refused = errno == Errno.EAGAIN && found != null && found.offset() >= 0;
-      boolean isLeftPending = refused && later != null && retry.completesLater();
+      boolean refused = isRefused(errno, found);
+      boolean isLeftPending = refused && later != null;
       if (!isLeftPending) {
         countConversion(errno, inaccessible, refused ? found : null);
       }
@@ -809,15 +809,11 @@ final class Inode implements FrameTable.Listener {
     }
     try {
       errno = convertLocked(from, to, inaccessible, retry, busy);
-      if (errno == Errno.EAGAIN
-          && later != null
-          && busy != null
-          && busy.offset() >= 0
-          && retry.completesLater()) {
+      if (later != null && isRefused(errno, busy)) {
         cache.setPending(from, to, true);
         pending.add(later);
         meters.count(Meter.PENDING_BEGUN);
-        later.await(SlotWord.pfn(cache.slot(busy.offset() >>> HostMemory.PAGE_SHIFT)));
+        later.await(frameOf(Objects.requireNonNull(busy)));
       }
       return errno;
     } catch (InterruptedException e) {
@@ -826,6 +822,15 @@ final class Inode implements FrameTable.Listener {
     } finally {
       unlockChanged(from, to);
     }
+  }
+
+  /** Whether a conversion ended because of a folio, and not because a callback said so. */
+  private static boolean isRefused(@Nullable Errno errno, @Nullable BusyFolio busy) {
+    return errno == Errno.EAGAIN && busy != null && busy.offset() >= 0;
+  }
+
+  private int frameOf(BusyFolio busy) {
+    return SlotWord.pfn(cache.slot(busy.offset() >>> HostMemory.PAGE_SHIFT));
   }
 
   private Errno convertLocked(
@@ -847,7 +852,7 @@ final class Inode implements FrameTable.Listener {
       Errno errno = invalidateBegin(from, to);
       return errno == Errno.OK ? commit(from, to, inaccessible) : errno;
     } finally {
-      if (freezes) {
+      if (freezes && inaccessible) {
         unfreeze(from, to);
       }
     }
@@ -1071,7 +1076,7 @@ final class Inode implements FrameTable.Listener {
       for (; ; ) {
         try {
           errno = convertLocked(later.from, later.to, true, RetryPolicy.failAtOnce(), busy);
-          over = errno != Errno.EAGAIN || busy.offset() < 0;
+          over = !isRefused(errno, busy);
           return errno;
         } catch (InterruptedException e) {
           interrupted = true; // not meant for this: the thread has come to let go of a folio
@@ -1087,7 +1092,7 @@ final class Inode implements FrameTable.Listener {
           event.finish(this, later.from, later.to, true, Events.name(errno), 0);
         }
       } else {
-        later.await(SlotWord.pfn(cache.slot(busy.offset() >>> HostMemory.PAGE_SHIFT)));
+        later.await(frameOf(busy));
       }
       unlock(from, to);
       if (interrupted) {

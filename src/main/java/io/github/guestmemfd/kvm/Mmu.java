@@ -122,16 +122,6 @@ final class Mmu {
     }
   }
 
-  /** The errno of a fault that is over. */
-  static Errno errno(int result) {
-    for (Errno errno : Errno.values()) {
-      if (errno.code() == -result) {
-        return errno;
-      }
-    }
-    throw new IllegalArgumentException("not an errno: " + result);
-  }
-
   private static ByteBuffer view(GuestMemfd memfd, int pfn) {
     try {
       return memfd.buffer(pfn);

@@ -605,7 +605,7 @@ public final class Vcpu {
         return exitMemoryFault(gpa, attribute, access, Errno.EFAULT);
       }
       if (result != Mmu.RETRY && result != Mmu.MAPPED) {
-        return exitMemoryFault(gpa, attribute, access, Mmu.errno(result));
+        return exitMemoryFault(gpa, attribute, access, Errno.ofResult(result));
       }
     }
   }

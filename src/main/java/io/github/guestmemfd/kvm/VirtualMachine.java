@@ -617,7 +617,7 @@ public final class VirtualMachine {
         attribute =
             attribute == MemoryAttribute.PRIVATE ? MemoryAttribute.SHARED : MemoryAttribute.PRIVATE;
       } else if (result != Mmu.RETRY) {
-        return Mmu.errno(result);
+        return Errno.ofResult(result);
       } else if (!mmu.awaitRetry(round++)) {
         return Errno.EINTR;
       }

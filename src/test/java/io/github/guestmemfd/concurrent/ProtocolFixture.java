@@ -5,13 +5,12 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.ForwardingProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
-import io.github.guestmemfd.conversion.Step;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
 import java.time.Duration;
-import java.util.List;
 
 /** A host for each test, with files of whatever protocol. */
 abstract class ProtocolFixture extends HostFixture {
@@ -55,56 +54,14 @@ abstract class ProtocolFixture extends HostFixture {
   }
 
   /** A protocol like another, but for what a test overrides. */
-  static class Like implements ConversionProtocol {
-    private final ConversionProtocol original;
-
+  static class Like extends ForwardingProtocol {
     Like(ConversionProtocol original) {
-      this.original = original;
+      super(original);
     }
 
     @Override
     public String id() {
-      return "like-" + original.id();
-    }
-
-    @Override
-    public boolean mayTurnInaccessible(int refs, int safe) {
-      return original.mayTurnInaccessible(refs, safe);
-    }
-
-    @Override
-    public List<Step> guestTakes() {
-      return original.guestTakes();
-    }
-
-    @Override
-    public List<Step> guestDrops() {
-      return original.guestDrops();
-    }
-
-    @Override
-    public boolean mayPunch(int refs, int safe) {
-      return original.mayPunch(refs, safe);
-    }
-
-    @Override
-    public boolean freezes() {
-      return original.freezes();
-    }
-
-    @Override
-    public boolean waitsWithFolioLock() {
-      return original.waitsWithFolioLock();
-    }
-
-    @Override
-    public boolean locksWholeFile() {
-      return original.locksWholeFile();
-    }
-
-    @Override
-    public RetryPolicy retryPolicy() {
-      return original.retryPolicy();
+      return "like-" + super.id();
     }
   }
 }

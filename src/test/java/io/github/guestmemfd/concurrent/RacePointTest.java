@@ -6,7 +6,6 @@ import static io.github.guestmemfd.CreateFlag.NO_DIRECT_MAP;
 import static io.github.guestmemfd.HolderKind.SAFE;
 import static io.github.guestmemfd.HolderKind.UNSAFE;
 import static io.github.guestmemfd.Protection.READ;
-import static io.github.guestmemfd.Protection.WRITE;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNull;
@@ -20,20 +19,16 @@ import io.github.guestmemfd.CreateFlag;
 import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HolderKind;
 import io.github.guestmemfd.HostMapping;
-import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.SigBusException;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
-import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
-import java.lang.reflect.Field;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.ArrayDeque;
@@ -45,12 +40,8 @@ import java.util.Map;
 import java.util.concurrent.Callable;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.function.UnaryOperator;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.AutoClose;
 import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -59,65 +50,23 @@ import org.junit.jupiter.params.provider.EnumSource.Mode;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Races made to happen, one at a time: a thread is held between two steps while another acts. */
-@Timeout(120)
-class RacePointTest {
-  private static final int PAGE = HostMemory.PAGE_SIZE;
-
+class RacePointTest extends HostFixture {
   /** Waits as long as it takes, without looking again at first. */
   private static final RetryPolicy PATIENT = RetryPolicy.spinThenWait(0, Duration.ofHours(1));
 
   private static final RetryPolicy AT_ONCE = RetryPolicy.failAtOnce();
 
-  @AutoClose private final RacePoints races = new RacePoints();
-  private final WaitProbe probe = new WaitProbe();
-  private final HostMemory host =
-      HostMemory.builder(64L * PAGE).raceHook(this::at).idleStrategy(probe).build();
-
   /** Fails on purpose, which is nothing that {@code races} would do. */
   private RaceHook failing = (point, index) -> {};
 
-  private final Deque<AutoCloseable> open = new ArrayDeque<>();
-
-  private void at(RacePoint point, long index) {
+  @Override
+  void passes(RacePoint point, long index) {
     failing.at(point, index);
-    races.at(point, index);
-  }
-
-  /** After each test every frame must have come home. */
-  @AfterEach
-  void nothingIsLeft() throws Exception {
-    Worker.start(
-            () -> {
-              while (!open.isEmpty()) {
-                open.pop().close();
-              }
-              return null;
-            })
-        .result();
-    assertEquals(0, host.used(), "memory in use after everything was closed");
-    host.close();
-  }
-
-  private GuestMemfd file(int pages, UnaryOperator<GuestMemfd.Builder> more) {
-    GuestMemfd memfd =
-        more.apply(
-                GuestMemfd.builder(host)
-                    .size((long) pages * PAGE)
-                    .flags(MMAP, INIT_SHARED)
-                    .retryPolicy(AT_ONCE))
-            .build();
-    open.push(memfd);
-    return memfd;
+    super.passes(point, index);
   }
 
   private GuestMemfd file(int pages, RetryPolicy policy) {
     return file(pages, b -> b.retryPolicy(policy));
-  }
-
-  private HostMapping map(GuestMemfd memfd) {
-    HostMapping window = memfd.mmap(0, memfd.size(), READ, WRITE);
-    open.push(window);
-    return window;
   }
 
   private static long guestSees(GuestMemfd memfd, long offset) {
@@ -129,27 +78,9 @@ class RacePointTest {
     }
   }
 
-  private static GuestMemfdException refused(Errno errno, Executable body) {
-    GuestMemfdException e = assertThrows(GuestMemfdException.class, body);
-    assertEquals(errno, e.errno(), e.toString());
-    return e;
-  }
-
-  /**
-   * Nothing is busy, and nobody but the page cache holds a folio: everything converts, at once and
-   * in both directions, without waiting.
-   */
-  private void assertQuiet(GuestMemfd memfd) throws Exception {
-    Worker.start(
-            () -> {
-              BusyFolio busy = new BusyFolio();
-              assertEquals(Errno.OK, memfd.tryMakeAccessible(0, memfd.size()));
-              assertEquals(
-                  Errno.OK, memfd.tryMakeInaccessible(0, memfd.size(), busy), busy::toString);
-              assertEquals(Errno.OK, memfd.tryMakeAccessible(0, memfd.size()));
-              return null;
-            })
-        .result();
+  @Override
+  void assertQuiet(GuestMemfd memfd) throws Exception {
+    super.assertQuiet(memfd);
     assertEquals(memfd.cachedPages() * PAGE, host.used());
   }
 
@@ -167,13 +98,6 @@ class RacePointTest {
     assertFalse(worker.isDone());
     worker.interrupt();
     assertTrue(worker.result(), "the interrupt status is gone");
-  }
-
-  /** The machine behind the host, for the one wait that no public call can make last. */
-  private FrameTable frames() throws ReflectiveOperationException {
-    Field field = HostMemory.class.getDeclaredField("frames");
-    field.setAccessible(true);
-    return (FrameTable) field.get(host);
   }
 
   // ---- lookup ----
