@@ -6,6 +6,8 @@ module io.github.guestmemfd {
   requires org.jctools.core;
   requires org.slf4j;
   requires static org.jspecify;
+  requires static com.fasterxml.jackson.core;
+  requires static com.sun.jna;
   requires static info.picocli;
   requires static jdk.jfr;
   requires static org.junit.jupiter.api;
@@ -14,6 +16,7 @@ module io.github.guestmemfd {
   exports io.github.guestmemfd.conversion;
   exports io.github.guestmemfd.gunyah;
   exports io.github.guestmemfd.kvm;
+  exports io.github.guestmemfd.policy;
   exports io.github.guestmemfd.spi;
   exports io.github.guestmemfd.testing;
   exports io.github.guestmemfd.trace;

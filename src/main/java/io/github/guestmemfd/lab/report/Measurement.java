@@ -1,0 +1,59 @@
+package io.github.guestmemfd.lab.report;
+
+import org.HdrHistogram.Histogram;
+
+/**
+ * What one run of the lab has measured: one protocol, policy, workload and number of vCPUs.
+ *
+ * @param protocol the id of the conversion protocol
+ * @param sound whether the protocol claims to be sound
+ * @param policy the id of the conversion policy
+ * @param onShared what became of private pages on conversion to shared: keep or discard
+ * @param workload the name of the workload
+ * @param vcpus how many vCPUs ran
+ * @param seconds how long it ran
+ * @param seed what the sequence of requested operations came from
+ * @param size the guest's memory in bytes
+ * @param conversionsToInaccessible pages that became private
+ * @param conversionsToAccessible pages that became shared
+ * @param refusedWithUnsafeHolder conversions to inaccessible that were refused while somebody held
+ *     the busy page, at any time of the attempt
+ * @param refusedWithoutUnsafeHolder conversions to inaccessible that were refused although nobody
+ *     held the busy page: false busy
+ * @param leaks how often the host reached content after its page had become private
+ * @param firstLeak how the first leak was found; empty if there was none
+ * @param retries how often conversions looked at the counts once more
+ * @param guestFaults faults of vCPUs
+ * @param hostFaults faults of host mappings
+ * @param sigbus accesses of the host that ended in SIGBUS
+ * @param guestOps what the guest's side has done of what it was asked for
+ * @param hostOps what the host's side has done
+ * @param latency how long the successful conversions to inaccessible took, in nanoseconds
+ * @param framesLeaked frames still in use when everything had been closed
+ * @param map the guest's pages over time
+ */
+public record Measurement(
+    String protocol,
+    boolean sound,
+    String policy,
+    String onShared,
+    String workload,
+    int vcpus,
+    double seconds,
+    long seed,
+    long size,
+    long conversionsToInaccessible,
+    long conversionsToAccessible,
+    long refusedWithUnsafeHolder,
+    long refusedWithoutUnsafeHolder,
+    long leaks,
+    String firstLeak,
+    long retries,
+    long guestFaults,
+    long hostFaults,
+    long sigbus,
+    long guestOps,
+    long hostOps,
+    Histogram latency,
+    long framesLeaked,
+    PageMap map) {}

@@ -1,0 +1,38 @@
+package io.github.guestmemfd.policy;
+
+import io.github.guestmemfd.HostMemory;
+
+/**
+ * A range of guest physical addresses, of whole pages.
+ *
+ * @param gpa the first address, a multiple of 4096
+ * @param size the size in bytes, a positive multiple of 4096
+ */
+public record GpaRange(long gpa, long size) {
+
+  /**
+   * Makes a range.
+   *
+   * @param gpa the first address
+   * @param size the size in bytes
+   * @throws IllegalArgumentException if it is not one of whole pages from 0 to 2^63 - 1
+   */
+  public GpaRange {
+    if (((gpa | size) & (HostMemory.PAGE_SIZE - 1)) != 0
+        || gpa < 0
+        || size <= 0
+        || gpa + size < 0) {
+      throw new IllegalArgumentException(
+          "expected whole pages, actual gpa 0x" + Long.toHexString(gpa) + " size " + size);
+    }
+  }
+
+  /**
+   * Where it ends.
+   *
+   * @return the address after the last
+   */
+  public long end() {
+    return gpa + size;
+  }
+}
