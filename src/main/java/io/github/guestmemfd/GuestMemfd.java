@@ -250,13 +250,35 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /**
-   * Folios in the page cache; the kernel's {@code cachestat}.
+   * Folios in the page cache; the kernel's {@code cachestat} of the whole file. Waits for nothing.
    *
    * @return how many; exact while nothing is being changed
+   * @throws GuestMemfdException EBADF
    */
   public long cachedPages() {
     requireOpen("cachestat");
     return inode.cache.present();
+  }
+
+  /**
+   * Folios in the page cache of a range; the kernel's {@code cachestat}. A page counts if any of
+   * its bytes is in the range. As for the kernel, no range is wrong: offset and length are unsigned
+   * numbers, and what lies past the end of the file has no folios. A range whose last byte,
+   * computed modulo 2^64, comes before the page of its first one is empty.
+   *
+   * <p>Takes time in proportion to the folios and the touched parts of the range. Waits for
+   * nothing. A {@linkplain Builder#listener listener} is not told.
+   *
+   * @param offset the start in bytes
+   * @param length the length in bytes; 0 is to the end of the file
+   * @return how many; exact while nothing in the range is being changed
+   * @throws GuestMemfdException EBADF
+   */
+  public long cachedPages(long offset, long length) {
+    requireOpen("cachestat");
+    long pages = inode.size >> HostMemory.PAGE_SHIFT;
+    long last = length == 0 ? pages : (offset + length - 1) >>> HostMemory.PAGE_SHIFT;
+    return inode.cache.present(offset >>> HostMemory.PAGE_SHIFT, Math.min(last + 1, pages));
   }
 
   /**

@@ -230,6 +230,88 @@ class ConformanceTest {
   }
 
   @Nested
+  class Cachestat {
+    /** What the kernel answers about a file of eight pages, of which 1, 2, 5 and 7 are there. */
+    @ParameterizedTest
+    @CsvSource({
+      "0, 0, 4",
+      "8192, 0, 3",
+      "28672, 0, 1",
+      "28673, 0, 1",
+      "32768, 0, 0",
+      "0, 4096, 0",
+      "0, 4097, 1",
+      "4096, 1, 1",
+      "4095, 1, 0",
+      "4095, 2, 1",
+      "8191, 2, 2",
+      "8191, 8193, 2",
+      "1, 20480, 3",
+      "20479, 1, 0",
+      "20479, 8193, 1",
+      "0, 32768, 4",
+      "32767, 1, 1",
+      "32767, 0x7fffffffffffffff, 1",
+      "32768, 4096, 0",
+      "0x7fffffffffffffff, 1, 0",
+      "0x7fffffffffffffff, 0x7fffffffffffffff, 0",
+      "0, -1, 4",
+      "0, -0x8000000000000000, 4",
+      "4095, -1, 0",
+      "4095, -4096, 4",
+      "20480, -1, 0",
+      "-1, 0, 0",
+      "-1, 1, 0",
+      "-1, 28672, 0",
+      "-4096, 4096, 0",
+    })
+    void countsTheFoliosOfARange(String offset, String length, long expected) {
+      try (GuestMemfd memfd = create(8 * PAGE, 3)) {
+        for (long page : new long[] {1, 2, 5, 7}) {
+          memfd.allocate(page * PAGE, PAGE);
+        }
+        assertThat(memfd.cachedPages(Long.decode(offset), Long.decode(length))).isEqualTo(expected);
+      }
+    }
+
+    /** Also answers of the kernel. */
+    @ParameterizedTest
+    @CsvSource({
+      "0, 0, 2",
+      "1, 0, 2",
+      "4096, 0, 1",
+      "0, 0x7fffffffffffffff, 2",
+      "0, 0x7fffffffffffe000, 1",
+      "0, 0x7fffffffffffe001, 2",
+      "0x7fffffffffffefff, 0x7fffffffffffffff, 1",
+      "0x7fffffffffffe000, 1, 1",
+      "0x7ffffffffffff000, 0, 0",
+      "-1, 0, 0",
+    })
+    void ofTheLargestFile(String offset, String length, long expected) {
+      try (GuestMemfd memfd = create(LARGEST, 3)) {
+        memfd.allocate(0, PAGE);
+        memfd.allocate(LARGEST - PAGE, PAGE);
+        assertThat(memfd.cachedPages(Long.decode(offset), Long.decode(length))).isEqualTo(expected);
+      }
+    }
+
+    @Test
+    void doesNotAskForTheAttributeOrTheEntry() {
+      try (GuestMemfd memfd = create(4 * PAGE, 3);
+          HostMapping map = memfd.mmap(0, 4 * PAGE, READ, WRITE)) {
+        map.putByte(PAGE, (byte) 1);
+        map.madvise(PAGE, PAGE, Advice.DONTNEED);
+        assertThat(memfd.cachedPages(PAGE, PAGE)).isEqualTo(1);
+        memfd.makeInaccessible(0, 4 * PAGE);
+        assertThat(memfd.cachedPages(PAGE, PAGE)).isEqualTo(1);
+        memfd.punchHole(PAGE, PAGE);
+        assertThat(memfd.cachedPages(PAGE, PAGE)).isZero();
+      }
+    }
+  }
+
+  @Nested
   class Mmap {
     @ParameterizedTest
     @CsvSource({
@@ -704,6 +786,7 @@ class ConformanceTest {
     assertThat(errno(memfd::stat)).isEqualTo(Errno.EBADF);
     assertThat(errno(memfd::dup)).isEqualTo(Errno.EBADF);
     assertThat(errno(memfd::cachedPages)).isEqualTo(Errno.EBADF);
+    assertThat(errno(() -> memfd.cachedPages(-1, -1))).isEqualTo(Errno.EBADF);
     assertThat(errno(() -> memfd.ftruncate(0))).isEqualTo(Errno.EBADF);
     assertThat(errno(() -> memfd.fallocate(-1, -1, -1))).isEqualTo(Errno.EBADF);
     assertThat(errno(() -> memfd.isAccessible(0))).isEqualTo(Errno.EBADF);

@@ -262,6 +262,21 @@ public final class PageCache {
     return present.sum();
   }
 
+  /**
+   * How many folios there are in a range.
+   *
+   * @param from the first page index
+   * @param to the page index after the last, in the file
+   * @return the number, exact while nothing in the range is being changed
+   */
+  public long present(long from, long to) {
+    long count = 0;
+    for (long index = slots.next(from, to); index < to; index = slots.next(index + 1, to)) {
+      count++;
+    }
+    return count;
+  }
+
   // ---- the invalidate lock ----
 
   /**

@@ -157,6 +157,12 @@ sealed interface Call {
           () -> world.model.isAccessible(on.model, offset));
       world.call(
           "cachedPages(" + on + ")", memfd::cachedPages, () -> world.model.cachedPages(on.model));
+      for (long length : new long[] {0, 1, 2 * PAGE}) {
+        world.call(
+            "cachedPages(" + on + ", " + offset + ", " + length + ")",
+            () -> memfd.cachedPages(offset, length),
+            () -> world.model.cachedPages(on.model, offset, length));
+      }
       world.call(
           "stat(" + on + ")",
           () -> {

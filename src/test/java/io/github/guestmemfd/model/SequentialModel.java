@@ -9,6 +9,7 @@ import io.github.guestmemfd.Protection;
 import io.github.guestmemfd.model.Outcome.Misuse;
 import io.github.guestmemfd.model.Outcome.Signal;
 import io.github.guestmemfd.model.Outcome.Stop;
+import java.math.BigInteger;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -255,6 +256,20 @@ final class SequentialModel {
   long cachedPages(Descriptor fd) {
     requireOpen(fd);
     return fd.file.cache.size();
+  }
+
+  /** By the unsigned arithmetic of the kernel, with numbers that cannot overflow. */
+  long cachedPages(Descriptor fd, long offset, long length) {
+    requireOpen(fd);
+    BigInteger all = BigInteger.ONE.shiftLeft(64);
+    BigInteger last =
+        length == 0 ? all : BigInteger.valueOf(offset).add(BigInteger.valueOf(length - 1)).mod(all);
+    BigInteger page = BigInteger.valueOf(PAGE);
+    BigInteger first = BigInteger.valueOf(offset).mod(all).divide(page);
+    return fd.file.cache.keySet().stream()
+        .map(BigInteger::valueOf)
+        .filter(i -> i.compareTo(first) >= 0 && i.compareTo(last.divide(page)) <= 0)
+        .count();
   }
 
   String stat(Descriptor fd) {
