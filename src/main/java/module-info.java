@@ -21,6 +21,9 @@ module io.github.guestmemfd {
   exports io.github.guestmemfd.testing;
   exports io.github.guestmemfd.trace;
 
+  uses io.github.guestmemfd.conversion.ConversionProtocol;
+  uses io.github.guestmemfd.policy.ConversionPolicy;
+
   opens io.github.guestmemfd.lab to
       info.picocli;
 }

@@ -5,6 +5,8 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Optional;
+import java.util.ServiceLoader;
+import java.util.stream.Stream;
 
 /**
  * A way to tell whether somebody on the host can still reach a folio that is to become
@@ -241,12 +243,19 @@ public interface ConversionProtocol {
   }
 
   /**
-   * Finds a shipped protocol by its name.
+   * Finds a protocol by its name: a shipped one or, if there is none of that name, a user's own
+   * that is a service of this type ({@link ServiceLoader}): public, with a public constructor
+   * without parameters, and named in {@code META-INF/services} or by {@code provides} in a module.
    *
    * @param id the name
    * @return the protocol, or nothing if there is none of that name
+   * @throws java.util.ServiceConfigurationError if a service cannot be loaded
    */
   static Optional<ConversionProtocol> byId(String id) {
-    return all().stream().filter(p -> p.id().equals(id)).findAny();
+    return Stream.concat(
+            all().stream(),
+            ServiceLoader.load(ConversionProtocol.class).stream().map(ServiceLoader.Provider::get))
+        .filter(p -> p.id().equals(id))
+        .findFirst();
   }
 }

@@ -35,4 +35,29 @@ public record GpaRange(long gpa, long size) {
   public long end() {
     return gpa + size;
   }
+
+  /**
+   * Whether all of another range is in this one.
+   *
+   * @param other the other range
+   * @return the answer
+   */
+  public boolean contains(GpaRange other) {
+    return gpa <= other.gpa && other.end() <= end();
+  }
+
+  /**
+   * Whether this and another range have a page in common.
+   *
+   * @param other the other range
+   * @return the answer
+   */
+  public boolean overlaps(GpaRange other) {
+    return gpa < other.end() && other.gpa < end();
+  }
+
+  @Override
+  public String toString() {
+    return "gpa 0x" + Long.toHexString(gpa) + " size " + size;
+  }
 }

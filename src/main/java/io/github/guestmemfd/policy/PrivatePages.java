@@ -1,0 +1,17 @@
+package io.github.guestmemfd.policy;
+
+/** What becomes of the content of private pages when they turn shared. */
+public enum PrivatePages {
+  /**
+   * It stays, and the host can read it: guest_memfd's in-place conversion. The guest clears what it
+   * does not want to show.
+   */
+  KEEP,
+
+  /**
+   * It is punched out of the file before the page turns shared, so that the host never sees it: the
+   * page then reads zero. So it is for a virtual machine monitor that has shared memory apart from
+   * the guest_memfd, and gives the private page back at each conversion.
+   */
+  DISCARD
+}
