@@ -12,13 +12,10 @@ import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.Protection;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
-import java.lang.invoke.MethodHandles;
-import java.lang.invoke.MethodType;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
-import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.ThreadFactory;
 import java.util.concurrent.TimeUnit;
@@ -52,44 +49,9 @@ class VcpuStressTest extends VmFixture {
   private final AtomicIntegerArray epochs = new AtomicIntegerArray(PAGES);
   private final AtomicBoolean over = new AtomicBoolean();
 
-  /** Platform threads, and virtual ones where this JVM has them. */
-  static List<ThreadFactory> threads() {
-    List<ThreadFactory> kinds = new ArrayList<>();
-    kinds.add(daemons());
-    if (Runtime.version().feature() >= 21) {
-      kinds.add(virtual());
-    }
-    return kinds;
-  }
-
   static Stream<Arguments> protocolsAndThreads() {
     return VcpuRaceTest.sound().stream()
         .flatMap(protocol -> threads().stream().map(kind -> Arguments.of(protocol, kind)));
-  }
-
-  private static ThreadFactory daemons() {
-    return body -> {
-      Thread thread = Executors.defaultThreadFactory().newThread(body);
-      thread.setDaemon(true);
-      return thread;
-    };
-  }
-
-  /** {@code Thread.ofVirtual().factory()}, which the Java that this is compiled for has not. */
-  private static ThreadFactory virtual() {
-    try {
-      MethodHandles.Lookup lookup = MethodHandles.publicLookup();
-      Class<?> builder = Class.forName("java.lang.Thread$Builder");
-      Class<?> ofVirtual = Class.forName("java.lang.Thread$Builder$OfVirtual");
-      Object made =
-          lookup.findStatic(Thread.class, "ofVirtual", MethodType.methodType(ofVirtual)).invoke();
-      return (ThreadFactory)
-          lookup
-              .findVirtual(builder, "factory", MethodType.methodType(ThreadFactory.class))
-              .invoke(made);
-    } catch (Throwable e) {
-      throw new LinkageError("virtual threads", e);
-    }
   }
 
   // ---- conversions ----

@@ -5,7 +5,10 @@ import io.github.guestmemfd.conversion.RetryPolicy;
 import java.time.Duration;
 
 /** A ninth protocol: the atomic pair, with punches that wait for the guest's holders to go. */
-final class PatientPair implements ConversionProtocol {
+public final class PatientPair implements ConversionProtocol {
+
+  /** For who finds it as a service. */
+  public PatientPair() {}
 
   @Override
   public String id() {

@@ -1,0 +1,699 @@
+package io.github.guestmemfd.policy;
+
+import static io.github.guestmemfd.kvm.MemoryAttribute.PRIVATE;
+import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertSame;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.guestmemfd.CreateFlag;
+import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.Folio;
+import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.GuestMemfdException;
+import io.github.guestmemfd.GuestMemfdOps;
+import io.github.guestmemfd.HostMapping;
+import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.Protection;
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.kvm.Access;
+import io.github.guestmemfd.kvm.BusyGuestPage;
+import io.github.guestmemfd.kvm.ExitHandler;
+import io.github.guestmemfd.kvm.GuestProgram;
+import io.github.guestmemfd.kvm.MemoryAttribute;
+import io.github.guestmemfd.kvm.Vcpu;
+import io.github.guestmemfd.kvm.VcpuExit;
+import io.github.guestmemfd.kvm.VirtualMachine;
+import io.github.guestmemfd.kvm.VmFixture;
+import io.github.guestmemfd.spi.IdleStrategy;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** What a handler does with exits, on one thread. */
+class ConversionHandlerTest extends VmFixture {
+  private static final IdleStrategy NO_IDLING =
+      (round, nanos) -> {
+        throw new AssertionError("idles");
+      };
+
+  private final Vcpu vcpu = vm.createVcpu();
+
+  /** Converts what it is told to, and writes down what it hears. */
+  private static final class Scripted implements ConversionPolicy {
+    final List<String> heard = new ArrayList<>();
+    Optional<GpaRange> answer = Optional.empty();
+    List<GpaRange> first = List.of();
+
+    @Override
+    public String id() {
+      return "scripted";
+    }
+
+    @Override
+    public List<GpaRange> beforeFirstRun(GpaRange memory) {
+      return first;
+    }
+
+    @Override
+    public Optional<GpaRange> onMemoryFault(GpaRange pages, MemoryAttribute attribute) {
+      heard.add("fault " + number(pages) + " " + attribute);
+      return answer;
+    }
+
+    @Override
+    public Optional<GpaRange> onHypercall(GpaRange range, MemoryAttribute attribute) {
+      heard.add("hypercall " + number(range) + " " + attribute);
+      return answer;
+    }
+
+    @Override
+    public void converted(GpaRange range, MemoryAttribute attribute) {
+      heard.add("converted " + number(range) + " " + attribute);
+    }
+  }
+
+  /** Writes down the attempts. */
+  private static final class Attempts implements ConversionObserver {
+    final List<String> seen = new ArrayList<>();
+    private int begun;
+
+    @Override
+    public void begin(GpaRange range, MemoryAttribute attribute) {
+      begun++;
+    }
+
+    @Override
+    public void end(GpaRange range, MemoryAttribute attribute, Errno errno, BusyGuestPage busy) {
+      begun--;
+      assertEquals(0, begun, "each begin has its end");
+      seen.add(
+          number(range)
+              + " "
+              + attribute
+              + " "
+              + errno
+              + (busy.folio().offset() < 0
+                  ? ""
+                  : " " + (busy.gpa() - GPA) / PAGE + " held by " + busy.folio().pinnedHolders()));
+    }
+  }
+
+  private final Scripted scripted = new Scripted();
+  private final Attempts attempts = new Attempts();
+
+  /** Pages from one to before another, counted from GPA. */
+  private static GpaRange pages(long from, long to) {
+    return new GpaRange(GPA + from * PAGE, (to - from) * PAGE);
+  }
+
+  private static String number(GpaRange range) {
+    return (range.gpa() - GPA) / PAGE + "-" + (range.end() - GPA) / PAGE;
+  }
+
+  private ConversionHandler.Builder with(ConversionPolicy policy) {
+    return ConversionHandler.builder(vm, policy).idleStrategy(NO_IDLING).observer(attempts);
+  }
+
+  private HostMapping window(GuestMemfd memfd) {
+    return closing(memfd.mmap(0, memfd.size(), Protection.READ, Protection.WRITE));
+  }
+
+  private MemoryAttribute attribute(long page) {
+    return vm.memoryAttribute(GPA + page * PAGE).orElseThrow();
+  }
+
+  /** Runs a guest to its end. */
+  private void run(GuestProgram guest, ExitHandler handler) {
+    assertEquals(Optional.empty(), vcpu.run(guest, handler));
+  }
+
+  private static VcpuExit.MemoryFault fault(long page, MemoryAttribute attribute) {
+    return new VcpuExit.MemoryFault(GPA + page * PAGE, PAGE, attribute, Access.READ, Errno.EFAULT);
+  }
+
+  // ---- each policy with a guest ----
+
+  /** A guest that says what it wants: it runs under every policy. */
+  @ParameterizedTest
+  @CsvSource({
+    "eager, KEEP, PPPPP", "eager, DISCARD, PPPPP",
+    "on-fault, KEEP, SPPSS", "on-fault, DISCARD, SPPSS",
+    "batched, KEEP, SPPSS", "batched, DISCARD, SPPSS",
+    "hypercall, KEEP, SPPSS", "hypercall, DISCARD, SPPSS",
+  })
+  void aGuestThatSaysWhatItWants(String id, PrivatePages onShared, String attributes) {
+    GuestMemfd memfd = bound(5);
+    HostMapping window = window(memfd);
+    ConversionHandler handler =
+        with(ConversionPolicy.byId(id).orElseThrow()).onShared(onShared).build();
+    handler.start(pages(0, 5));
+    run(
+        guest -> {
+          assertEquals(Errno.OK, guest.mapGpaRange(GPA + PAGE, 2, PRIVATE));
+          guest.write(GPA + PAGE, 8, 42, PRIVATE);
+          guest.write(GPA + 2L * PAGE, 8, 1, PRIVATE);
+          assertEquals(Errno.OK, guest.mapGpaRange(GPA + 2L * PAGE, 1, SHARED));
+          guest.write(GPA + 2L * PAGE + 8, 8, 7, SHARED);
+          assertEquals(7, window.getLong(2L * PAGE + 8), "the host sees it");
+          assertEquals(onShared == PrivatePages.KEEP ? 1 : 0, window.getLong(2L * PAGE));
+          assertEquals(Errno.OK, guest.mapGpaRange(GPA + 2L * PAGE, 1, PRIVATE));
+          assertEquals(7, guest.read(GPA + 2L * PAGE + 8, 8, PRIVATE));
+          assertEquals(42, guest.read(GPA + PAGE, 8, PRIVATE));
+        },
+        handler);
+    StringBuilder actual = new StringBuilder();
+    for (int page = 0; page < 5; page++) {
+      actual.append(attribute(page).name().charAt(0));
+    }
+    assertEquals(attributes, actual.toString());
+  }
+
+  /** A guest that says nothing. */
+  @ParameterizedTest
+  @ValueSource(strings = {"eager", "on-fault", "batched", "hypercall"})
+  void aGuestThatSaysNothing(String id) {
+    bound(5);
+    ConversionHandler handler = with(ConversionPolicy.byId(id).orElseThrow()).build();
+    handler.start(pages(0, 5));
+    MemoryAttribute used = other(attribute(0));
+    Optional<VcpuExit> exit =
+        vcpu.run(
+            guest -> {
+              for (int page = 0; page < 3; page++) {
+                guest.write(GPA + (long) page * PAGE, 8, 42, used);
+              }
+            },
+            handler);
+    switch (id) {
+      case "on-fault" -> {
+        assertEquals(Optional.empty(), exit);
+        assertEquals(List.of("0-1 PRIVATE OK", "1-2 PRIVATE OK", "2-3 PRIVATE OK"), attempts.seen);
+      }
+      case "batched" -> {
+        assertEquals(Optional.empty(), exit);
+        assertEquals(List.of("0-1 PRIVATE OK", "1-2 PRIVATE OK", "0-5 PRIVATE OK"), attempts.seen);
+      }
+      default ->
+          assertEquals(
+              Optional.of(new VcpuExit.MemoryFault(GPA, PAGE, used, Access.WRITE, Errno.EFAULT)),
+              exit,
+              "an error of the guest");
+    }
+  }
+
+  @Test
+  void aHostWithoutBytes() {
+    try (HostMemory large = HostMemory.metadataOnly(1L << 30);
+        GuestMemfd memfd =
+            vm.createGuestMemfd(
+                GuestMemfd.builder(large)
+                    .size(1L << 40)
+                    .flags(CreateFlag.MMAP, CreateFlag.INIT_SHARED))) {
+      vm.bind(0, 0, memfd.size(), memfd, 0);
+      ConversionHandler handler =
+          with(ConversionPolicy.batched()).onShared(PrivatePages.DISCARD).build();
+      handler.start(new GpaRange(0, memfd.size()));
+      long block = 1L << 39;
+      run(
+          guest -> {
+            for (int page = 0; page < 512; page++) {
+              guest.touch(block + (long) page * PAGE, Access.WRITE, PRIVATE);
+            }
+            guest.touch(block, Access.WRITE, SHARED);
+          },
+          handler);
+      assertEquals(4, attempts.seen.size(), "two pages, their block, and one page back");
+      assertTrue(memfd.isAccessible(block));
+      assertFalse(memfd.isAccessible(block + PAGE));
+      assertEquals(512, memfd.cachedPages());
+    }
+  }
+
+  // ---- what becomes of private content ----
+
+  @Test
+  void whatIsKeptIsThere() {
+    GuestMemfd memfd = bound(1);
+    HostMapping window = window(memfd);
+    run(
+        guest -> {
+          guest.write(GPA, 8, 42, PRIVATE);
+          assertEquals(42, guest.read(GPA, 8, SHARED));
+        },
+        with(ConversionPolicy.onFault()).build());
+    assertEquals(42, window.getLong(0));
+  }
+
+  @Test
+  void whatIsDiscardedIsZero() {
+    GuestMemfd memfd = bound(3);
+    HostMapping window = window(memfd);
+    window.putLong(0, 1);
+    window.putLong(2L * PAGE, 3);
+    scripted.answer = Optional.of(pages(0, 3));
+    run(
+        guest -> {
+          vm.setMemoryAttributes(GPA + PAGE, PAGE, PRIVATE);
+          guest.write(GPA + PAGE, 8, 2, PRIVATE);
+          assertEquals(0, guest.read(GPA + PAGE, 8, SHARED));
+        },
+        with(scripted).onShared(PrivatePages.DISCARD).build());
+    assertEquals(0, window.getLong(PAGE));
+    assertEquals(1, window.getLong(0), "what was shared before stays");
+    assertEquals(3, window.getLong(2L * PAGE));
+    assertEquals(List.of("0-3 SHARED OK"), attempts.seen);
+  }
+
+  /** The host never sees it, not even before the conversion is over. */
+  @Test
+  void itIsDiscardedBeforeTheHostCanSeeIt() {
+    List<Long> seen = new ArrayList<>();
+    GuestMemfd memfd =
+        file(
+            1,
+            new GuestMemfdOps() {
+              @Override
+              public Errno prepareAccessible(Folio folio) {
+                seen.add(folio.buffer().getLong(0));
+                return Errno.OK;
+              }
+            });
+    vm.bind(0, GPA, PAGE, memfd, 0);
+    run(
+        guest -> {
+          guest.write(GPA, 8, 42, PRIVATE);
+          seen.clear();
+          guest.read(GPA, 8, SHARED);
+        },
+        with(ConversionPolicy.onFault()).onShared(PrivatePages.DISCARD).build());
+    assertFalse(seen.contains(42L), seen.toString());
+  }
+
+  /** Over two files and a memslot with an offset. */
+  @Test
+  void itIsDiscardedInEveryFile() {
+    GuestMemfd one = file(4);
+    GuestMemfd two = file(4);
+    vm.bind(0, GPA, 2L * PAGE, one, 2L * PAGE);
+    vm.bind(1, GPA + 2L * PAGE, 2L * PAGE, two, 0);
+    one.makeInaccessible(0, one.size());
+    two.makeInaccessible(0, two.size());
+    one.allocate(0, one.size());
+    two.allocate(0, two.size());
+    scripted.answer = Optional.of(pages(1, 3));
+    run(
+        guest -> assertEquals(Errno.OK, guest.mapGpaRange(GPA + PAGE, 2, SHARED)),
+        with(scripted).onShared(PrivatePages.DISCARD).build());
+    assertEquals(3, one.cachedPages());
+    assertEquals(3, two.cachedPages());
+    assertTrue(one.isAccessible(3L * PAGE) && two.isAccessible(0));
+    assertFalse(one.isAccessible(2L * PAGE) || two.isAccessible(PAGE));
+  }
+
+  @Test
+  void aPunchThatIsRefusedIsTheAnswer() {
+    GuestMemfd memfd =
+        closing(vm.createGuestMemfd(describe(1).protocol(ConversionProtocol.safeOnly())));
+    vm.bind(0, GPA, PAGE, memfd, 0);
+    memfd.makeInaccessible(0, PAGE);
+    scripted.answer = Optional.of(pages(0, 1));
+    ConversionHandler handler = with(scripted).onShared(PrivatePages.DISCARD).build();
+    try (Folio folio = memfd.grab(0)) {
+      folio.buffer().putLong(0, 42);
+      run(guest -> assertEquals(Errno.EBUSY, guest.mapGpaRange(GPA, 1, SHARED)), handler);
+      assertEquals(PRIVATE, attribute(0), "nothing is converted");
+      assertEquals(42, folio.buffer().getLong(0), "or lost");
+      assertFalse(handler.handle(vcpu, fault(0, SHARED)), "the vCPU cannot go on");
+    }
+    assertEquals(1, memfd.cachedPages());
+    assertEquals(List.of("0-1 SHARED EBUSY", "0-1 SHARED EBUSY"), attempts.seen);
+    run(guest -> assertEquals(Errno.OK, guest.mapGpaRange(GPA, 1, SHARED)), handler);
+    assertEquals(0, memfd.cachedPages());
+  }
+
+  /** A range that cannot be converted loses nothing: its memslots are looked at first. */
+  @Test
+  void nothingIsDiscardedWithoutMemory() {
+    GuestMemfd memfd = bound(2);
+    memfd.makeInaccessible(0, memfd.size());
+    memfd.allocate(0, memfd.size());
+    scripted.answer = Optional.of(pages(0, 3));
+    run(
+        guest -> assertEquals(Errno.OK, guest.mapGpaRange(GPA, 1, SHARED)),
+        with(scripted).onShared(PrivatePages.DISCARD).build());
+    assertEquals(List.of("0-3 SHARED ENOENT", "0-1 SHARED OK"), attempts.seen);
+    assertEquals(1, memfd.cachedPages());
+  }
+
+  // ---- refusals ----
+
+  @Test
+  void aHypercallThatIsRefusedIsTheGuestsToRepeat() {
+    GuestMemfd memfd = bound(4);
+    HostReference pin = window(memfd).pin(2L * PAGE, PAGE);
+    run(
+        guest -> {
+          assertEquals(Errno.EAGAIN, guest.mapGpaRange(GPA, 4, PRIVATE));
+          assertEquals(SHARED, attribute(0), "nothing is converted");
+          pin.close();
+          assertEquals(Errno.OK, guest.mapGpaRange(GPA, 4, PRIVATE));
+        },
+        with(ConversionPolicy.hypercallOnly()).retries(1000).build());
+    assertEquals(List.of("0-4 PRIVATE EAGAIN 2 held by 1", "0-4 PRIVATE OK"), attempts.seen);
+  }
+
+  @Test
+  void aFaultIsTriedAgain() {
+    GuestMemfd memfd = bound(1);
+    HostReference pin = window(memfd).pin(0, PAGE);
+    run(
+        guest -> guest.touch(GPA, Access.WRITE, PRIVATE),
+        with(ConversionPolicy.onFault())
+            .retries(3)
+            .idleStrategy(
+                (round, nanos) -> {
+                  if (round == 2) {
+                    pin.close();
+                  }
+                })
+            .build());
+    String refused = "0-1 PRIVATE EAGAIN 0 held by 1";
+    assertEquals(List.of(refused, refused, refused, "0-1 PRIVATE OK"), attempts.seen);
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {0, 2})
+  void afterItsAttemptsTheExitGoesOn(int retries) {
+    GuestMemfd memfd = bound(1);
+    List<Integer> rounds = new ArrayList<>();
+    List<VcpuExit> others = new ArrayList<>();
+    try (HostReference pin = window(memfd).pin(0, PAGE)) {
+      assertTrue(pin.isPinned());
+      Optional<VcpuExit> exit =
+          vcpu.run(
+              guest -> guest.touch(GPA, Access.READ, PRIVATE),
+              with(ConversionPolicy.onFault())
+                  .retries(retries)
+                  .idleStrategy((round, nanos) -> rounds.add(round))
+                  .otherwise(
+                      (v, e) -> {
+                        others.add(e);
+                        return others.size() < 2;
+                      })
+                  .build());
+      assertEquals(Optional.of(fault(0, PRIVATE)), exit);
+      assertEquals(List.of(fault(0, PRIVATE), fault(0, PRIVATE)), others);
+    }
+    assertEquals(retries == 0 ? List.of() : List.of(0, 1, 0, 1), rounds);
+    assertEquals(2 * (1 + retries), attempts.seen.size());
+  }
+
+  @Test
+  void aLargerRangeThatIsRefusedLeavesWhatWasUsed() {
+    GuestMemfd memfd = bound(4);
+    scripted.answer = Optional.of(pages(0, 4));
+    try (HostReference pin = window(memfd).pin(3L * PAGE, PAGE)) {
+      assertTrue(pin.isPinned());
+      run(guest -> guest.touch(GPA + PAGE, Access.WRITE, PRIVATE), with(scripted).build());
+      assertEquals(Errno.OK, hypercall(with(scripted).build(), 2, 3));
+      scripted.answer = Optional.of(pages(2, 4));
+      assertEquals(
+          Errno.EAGAIN,
+          hypercall(with(scripted).build(), 0, 4),
+          "does not convert what is not said");
+    }
+    assertEquals(
+        List.of(
+            "0-4 PRIVATE EAGAIN 3 held by 1",
+            "1-2 PRIVATE OK",
+            "0-4 PRIVATE EAGAIN 3 held by 1",
+            "2-3 PRIVATE OK",
+            "2-4 PRIVATE EAGAIN 3 held by 1"),
+        attempts.seen);
+    assertEquals(
+        List.of(
+            "fault 1-2 PRIVATE",
+            "converted 1-2 PRIVATE",
+            "hypercall 2-3 PRIVATE",
+            "converted 2-3 PRIVATE",
+            "hypercall 0-4 PRIVATE"),
+        scripted.heard);
+  }
+
+  private Errno hypercall(ConversionHandler handler, long from, long to) {
+    Errno[] answer = new Errno[1];
+    run(guest -> answer[0] = guest.mapGpaRange(GPA + from * PAGE, to - from, PRIVATE), handler);
+    return answer[0];
+  }
+
+  @Test
+  void thePolicyHearsOfThePiecesThatWereDone() {
+    GuestMemfd one = file(2);
+    GuestMemfd two = file(2);
+    vm.bind(0, GPA, 2L * PAGE, one, 0);
+    vm.bind(1, GPA + 2L * PAGE, 2L * PAGE, two, 0);
+    scripted.answer = Optional.of(pages(1, 4));
+    try (HostReference pin = window(two).pin(PAGE, PAGE)) {
+      assertTrue(pin.isPinned());
+      assertEquals(Errno.EAGAIN, hypercall(with(scripted).build(), 1, 4));
+    }
+    assertEquals(List.of("hypercall 1-4 PRIVATE", "converted 1-2 PRIVATE"), scripted.heard);
+    assertEquals(List.of("1-4 PRIVATE EAGAIN 3 held by 1"), attempts.seen);
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void attemptsEndAtAnInterrupt(PrivatePages onShared) {
+    GuestMemfd memfd = bound(1);
+    try (HostReference pin = window(memfd).pin(0, PAGE)) {
+      assertTrue(pin.isPinned());
+      Optional<VcpuExit> exit =
+          vcpu.run(
+              guest -> guest.touch(GPA, Access.READ, PRIVATE),
+              with(ConversionPolicy.onFault())
+                  .onShared(onShared)
+                  .retries(Integer.MAX_VALUE)
+                  .idleStrategy(
+                      (round, nanos) -> {
+                        assertTrue(round <= 3, "goes on");
+                        if (round == 3) {
+                          Thread.currentThread().interrupt();
+                        }
+                      })
+                  .build());
+      assertEquals(Optional.of(fault(0, PRIVATE)), exit);
+      assertTrue(Thread.interrupted(), "the status stays");
+    }
+  }
+
+  // ---- what is no conversion ----
+
+  @Test
+  void otherExitsGoToTheOtherHandler() {
+    GuestMemfd memfd = bound(1);
+    scripted.answer = Optional.of(pages(0, 1));
+    List<VcpuExit> others = new ArrayList<>();
+    ConversionHandler handler =
+        with(scripted).otherwise((v, exit) -> others.add(exit) && v == vcpu).build();
+    List<VcpuExit> exits =
+        List.of(
+            new VcpuExit.Mmio(0, 8, Access.READ, 0),
+            new VcpuExit.Interrupted(),
+            new VcpuExit.MemoryFault(GPA, PAGE, PRIVATE, Access.READ, Errno.EAGAIN),
+            new VcpuExit.MemoryFault(GPA, PAGE, PRIVATE, Access.READ, Errno.EHWPOISON),
+            fault(1, PRIVATE)); // no memslot
+    exits.forEach(exit -> assertTrue(handler.handle(vcpu, exit)));
+    memfd.close();
+    assertTrue(handler.handle(vcpu, fault(0, PRIVATE)), "its file has gone");
+    assertEquals(exits, others.subList(0, 5));
+    assertEquals(6, others.size());
+    assertEquals(List.of(), scripted.heard);
+    ConversionHandler alone = with(scripted).build();
+    exits.forEach(exit -> assertFalse(alone.handle(vcpu, exit)));
+  }
+
+  @Test
+  void aPageThatSomebodyElseHasConvertedIsNoFault() {
+    bound(1);
+    assertTrue(with(scripted).build().handle(vcpu, fault(0, SHARED)));
+    assertEquals(List.of(), scripted.heard);
+    assertEquals(List.of(), attempts.seen);
+  }
+
+  @Test
+  void aHypercallWithoutConversionSucceeds() {
+    bound(1);
+    assertEquals(Errno.OK, hypercall(with(scripted).build(), 0, 1));
+    assertEquals(SHARED, attribute(0));
+    assertEquals(List.of("hypercall 0-1 PRIVATE"), scripted.heard);
+    assertEquals(List.of(), attempts.seen);
+  }
+
+  @Test
+  void aHypercallOutsideTheMemoryIsRefused() {
+    bound(2);
+    scripted.answer = Optional.of(pages(0, 1));
+    ConversionHandler handler = with(scripted).build();
+    assertEquals(Errno.ENOENT, hypercall(handler, 1, 3));
+    assertEquals(Errno.ENOENT, hypercall(handler, -1, 1));
+    assertEquals(Errno.ENOENT, hypercall(handler, 0, 1L << 40));
+    assertEquals(Errno.EINVAL, hypercall(handler, 0, 1L << 51));
+    run(guest -> assertEquals(Errno.EINVAL, guest.mapGpaRange(-2L * PAGE, 1, PRIVATE)), handler);
+    assertEquals(List.of(), scripted.heard);
+  }
+
+  // ---- ranges ----
+
+  @Test
+  void anAnswerIsCutToTheMemoryAroundTheFault() {
+    GuestMemfd memfd = file(6);
+    vm.bind(0, GPA, PAGE, memfd, 0); // a gap after it
+    vm.bind(1, GPA + 2L * PAGE, 2L * PAGE, memfd, PAGE);
+    vm.bind(2, GPA + 4L * PAGE, PAGE, memfd, 4L * PAGE);
+    scripted.answer = Optional.of(pages(-8, 8));
+    run(guest -> guest.touch(GPA + 3L * PAGE, Access.READ, PRIVATE), with(scripted).build());
+    scripted.answer = Optional.of(pages(3, 5));
+    run(guest -> guest.touch(GPA + 4L * PAGE, Access.READ, SHARED), with(scripted).build());
+    assertEquals(List.of("2-5 PRIVATE OK", "3-5 SHARED OK"), attempts.seen);
+    assertEquals(SHARED, attribute(0));
+  }
+
+  @Test
+  void anAnswerWithoutThePagesIsLoud() {
+    bound(2);
+    scripted.answer = Optional.of(pages(1, 2));
+    ConversionHandler handler = with(scripted).build();
+    IllegalStateException e =
+        assertThrows(IllegalStateException.class, () -> handler.handle(vcpu, fault(0, PRIVATE)));
+    assertTrue(e.getMessage().startsWith("scripted: expected a range that contains gpa 0x100000"));
+  }
+
+  @Test
+  void aVcpuOfAnotherVirtualMachineIsLoud() {
+    Vcpu other = new VirtualMachine().createVcpu();
+    ConversionHandler handler = with(scripted).build();
+    assertThrows(
+        IllegalArgumentException.class, () -> handler.handle(other, new VcpuExit.Interrupted()));
+    assertThrows(IllegalArgumentException.class, () -> with(scripted).retries(-1));
+  }
+
+  // ---- the start ----
+
+  @Test
+  void theStartConvertsWhatThePolicyWants() {
+    bound(4);
+    scripted.first = List.of(pages(0, 1), pages(2, 4));
+    with(scripted).build().start(pages(0, 4));
+    assertEquals(List.of("0-1 PRIVATE OK", "2-4 PRIVATE OK"), attempts.seen);
+    assertEquals(List.of("converted 0-1 PRIVATE", "converted 2-4 PRIVATE"), scripted.heard);
+    assertEquals(SHARED, attribute(1));
+  }
+
+  @Test
+  void aStartThatIsRefusedCanBeRepeated() {
+    GuestMemfd memfd = bound(4);
+    HostReference pin = window(memfd).pin(0, PAGE);
+    ConversionHandler handler = with(ConversionPolicy.eager()).build();
+    refused(GuestMemfdException.class, Errno.EAGAIN, () -> handler.start(pages(0, 4)));
+    assertEquals(SHARED, attribute(3));
+    with(ConversionPolicy.eager())
+        .retries(1)
+        .idleStrategy((round, nanos) -> pin.close())
+        .build()
+        .start(pages(0, 4));
+    assertEquals(PRIVATE, attribute(3));
+  }
+
+  @Test
+  void aStartOutsideTheMemoryIsLoud() {
+    bound(4);
+    scripted.first = List.of(pages(0, 5));
+    assertThrows(IllegalStateException.class, () -> with(scripted).build().start(pages(0, 4)));
+    assertEquals(List.of(), attempts.seen);
+  }
+
+  // ---- observers that throw ----
+
+  @ParameterizedTest
+  @EnumSource
+  void anObserverThatThrowsAtTheBeginStopsIt(PrivatePages onShared) {
+    bound(1);
+    scripted.answer = Optional.of(pages(0, 1));
+    IllegalStateException thrown = new IllegalStateException("observer");
+    ConversionHandler handler =
+        with(scripted)
+            .onShared(onShared)
+            .observer(
+                new ConversionObserver() {
+                  @Override
+                  public void begin(GpaRange range, MemoryAttribute attribute) {
+                    throw thrown;
+                  }
+                })
+            .build();
+    assertSame(thrown, assertThrows(IllegalStateException.class, () -> hypercall(handler, 0, 1)));
+    assertEquals(SHARED, attribute(0));
+    assertEquals(List.of("hypercall 0-1 PRIVATE"), scripted.heard);
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void anObserverThatThrowsAtTheEndLosesNothing(PrivatePages onShared) {
+    bound(1);
+    scripted.answer = Optional.of(pages(0, 1));
+    IllegalStateException thrown = new IllegalStateException("observer");
+    ConversionHandler handler =
+        with(scripted)
+            .onShared(onShared)
+            .observer(
+                new ConversionObserver() {
+                  @Override
+                  public void end(
+                      GpaRange range, MemoryAttribute attribute, Errno errno, BusyGuestPage busy) {
+                    if (attribute == PRIVATE) {
+                      throw thrown;
+                    }
+                  }
+                })
+            .build();
+    assertSame(thrown, assertThrows(IllegalStateException.class, () -> hypercall(handler, 0, 1)));
+    assertEquals(PRIVATE, attribute(0));
+    assertEquals(List.of("hypercall 0-1 PRIVATE", "converted 0-1 PRIVATE"), scripted.heard);
+    assertTrue(handler.handle(vcpu, fault(0, SHARED)), "the range is not locked any more");
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void aCallbackThatThrowsEndsTheAttempt(PrivatePages onShared) {
+    RuntimeException thrown = new RuntimeException("callback");
+    boolean[] throwing = {true};
+    GuestMemfd memfd =
+        file(
+            1,
+            new GuestMemfdOps() {
+              @Override
+              public Errno invalidateBegin(long offset, long length) {
+                if (throwing[0]) {
+                  throw thrown;
+                }
+                return Errno.OK;
+              }
+            });
+    vm.bind(0, GPA, PAGE, memfd, 0);
+    scripted.answer = Optional.of(pages(0, 1));
+    ConversionHandler handler = with(scripted).onShared(onShared).build();
+    assertSame(thrown, assertThrows(RuntimeException.class, () -> hypercall(handler, 0, 1)));
+    throwing[0] = false;
+    assertEquals(Errno.OK, hypercall(handler, 0, 1));
+    assertEquals(List.of("0-1 PRIVATE ECANCELED", "0-1 PRIVATE OK"), attempts.seen);
+  }
+}
