@@ -11,5 +11,17 @@ public enum Advice {
   /** Maps every page as if it had been written. */
   POPULATE_WRITE,
   /** Lazy freeing; never granted on a file. */
-  FREE
+  FREE,
+  /**
+   * Says that the range will not be used soon. Granted; nothing happens that a caller could see.
+   */
+  COLD,
+  /**
+   * Asks for the range to be written to swap. Granted; guest memory is not swapped, and it stays.
+   */
+  PAGEOUT,
+  /** Says that huge pages are welcome. Granted; the folios stay as they are, a page each. */
+  HUGEPAGE,
+  /** Asks for huge pages at once; never granted on a guest_memfd. */
+  COLLAPSE
 }

@@ -594,10 +594,10 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
    * @param length the length in bytes, rounded up to whole pages
    * @param advice what to do
    * @throws GuestMemfdException EINVAL if the offset is unaligned, the length negative, for {@link
-   *     Advice#FREE}, and to populate against the protection; ENOMEM where nothing is mapped (with
-   *     DONTNEED and REMOVE the mapped part has been done); EFAULT to populate past the end of the
-   *     file or an inaccessible page (what lies before has been populated), EHWPOISON if its memory
-   *     has failed; EINTR
+   *     Advice#FREE} and {@link Advice#COLLAPSE}, and to populate against the protection; ENOMEM
+   *     where nothing is mapped (with DONTNEED and REMOVE the mapped part has been done); EFAULT to
+   *     populate past the end of the file or an inaccessible page (what lies before has been
+   *     populated), EHWPOISON if its memory has failed; EINTR
    */
   public void madvise(long offset, long length, Advice advice) {
     requireMapped();
@@ -636,6 +636,9 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
         Errno errno =
             from == first ? populate(from, to, advice == Advice.POPULATE_WRITE) : Errno.ENOMEM;
         return errno == Errno.OK && clipped ? Errno.ENOMEM : errno;
+      }
+      case COLD, PAGEOUT, HUGEPAGE -> {
+        return clipped ? Errno.ENOMEM : Errno.OK;
       }
       default -> {
         return Errno.EINVAL;

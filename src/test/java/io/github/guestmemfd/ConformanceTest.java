@@ -15,6 +15,7 @@ import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
@@ -459,9 +460,36 @@ class ConformanceTest {
       "16384, 12288, POPULATE_WRITE, EFAULT",
       "24576, 4096, POPULATE_WRITE, ENOMEM",
       "-4096, 8192, POPULATE_WRITE, ENOMEM",
+      "0, 4096, COLD, OK",
+      "0, 24576, PAGEOUT, OK",
+      "16384, 4096, HUGEPAGE, OK",
+      "1, 0, PAGEOUT, EINVAL",
+      "0, -4096, COLD, EINVAL",
+      "24576, 4096, COLD, ENOMEM",
+      "20480, 8192, PAGEOUT, ENOMEM",
+      "-4096, 8192, HUGEPAGE, ENOMEM",
+      "0, 4096, COLLAPSE, EINVAL",
+      "16384, 8192, COLLAPSE, EINVAL",
+      "-4096, 8192, COLLAPSE, EINVAL",
+      "24576, 4096, COLLAPSE, ENOMEM",
+      "0, 0, COLLAPSE, OK",
     })
     void answers(long offset, long length, Advice advice, Errno expected) {
       assertThat(errno(() -> map.madvise(offset, length, advice))).isEqualTo(expected);
+    }
+
+    /** Hints move nothing: the folio stays, mapped, with its content. */
+    @ParameterizedTest
+    @EnumSource(
+        value = Advice.class,
+        names = {"COLD", "PAGEOUT", "HUGEPAGE"})
+    void hintsChangeNothing(Advice hint) {
+      map.putLong(0, 9);
+      for (HostMapping any : new HostMapping[] {map, read, none}) {
+        any.madvise(0, 6 * PAGE, hint);
+      }
+      assertThat(memfd.cachedPages()).isEqualTo(1);
+      assertThat(map.getLong(0)).isEqualTo(9);
     }
 
     @Test

@@ -19,7 +19,11 @@ enum Verb {
       "flags=SHARED|PRIVATE"),
   LOAD("a", "number"),
   STORE("a", "number", "number"),
-  MADVISE("a", "number", "number", "DONTNEED|REMOVE|POPULATE_READ|POPULATE_WRITE|FREE"),
+  MADVISE(
+      "a",
+      "number",
+      "number",
+      "DONTNEED|REMOVE|POPULATE_READ|POPULATE_WRITE|FREE|COLD|PAGEOUT|HUGEPAGE|COLLAPSE"),
   MUNMAP("a"),
   GUP("new g", "a", "number", "number"),
   GUP_RELEASE("g"),

@@ -726,8 +726,8 @@ final class SequentialModel {
     }
     boolean partlyUnmapped = from != first || to != end;
     switch (advice) {
-      case FREE -> throw new Stop(Errno.EINVAL);
-      case DONTNEED -> {}
+      case FREE, COLLAPSE -> throw new Stop(Errno.EINVAL);
+      case DONTNEED, COLD, PAGEOUT, HUGEPAGE -> {}
       case REMOVE -> punch(mapping.file, mapping.firstPage + from, mapping.firstPage + to);
       case POPULATE_READ, POPULATE_WRITE -> {
         if (from != first) {
