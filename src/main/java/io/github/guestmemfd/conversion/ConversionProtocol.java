@@ -137,10 +137,14 @@ public interface ConversionProtocol {
    * What the protocol's source does on a mismatch, for files that are not given a policy of their
    * own.
    *
-   * @return by default: look again 256 times, then wait up to 10 ms
+   * <p>The default is for who holds a folio for a moment only, and is preempted just then: the
+   * wait, which ends when the holder lets go, is that of a few turns of a busy scheduler. It delays
+   * nothing but a refusal.
+   *
+   * @return by default: look again 256 times, then wait up to 100 ms
    */
   default RetryPolicy retryPolicy() {
-    return RetryPolicy.spinThenWait(256, Duration.ofMillis(10));
+    return RetryPolicy.spinThenWait(256, Duration.ofMillis(100));
   }
 
   /**

@@ -1,29 +1,32 @@
 package io.github.guestmemfd.lab;
 
+import java.io.PrintWriter;
 import java.util.concurrent.Callable;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.HelpCommand;
-import picocli.CommandLine.Model.CommandSpec;
-import picocli.CommandLine.Spec;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.UnmatchedArgumentException;
 
 /**
- * The command line of the library. Without a command it replays the bundled recordings.
+ * The command line of the library. Without a command it does what {@code lab} does.
  *
- * <p>Exit status: 0 all well, 1 something differs, 2 wrong arguments or unreadable input.
+ * <p>Exit status: 0 all well, 1 something differs or leaks, 2 wrong arguments or unreadable input.
  */
 @Command(
     name = "guest-memfd-lab",
     description = {
       "A model of the folio lifecycle of Linux's guest_memfd.",
-      "Without a command: replays the bundled recordings of a real kernel."
+      "Without a command: lab, which compares protocols and policies under load."
     },
     mixinStandardHelpOptions = true,
     version = "guest-memfd-lab 0.1.0",
-    subcommands = {ReplayCommand.class, HelpCommand.class})
+    sortOptions = false,
+    subcommands = {LabCommand.class, ReplayCommand.class, HelpCommand.class})
 public final class Main implements Callable<Integer> {
 
-  @Spec private CommandSpec spec;
+  @Mixin private LabOptions options;
 
   private Main() {}
 
@@ -37,11 +40,22 @@ public final class Main implements Callable<Integer> {
   }
 
   static CommandLine commandLine() {
-    return new CommandLine(new Main());
+    return new CommandLine(new Main()).setParameterExceptionHandler(Main::complain);
+  }
+
+  private static int complain(ParameterException e, String[] args) {
+    CommandLine commandLine = e.getCommandLine();
+    PrintWriter err = commandLine.getErr();
+    err.println(e.getMessage());
+    UnmatchedArgumentException.printSuggestions(e, err);
+    String name = commandLine.getCommandSpec().qualifiedName();
+    err.println("Try '" + name + " --help' for more information.");
+    err.flush();
+    return commandLine.getCommandSpec().exitCodeOnInvalidInput();
   }
 
   @Override
   public Integer call() {
-    return Recordings.replay(spec.commandLine().getOut());
+    return options.run();
   }
 }

@@ -29,8 +29,7 @@ final class Recordings {
   private Recordings() {}
 
   /** Replays all of them; the status is 0 if nothing differs. */
-  static int replay(PrintWriter out) {
-    ConversionProtocol protocol = ConversionProtocol.atomicPair();
+  static int replay(ConversionProtocol protocol, PrintWriter out) {
     out.println("Replaying recorded guest_memfd runs against the model, protocol " + protocol.id());
     out.println();
     out.printf("  %-26s %7s %7s %7s%n", "recording", "calls", "agree", "differ");

@@ -28,7 +28,11 @@ import picocli.CommandLine.TypeConversionException;
     mixinStandardHelpOptions = true)
 final class ReplayCommand implements Callable<Integer> {
 
-  @Parameters(paramLabel = "FILE", arity = "1..*", description = "Trace files.")
+  @Parameters(
+      paramLabel = "FILE",
+      arity = "0..*",
+      description =
+          "Trace files; without one, the recordings of a real kernel that come with this.")
   private List<Path> files = List.of();
 
   @Option(
@@ -59,6 +63,9 @@ final class ReplayCommand implements Callable<Integer> {
   public Integer call() {
     PrintWriter out = spec.commandLine().getOut();
     PrintWriter err = spec.commandLine().getErr();
+    if (files.isEmpty()) {
+      return Recordings.replay(protocol, out);
+    }
     int status = 0;
     for (Path file : files) {
       Trace trace;

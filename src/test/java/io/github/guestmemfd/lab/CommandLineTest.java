@@ -2,11 +2,14 @@ package io.github.guestmemfd.lab;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.policy.ConversionPolicy;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -31,9 +34,98 @@ class CommandLineTest {
     return Files.write(folder.resolve(name), List.of(lines)).toString();
   }
 
+  private int lab(String... args) {
+    List<String> all = new ArrayList<>(List.of(args));
+    for (String preset : List.of("--size=2m", "--seconds=0.5")) {
+      if (!all.contains(preset.substring(0, preset.indexOf('=')))) {
+        all.add(preset);
+      }
+    }
+    return run(all.toArray(new String[0]));
+  }
+
   @Test
-  void withoutACommandTheBundledRecordingsAreReplayed() {
-    assertThat(run()).isZero();
+  void withoutACommandTheLabRunsEveryProtocol() {
+    assertThat(lab("--vcpus", "2")).as(err.toString()).isZero();
+    for (ConversionProtocol protocol : ConversionProtocol.all()) {
+      assertThat(out.toString()).contains(protocol.id());
+    }
+    for (String policy : ConversionPolicy.ids()) {
+      assertThat(out.toString()).contains(policy);
+    }
+    assertThat(out.toString()).contains("Clean:").doesNotContain("\r");
+  }
+
+  @Test
+  void theLabIsACommandOfItsOwnToo() throws IOException {
+    Path json = folder.resolve("lab.json");
+    Path html = folder.resolve("lab.html");
+    assertThat(
+            run(
+                "lab",
+                "--size=1m",
+                "--seconds=0.2",
+                "--protocol=atomic-pair,pin-check",
+                "--policy=batched",
+                "--workload=share,adversary",
+                "--vcpus=1,3",
+                "--on-shared=all",
+                "--seed=-5",
+                "-v",
+                "--json=" + json,
+                "--html=" + html))
+        .isZero();
+    assertThat(Files.readString(html)).startsWith("<!DOCTYPE html>");
+    List<String> lines = Files.readAllLines(json);
+    assertThat(lines).filteredOn(l -> l.contains("\"protocol\"")).hasSize(2 * 2 * 2 * 2);
+    assertThat(lines).filteredOn(l -> l.contains("\"seed\" : -5")).hasSize(16);
+    assertThat(lines).filteredOn(l -> l.contains("\"frames_leaked\" : 0")).hasSize(16);
+  }
+
+  @Test
+  void wrongOptionsOfTheLabAreStatusTwoWithAMessage() {
+    String[][] wrong = {
+      {"--protocol", "wishful", "--protocol: expected pin-check, "},
+      {"--policy", "never", "--policy: expected eager, "},
+      {"--workload", "idle", "--workload: expected boot, "},
+      {"--on-shared", "burn", "--on-shared: expected keep, discard"},
+      {"--vcpus", "0", "--vcpus: expected 1 to 1024, actual 0"},
+      {"--vcpus", "two", "--vcpus"},
+      {"--vcpus", "9", "--size: expected at least 256k for each of 9 vCPUs"},
+      {"--seconds", "0", "--seconds: expected more than 0"},
+      {"--seconds", "NaN", "--seconds: expected more than 0"},
+      {"--size", "12345", "--size: expected a multiple of 4096"},
+      {"--size", "9999999999g", "--size: expected a multiple of 4096"},
+      {"--size", "", "--size: expected a multiple of 4096"},
+      {"--seed", "x", "--seed"},
+      {"--requests", "-1", "--requests: expected 0 or more"},
+      {"--json", folder.toString(), "--json: expected a file that can be written"},
+      {"--html", folder.resolve("no/such").toString(), "--html: expected a file that can"},
+    };
+    for (String[] w : wrong) {
+      err.getBuffer().setLength(0);
+      assertThat(lab("--vcpus", "1", w[0], w[1])).as(w[0] + " " + w[1]).isEqualTo(2);
+      assertThat(err.toString()).contains(w[2]).contains("--help");
+      assertThat(err.toString().lines()).hasSizeLessThan(4);
+    }
+    assertThat(out.toString()).isEmpty();
+  }
+
+  @Test
+  void theSameSeedAsksForTheSame() {
+    assertThat(lab("--requests", "50", "--seed", "3")).isZero();
+    String once = out.toString();
+    out.getBuffer().setLength(0);
+    assertThat(lab("--requests", "50", "--seed", "3", "--protocol", "lock-only")).isZero();
+    assertThat(out.toString()).isEqualTo(once);
+    out.getBuffer().setLength(0);
+    assertThat(lab("--requests", "50", "--seed", "4")).isZero();
+    assertThat(out.toString()).isNotEqualTo(once).contains("# adversary, 4 vCPUs, seed 4: vcpu 3");
+  }
+
+  @Test
+  void replayWithoutFilesIsOfTheBundledRecordings() {
+    assertThat(run("replay")).isZero();
     assertThat(out.toString()).contains("random-6.trace").contains("answered every call");
     assertThat(out.toString()).containsPattern("total +2109 +2109 +0");
   }
@@ -76,8 +168,6 @@ class CommandLineTest {
 
   @Test
   void wrongArgumentsAreStatusTwoWithAMessage() {
-    assertThat(run("replay")).isEqualTo(2);
-    assertThat(err.toString()).contains("FILE");
     assertThat(run("replay", "--protocol", "wishful", "x")).isEqualTo(2);
     assertThat(err.toString())
         .contains("expected one of [pin-check, ")
@@ -89,6 +179,8 @@ class CommandLineTest {
   @Test
   void helpIsEverywhere() {
     assertThat(run("--help")).isZero();
+    assertThat(run("lab", "--help")).isZero();
+    assertThat(out.toString()).contains("--workload").contains("--json");
     assertThat(run("replay", "--help")).isZero();
     assertThat(out.toString()).contains("Exit status").contains("--protocol");
   }

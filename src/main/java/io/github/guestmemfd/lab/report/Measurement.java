@@ -14,14 +14,16 @@ import org.HdrHistogram.Histogram;
  * @param seconds how long it ran
  * @param seed what the sequence of requested operations came from
  * @param size the guest's memory in bytes
- * @param conversionsToInaccessible pages that became private
- * @param conversionsToAccessible pages that became shared
+ * @param conversionsToInaccessible ranges that became private
+ * @param conversionsToAccessible ranges that became shared
  * @param refusedWithUnsafeHolder conversions to inaccessible that were refused while somebody held
  *     the busy page, at any time of the attempt
  * @param refusedWithoutUnsafeHolder conversions to inaccessible that were refused although nobody
  *     held the busy page: false busy
  * @param leaks how often the host reached content after its page had become private
  * @param firstLeak how the first leak was found; empty if there was none
+ * @param corruptions how often the guest found other content in a page than it should have, where no
+ *     host had a hand in it
  * @param retries how often conversions looked at the counts once more
  * @param guestFaults faults of vCPUs
  * @param hostFaults faults of host mappings
@@ -48,6 +50,7 @@ public record Measurement(
     long refusedWithoutUnsafeHolder,
     long leaks,
     String firstLeak,
+    long corruptions,
     long retries,
     long guestFaults,
     long hostFaults,

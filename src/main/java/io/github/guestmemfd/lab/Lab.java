@@ -1,0 +1,136 @@
+package io.github.guestmemfd.lab;
+
+import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.lab.report.Environment;
+import io.github.guestmemfd.lab.report.HtmlReport;
+import io.github.guestmemfd.lab.report.JsonReport;
+import io.github.guestmemfd.lab.report.Measurement;
+import io.github.guestmemfd.lab.report.TableReport;
+import io.github.guestmemfd.lab.workload.LabRun;
+import io.github.guestmemfd.lab.workload.RunConfig;
+import java.io.BufferedOutputStream;
+import java.io.IOException;
+import java.io.OutputStream;
+import java.io.PrintWriter;
+import java.io.Writer;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A session of the lab: its runs one after the other, and the reports.
+ *
+ * <p>When the JVM is asked to end, as by Ctrl-C, the run under way ends, those to come are left
+ * out, and the reports are made of what there is.
+ */
+final class Lab {
+  /** How much of the first run's time is spent before it, for the JVM to warm up. */
+  private static final double WARM_UP_SECONDS = 1;
+
+  private static final double WARM_UP_PART = 0.05;
+
+  private static final long REPORT_SECONDS = 60;
+
+  private final List<RunConfig> runs;
+  private final boolean verbose;
+  private final @Nullable Path json;
+  private final @Nullable Path html;
+  private final PrintWriter out;
+  private final PrintWriter err;
+
+  /** Set when the JVM is asked to end. */
+  private volatile boolean stopped;
+
+  Lab(
+      List<RunConfig> runs,
+      boolean verbose,
+      @Nullable Path json,
+      @Nullable Path html,
+      PrintWriter out,
+      PrintWriter err) {
+    this.runs = runs;
+    this.verbose = verbose;
+    this.json = json;
+    this.html = html;
+    this.out = out;
+    this.err = err;
+  }
+
+  /** Runs all; the status is 0 if no sound protocol leaked, and no frame got lost. */
+  int run() {
+    CountDownLatch over = new CountDownLatch(1);
+    Thread hook = new Thread(() -> stopAndWait(over), "lab-stop");
+    Runtime.getRuntime().addShutdownHook(hook);
+    try {
+      return report(measure());
+    } catch (IOException e) {
+      err.println("cannot write: " + e);
+      err.flush();
+      return 2;
+    } finally {
+      over.countDown();
+      if (!stopped) {
+        Runtime.getRuntime().removeShutdownHook(hook);
+      }
+    }
+  }
+
+  private void stopAndWait(CountDownLatch over) {
+    stopped = true;
+    try {
+      over.await(REPORT_SECONDS, TimeUnit.SECONDS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
+  private List<Measurement> measure() {
+    RunConfig first = runs.get(0);
+    List<Measurement> measured = new ArrayList<>();
+    Progress progress = new Progress(out, runs.size());
+    try (HostMemory host = LabRun.host(first.size())) {
+      double total = first.seconds() * runs.size();
+      double warmUp = Math.min(WARM_UP_SECONDS, total * WARM_UP_PART);
+      progress.show(0, "warming up");
+      LabRun.run(first.withSeconds(warmUp), host, () -> stopped);
+      for (RunConfig run : runs) {
+        if (stopped) {
+          break;
+        }
+        progress.show(measured.size(), run.name());
+        measured.add(LabRun.run(run, host, () -> stopped));
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt(); // with what there is so far
+    } finally {
+      progress.clear();
+    }
+    return measured;
+  }
+
+  private int report(List<Measurement> measured) throws IOException {
+    if (measured.size() < runs.size()) {
+      out.printf("Stopped after %d of %d runs.%n", measured.size(), runs.size());
+    }
+    TableReport.print(measured, verbose, out);
+    if (json != null) {
+      try (OutputStream file = new BufferedOutputStream(Files.newOutputStream(json))) {
+        JsonReport.write(measured, file);
+      }
+      out.println("JSON: " + json);
+    }
+    if (html != null) {
+      try (Writer file = Files.newBufferedWriter(html, StandardCharsets.UTF_8)) {
+        HtmlReport.write(measured, Environment.current(), file);
+      }
+      out.println("HTML: " + html);
+    }
+    out.flush();
+    return TableReport.isClean(measured) ? 0 : 1;
+  }
+}

@@ -1,0 +1,296 @@
+package io.github.guestmemfd.lab;
+
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.lab.workload.Request;
+import io.github.guestmemfd.lab.workload.RunConfig;
+import io.github.guestmemfd.lab.workload.Workload;
+import io.github.guestmemfd.policy.ConversionPolicy;
+import io.github.guestmemfd.policy.PrivatePages;
+import java.io.PrintWriter;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import java.util.function.Function;
+import java.util.function.Supplier;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+
+/** What can be said about a session of the lab, and the runs that follow from it. */
+final class LabOptions {
+  private static final String ALL = "all";
+  private static final String DEFAULT_POLICY = "on-fault";
+  private static final long SMALLEST_PART = 256 << 10;
+  private static final long LARGEST = 1L << 36;
+
+  @Spec(Spec.Target.MIXEE)
+  private CommandSpec spec;
+
+  @Option(
+      names = "--seconds",
+      paramLabel = "N",
+      defaultValue = "20",
+      description = "How long all runs take together; each gets the same part (default: 20).")
+  private double seconds;
+
+  @Option(
+      names = "--vcpus",
+      paramLabel = "N",
+      split = ",",
+      defaultValue = "1,4",
+      description = "How many vCPUs: a number, or several with commas between (default: 1,4).")
+  private List<Integer> vcpus = List.of();
+
+  @Option(
+      names = "--protocol",
+      paramLabel = "ID",
+      split = ",",
+      description = "Conversion protocols, with commas between, or all (default: all).")
+  private @Nullable List<String> protocols;
+
+  @Option(
+      names = "--policy",
+      paramLabel = "ID",
+      split = ",",
+      description = {
+        "Conversion policies, with commas between, or all: eager, on-fault, batched, hypercall.",
+        "Default: on-fault; and if no protocol is named either, all of them with atomic-pair."
+      })
+  private @Nullable List<String> policies;
+
+  @Option(
+      names = "--workload",
+      paramLabel = "ID",
+      split = ",",
+      defaultValue = ALL,
+      description = {
+        "Workloads, with commas between, or all (default: all):",
+        "boot, virtio, balloon, share, adversary, restore."
+      })
+  private List<String> workloads = List.of();
+
+  @Option(
+      names = "--on-shared",
+      paramLabel = "WHAT",
+      split = ",",
+      defaultValue = "keep",
+      description =
+          "What becomes of private pages that turn shared: keep or discard, or all"
+              + " (default: keep).")
+  private List<String> onShared = List.of();
+
+  @Option(
+      names = "--seed",
+      paramLabel = "N",
+      defaultValue = "1",
+      description = "What the requested operations come from (default: 1).")
+  private long seed;
+
+  @Option(
+      names = "--size",
+      paramLabel = "BYTES",
+      defaultValue = "16m",
+      description = "The guest's memory, in bytes or with k, m or g behind (default: 16m).")
+  private String size = "";
+
+  @Option(names = "--json", paramLabel = "FILE", description = "Writes the results as JSON.")
+  private @Nullable Path json;
+
+  @Option(
+      names = "--html",
+      paramLabel = "FILE",
+      description = "Writes the results as a web page, with charts.")
+  private @Nullable Path html;
+
+  @Option(
+      names = {"-v", "--verbose"},
+      description = "Shows every run in the table.")
+  private boolean verbose;
+
+  @Option(
+      names = "--requests",
+      paramLabel = "N",
+      defaultValue = "0",
+      description = "Runs nothing: shows the first N requests of each actor.")
+  private int requests;
+
+  /** Does it, and returns the exit status. */
+  int run() {
+    CommandLine commandLine = spec.commandLine();
+    PrintWriter out = commandLine.getOut();
+    List<RunConfig> runs = runs();
+    if (requests > 0) {
+      printRequests(runs, out);
+      return 0;
+    }
+    checkWritable("--json", json);
+    checkWritable("--html", html);
+    return new Lab(runs, verbose, json, html, out, commandLine.getErr()).run();
+  }
+
+  /** The runs, the same for the same options. */
+  List<RunConfig> runs() {
+    long bytes = parseSize();
+    List<Workload> chosen =
+        choose("--workload", workloads, Arrays.asList(Workload.values()), Workload::id);
+    List<PrivatePages> shared =
+        choose("--on-shared", onShared, Arrays.asList(PrivatePages.values()), LabOptions::id);
+    check(seconds > 0 && seconds <= 1e6, "--seconds: expected more than 0, actual " + seconds);
+    check(requests >= 0, "--requests: expected 0 or more, actual " + requests);
+    for (int n : vcpus) {
+      check(n >= 1 && n <= 1024, "--vcpus: expected 1 to 1024, actual " + n);
+      check(
+          bytes / n >= SMALLEST_PART,
+          "--size: expected at least 256k for each of " + n + " vCPUs, actual " + size);
+    }
+    List<RunConfig> runs = new ArrayList<>();
+    for (Pair pair : pairs()) {
+      for (PrivatePages privatePages : shared) {
+        for (Workload workload : chosen) {
+          for (int n : vcpus) {
+            runs.add(
+                new RunConfig(
+                    pair.protocol, pair.policy, privatePages, workload, n, bytes, 1, seed));
+          }
+        }
+      }
+    }
+    double each = seconds / runs.size();
+    return runs.stream().map(r -> r.withSeconds(each)).toList();
+  }
+
+  private record Pair(ConversionProtocol protocol, String policy) {}
+
+  /** Which protocols with which policies. */
+  private List<Pair> pairs() {
+    List<Pair> pairs = new ArrayList<>();
+    List<ConversionProtocol> chosen = protocols();
+    for (ConversionProtocol protocol : chosen) {
+      for (String policy : policies == null ? List.of(DEFAULT_POLICY) : policies()) {
+        pairs.add(new Pair(protocol, policy));
+      }
+    }
+    if (protocols == null && policies == null) {
+      for (String policy : ConversionPolicy.ids()) {
+        if (!policy.equals(DEFAULT_POLICY)) {
+          pairs.add(new Pair(ConversionProtocol.atomicPair(), policy));
+        }
+      }
+    }
+    return pairs;
+  }
+
+  private List<ConversionProtocol> protocols() {
+    if (protocols == null || protocols.equals(List.of(ALL))) {
+      return ConversionProtocol.all();
+    }
+    List<ConversionProtocol> chosen = new ArrayList<>();
+    for (String id : protocols) {
+      chosen.add(
+          ConversionProtocol.byId(id)
+              .orElseThrow(
+                  () -> wrong("--protocol", ids(ConversionProtocol.all(), p -> p.id()), id)));
+    }
+    return chosen;
+  }
+
+  private List<String> policies() {
+    List<String> known = ConversionPolicy.ids();
+    return choose("--policy", policies == null ? List.of() : policies, known, id -> id);
+  }
+
+  private <T> List<T> choose(
+      String option, List<String> names, List<T> known, Function<T, String> id) {
+    if (names.equals(List.of(ALL))) {
+      return known;
+    }
+    List<T> chosen = new ArrayList<>();
+    for (String name : names) {
+      chosen.add(
+          known.stream()
+              .filter(k -> id.apply(k).equals(name))
+              .findFirst()
+              .orElseThrow(() -> wrong(option, ids(known, id), name)));
+    }
+    return chosen;
+  }
+
+  private static <T> String ids(List<T> known, Function<T, String> id) {
+    return known.stream().map(id).collect(Collectors.joining(", "));
+  }
+
+  static String id(PrivatePages privatePages) {
+    return privatePages.name().toLowerCase(Locale.ROOT);
+  }
+
+  private long parseSize() {
+    String text = size.toLowerCase(Locale.ROOT);
+    int shift = "kmg".indexOf(text.isEmpty() ? ' ' : text.charAt(text.length() - 1));
+    try {
+      long number = Long.parseLong(shift < 0 ? text : text.substring(0, text.length() - 1));
+      long bytes = Math.multiplyExact(number, 1L << (10 * (shift + 1)));
+      if (bytes > 0 && bytes <= LARGEST && bytes % 4096 == 0) {
+        return bytes;
+      }
+    } catch (NumberFormatException | ArithmeticException e) {
+      // said below
+    }
+    throw wrong("--size", "a multiple of 4096 up to 64g", size);
+  }
+
+  private void checkWritable(String option, @Nullable Path file) {
+    if (file == null) {
+      return;
+    }
+    Path directory = file.toAbsolutePath().getParent();
+    check(
+        !Files.isDirectory(file)
+            && directory != null
+            && Files.isWritable(Files.exists(file) ? file : directory),
+        option + ": expected a file that can be written, actual " + file);
+  }
+
+  private void check(boolean holds, String otherwise) {
+    if (!holds) {
+      throw new ParameterException(spec.commandLine(), otherwise);
+    }
+  }
+
+  private ParameterException wrong(String option, String expected, String actual) {
+    return new ParameterException(
+        spec.commandLine(), option + ": expected " + expected + "; actual '" + actual + "'");
+  }
+
+  /** What actors ask for depends on the workload, its size, the vCPUs and the seed alone. */
+  private void printRequests(List<RunConfig> runs, PrintWriter out) {
+    runs.stream()
+        .map(r -> new Requested(r.workload(), r.vcpus(), r.size(), r.seed()))
+        .distinct()
+        .forEach(r -> r.print(requests, out));
+    out.flush();
+  }
+
+  private record Requested(Workload workload, int vcpus, long size, long seed) {
+    void print(int n, PrintWriter out) {
+      Workload.Plan plan = workload.plan((int) (size / 4096), vcpus, seed);
+      print("vcpu", plan.vcpus(), n, out);
+      print("host", plan.hosts(), n, out);
+    }
+
+    private void print(String who, List<Supplier<Request>> actors, int n, PrintWriter out) {
+      for (int i = 0; i < actors.size(); i++) {
+        out.printf("# %s, %d vCPUs, seed %d: %s %d%n", workload.id(), vcpus, seed, who, i);
+        for (int j = 0; j < n; j++) {
+          out.println(actors.get(i).get());
+        }
+      }
+    }
+  }
+}

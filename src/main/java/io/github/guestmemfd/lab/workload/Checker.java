@@ -1,0 +1,63 @@
+package io.github.guestmemfd.lab.workload;
+
+import io.github.guestmemfd.GuestMemfdException;
+import io.github.guestmemfd.HostMemory;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.concurrent.locks.LockSupport;
+
+/**
+ * Looks for secrets where there must be none, in every run, whatever the workload: reads all pages
+ * through a mapping and all frames through the direct map, round and round. What others hold by
+ * reference they look at themselves ({@link Holdings}).
+ */
+final class Checker implements Runnable {
+  private static final int AT_A_TIME = 64;
+  private static final long PAUSE_NANOS = 200_000;
+
+  private final Machine m;
+  private final ByteBuffer bytes =
+      ByteBuffer.allocate(HostMemory.PAGE_SIZE).order(ByteOrder.LITTLE_ENDIAN);
+
+  Checker(Machine m) {
+    this.m = m;
+  }
+
+  @Override
+  public void run() {
+    int frames = (int) (m.host().size() / HostMemory.PAGE_SIZE);
+    int page = 0;
+    int pfn = 0;
+    while (!m.stop().isSet()) {
+      for (int i = 0; i < AT_A_TIME; i++) {
+        mapping(page);
+        page = (page + 1) % m.pages();
+        direct(1 + pfn);
+        pfn = (pfn + 1) % frames;
+      }
+      LockSupport.parkNanos(PAUSE_NANOS);
+    }
+  }
+
+  /** Looks at a page. */
+  void mapping(int page) {
+    long offset = Machine.offset(page);
+    for (int at : new int[] {Secrets.READ_AT, Secrets.WRITE_AT}) {
+      m.secrets().check(m.window().tryGetLong(offset + at, 0), "through a mapping", page);
+    }
+  }
+
+  /** Looks at a frame, if the direct map has it. */
+  void direct(int pfn) {
+    if (!m.host().directMap().contains(pfn)) {
+      return;
+    }
+    try {
+      bytes.clear();
+      m.host().directMap().read(pfn, 0, bytes);
+      m.secrets().check(bytes, "through the direct map", pfn);
+    } catch (GuestMemfdException gone) {
+      // EFAULT: it has been taken out of the direct map, or freed, since.
+    }
+  }
+}

@@ -1,0 +1,309 @@
+package io.github.guestmemfd.lab.workload;
+
+import static io.github.guestmemfd.kvm.MemoryAttribute.PRIVATE;
+import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
+
+import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.GuestMemfdException;
+import io.github.guestmemfd.kvm.ExitHandler;
+import io.github.guestmemfd.kvm.MemoryAttribute;
+import io.github.guestmemfd.kvm.Vcpu;
+import io.github.guestmemfd.policy.PrivatePages;
+import io.github.guestmemfd.spi.IdleStrategy;
+import java.util.SplittableRandom;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Supplier;
+
+/**
+ * A vCPU of a workload: carries out the requests as a guest would. It asks for a conversion by
+ * hypercall before it uses pages in another way, as confidential guests do; what comes of that is
+ * the policy's business. What it is refused it tries again a few times, and then does without.
+ */
+final class GuestActor implements Runnable {
+  private static final int ATTEMPTS = 4;
+  private static final int LONGS_OF_DATA = 8;
+  private static final long PAUSE_NANOS = 50_000;
+
+  private final IdleStrategy idle = IdleStrategy.spinThenPark();
+  private final Machine m;
+  private final Vcpu vcpu;
+  private final ExitHandler handler;
+  private final PrivatePages onShared;
+  private final Supplier<Request> requests;
+
+  /** Values, which have no part in what is requested. */
+  private final SplittableRandom random;
+
+  /** The secret in each page, 0 for none. Only the owner of a page uses its entry. */
+  private final long[] secrets;
+
+  /** Which pages have been given back, and have to read as zero. Only for the owner, too. */
+  private final boolean[] givenBack;
+
+  private final AtomicInteger outstanding = new AtomicInteger();
+  private long requested;
+  private long done;
+
+  GuestActor(
+      Machine m,
+      Vcpu vcpu,
+      ExitHandler handler,
+      PrivatePages onShared,
+      Supplier<Request> requests,
+      SplittableRandom random) {
+    this.m = m;
+    this.vcpu = vcpu;
+    this.handler = handler;
+    this.onShared = onShared;
+    this.requests = requests;
+    this.random = random;
+    this.secrets = new long[m.pages()];
+    this.givenBack = new boolean[m.pages()];
+  }
+
+  /** How many pages' worth of requests were carried out. Read when it has ended. */
+  long done() {
+    return done;
+  }
+
+  /** How many requests it was asked for. Read when it has ended. */
+  long requested() {
+    return requested;
+  }
+
+  Vcpu vcpu() {
+    return vcpu;
+  }
+
+  @Override
+  public void run() {
+    vcpu.run(
+        v -> {
+          while (!m.stop().isSet()) {
+            perform(requests.get());
+            requested++;
+          }
+        },
+        handler);
+  }
+
+  private void perform(Request request) {
+    int first = request.page();
+    int end = Math.min(m.pages(), first + request.pages());
+    switch (request.op()) {
+      case ACCEPT, SECRET -> keepSecrets(first, end);
+      case SHARE -> share(first, end);
+      case SUBMIT -> submit(first, end);
+      case AWAIT -> await();
+      case PEEK -> peek(first);
+      case PEEK_PRIVATE -> vcpu.tryRead(Machine.offset(first), Long.BYTES, PRIVATE);
+      case BALLOON -> balloon(first, end);
+      case RESTORE -> restore(first, end);
+      default -> throw new IllegalStateException("expected an operation of guests: " + request);
+    }
+  }
+
+  // ---- private pages ----
+
+  private void keepSecrets(int first, int end) {
+    if (!ask(first, end, PRIVATE)) {
+      return;
+    }
+    for (int page = first; page < end && !m.stop().isSet(); page++) {
+      if (verify(page) && write(page)) {
+        done++;
+      }
+    }
+  }
+
+  /** Looks whether a private page is as it was left; false if it cannot be used now. */
+  private boolean verify(int page) {
+    long offset = Machine.offset(page);
+    long secret = secrets[page];
+    if (secret == 0 && !givenBack[page]) {
+      return true;
+    }
+    if (!load(offset + Secrets.READ_AT, PRIVATE)) {
+      return false;
+    }
+    if (vcpu.value() != secret) {
+      m.secrets().corrupted();
+    }
+    givenBack[page] = false;
+    if (secret != 0) {
+      if (!load(offset + Secrets.WRITE_AT, PRIVATE)) {
+        return false;
+      }
+      if (vcpu.value() != secret) {
+        m.secrets().leak("the guest found its private page changed", page);
+      }
+    }
+    return true;
+  }
+
+  private boolean write(int page) {
+    long offset = Machine.offset(page);
+    long secret = Secrets.of(random.nextLong());
+    // From here on there may be one, or half of one.
+    secrets[page] = 0;
+    if (store(offset + Secrets.READ_AT, secret, PRIVATE)
+        && store(offset + Secrets.WRITE_AT, secret, PRIVATE)) {
+      secrets[page] = secret;
+      return true;
+    }
+    return false;
+  }
+
+  /** Wipes secrets, unless they are discarded anyway; false if a page cannot be used now. */
+  private boolean forget(int first, int end) {
+    for (int page = first; page < end; page++) {
+      if (secrets[page] == 0) {
+        continue;
+      }
+      if (!verify(page)) {
+        return false;
+      }
+      if (onShared == PrivatePages.KEEP) {
+        long offset = Machine.offset(page);
+        if (!store(offset + Secrets.READ_AT, 0, PRIVATE)
+            || !store(offset + Secrets.WRITE_AT, 0, PRIVATE)) {
+          return false;
+        }
+      }
+      secrets[page] = 0;
+    }
+    return true;
+  }
+
+  // ---- shared pages ----
+
+  private void share(int first, int end) {
+    if (!forget(first, end) || !ask(first, end, SHARED)) {
+      return;
+    }
+    for (int page = first; page < end && !m.stop().isSet(); page++) {
+      givenBack[page] = false;
+      if (store(Machine.offset(page) + Secrets.DATA_AT, page, SHARED)) {
+        done++;
+      }
+    }
+  }
+
+  private void submit(int first, int end) {
+    for (int page = first; page < end; page++) {
+      if (secrets[page] != 0) {
+        return; // not shared
+      }
+      long offset = Machine.offset(page) + Secrets.DATA_AT;
+      for (int i = 0; i < LONGS_OF_DATA; i++) {
+        if (!store(offset + (long) i * Long.BYTES, Secrets.data(random.nextLong()), SHARED)) {
+          return;
+        }
+      }
+    }
+    outstanding.getAndIncrement();
+    if (m.device().offer(new Transfer(first, end - first, random.nextInt(4) == 0, outstanding))) {
+      done += end - first;
+    } else {
+      outstanding.getAndDecrement();
+      await();
+    }
+  }
+
+  private void await() {
+    for (int round = 0; outstanding.get() != 0 && !m.stop().isSet(); round++) {
+      idle.idle(round, PAUSE_NANOS);
+    }
+  }
+
+  /** Looks at a page of anybody as a shared one, in the way of whoever is about to convert it. */
+  private void peek(int page) {
+    if (vcpu.tryRead(Machine.offset(page) + Secrets.READ_AT, Long.BYTES, SHARED)) {
+      m.secrets().check(vcpu.value(), "in a page that is shared", page);
+    }
+  }
+
+  // ---- with the monitor's help ----
+
+  private void balloon(int first, int end) {
+    for (int page = first; page < end; page++) {
+      secrets[page] = 0;
+      givenBack[page] = false;
+    }
+    try {
+      m.memfd().punchHole(Machine.offset(first), Machine.offset(end - first));
+    } catch (GuestMemfdException refused) {
+      return; // EBUSY, by protocols that refuse while a safe holder remains
+    }
+    for (int page = first; page < end; page++) {
+      // Of a shared page, the host may have made a new one since.
+      givenBack[page] = !m.memfd().isAccessible(Machine.offset(page));
+    }
+    done += end - first;
+  }
+
+  private void restore(int first, int end) {
+    if (!forget(first, end) || !ask(first, end, SHARED)) {
+      return;
+    }
+    for (int page = first; page < end && !m.stop().isSet(); page++) {
+      givenBack[page] = false;
+      long offset = Machine.offset(page) + Secrets.DATA_AT;
+      if (!store(offset, 0, SHARED)) {
+        return;
+      }
+      long content = Secrets.data(random.nextLong());
+      if (!m.window().tryPutLong(offset, content)) {
+        continue; // somebody's neighbourhood has become private
+      }
+      if (!ask(page, page + 1, PRIVATE) || !load(offset, PRIVATE)) {
+        continue;
+      }
+      if (vcpu.value() != content) {
+        m.secrets().corrupted();
+      }
+      done++;
+    }
+  }
+
+  // ---- what a guest's kernel does ----
+
+  private boolean ask(int first, int end, MemoryAttribute attribute) {
+    for (int i = 0; i < ATTEMPTS && !m.stop().isSet(); i++) {
+      Errno errno = vcpu.mapGpaRange(Machine.offset(first), end - first, attribute);
+      if (errno == Errno.OK) {
+        return true;
+      }
+      idle.idle(i, PAUSE_NANOS);
+    }
+    return false;
+  }
+
+  private boolean load(long gpa, MemoryAttribute attribute) {
+    for (int i = 0; i < ATTEMPTS; i++) {
+      if (vcpu.tryRead(gpa, Long.BYTES, attribute)) {
+        return true;
+      }
+      if (!enterAgain()) {
+        return false;
+      }
+    }
+    return false;
+  }
+
+  private boolean store(long gpa, long value, MemoryAttribute attribute) {
+    for (int i = 0; i < ATTEMPTS; i++) {
+      if (vcpu.tryWrite(gpa, Long.BYTES, value, attribute)) {
+        return true;
+      }
+      if (!enterAgain()) {
+        return false;
+      }
+    }
+    return false;
+  }
+
+  private boolean enterAgain() {
+    return !m.stop().isSet() && handler.handle(vcpu, vcpu.exit());
+  }
+}

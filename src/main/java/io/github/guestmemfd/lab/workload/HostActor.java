@@ -1,0 +1,132 @@
+package io.github.guestmemfd.lab.workload;
+
+import io.github.guestmemfd.Advice;
+import io.github.guestmemfd.GuestMemfdException;
+import io.github.guestmemfd.HostMemory;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.SplittableRandom;
+import java.util.function.Supplier;
+
+/** A thread of the host in a workload: uses the guest's memory in all the ways a host has. */
+final class HostActor implements Runnable {
+  /** How many references it has at once. */
+  private static final int HOLDINGS = 8;
+
+  /** How many frames it remembers. */
+  private static final int KNOWN = 16;
+
+  private static final String PATH = "through a mapping";
+
+  private final Machine m;
+  private final Supplier<Request> requests;
+  private final SplittableRandom random;
+  private final Holdings holdings;
+  private final ByteBuffer frame =
+      ByteBuffer.allocate(HostMemory.PAGE_SIZE).order(ByteOrder.LITTLE_ENDIAN);
+  private final int frames;
+
+  /** Frames that it has held; 0 for none. */
+  private final int[] known = new int[KNOWN];
+
+  private int knownNext;
+  private long done;
+
+  HostActor(Machine m, Supplier<Request> requests, SplittableRandom random) {
+    this.m = m;
+    this.requests = requests;
+    this.random = random;
+    this.holdings = new Holdings(m, "the host's");
+    this.frames = (int) (m.host().size() / HostMemory.PAGE_SIZE);
+  }
+
+  /** How many requests were carried out. Read when it has ended. */
+  long done() {
+    return done;
+  }
+
+  @Override
+  public void run() {
+    try (holdings) {
+      while (!m.stop().isSet()) {
+        perform(requests.get());
+        done++;
+      }
+    }
+  }
+
+  private void perform(Request request) {
+    int page = request.page();
+    int end = Math.min(m.pages(), page + request.pages());
+    holdings.use(random.nextLong());
+    switch (request.op()) {
+      case HOLD, PIN -> {
+        if (holdings.size() == HOLDINGS) {
+          holdings.release(random.nextLong());
+        }
+        if (holdings.take(page, 1, request.op() == Request.Op.PIN)) {
+          known[knownNext++ % KNOWN] = holdings.newestFrame();
+        }
+      }
+      case RELEASE -> holdings.release(random.nextLong());
+      case LOAD -> {
+        for (int i = page; i < end; i++) {
+          load(i);
+        }
+      }
+      case STORE -> {
+        for (int i = page; i < end; i++) {
+          m.window()
+              .tryPutLong(Machine.offset(i) + Secrets.WRITE_AT, Secrets.data(random.nextLong()));
+        }
+      }
+      case POPULATE -> populate(page, end);
+      case DIRECT -> {
+        for (int i = 0; i < request.pages(); i++) {
+          direct(anyFrame());
+        }
+      }
+      case SCAN -> {
+        int from = anyFrame();
+        m.host().pfnWalker().scan(from, Math.min(frames + 1, from + request.pages()));
+      }
+      case MIGRATE -> m.host().pfnWalker().migrate(anyFrame());
+      default -> throw new IllegalStateException("expected an operation of hosts: " + request);
+    }
+  }
+
+  /** A frame of which it knows that the guest had it, if there is one; or else any. */
+  private int anyFrame() {
+    int pfn = known[random.nextInt(KNOWN)];
+    return pfn != 0 && random.nextBoolean() ? pfn : 1 + random.nextInt(frames);
+  }
+
+  private void load(int page) {
+    long offset = Machine.offset(page);
+    m.secrets().check(m.window().tryGetLong(offset + Secrets.READ_AT, 0), PATH, page);
+    m.secrets().check(m.window().tryGetLong(offset + Secrets.WRITE_AT, 0), PATH, page);
+  }
+
+  private void populate(int page, int end) {
+    try {
+      m.window().madvise(Machine.offset(page), Machine.offset(end - page), Advice.POPULATE_WRITE);
+    } catch (GuestMemfdException refused) {
+      // EFAULT at the first private page: those before it are there.
+    }
+  }
+
+  private void direct(int pfn) {
+    if (!m.host().directMap().contains(pfn)) {
+      return;
+    }
+    try {
+      frame.clear();
+      m.host().directMap().read(pfn, 0, frame);
+      m.secrets().check(frame, "through the direct map", pfn);
+      frame.putLong(0, Secrets.data(random.nextLong())).position(0).limit(Long.BYTES);
+      m.host().directMap().write(pfn, Secrets.WRITE_AT, frame);
+    } catch (GuestMemfdException gone) {
+      // EFAULT: it has been taken out of the direct map, or freed.
+    }
+  }
+}

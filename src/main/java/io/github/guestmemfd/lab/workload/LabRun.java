@@ -1,0 +1,175 @@
+package io.github.guestmemfd.lab.workload;
+
+import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.Metrics;
+import io.github.guestmemfd.lab.report.Measurement;
+import io.github.guestmemfd.policy.ConversionHandler;
+import io.github.guestmemfd.policy.ConversionPolicy;
+import io.github.guestmemfd.policy.GpaRange;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.SplittableRandom;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.BooleanSupplier;
+import java.util.function.Supplier;
+
+/** Runs a workload over a protocol and a policy, and measures it. */
+public final class LabRun {
+  /** How often the monitor tries again what a vCPU cannot go on without. */
+  private static final int RETRIES = 2;
+
+  private static final long END_SECONDS = 30;
+
+  private final RunConfig config;
+  private final HostMemory host;
+  private final AtomicReference<Throwable> failure = new AtomicReference<>();
+
+  private LabRun(RunConfig config, HostMemory host) {
+    this.config = config;
+    this.host = host;
+  }
+
+  /**
+   * Memory for runs, one after the other: that of the guest, and what orphans and another mapping
+   * of the same index may need.
+   *
+   * @param guestSize the guest's memory in bytes
+   * @return the host
+   */
+  public static HostMemory host(long guestSize) {
+    return HostMemory.builder(guestSize + guestSize / 4 + (1 << 20)).lruBatches(2, 31).build();
+  }
+
+  /**
+   * Does one run.
+   *
+   * @param config what to run
+   * @param host has the memory; nothing of it is in use
+   * @param stopped asked now and then whether to end before the time
+   * @return what was measured, up to where it ended
+   * @throws InterruptedException if the thread is interrupted; the run is over then
+   * @throws IllegalStateException if an actor failed, or did not end
+   */
+  public static Measurement run(RunConfig config, HostMemory host, BooleanSupplier stopped)
+      throws InterruptedException {
+    return new LabRun(config, host).measure(stopped);
+  }
+
+  private Measurement measure(BooleanSupplier stopped) throws InterruptedException {
+    long usedBefore = host.used();
+    Machine m = Machine.create(host, config.protocol(), config.size());
+    SplittableRandom values = new SplittableRandom(config.seed());
+    Workload.Plan plan = config.workload().plan(m.pages(), config.vcpus(), config.seed());
+    Attempts attempts = new Attempts(m.ledger());
+    List<GuestActor> guests = guests(m, plan.vcpus(), attempts, values);
+    List<HostActor> hosts = new ArrayList<>();
+    for (Supplier<Request> requests : plan.hosts()) {
+      hosts.add(new HostActor(m, requests, values.split()));
+    }
+    Device device = new Device(m, values.split());
+
+    List<Thread> threads = new ArrayList<>();
+    guests.forEach(g -> threads.add(thread("vcpu-" + threads.size(), g, m)));
+    hosts.forEach(h -> threads.add(thread("host-" + threads.size(), h, m)));
+    threads.add(thread("device", device, m));
+    threads.add(thread("checker", new Checker(m), m));
+    PageSampler sampler = new PageSampler(m, config.seconds());
+    long start = System.nanoTime();
+    threads.forEach(Thread::start);
+    try {
+      sampler.sampleUntilEnd(stopped);
+    } finally {
+      m.stop().set();
+      guests.forEach(g -> g.vcpu().requestExit());
+      end(threads);
+    }
+    double seconds = (System.nanoTime() - start) / 1e9;
+    Metrics metrics = m.memfd().metrics();
+    m.close();
+    Throwable failed = failure.get();
+    if (failed != null) {
+      throw new IllegalStateException("an actor failed in " + config + ": " + failed, failed);
+    }
+    return new Measurement(
+        config.protocol().id(),
+        config.protocol().isSound(),
+        config.policy(),
+        config.onShared().name().toLowerCase(Locale.ROOT),
+        config.workload().id(),
+        config.vcpus(),
+        seconds,
+        config.seed(),
+        config.size(),
+        metrics.conversionsToInaccessible(),
+        metrics.conversionsToAccessible(),
+        attempts.refusedWithHolder(),
+        attempts.refusedWithoutHolder(),
+        m.secrets().leaks(),
+        m.secrets().firstLeak(),
+        m.secrets().corruptions(),
+        metrics.retries(),
+        m.vm().stats().faults(),
+        metrics.faults(),
+        metrics.sigbus(),
+        guests.stream().mapToLong(GuestActor::done).sum(),
+        hosts.stream().mapToLong(HostActor::done).sum() + device.done(),
+        attempts.latency(),
+        (host.used() - usedBefore) / HostMemory.PAGE_SIZE,
+        sampler.map());
+  }
+
+  /** The vCPUs, and the monitor that deals with their exits; it has made its first conversions. */
+  private List<GuestActor> guests(
+      Machine m, List<Supplier<Request>> plans, Attempts attempts, SplittableRandom values) {
+    ConversionPolicy policy =
+        ConversionPolicy.byId(config.policy())
+            .orElseThrow(() -> new IllegalArgumentException("no policy " + config.policy()));
+    ConversionHandler monitor =
+        ConversionHandler.builder(m.vm(), policy)
+            .onShared(config.onShared())
+            .observer(attempts)
+            .retries(RETRIES)
+            .build();
+    monitor.start(new GpaRange(0, config.size()));
+    List<GuestActor> guests = new ArrayList<>();
+    for (Supplier<Request> requests : plans) {
+      guests.add(
+          new GuestActor(
+              m, m.vm().createVcpu(), monitor, config.onShared(), requests, values.split()));
+    }
+    return guests;
+  }
+
+  private Thread thread(String name, Runnable actor, Machine m) {
+    Thread thread =
+        new Thread(
+            () -> {
+              try {
+                actor.run();
+              } catch (Throwable t) { // of whatever kind: the run is worth nothing then
+                failure.compareAndSet(null, t);
+                m.stop().set();
+              }
+            },
+            name);
+    thread.setDaemon(true);
+    return thread;
+  }
+
+  /** Waits for the actors; one that does not end is a defect of the library. */
+  private void end(List<Thread> threads) throws InterruptedException {
+    long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(END_SECONDS);
+    for (Thread thread : threads) {
+      long left = deadline - System.nanoTime();
+      TimeUnit.NANOSECONDS.timedJoin(thread, Math.max(1, left));
+      if (thread.isAlive()) {
+        IllegalStateException stuck =
+            new IllegalStateException(thread.getName() + " does not end in " + config);
+        stuck.setStackTrace(thread.getStackTrace());
+        throw stuck;
+      }
+    }
+  }
+}
