@@ -8,23 +8,44 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
-import org.junit.jupiter.api.Test;
+import java.util.stream.Stream;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
 
-/** The code that docs/verification.md quotes is in files that are compiled and run. */
+/** The code that the documents quote is in files that are compiled and run. */
 class QuotedCodeTest {
   private static final Pattern BLOCK = Pattern.compile("```java\n(.*?)```", Pattern.DOTALL);
 
-  private static final List<String> SOURCES =
-      List.of(
-          "src/test/java/io/github/guestmemfd/testing/PatientPair.java",
-          "src/test/java/io/github/guestmemfd/testing/PatientPairTest.java",
-          "src/test/java/io/github/guestmemfd/testing/GuestPageTableTest.java",
-          "src/jcstress/java/io/github/guestmemfd/testing/OwnProtocolTest.java");
+  private static final String TEST = "src/test/java/io/github/guestmemfd/";
+  private static final String OWN_PROTOCOL =
+      "src/jcstress/java/io/github/guestmemfd/testing/OwnProtocolTest.java";
 
-  @Test
-  void quotesAreWordForWord() throws IOException {
-    Matcher blocks = BLOCK.matcher(Files.readString(Path.of("docs/verification.md")));
-    for (String source : SOURCES) {
+  /** Each document, and the files of its quotes in their order. */
+  static Stream<Arguments> quotes() {
+    return Stream.of(
+        Arguments.of(
+            "docs/verification.md",
+            List.of(
+                TEST + "testing/PatientPair.java",
+                TEST + "testing/PatientPairTest.java",
+                TEST + "testing/GuestPageTableTest.java",
+                OWN_PROTOCOL)),
+        Arguments.of(
+            "docs/examples.md",
+            List.of(
+                TEST + "policy/PolicyExampleTest.java",
+                TEST + "kvm/SmallVmm.java",
+                TEST + "testing/PatientPair.java",
+                TEST + "testing/PatientPairTest.java",
+                OWN_PROTOCOL)));
+  }
+
+  @ParameterizedTest
+  @MethodSource("quotes")
+  void quotesAreWordForWord(String document, List<String> sources) throws IOException {
+    Matcher blocks = BLOCK.matcher(Files.readString(Path.of(document)));
+    for (String source : sources) {
       assertThat(blocks.find()).as("a quote of " + source).isTrue();
       assertThat(Files.readString(Path.of(source))).contains(blocks.group(1));
     }
