@@ -1,0 +1,46 @@
+package io.github.guestmemfd.lab.report;
+
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.function.Function;
+import java.util.stream.Collectors;
+
+/** Runs by what they have in common. */
+final class Runs {
+
+  private Runs() {}
+
+  /**
+   * By protocol: the shipped ones in their order, then others as they come; none that did not run.
+   */
+  static Map<String, List<Measurement>> byProtocol(List<Measurement> runs) {
+    Map<String, List<Measurement>> all = new LinkedHashMap<>();
+    ConversionProtocol.all().forEach(p -> all.put(p.id(), new ArrayList<>()));
+    runs.forEach(m -> all.computeIfAbsent(m.protocol(), id -> new ArrayList<>()).add(m));
+    all.values().removeIf(List::isEmpty);
+    return all;
+  }
+
+  /** By anything else, as they come. */
+  static Map<String, List<Measurement>> by(
+      Function<Measurement, String> key, List<Measurement> runs) {
+    return runs.stream()
+        .collect(Collectors.groupingBy(key, LinkedHashMap::new, Collectors.toList()));
+  }
+
+  /**
+   * The policy of a run; with what becomes of pages made shared, if that is not always the same.
+   */
+  static Function<Measurement, String> policy(List<Measurement> runs) {
+    boolean same = runs.stream().map(Measurement::onShared).distinct().count() <= 1;
+    return m -> same ? m.policy() : m.policy() + ", " + m.onShared();
+  }
+
+  /** Whether a protocol claims to be sound, as its runs say. */
+  static boolean areSound(List<Measurement> runs) {
+    return runs.stream().allMatch(Measurement::sound);
+  }
+}
