@@ -340,6 +340,23 @@ class ConversionHandlerTest extends VmFixture {
     assertEquals(0, memfd.cachedPages());
   }
 
+  @Test
+  void aPunchThatIsRefusedIsTriedAgainForAFault() {
+    GuestMemfd memfd =
+        closing(vm.createGuestMemfd(describe(1).protocol(ConversionProtocol.safeOnly())));
+    vm.bind(0, GPA, PAGE, memfd, 0);
+    memfd.makeInaccessible(0, PAGE);
+    Folio folio = memfd.grab(0);
+    ConversionHandler handler =
+        with(ConversionPolicy.onFault())
+            .onShared(PrivatePages.DISCARD)
+            .retries(1)
+            .idleStrategy((round, nanos) -> folio.close())
+            .build();
+    assertTrue(handler.handle(vcpu, fault(0, SHARED)));
+    assertEquals(List.of("0-1 SHARED EBUSY", "0-1 SHARED OK"), attempts.seen);
+  }
+
   /** A range that cannot be converted loses nothing: its memslots are looked at first. */
   @Test
   void nothingIsDiscardedWithoutMemory() {
