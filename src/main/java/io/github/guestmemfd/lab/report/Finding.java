@@ -8,23 +8,31 @@ import java.util.stream.Collectors;
 /**
  * Something that the runs have shown, in words.
  *
- * @param failure whether it must not be: a leak of a protocol that claims to be sound, or a frame
- *     that was not given back
+ * @param failure whether it must not be: a leak of a protocol that claims to be sound, a frame that
+ *     was not given back, or content that was changed
  * @param text what it is
  * @param example how the first case was found; empty if there is nothing to tell
  */
 record Finding(boolean failure, String text, String example) {
 
-  /** Whether no protocol that claims to be sound leaked, and all frames were given back. */
+  /** Whether no protocol that claims to be sound leaked, and nothing was lost by any. */
   static boolean isClean(List<Measurement> runs) {
-    return runs.stream().allMatch(m -> m.framesLeaked() == 0 && (!m.sound() || m.leaks() == 0));
+    return runs.stream()
+        .allMatch(
+            m -> m.framesLeaked() == 0 && m.corruptions() == 0 && (!m.sound() || m.leaks() == 0));
   }
 
   /** What to say of some runs; the last says whether they are clean. */
   static List<Finding> of(List<Measurement> runs) {
     List<Finding> all = new ArrayList<>();
     Runs.byProtocol(runs).forEach((id, its) -> leaks(all, id, its));
-    Runs.byProtocol(runs).forEach((id, its) -> frames(all, id, its));
+    Runs.byProtocol(runs)
+        .forEach(
+            (id, its) -> {
+              lost(
+                  all, id, "did not give back all memory", "frame", Measurement::framesLeaked, its);
+              lost(all, id, "changed content", "time", Measurement::corruptions, its);
+            });
     if (runs.isEmpty()) {
       all.add(new Finding(false, "Nothing was measured.", ""));
     } else if (isClean(runs)) {
@@ -62,16 +70,16 @@ record Finding(boolean failure, String text, String example) {
     }
   }
 
-  private static void frames(List<Finding> all, String id, List<Measurement> runs) {
-    if (runs.stream().anyMatch(m -> m.framesLeaked() > 0)) {
+  private static void lost(
+      List<Finding> all,
+      String id,
+      String what,
+      String noun,
+      ToLongFunction<Measurement> count,
+      List<Measurement> runs) {
+    if (runs.stream().anyMatch(m -> count.applyAsLong(m) > 0)) {
       all.add(
-          new Finding(
-              true,
-              "FAILURE: "
-                  + id
-                  + " did not give back all memory: "
-                  + places(runs, "frame", Measurement::framesLeaked),
-              ""));
+          new Finding(true, "FAILURE: " + id + " " + what + ": " + places(runs, noun, count), ""));
     }
   }
 

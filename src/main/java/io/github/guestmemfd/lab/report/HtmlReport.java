@@ -167,7 +167,15 @@ public final class HtmlReport {
   }
 
   private static String summary(List<Measurement> runs) {
-    StringBuilder html = new StringBuilder("<thead><tr><th scope=\"col\">protocol</th>");
+    Function<Measurement, String> policy = Runs.policy(runs);
+    List<Measurement> fair = Runs.comparable(Measurement::protocol, policy, runs);
+    StringBuilder html = new StringBuilder();
+    if (fair.size() < runs.size()) {
+      html.append("<caption>Runs with the policies that every protocol ran with: ")
+          .append(escaped(String.join(", ", Runs.by(policy, fair).keySet())))
+          .append("</caption>\n");
+    }
+    html.append("<thead><tr><th scope=\"col\">protocol</th>");
     for (Column column : Column.ALL) {
       html.append("<th scope=\"col\" title=\"")
           .append(escaped(column.meaning()))
@@ -177,7 +185,7 @@ public final class HtmlReport {
           .append("</th>");
     }
     html.append("</tr></thead>\n<tbody>\n");
-    Runs.byProtocol(runs)
+    Runs.byProtocol(fair)
         .forEach(
             (id, its) -> {
               Totals totals = Totals.of(its);

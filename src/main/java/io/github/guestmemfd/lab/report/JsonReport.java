@@ -64,6 +64,7 @@ public final class JsonReport {
     json.writeNumberField("guest_ops", m.guestOps());
     json.writeNumberField("host_ops", m.hostOps());
     json.writeStringField("first_leak", m.firstLeak());
+    json.writeNumberField("corruptions", m.corruptions());
     json.writeNumberField("guest_ops_per_second", totals.guestOpsPerSecond());
     json.writeEndObject();
   }

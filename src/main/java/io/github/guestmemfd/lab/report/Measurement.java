@@ -22,8 +22,8 @@ import org.HdrHistogram.Histogram;
  *     held the busy page: false busy
  * @param leaks how often the host reached content after its page had become private
  * @param firstLeak how the first leak was found; empty if there was none
- * @param corruptions how often the guest found other content in a page than it should have, where no
- *     host had a hand in it
+ * @param corruptions how often the guest found other content in a page than it should have, where
+ *     no host had a hand in it
  * @param retries how often conversions looked at the counts once more
  * @param guestFaults faults of vCPUs
  * @param hostFaults faults of host mappings

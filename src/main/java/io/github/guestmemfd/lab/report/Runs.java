@@ -39,6 +39,22 @@ final class Runs {
     return m -> same ? m.policy() : m.policy() + ", " + m.onShared();
   }
 
+  /**
+   * The runs that compare fairly: those whose {@code other} there is with every {@code key}. If
+   * there are none, all.
+   */
+  static List<Measurement> comparable(
+      Function<Measurement, String> key,
+      Function<Measurement, String> other,
+      List<Measurement> runs) {
+    long keys = runs.stream().map(key).distinct().count();
+    Map<String, List<Measurement>> byOther = by(other, runs);
+    byOther.values().removeIf(its -> its.stream().map(key).distinct().count() < keys);
+    return byOther.isEmpty()
+        ? runs
+        : runs.stream().filter(m -> byOther.containsKey(other.apply(m))).toList();
+  }
+
   /** Whether a protocol claims to be sound, as its runs say. */
   static boolean areSound(List<Measurement> runs) {
     return runs.stream().allMatch(Measurement::sound);

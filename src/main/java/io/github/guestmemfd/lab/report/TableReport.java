@@ -31,15 +31,18 @@ public final class TableReport {
    */
   public static void print(List<Measurement> runs, boolean everyRun, PrintWriter out) {
     if (!runs.isEmpty()) {
-      Map<String, List<Measurement>> protocols = new LinkedHashMap<>();
-      Runs.byProtocol(runs).forEach((id, its) -> protocols.put(marked(id, its), its));
+      Function<Measurement, String> policy = Runs.policy(runs);
       if (everyRun) {
         printEveryRun(runs, out);
       }
-      printTable("By protocol", protocols, out);
-      Map<String, List<Measurement>> policies = Runs.by(Runs.policy(runs), runs);
+      Map<String, List<Measurement>> protocols = new LinkedHashMap<>();
+      List<Measurement> samePolicies = Runs.comparable(Measurement::protocol, policy, runs);
+      Runs.byProtocol(samePolicies).forEach((id, its) -> protocols.put(marked(id, its), its));
+      printTable("By protocol" + only(policy, samePolicies, runs), protocols, out);
+      List<Measurement> sameProtocols = Runs.comparable(policy, Measurement::protocol, runs);
+      Map<String, List<Measurement>> policies = Runs.by(policy, sameProtocols);
       if (policies.size() > 1) {
-        printTable("By policy", policies, out);
+        printTable("By policy" + only(Measurement::protocol, sameProtocols, runs), policies, out);
       }
       printTable("By workload", Runs.by(Measurement::workload, runs), out);
       if (!Runs.areSound(runs)) {
@@ -58,13 +61,19 @@ public final class TableReport {
 
   /**
    * Whether the runs show what they should: no leak of a protocol that claims to be sound, and no
-   * frame leaked by any.
+   * frame leaked and no content changed by any.
    *
    * @param runs what was measured
    * @return true if so, or if there are no runs
    */
   public static boolean isClean(List<Measurement> runs) {
     return Finding.isClean(runs);
+  }
+
+  /** Says what the runs of a table have in common, if they are not all. */
+  private static String only(
+      Function<Measurement, String> key, List<Measurement> some, List<Measurement> runs) {
+    return some.size() == runs.size() ? "" : ", " + String.join(", ", Runs.by(key, some).keySet());
   }
 
   private static String marked(String id, List<Measurement> runs) {

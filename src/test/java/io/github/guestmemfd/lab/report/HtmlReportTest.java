@@ -121,7 +121,10 @@ class HtmlReportTest {
   void theSummaryHasTheNumbersOfTheText() throws IOException {
     String page = sample;
     List<Measurement> last =
-        SAMPLE.stream().filter(m -> m.protocol().equals("atomic-pair")).toList();
+        Runs.comparable(Measurement::protocol, Runs.policy(SAMPLE), SAMPLE).stream()
+            .filter(m -> m.protocol().equals("atomic-pair"))
+            .toList();
+    assertThat(page).contains("<caption>");
     List<String> cells = Column.ALL.stream().map(c -> c.text().apply(Totals.of(last))).toList();
     String row = page.substring(page.indexOf("<th scope=\"row\">atomic-pair"));
     assertThat(all("(?<=\">)[^<]+(?=</td>)", row.substring(0, row.indexOf("</tr>"))))
@@ -258,6 +261,7 @@ class HtmlReportTest {
             1,
             1,
             HOSTILE,
+            0,
             1,
             1,
             1,

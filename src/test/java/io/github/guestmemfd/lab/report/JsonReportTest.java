@@ -58,6 +58,7 @@ class JsonReportTest {
                         "guest_ops",
                         "host_ops",
                         "first_leak",
+                        "corruptions",
                         "guest_ops_per_second"));
   }
 
@@ -80,6 +81,7 @@ class JsonReportTest {
             104,
             105,
             "“µ” \"quoted\"\n</script>",
+            113,
             106,
             107,
             108,
@@ -116,6 +118,7 @@ class JsonReportTest {
             1000L,
             111L,
             "“µ” \"quoted\"\n</script>",
+            113L,
             400.0);
   }
 
@@ -154,6 +157,6 @@ class JsonReportTest {
         };
     JsonReport.write(List.of(Measurements.run("p", true, "w", 1, 0, 0)), out);
     assertThat(closed[0]).isFalse();
-    assertThat(out.toString(StandardCharsets.UTF_8).lines()).hasSize(28);
+    assertThat(out.toString(StandardCharsets.UTF_8).lines()).hasSize(29);
   }
 }

@@ -64,6 +64,7 @@ final class Measurements {
         30,
         leaks,
         leaks > 0 ? "host read 0x2a at offset 8192 after its conversion" : "",
+        0,
         7,
         11,
         12,
@@ -77,19 +78,30 @@ final class Measurements {
 
   /** The same run with other latencies. */
   static Measurement with(Measurement m, Histogram latency) {
-    return with(m, latency, m.map());
+    return with(m, m.policy(), m.corruptions(), latency, m.map());
   }
 
   /** The same run with another map. */
   static Measurement with(Measurement m, PageMap map) {
-    return with(m, m.latency(), map);
+    return with(m, m.policy(), m.corruptions(), m.latency(), map);
   }
 
-  private static Measurement with(Measurement m, Histogram latency, PageMap map) {
+  /** The same run with another policy. */
+  static Measurement withPolicy(String policy, Measurement m) {
+    return with(m, policy, m.corruptions(), m.latency(), m.map());
+  }
+
+  /** The same run with content changed once. */
+  static Measurement corrupted(Measurement m) {
+    return with(m, m.policy(), 1, m.latency(), m.map());
+  }
+
+  private static Measurement with(
+      Measurement m, String policy, long corruptions, Histogram latency, PageMap map) {
     return new Measurement(
         m.protocol(),
         m.sound(),
-        m.policy(),
+        policy,
         m.onShared(),
         m.workload(),
         m.vcpus(),
@@ -102,6 +114,7 @@ final class Measurements {
         m.refusedWithoutUnsafeHolder(),
         m.leaks(),
         m.firstLeak(),
+        corruptions,
         m.retries(),
         m.guestFaults(),
         m.hostFaults(),
@@ -165,6 +178,7 @@ final class Measurements {
         falseBusy,
         leaks,
         leaks > 0 ? "the host read 0x5ec2e7 at offset 0x3f000, which was private since 1.2 ms" : "",
+        0,
         random.nextInt(5000),
         random.nextInt(200_000),
         random.nextInt(90_000),

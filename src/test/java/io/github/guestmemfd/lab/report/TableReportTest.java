@@ -178,6 +178,32 @@ class TableReportTest {
   }
 
   @Test
+  void contentThatWasChangedIsAFailureOfAnyProtocol() {
+    Measurement m = Measurements.corrupted(Measurements.run("pin-check", false, "boot", 2, 0, 0));
+    assertThat(lines(List.of(m), false))
+        .contains(
+            "FAILURE: pin-check changed content: 1 time, in 1 of 1 run, with 2 vCPUs: boot 1.");
+    assertThat(TableReport.isClean(List.of(m))).isFalse();
+  }
+
+  @Test
+  void protocolsAreComparedByThePoliciesThatAllRanWith() {
+    List<Measurement> runs =
+        List.of(
+            Measurements.run("pin-check", false, "boot", 1, 0, 0),
+            Measurements.run("atomic-pair", true, "boot", 1, 0, 0),
+            Measurements.withPolicy(
+                "eager", Measurements.run("atomic-pair", true, "boot", 1, 0, 0)));
+    String policy = runs.get(0).policy();
+    List<String> lines = lines(runs, false);
+    assertThat(lines).anyMatch(l -> l.startsWith("By protocol, " + policy + " "));
+    assertThat(lines).anyMatch(l -> l.matches("atomic-pair +1 .*"));
+    assertThat(lines).anyMatch(l -> l.startsWith("By policy, atomic-pair "));
+    assertThat(lines).anyMatch(l -> l.matches("eager +1 .*"));
+    assertThat(lines).anyMatch(l -> l.matches("boot +3 .*"));
+  }
+
+  @Test
   void nothingMeasuredIsSaid() {
     assertThat(lines(List.of(), true)).containsExactly("Nothing was measured.");
     assertThat(TableReport.isClean(List.of())).isTrue();
