@@ -25,7 +25,7 @@ record Column(
           count(
               "made",
               "private",
-              "Pages that were converted from accessible to inaccessible.",
+              "Ranges that were converted from accessible to inaccessible.",
               Totals::conversionsToInaccessible),
           count(
               "refused",

@@ -263,6 +263,7 @@ public final class HtmlReport {
     json.writeNumberField("sigbus", m.sigbus());
     json.writeNumberField("guestOps", m.guestOps());
     json.writeNumberField("hostOps", m.hostOps());
+    json.writeNumberField("corruptions", m.corruptions());
     json.writeNumberField("framesLeaked", m.framesLeaked());
     json.writeNumberField("p50", totals.nanosAt(50));
     json.writeNumberField("p99", totals.nanosAt(99));

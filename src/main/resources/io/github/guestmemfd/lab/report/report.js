@@ -611,6 +611,7 @@
       number('guest faults', 'guestFaults'),
       number('host faults', 'hostFaults'),
       number('SIGBUS', 'sigbus'),
+      number('content changed', 'corruptions'),
       number('frames leaked', 'framesLeaked'),
     ];
     part(document.getElementById('runs'), 'wide').replaceChildren(

@@ -158,6 +158,7 @@ class HtmlReportTest {
           .containsEntry("sigbus", m.sigbus())
           .containsEntry("guestOps", m.guestOps())
           .containsEntry("hostOps", m.hostOps())
+          .containsEntry("corruptions", m.corruptions())
           .containsEntry("framesLeaked", m.framesLeaked())
           .containsEntry("p50", m.latency().getValueAtPercentile(50))
           .containsEntry("max", m.latency().getMaxValue());

@@ -59,7 +59,7 @@ class TableReportTest {
 
   @Test
   void runsOfOneProtocolAreAddedAndTheirHistogramsMerged() {
-    Measurement one = Measurements.run("atomic-pair", true, "boot", 1, 0, 0);
+    Measurement one = Measurements.run("atomic-pair", true, "boot", 1, 2, 1);
     Measurement fast = Measurements.with(one, Measurements.latency(1000, 1000, 1000));
     Measurement slow = Measurements.with(one, Measurements.latency(500_000));
     List<String> rows = table("By protocol", lines(List.of(fast, slow), false));
@@ -79,6 +79,8 @@ class TableReportTest {
             "guest",
             "SIGBUS",
             "frames");
+    assertThat(words(rows.get(1)))
+        .containsExactly("private", "held", "busy", "rate", "µs", "µs", "µs", "ops/s", "leaked");
     assertThat(words(rows.get(2)))
         .containsExactly(
             "atomic-pair",
@@ -87,14 +89,14 @@ class TableReportTest {
             "40",
             "60",
             "93.8%",
-            "0",
+            "4",
             "14",
             "1.0",
             "500",
             "500",
             "2.5 k",
             "26",
-            "0");
+            "2");
   }
 
   @Test
@@ -138,12 +140,13 @@ class TableReportTest {
             Measurements.run("pin-check", false, "boot", 1, 0, 0),
             Measurements.run("pin-check", false, "dma", 1, 2, 0),
             Measurements.run("pin-check", false, "dma", 4, 3, 0),
+            Measurements.run("pin-check", false, "dma", 4, 1, 0),
             Measurements.run("atomic-pair", true, "dma", 4, 0, 0));
     List<String> lines = lines(runs, false);
     assertThat(lines.subList(lines.size() - 3, lines.size()))
         .containsExactly(
-            "pin-check, which does not claim to be sound, leaked 5 times, in 2 of 3 runs, with 1, 4"
-                + " vCPUs: dma 5.",
+            "pin-check, which does not claim to be sound, leaked 6 times, in 3 of 4 runs, with 1, 4"
+                + " vCPUs: dma 6.",
             "    first: host read 0x2a at offset 8192 after its conversion",
             "Clean: no protocol that claims to be sound leaked, and every frame was given back.");
     assertThat(TableReport.isClean(runs)).isTrue();
