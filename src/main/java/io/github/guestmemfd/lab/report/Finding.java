@@ -39,7 +39,8 @@ record Finding(boolean failure, String text, String example) {
       all.add(
           new Finding(
               false,
-              "Clean: no protocol that claims to be sound leaked, and every frame was given back.",
+              "Clean: no protocol that claims to be sound leaked, no content was changed, every"
+                  + " frame was given back.",
               ""));
     } else {
       all.add(
@@ -47,7 +48,8 @@ record Finding(boolean failure, String text, String example) {
               true,
               "NOT CLEAN: "
                   + plural(all.stream().filter(Finding::failure).count(), "failure")
-                  + "; what claims to be sound must not leak, and every frame must be given back.",
+                  + "; what claims to be sound must not leak, no content may change, and every frame"
+                  + " must be given back.",
               ""));
     }
     return all;

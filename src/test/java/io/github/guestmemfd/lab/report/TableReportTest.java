@@ -148,7 +148,8 @@ class TableReportTest {
             "pin-check, which does not claim to be sound, leaked 6 times, in 3 of 4 runs, with 1, 4"
                 + " vCPUs: dma 6.",
             "    first: host read 0x2a at offset 8192 after its conversion",
-            "Clean: no protocol that claims to be sound leaked, and every frame was given back.");
+            "Clean: no protocol that claims to be sound leaked, no content was changed, every frame was"
+                + " given back.");
     assertThat(TableReport.isClean(runs)).isTrue();
   }
 
@@ -161,8 +162,8 @@ class TableReportTest {
             "FAILURE: last-put, which claims to be sound, leaked 1 time, in 1 of 1 run, with 1 vCPU:"
                 + " dma 1.",
             "    first: host read 0x2a at offset 8192 after its conversion",
-            "NOT CLEAN: 1 failure; what claims to be sound must not leak, and every frame must be"
-                + " given back.");
+            "NOT CLEAN: 1 failure; what claims to be sound must not leak, no content may change, and"
+                + " every frame must be given back.");
     assertThat(TableReport.isClean(runs)).isFalse();
   }
 
@@ -175,8 +176,8 @@ class TableReportTest {
             "pin-check, which does not claim to be sound, did not leak in these runs.",
             "FAILURE: pin-check did not give back all memory: 3 frames, in 1 of 1 run, with 2 vCPUs:"
                 + " boot 3.",
-            "NOT CLEAN: 1 failure; what claims to be sound must not leak, and every frame must be"
-                + " given back.");
+            "NOT CLEAN: 1 failure; what claims to be sound must not leak, no content may change, and"
+                + " every frame must be given back.");
     assertThat(TableReport.isClean(runs)).isFalse();
   }
 
