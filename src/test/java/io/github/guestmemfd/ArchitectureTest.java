@@ -69,7 +69,7 @@ class ArchitectureTest {
   static final ArchRule clientsUseThePublicApiAlone =
       noClasses()
           .that()
-          .resideInAnyPackage(ROOT + ".kvm", ROOT + ".gunyah", ROOT + ".policy")
+          .resideInAnyPackage(ROOT + ".kvm", ROOT + ".gunyah", ROOT + ".policy", ROOT + ".lab..")
           .should()
           .dependOnClassesThat()
           .resideInAnyPackage(INTERNAL.toArray(new String[0]));
