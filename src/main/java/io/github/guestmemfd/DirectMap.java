@@ -23,6 +23,7 @@ public final class DirectMap {
    *
    * @param pfn the frame, as {@link Folio#pfn} names it
    * @return false if it is free or has been taken out
+   * @throws IndexOutOfBoundsException if the host has no such frame
    */
   public boolean contains(int pfn) {
     return host.frames.isDirectMapped(checked(pfn));

@@ -59,6 +59,7 @@ public final class Folio implements AutoCloseable {
    * used after {@link #close}.
    *
    * @return a new little-endian view of one page
+   * @throws IllegalStateException if the reference has been dropped
    * @throws UnsupportedOperationException if the host is metadata only
    */
   public ByteBuffer buffer() {
@@ -66,7 +67,11 @@ public final class Folio implements AutoCloseable {
     return inode.host.bytes().view(pfn);
   }
 
-  /** Fills the folio with zeroes; nothing to do if the host is metadata only. */
+  /**
+   * Fills the folio with zeroes; nothing to do if the host is metadata only.
+   *
+   * @throws IllegalStateException if the reference has been dropped
+   */
   public void zero() {
     requireHeld();
     if (inode.host.contents != null) {

@@ -5,6 +5,7 @@ import io.github.guestmemfd.conversion.RetryPolicy;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
@@ -103,7 +104,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     private @Nullable GuestMemfdListener listener;
 
     private Builder(HostMemory host) {
-      this.host = host;
+      this.host = Objects.requireNonNull(host, "host");
     }
 
     /**
@@ -151,7 +152,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
      * @return this
      */
     public Builder ops(GuestMemfdOps callbacks) {
-      ops = callbacks;
+      ops = Objects.requireNonNull(callbacks, "callbacks");
       return this;
     }
 
@@ -162,7 +163,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
      * @return this
      */
     public Builder protocol(ConversionProtocol conversionProtocol) {
-      protocol = conversionProtocol;
+      protocol = Objects.requireNonNull(conversionProtocol, "conversionProtocol");
       return this;
     }
 
@@ -174,7 +175,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
      * @return this
      */
     public Builder retryPolicy(RetryPolicy policy) {
-      retry = policy;
+      retry = Objects.requireNonNull(policy, "policy");
       return this;
     }
 
@@ -186,7 +187,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
      * @return this
      */
     public Builder listener(GuestMemfdListener calls) {
-      listener = calls;
+      listener = Objects.requireNonNull(calls, "calls");
       return this;
     }
 
@@ -243,6 +244,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * What {@code fstat} says.
    *
    * @return the status of the file
+   * @throws GuestMemfdException EBADF
    */
   public FileStat stat() {
     requireOpen("fstat");
@@ -297,6 +299,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * A second descriptor of the same file.
    *
    * @return the descriptor, to be closed on its own
+   * @throws GuestMemfdException EBADF
    */
   public GuestMemfd dup() {
     requireOpen("dup");
@@ -344,6 +347,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @return whether it is that of the file, now
    */
   public boolean bindTo(Object vm) {
+    Objects.requireNonNull(vm, "vm");
     return inode.boundTo.compareAndSet(null, vm) || inode.boundTo.get() == vm;
   }
 
@@ -515,6 +519,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    *     {@link Errno#code}
    */
   public int tryGrab(long offset, HolderKind kind) {
+    Objects.requireNonNull(kind, "kind");
     if (closed) {
       return -Errno.EBADF.code();
     }
@@ -530,9 +535,10 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @param pfn the page frame number
    * @param kind the kind it was taken with
    * @throws IllegalStateException if nobody holds such a reference; nothing is dropped
+   * @throws IllegalArgumentException if the host has no such frame
    */
   public void put(int pfn, HolderKind kind) {
-    inode.put(-1, checked(pfn), kind);
+    inode.put(-1, checked(pfn), Objects.requireNonNull(kind, "kind"));
   }
 
   /**
@@ -542,6 +548,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    *
    * @param pfn the page frame number
    * @return a new little-endian view of one page
+   * @throws IllegalArgumentException if the host has no such frame
    * @throws UnsupportedOperationException if the host is metadata only
    */
   public ByteBuffer buffer(int pfn) {
@@ -641,7 +648,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @return {@link Errno#OK}, or why not
    */
   public Errno tryMakeInaccessible(long offset, long length, BusyFolio busy) {
-    return convert(offset, length, true, busy);
+    return convert(offset, length, true, Objects.requireNonNull(busy, "busy"));
   }
 
   Errno convert(long offset, long length, boolean inaccessible, @Nullable BusyFolio busy) {

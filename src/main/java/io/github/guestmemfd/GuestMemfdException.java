@@ -1,5 +1,7 @@
 package io.github.guestmemfd;
 
+import java.util.Objects;
+
 /**
  * A call was refused. Unless the errno says otherwise ({@link Errno#EINTR}) nothing has changed.
  */
@@ -16,7 +18,8 @@ public class GuestMemfdException extends RuntimeException {
    * @param message what was expected and what was met
    */
   public GuestMemfdException(Errno errno, String message) {
-    super(errno + ": " + message);
+    super(
+        Objects.requireNonNull(errno, "errno") + ": " + Objects.requireNonNull(message, "message"));
     this.errno = errno;
   }
 

@@ -5,6 +5,7 @@ import io.github.guestmemfd.memory.FrameContents;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
+import java.util.Objects;
 import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 
@@ -112,7 +113,7 @@ public final class HostMemory implements AutoCloseable {
      * @return this
      */
     public Builder idleStrategy(IdleStrategy strategy) {
-      idle = strategy;
+      idle = Objects.requireNonNull(strategy, "strategy");
       return this;
     }
 
@@ -123,7 +124,7 @@ public final class HostMemory implements AutoCloseable {
      * @return this
      */
     public Builder raceHook(RaceHook raceHook) {
-      hook = raceHook;
+      hook = Objects.requireNonNull(raceHook, "raceHook");
       return this;
     }
 
@@ -135,13 +136,19 @@ public final class HostMemory implements AutoCloseable {
      * @param cpus how many batches there are, at least 1; threads are spread over them
      * @param size how many folios fill a batch, at least 1; the kernel's is 31
      * @return this
-     * @throws IllegalArgumentException if a number is below 1, or the size above 2^20
+     * @throws IllegalArgumentException if a number is below 1, the size above 2^20, or all batches
+     *     together above 2^24 folios
      */
     public Builder lruBatches(int cpus, int size) {
-      if (cpus < 1 || size < 1 || size > LruBatches.MAX_SIZE) {
+      if (cpus < 1
+          || size < 1
+          || size > LruBatches.MAX_SIZE
+          || (long) cpus * size > LruBatches.MAX_TOTAL) {
         throw new IllegalArgumentException(
-            "LRU batches: expected at least 1 CPU and a size of 1 to "
+            "LRU batches: expected at least 1 CPU, a size of 1 to "
                 + LruBatches.MAX_SIZE
+                + ", and a product up to "
+                + LruBatches.MAX_TOTAL
                 + ", actual "
                 + cpus
                 + " and "

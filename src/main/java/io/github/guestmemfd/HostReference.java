@@ -6,6 +6,7 @@ import static io.github.guestmemfd.HostMemory.PAGE_SIZE;
 import io.github.guestmemfd.memory.Counts;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.util.Objects;
 import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
@@ -57,9 +58,10 @@ public sealed class HostReference implements AutoCloseable permits RecordedRefer
    *
    * @param page the page of the reference, from 0
    * @return its page frame number
+   * @throws IndexOutOfBoundsException if there is no such page
    */
   public int pfn(int page) {
-    return pfns[page];
+    return pfns[Objects.checkIndex(page, pfns.length)];
   }
 
   /**
@@ -88,13 +90,14 @@ public sealed class HostReference implements AutoCloseable permits RecordedRefer
    * @return a new little-endian view of the referenced bytes of that page; read-only if the mapping
    *     was
    * @throws IllegalStateException if the reference has been dropped
+   * @throws IndexOutOfBoundsException if there is no such page
    * @throws UnsupportedOperationException if the host is metadata only
    */
   public ByteBuffer buffer(int page) {
     if (released.get()) {
       throw new IllegalStateException(this + ": used after release");
     }
-    ByteBuffer whole = inode.host.bytes().view(pfns[page]);
+    ByteBuffer whole = inode.host.bytes().view(pfn(page));
     int from = page == 0 ? in : 0;
     int to = (int) Math.min(PAGE_SIZE, in + length - ((long) page << PAGE_SHIFT));
     ByteBuffer view = whole.slice(from, to - from);

@@ -9,6 +9,9 @@
  * are in bytes, a page is 4096 bytes, page indexes count pages from the start of a file.
  *
  * <p>Every class here is safe for use by many threads unless it says otherwise.
+ *
+ * <p>A null argument is a {@link NullPointerException}, unless the parameter is marked as nullable.
+ * A buffer to be filled that is read-only is a {@link java.nio.ReadOnlyBufferException}.
  */
 @NullMarked
 package io.github.guestmemfd;

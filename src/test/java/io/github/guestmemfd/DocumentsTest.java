@@ -3,16 +3,23 @@ package io.github.guestmemfd;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.IOException;
+import java.lang.reflect.Method;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.regex.MatchResult;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Nested;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.platform.commons.annotation.Testable;
+import org.junit.platform.commons.support.AnnotationSupport;
 
 /** What the documents point to is there: tests by name, and files by link. */
 class DocumentsTest {
@@ -69,6 +76,88 @@ class DocumentsTest {
     Path folder = document.toAbsolutePath().getParent();
     assertThat(all(LINK, document))
         .allSatisfy(link -> assertThat(folder.resolve(link.group(1))).exists());
+  }
+
+  // ---- docs/conformance.md ----
+
+  private static final Path CONFORMANCE = Path.of("docs", "conformance.md");
+  private static final Pattern NAMED =
+      Pattern.compile("`([A-Z]\\w+Test)((?:\\.[A-Z]\\w+)*)(?:\\.([a-z]\\w*))?`");
+
+  /** A row: what Linux answers, the tests, the verdict. */
+  record Row(String linux, String tests, String verdict) {}
+
+  static List<Row> rows() throws IOException {
+    List<Row> rows = new ArrayList<>();
+    for (String line : Files.readAllLines(CONFORMANCE)) {
+      boolean heading = line.startsWith("|---") || line.startsWith("| Linux | test | the model |");
+      if (line.startsWith("|") && !heading) {
+        String[] cells = line.substring(1, line.length() - 1).split("\\|", -1);
+        assertThat(cells).as(line).hasSize(3);
+        rows.add(new Row(cells[0].strip(), cells[1].strip(), cells[2].strip()));
+      }
+    }
+    return rows;
+  }
+
+  /** A row that agrees names a test; one that is not modelled says why. */
+  @Test
+  void everyRowOfTheConformanceTableHasAVerdict() throws IOException {
+    assertThat(rows())
+        .hasSizeGreaterThan(150)
+        .doesNotHaveDuplicates()
+        .allSatisfy(
+            row -> {
+              assertThat(row.linux).isNotEmpty();
+              assertThat(row.verdict).matches("agrees|not modelled: .{8,}");
+              if (row.verdict.equals("agrees")) {
+                assertThat(row.tests).isNotEmpty();
+              }
+              assertThat(NAMED.matcher(row.tests).replaceAll("").replace(",", "")).isBlank();
+            });
+  }
+
+  /** By reflection: what is named is there, and JUnit runs it. */
+  @Test
+  void theConformanceTableNamesTestsThatAreRun() throws IOException {
+    Map<String, String> packages = packagesOfTests();
+    assertThat(all(NAMED, CONFORMANCE))
+        .hasSizeGreaterThan(150)
+        .allSatisfy(
+            named -> {
+              String binary = named.group(1) + named.group(2).replace('.', '$');
+              assertThat(packages).containsKey(named.group(1));
+              Class<?> test = Class.forName(packages.get(named.group(1)) + "." + binary);
+              List<Method> methods = testMethods(test);
+              assertThat(methods).as(named.group()).isNotEmpty();
+              if (named.group(3) != null) {
+                assertThat(methods.stream().map(Method::getName)).contains(named.group(3));
+              }
+            });
+  }
+
+  /** The tests of a class, and of those inside it. */
+  private static List<Method> testMethods(Class<?> type) {
+    return Stream.concat(
+            Arrays.stream(type.getDeclaredMethods())
+                .filter(m -> AnnotationSupport.isAnnotated(m, Testable.class)),
+            Arrays.stream(type.getDeclaredClasses())
+                .filter(c -> AnnotationSupport.isAnnotated(c, Nested.class))
+                .flatMap(c -> testMethods(c).stream()))
+        .toList();
+  }
+
+  private static Map<String, String> packagesOfTests() throws IOException {
+    Path tests = Path.of("src", "test", "java");
+    try (Stream<Path> files = Files.walk(tests)) {
+      return files
+          .filter(p -> p.getFileName().toString().endsWith("Test.java"))
+          .collect(
+              Collectors.toMap(
+                  p -> p.getFileName().toString().replace(".java", ""),
+                  p -> tests.relativize(p.getParent()).toString().replace('/', '.'),
+                  (one, other) -> one));
+    }
   }
 
   private static List<MatchResult> all(Pattern pattern, Path document) throws IOException {

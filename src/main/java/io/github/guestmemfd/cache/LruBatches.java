@@ -29,6 +29,9 @@ public final class LruBatches {
   /** The largest size of a batch. */
   public static final int MAX_SIZE = 1 << 20;
 
+  /** The largest sum of the sizes of all batches. */
+  public static final int MAX_TOTAL = 1 << 24;
+
   private static final Logger LOG = LoggerFactory.getLogger(LruBatches.class);
 
   private final FrameTable frames;

@@ -4,6 +4,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.ServiceLoader;
 import java.util.stream.Stream;
@@ -256,6 +257,7 @@ public interface ConversionProtocol {
    * @throws java.util.ServiceConfigurationError if a service cannot be loaded
    */
   static Optional<ConversionProtocol> byId(String id) {
+    Objects.requireNonNull(id, "id");
     return Stream.concat(
             all().stream(),
             ServiceLoader.load(ConversionProtocol.class).stream().map(ServiceLoader.Provider::get))

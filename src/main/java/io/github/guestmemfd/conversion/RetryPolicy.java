@@ -1,6 +1,7 @@
 package io.github.guestmemfd.conversion;
 
 import java.time.Duration;
+import java.util.concurrent.TimeUnit;
 
 /**
  * How long a conversion keeps trying when a folio has a holder it did not expect.
@@ -46,6 +47,7 @@ public record RetryPolicy(int spins, long waitNanos, boolean completesLater) {
    *
    * @param spins how often
    * @return the policy
+   * @throws IllegalArgumentException if it is negative
    */
   public static RetryPolicy spin(int spins) {
     return new RetryPolicy(spins, 0, false);
@@ -55,11 +57,14 @@ public record RetryPolicy(int spins, long waitNanos, boolean completesLater) {
    * Looks again a number of times, then waits for holders to let go, then refuses.
    *
    * @param spins how often to look
-   * @param wait how long to wait, for the whole range
+   * @param wait how long to wait, for the whole range; what is longer than 2^63 - 1 nanoseconds
+   *     (292 years) counts as that
    * @return the policy
+   * @throws IllegalArgumentException if one is negative
    */
   public static RetryPolicy spinThenWait(int spins, Duration wait) {
-    return new RetryPolicy(spins, wait.toNanos(), false);
+    return new RetryPolicy(
+        spins, wait.isNegative() ? -1 : TimeUnit.NANOSECONDS.convert(wait), false);
   }
 
   /**

@@ -11,6 +11,7 @@ import java.nio.ByteBuffer;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.NavigableMap;
+import java.util.Objects;
 import java.util.concurrent.ConcurrentSkipListMap;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
@@ -152,8 +153,13 @@ public final class MemoryParcels {
    *
    * @param offset the start in bytes
    * @param length the length in bytes
+   * @throws IllegalArgumentException if the length is negative, or the end past 2^63 - 1
    */
   public void reclaim(long offset, long length) {
+    if (length < 0 || offset + length < offset) {
+      throw new IllegalArgumentException(
+          "reclaim: expected a range, actual offset " + offset + " length " + length);
+    }
     reclaimAll(pages.subMap(offset, offset + length));
   }
 
@@ -186,6 +192,7 @@ public final class MemoryParcels {
    * @throws IndexOutOfBoundsException if the bytes are not all in one page
    */
   public boolean read(long offset, ByteBuffer into) {
+    Objects.requireNonNull(into, "into");
     return access(
         offset,
         (page, at) -> {
@@ -202,6 +209,7 @@ public final class MemoryParcels {
    * @throws IndexOutOfBoundsException if the bytes are not all in one page
    */
   public boolean write(long offset, ByteBuffer from) {
+    Objects.requireNonNull(from, "from");
     return access(
         offset,
         (page, at) -> {

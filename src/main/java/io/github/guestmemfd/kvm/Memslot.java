@@ -1,6 +1,7 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.GuestMemfd;
+import java.util.Objects;
 
 /**
  * A range of guest addresses backed by a range of a guest_memfd.
@@ -13,6 +14,18 @@ import io.github.guestmemfd.GuestMemfd;
  * @param offset where the range starts in the file, in bytes
  */
 public record Memslot(int slot, long gpa, long size, GuestMemfd memfd, long offset) {
+  /**
+   * Takes the values as they are.
+   *
+   * @param slot as above
+   * @param gpa as above
+   * @param size as above
+   * @param memfd as above
+   * @param offset as above
+   */
+  public Memslot {
+    Objects.requireNonNull(memfd, "memfd");
+  }
 
   boolean overlapsGuest(long otherGpa, long otherSize) {
     return overlap(gpa, size, otherGpa, otherSize);

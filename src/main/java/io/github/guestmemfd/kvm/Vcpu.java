@@ -6,6 +6,7 @@ import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.Future;
 import java.util.concurrent.FutureTask;
@@ -205,6 +206,7 @@ public final class Vcpu {
    * @throws UnsupportedOperationException if the host is metadata only
    */
   public boolean tryRead(long gpa, ByteBuffer into, MemoryAttribute attribute) {
+    Objects.requireNonNull(attribute, "attribute");
     for (long at = gpa; into.hasRemaining(); ) {
       int length = Math.min(into.remaining(), toEndOfPage(at));
       TdpEntry entry = begin(at, length, attribute, Access.READ, 0);
@@ -233,6 +235,7 @@ public final class Vcpu {
    * @throws UnsupportedOperationException if the host is metadata only
    */
   public boolean tryWrite(long gpa, ByteBuffer from, MemoryAttribute attribute) {
+    Objects.requireNonNull(attribute, "attribute");
     for (long at = gpa; from.hasRemaining(); ) {
       int length = Math.min(from.remaining(), toEndOfPage(at));
       TdpEntry entry = begin(at, length, attribute, Access.WRITE, 0);
@@ -259,6 +262,7 @@ public final class Vcpu {
    * @return false if the vCPU {@linkplain #exit exited}
    */
   public boolean tryTouch(long gpa, Access access, MemoryAttribute attribute) {
+    Objects.requireNonNull(access, "access");
     TdpEntry entry = begin(gpa, 1, attribute, access, 0);
     if (entry == null) {
       return false;
@@ -457,6 +461,7 @@ public final class Vcpu {
    *     EINVAL
    */
   public boolean tryMapGpaRange(long gpa, long pages, MemoryAttribute attribute) {
+    Objects.requireNonNull(attribute, "attribute");
     if ((gpa & OFFSET_MASK) != 0
         || pages <= 0
         || Long.compareUnsigned((gpa >>> PAGE_SHIFT) + pages, gpa >>> PAGE_SHIFT) <= 0) {
@@ -485,7 +490,8 @@ public final class Vcpu {
     if (handler != null) {
       throw new IllegalStateException(this + " is running");
     }
-    handler = exitHandler;
+    Objects.requireNonNull(program, "program");
+    handler = Objects.requireNonNull(exitHandler, "exitHandler");
     try {
       program.execute(this);
       return Optional.empty();
@@ -504,11 +510,18 @@ public final class Vcpu {
    * @param exitHandler the virtual machine monitor
    * @return what {@link #run} returns or throws, later. To cancel it interrupts the thread: a wait
    *     ends, and the vCPU exits with {@link VcpuExit.Interrupted}
+   * @throws IllegalStateException if the factory makes no thread
    */
   public Future<Optional<VcpuExit>> start(
       ThreadFactory threads, GuestProgram program, ExitHandler exitHandler) {
+    Objects.requireNonNull(program, "program");
+    Objects.requireNonNull(exitHandler, "exitHandler");
     FutureTask<Optional<VcpuExit>> task = new FutureTask<>(() -> run(program, exitHandler));
-    threads.newThread(task).start();
+    Thread thread = threads.newThread(task);
+    if (thread == null) { // which a factory may answer
+      throw new IllegalStateException("no thread for " + this + " from " + threads);
+    }
+    thread.start();
     return task;
   }
 
@@ -577,6 +590,7 @@ public final class Vcpu {
 
   private @Nullable TdpEntry beginSlowly(
       long gpa, int size, MemoryAttribute attribute, Access access, long number) {
+    Objects.requireNonNull(attribute, "attribute"); // nothing is mapped for null
     boolean counted = false;
     for (int round = 0; ; round++) {
       if (exitRequested) {

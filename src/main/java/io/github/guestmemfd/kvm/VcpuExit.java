@@ -1,6 +1,7 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.Errno;
+import java.util.Objects;
 
 /** Why a vCPU left the guest: what the kernel writes to {@code struct kvm_run}. */
 public sealed interface VcpuExit {
@@ -26,7 +27,22 @@ public sealed interface VcpuExit {
    *     a callback; what a prepare callback answers
    */
   record MemoryFault(long gpa, long size, MemoryAttribute attribute, Access access, Errno errno)
-      implements VcpuExit {}
+      implements VcpuExit {
+    /**
+     * Takes the values as they are.
+     *
+     * @param gpa as above
+     * @param size as above
+     * @param attribute as above
+     * @param access as above
+     * @param errno as above
+     */
+    public MemoryFault {
+      Objects.requireNonNull(attribute, "attribute");
+      Objects.requireNonNull(access, "access");
+      Objects.requireNonNull(errno, "errno");
+    }
+  }
 
   /**
    * An access where there is no memslot: {@code KVM_EXIT_MMIO}.
@@ -36,7 +52,19 @@ public sealed interface VcpuExit {
    * @param access what the access was
    * @param value what was to be written; 0 for a read or a bulk access
    */
-  record Mmio(long gpa, long size, Access access, long value) implements VcpuExit {}
+  record Mmio(long gpa, long size, Access access, long value) implements VcpuExit {
+    /**
+     * Takes the values as they are.
+     *
+     * @param gpa as above
+     * @param size as above
+     * @param access as above
+     * @param value as above
+     */
+    public Mmio {
+      Objects.requireNonNull(access, "access");
+    }
+  }
 
   /**
    * The guest asks for a conversion: {@code KVM_EXIT_HYPERCALL} with {@code KVM_HC_MAP_GPA_RANGE}.
@@ -45,7 +73,18 @@ public sealed interface VcpuExit {
    * @param pages how many pages, at least 1
    * @param attribute what they are to become
    */
-  record Hypercall(long gpa, long pages, MemoryAttribute attribute) implements VcpuExit {}
+  record Hypercall(long gpa, long pages, MemoryAttribute attribute) implements VcpuExit {
+    /**
+     * Takes the values as they are.
+     *
+     * @param gpa as above
+     * @param pages as above
+     * @param attribute as above
+     */
+    public Hypercall {
+      Objects.requireNonNull(attribute, "attribute");
+    }
+  }
 
   /** The thread was interrupted, or {@link Vcpu#requestExit} called: {@code KVM_EXIT_INTR}. */
   record Interrupted() implements VcpuExit {

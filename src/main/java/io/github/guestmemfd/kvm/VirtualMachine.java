@@ -111,7 +111,7 @@ public final class VirtualMachine {
      * @return this
      */
     public Builder idleStrategy(IdleStrategy strategy) {
-      idle = strategy;
+      idle = Objects.requireNonNull(strategy, "strategy");
       return this;
     }
 
@@ -123,7 +123,7 @@ public final class VirtualMachine {
      * @return this
      */
     public Builder raceHook(RaceHook raceHook) {
-      hook = raceHook;
+      hook = Objects.requireNonNull(raceHook, "raceHook");
       return this;
     }
 
@@ -189,7 +189,7 @@ public final class VirtualMachine {
    * @return the callbacks, for one file
    */
   public GuestMemfdOps ops(GuestMemfdOps client) {
-    return new Gmem(mmu, client);
+    return new Gmem(mmu, Objects.requireNonNull(client, "client"));
   }
 
   /**
@@ -507,6 +507,7 @@ public final class VirtualMachine {
    */
   public Errno trySetMemoryAttributes(
       long gpa, long size, MemoryAttribute attribute, BusyGuestPage busy) {
+    Objects.requireNonNull(attribute, "attribute");
     busy.set(gpa);
     if (isNoRange(gpa, size)) {
       return Errno.EINVAL;

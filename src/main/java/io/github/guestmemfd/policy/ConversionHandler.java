@@ -116,7 +116,7 @@ public final class ConversionHandler implements ExitHandler {
      * @return this
      */
     public Builder onShared(PrivatePages privatePages) {
-      onShared = privatePages;
+      onShared = Objects.requireNonNull(privatePages, "privatePages");
       return this;
     }
 
@@ -127,7 +127,7 @@ public final class ConversionHandler implements ExitHandler {
      * @return this
      */
     public Builder observer(ConversionObserver conversionObserver) {
-      observer = conversionObserver;
+      observer = Objects.requireNonNull(conversionObserver, "conversionObserver");
       return this;
     }
 
@@ -155,7 +155,7 @@ public final class ConversionHandler implements ExitHandler {
      * @return this
      */
     public Builder idleStrategy(IdleStrategy strategy) {
-      idle = strategy;
+      idle = Objects.requireNonNull(strategy, "strategy");
       return this;
     }
 
@@ -168,7 +168,7 @@ public final class ConversionHandler implements ExitHandler {
      * @return this
      */
     public Builder otherwise(ExitHandler handler) {
-      otherwise = handler;
+      otherwise = Objects.requireNonNull(handler, "handler");
       return this;
     }
 
@@ -191,6 +191,7 @@ public final class ConversionHandler implements ExitHandler {
    * @throws IllegalStateException if the policy answers a range that is not in the memory
    */
   public void start(GpaRange memory) {
+    Objects.requireNonNull(memory, "memory");
     for (GpaRange range : policy.beforeFirstRun(memory)) {
       if (!memory.contains(range)) {
         throw new IllegalStateException(
@@ -215,6 +216,7 @@ public final class ConversionHandler implements ExitHandler {
    */
   @Override
   public boolean handle(Vcpu vcpu, VcpuExit exit) {
+    Objects.requireNonNull(exit, "exit");
     if (vcpu.vm() != vm) {
       throw new IllegalArgumentException(
           "expected a vCPU of the virtual machine that this was made for, actual " + vcpu);

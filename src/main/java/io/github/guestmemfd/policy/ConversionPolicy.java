@@ -2,6 +2,7 @@ package io.github.guestmemfd.policy;
 
 import io.github.guestmemfd.kvm.MemoryAttribute;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.ServiceLoader;
 import java.util.stream.Stream;
@@ -178,6 +179,7 @@ public interface ConversionPolicy {
    * @throws java.util.ServiceConfigurationError if a service cannot be loaded
    */
   static Optional<ConversionPolicy> byId(String id) {
+    Objects.requireNonNull(id, "id");
     return all().filter(p -> p.id().equals(id)).findFirst();
   }
 

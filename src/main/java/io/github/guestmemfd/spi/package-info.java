@@ -3,6 +3,8 @@
  * waiting thread idles, and where a test may step into a race.
  *
  * <p>This is the lowest package. It depends on nothing, so that every other package may use it.
+ *
+ * <p>A null argument is a {@link NullPointerException}, unless the parameter is marked as nullable.
  */
 @NullMarked
 package io.github.guestmemfd.spi;

@@ -8,6 +8,7 @@ import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Objects;
 import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.ConcurrentLinkedQueue;
@@ -170,6 +171,7 @@ public final class RacePoints implements RaceHook, AutoCloseable {
   }
 
   private Gate hold(RacePoint point, long page, String name) {
+    Objects.requireNonNull(point, "point");
     AssertionError missed = missed(name);
     Gate gate = gate(name, missed);
     plan(point, page, gate::pass, missed);
@@ -183,7 +185,12 @@ public final class RacePoints implements RaceHook, AutoCloseable {
   }
 
   private void plan(RacePoint point, long page, Action action, AssertionError missed) {
-    steps.add(new Step(point, page, action, missed));
+    steps.add(
+        new Step(
+            Objects.requireNonNull(point, "point"),
+            page,
+            Objects.requireNonNull(action, "action"),
+            missed));
   }
 
   private static long page(long offset) {
@@ -204,13 +211,15 @@ public final class RacePoints implements RaceHook, AutoCloseable {
   // ---- the hook ----
 
   /**
-   * Does what is planned for a point, if anything. The library calls it; it never throws.
+   * Does what is planned for a point, if anything. The library calls it; it throws nothing that an
+   * action throws.
    *
    * @param point which step
    * @param index the page index concerned, the first one for a range
    */
   @Override
   public void at(RacePoint point, long index) {
+    Objects.requireNonNull(point, "point");
     for (Step step : steps) {
       if (step.isFor(point, index) && step.take()) {
         run(step);
@@ -304,7 +313,7 @@ public final class RacePoints implements RaceHook, AutoCloseable {
 
   /** Waits up to the limit, and leaves an interrupt for others; false if that was not enough. */
   private boolean await(CountDownLatch latch) {
-    long end = System.nanoTime() + limit.toNanos();
+    long end = System.nanoTime() + TimeUnit.NANOSECONDS.convert(limit);
     boolean interrupted = false;
     try {
       for (; ; ) {
@@ -359,7 +368,7 @@ public final class RacePoints implements RaceHook, AutoCloseable {
      * @throws InterruptedException if the calling thread is interrupted while it waits
      */
     public void awaitReached() throws InterruptedException {
-      if (!reached.await(limit.toNanos(), TimeUnit.NANOSECONDS)) {
+      if (!reached.await(TimeUnit.NANOSECONDS.convert(limit), TimeUnit.NANOSECONDS)) {
         throw new AssertionError("nobody came to " + name + " within " + limit);
       }
     }

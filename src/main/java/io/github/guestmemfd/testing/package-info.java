@@ -38,6 +38,8 @@
  * io.github.guestmemfd.testing.ReferenceVersusConversion}, {@link
  * io.github.guestmemfd.testing.GuestVersusConversion} and {@link
  * io.github.guestmemfd.testing.PunchVersusGrab} are states for jcstress.
+ *
+ * <p>A null argument is a {@link NullPointerException}, unless the parameter is marked as nullable.
  */
 @NullMarked
 package io.github.guestmemfd.testing;

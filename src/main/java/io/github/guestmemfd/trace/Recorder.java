@@ -23,6 +23,7 @@ import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.WeakHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
@@ -56,12 +57,17 @@ import org.slf4j.LoggerFactory;
  * already, so an interrupt does not end that wait; the thread's interrupt status is kept. Nothing
  * is ever left out, but after an I/O error, with which {@link #close} then fails.
  *
+ * <p>The methods of the listener are for the library to call. What it never passes, as a reference
+ * that has been released ({@link IllegalStateException}), has no place in a trace.
+ *
  * <p>Safe for use by any number of threads.
  */
 public final class Recorder implements GuestMemfdListener, AutoCloseable {
 
   /** Lines that wait to be written, unless told otherwise. */
   public static final int DEFAULT_CAPACITY = 1 << 14;
+
+  private static final int MAX_CAPACITY = 1 << 24;
 
   /** The longest that a thread sleeps which nobody wakes. */
   private static final long LOOK_AGAIN_NANOS = 1_000_000;
@@ -95,8 +101,8 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   private volatile @Nullable IOException failure;
 
   private Recorder(Writer out, int capacity, IdleStrategy idle) {
-    this.out = out;
-    this.idle = idle;
+    this.out = Objects.requireNonNull(out, "out");
+    this.idle = Objects.requireNonNull(idle, "idle");
     this.lines = new MpscAtomicArrayQueue<>(capacity);
     lines.offer(Trace.HEADER);
     writer = new Thread(this::write, "guest-memfd-recorder");
@@ -122,13 +128,15 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
    * Records.
    *
    * @param out takes the trace; closed by {@link #close}
-   * @param capacity how many lines may wait to be written, at least 2; rounded up to a power of 2
+   * @param capacity how many lines may wait to be written, 2 to 2^24; rounded up to a power of 2
    * @param idle how calls wait for room, and the writing thread for lines
    * @return the recorder
+   * @throws IllegalArgumentException if the capacity is below 2 or above 2^24
    */
   public static Recorder to(Writer out, int capacity, IdleStrategy idle) {
-    if (capacity < 2) {
-      throw new IllegalArgumentException("capacity: expected at least 2, actual " + capacity);
+    if (capacity < 2 || capacity > MAX_CAPACITY) {
+      throw new IllegalArgumentException(
+          "capacity: expected 2 to " + MAX_CAPACITY + ", actual " + capacity);
     }
     return new Recorder(out, capacity, idle);
   }

@@ -41,7 +41,21 @@ public final class Replay {
    * @param expected the recorded result
    * @param actual the result of the model
    */
-  public record Difference(int line, String call, String expected, String actual) {}
+  public record Difference(int line, String call, String expected, String actual) {
+    /**
+     * Takes the values as they are.
+     *
+     * @param line as above
+     * @param call as above
+     * @param expected as above
+     * @param actual as above
+     */
+    public Difference {
+      Objects.requireNonNull(call, "call");
+      Objects.requireNonNull(expected, "expected");
+      Objects.requireNonNull(actual, "actual");
+    }
+  }
 
   /**
    * What a replay found.
