@@ -8,6 +8,9 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>The module jdk.jfr need not be there. No event class is loaded unless it is; this class and
  * its callers only pass references to them around.
+ *
+ * <p>Each event class has its own file and offset: the flight recorder lists inherited fields last,
+ * and these are to come first.
  */
 final class Events {
   private static final boolean PRESENT = ModuleLayer.boot().findModule("jdk.jfr").isPresent();

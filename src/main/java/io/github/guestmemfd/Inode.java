@@ -185,9 +185,10 @@ final class Inode implements FrameTable.Listener {
 
   private void end() {
     boolean interrupted = false;
+    Failures failures = new Failures();
     for (int round = 0; ; round++) {
-      undoPending(0, pages, "the file is closed");
-      interrupted |= lockUninterruptibly(0, pages);
+      failures.attempt(() -> undoPending(0, pages, "the file is closed"));
+      interrupted |= lockUninterruptibly(0, pages, failures);
       if (pending.isEmpty()) {
         break;
       }
@@ -195,7 +196,6 @@ final class Inode implements FrameTable.Listener {
       host.idle.idle(round, LOOK_AGAIN_NANOS); // one is just being completed or undone
     }
     Callbacks.enterOperation();
-    Failures failures = new Failures();
     Callbacks.enter();
     try {
       failures.attempt(ops::release);
@@ -440,12 +440,24 @@ final class Inode implements FrameTable.Listener {
         drop(pfn, Counts.REF);
       }
     }
-    at(RacePoint.AFTER_PTE_INSTALL, index);
+    boolean passed = false;
+    try {
+      at(RacePoint.AFTER_PTE_INSTALL, index);
+      passed = true;
+    } finally {
+      settle(mapping, page, index, passed);
+    }
+    return mapping.table.isClosed() ? UNMAPPED : 0;
+  }
+
+  /** Confirms a page table entry that is pending, or takes it back if it came too late. */
+  private void settle(HostMapping mapping, long page, long index, boolean wanted) {
     long entry = mapping.table.entry(page); // ours, or that of another fault
     if (PageTable.isPending(entry)) {
       long slot = cache.slot(index);
       boolean good =
-          SlotWord.pfn(slot) == PageTable.held(entry)
+          wanted
+              && SlotWord.pfn(slot) == PageTable.held(entry)
               && PageCache.isHit(slot, Wanted.ACCESSIBLE)
               && SlotWord.isReady(slot) // no more if its memory has failed
               && !mapping.table.isClosed();
@@ -454,7 +466,6 @@ final class Inode implements FrameTable.Listener {
         drop(late, Counts.REF);
       }
     }
-    return mapping.table.isClosed() ? UNMAPPED : 0;
   }
 
   private boolean isInaccessible(long index) {
@@ -525,6 +536,15 @@ final class Inode implements FrameTable.Listener {
       if (!cache.lock(from, to)) {
         return Errno.EBADF;
       }
+      boolean passed = false;
+      try {
+        at(RacePoint.RANGE_BUSY, from);
+        passed = true;
+      } finally {
+        if (!passed) {
+          cache.unlock(from, to);
+        }
+      }
       Callbacks.enterOperation();
       return Errno.OK;
     } catch (InterruptedException e) {
@@ -571,14 +591,20 @@ final class Inode implements FrameTable.Listener {
     return locksWholeFile ? pages : to;
   }
 
-  /** Locks a range in any case; answers whether the thread was interrupted meanwhile. */
-  private boolean lockUninterruptibly(long from, long to) {
+  /**
+   * Locks a range in any case: whoever calls this is bound to do what it locks it for.
+   *
+   * @param failures takes what a race hook throws
+   * @return whether the thread was interrupted meanwhile
+   */
+  private boolean lockUninterruptibly(long from, long to, Failures failures) {
     boolean interrupted = false;
     for (; ; ) {
       try {
         if (!cache.lock(from, to)) {
           throw new IllegalStateException("locked after the end of " + this);
         }
+        failures.attempt(() -> at(RacePoint.RANGE_BUSY, from));
         return interrupted;
       } catch (InterruptedException e) {
         interrupted = true;
@@ -1045,7 +1071,8 @@ final class Inode implements FrameTable.Listener {
 
   /** The pages of a pending conversion, which its caller has claimed, are as they were before. */
   void endPending(LaterConversion later) {
-    boolean interrupted = lockUninterruptibly(later.from, later.to);
+    Failures failures = new Failures();
+    boolean interrupted = lockUninterruptibly(later.from, later.to, failures);
     Callbacks.enterOperation();
     try {
       cache.setPending(later.from, later.to, false);
@@ -1057,6 +1084,7 @@ final class Inode implements FrameTable.Listener {
     if (interrupted) {
       Thread.currentThread().interrupt();
     }
+    failures.throwIfAny();
   }
 
   /**
@@ -1067,12 +1095,14 @@ final class Inode implements FrameTable.Listener {
   Errno convertPending(LaterConversion later, BusyFolio busy) {
     long from = first(later.from);
     long to = last(later.to);
-    boolean interrupted = lockUninterruptibly(from, to);
+    Failures failures = new Failures();
+    boolean interrupted = lockUninterruptibly(from, to, failures);
     Callbacks.enterOperation();
     ConversionEvent event = Events.conversion();
     Errno errno = null;
     boolean over = true;
     try {
+      failures.throwIfAny();
       for (; ; ) {
         try {
           errno = convertLocked(later.from, later.to, true, RetryPolicy.failAtOnce(), busy);

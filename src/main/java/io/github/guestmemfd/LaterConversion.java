@@ -2,6 +2,7 @@ package io.github.guestmemfd;
 
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -108,49 +109,56 @@ final class LaterConversion extends CompletableFuture<Void> {
     finish(failure);
   }
 
-  /** Ends it without having converted; false if it is over, or just being completed. */
-  boolean tryUndo() {
+  /**
+   * Ends it without having converted.
+   *
+   * @param failures takes what was thrown meanwhile
+   * @return false if it is over, or just being completed
+   */
+  private boolean tryUndo(Failures failures) {
     if (!state.compareAndSet(State.PENDING, State.CLAIMED)) {
       return false;
     }
     stopWatching();
-    try {
-      inode.endPending(this);
-    } finally {
-      state.set(State.OVER);
-    }
+    failures.attempt(() -> inode.endPending(this));
+    state.set(State.OVER);
     return true;
   }
 
   /** Undoes it on behalf of an operation on some of its pages. */
   void undoFor(String operation) {
-    if (tryUndo()) {
+    Failures failures = new Failures();
+    if (tryUndo(failures)) {
       super.completeExceptionally(
           Inode.exception(
               Errno.ECANCELED, "conversion of " + describe() + " undone: " + operation));
     }
+    failures.throwIfAny();
   }
 
-  /** Undoes it on behalf of its user; waits for a completion that is under way. */
-  private boolean undo() {
+  /** Undoes it on behalf of its user, and ends it; waits for a completion that is under way. */
+  private boolean undo(BooleanSupplier end) {
     Callbacks.forbid("cancelling a conversion");
-    for (int round = 0; !tryUndo(); round++) {
+    Failures failures = new Failures();
+    for (int round = 0; !tryUndo(failures); round++) {
       if (state.get() == State.OVER) {
         return false;
       }
       inode.host.idle.idle(round, LOOK_AGAIN_NANOS);
     }
-    return true;
+    boolean ended = end.getAsBoolean();
+    failures.throwIfAny();
+    return ended;
   }
 
   @Override
   public boolean cancel(boolean mayInterruptIfRunning) {
-    return !isDone() && undo() && super.cancel(mayInterruptIfRunning);
+    return !isDone() && undo(() -> super.cancel(mayInterruptIfRunning));
   }
 
   @Override
   public boolean completeExceptionally(Throwable failure) {
-    return !isDone() && undo() && super.completeExceptionally(failure);
+    return !isDone() && undo(() -> super.completeExceptionally(failure));
   }
 
   @Override

@@ -307,7 +307,6 @@ public final class PageCache {
       for (; ; ) {
         locked = slots.update(locked, to, SET_BUSY, false);
         if (locked == to) {
-          at(RacePoint.RANGE_BUSY, from);
           done = true;
           return true;
         }

@@ -9,6 +9,7 @@ import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMemory;
 import java.nio.ByteBuffer;
 import java.util.HashMap;
+import java.util.Iterator;
 import java.util.Map;
 import java.util.NavigableMap;
 import java.util.Objects;
@@ -164,11 +165,25 @@ public final class MemoryParcels {
   }
 
   private void reclaimAll(Map<Long, Lent> range) {
-    range.forEach(
-        (at, page) -> {
-          page.reclaim();
-          pages.remove(at, page); // last: while it is in the way its reference is there
-        });
+    reclaimAll(range.entrySet().iterator());
+  }
+
+  /** All of them, whatever one of them throws. */
+  private void reclaimAll(Iterator<Map.Entry<Long, Lent>> range) {
+    while (range.hasNext()) {
+      Map.Entry<Long, Lent> lent = range.next();
+      boolean reclaimed = false;
+      try {
+        lent.getValue().reclaim();
+        reclaimed = true;
+      } finally {
+        // last: while it is in the way its reference is there
+        pages.remove(lent.getKey(), lent.getValue());
+        if (!reclaimed) {
+          reclaimAll(range);
+        }
+      }
+    }
   }
 
   /**

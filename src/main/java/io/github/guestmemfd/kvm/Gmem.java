@@ -97,11 +97,14 @@ final class Gmem implements GuestMemfdOps {
   @Override
   public void release() {
     released = true;
-    mmu.invalidateBeginUninterruptibly(bindings, 0, Long.MAX_VALUE);
     try {
-      inside(next::release);
+      mmu.invalidateBeginUninterruptibly(bindings, 0, Long.MAX_VALUE);
     } finally {
-      mmu.invalidateEnd();
+      try {
+        inside(next::release);
+      } finally {
+        mmu.invalidateEnd();
+      }
     }
   }
 

@@ -8,6 +8,7 @@ import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
+import java.util.Iterator;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.locks.ReentrantLock;
@@ -178,11 +179,15 @@ final class Mmu {
    *     begun then, but what was mapped has been zapped
    */
   Errno invalidateBegin(List<BoundSlot> slots, long offset, long length) {
-    if (awaitAccesses(begin(slots, offset, length), true)) {
-      return Errno.OK;
+    boolean begun = false;
+    try {
+      begun = awaitAccesses(begin(slots, offset, length), true);
+      return begun ? Errno.OK : Errno.EINTR;
+    } finally {
+      if (!begun) {
+        invalidateEnd();
+      }
     }
-    invalidateEnd();
-    return Errno.EINTR;
   }
 
   /** As {@link #invalidateBegin}, but not to be stopped by an interrupt. */
@@ -253,11 +258,26 @@ final class Mmu {
         interrupted |= Thread.interrupted();
         idle.idle(round, LOOK_AGAIN_NANOS);
       }
-      entry.release();
     }
     if (interrupted) {
       Thread.currentThread().interrupt();
     }
+    release(zapped.iterator());
     return !(interrupted && interruptibly);
+  }
+
+  /** Gives the references of zapped entries back: of all, whatever one of them throws. */
+  private static void release(Iterator<TdpEntry> zapped) {
+    while (zapped.hasNext()) {
+      boolean released = false;
+      try {
+        zapped.next().release();
+        released = true;
+      } finally {
+        if (!released) {
+          release(zapped);
+        }
+      }
+    }
   }
 }

@@ -29,9 +29,10 @@ import org.jspecify.annotations.Nullable;
  * </ul>
  *
  * <p>An access to a page that is mapped takes no lock. Numbers are little-endian; one of 2, 4 or 8
- * bytes at a multiple of its size is read and written at once, others byte by byte. Accesses of one
- * vCPU to mapped pages are seen by others in their order: each begins and ends with an atomic
- * operation on the page's entry (volatile semantics).
+ * bytes at a multiple of its size is read and written at once, others byte by byte; atomic updates
+ * are of 4 or 8 bytes at a multiple of that. Accesses of one vCPU to mapped pages are seen by
+ * others in their order: each begins and ends with an atomic operation on the page's entry
+ * (volatile semantics).
  *
  * <p>A vCPU is for one thread at a time, platform or virtual; only {@link #requestExit} may be
  * called by others.
@@ -254,6 +255,72 @@ public final class Vcpu {
   }
 
   /**
+   * Replaces a number if it is as expected: a locked {@code cmpxchg}. Atomic with respect to the
+   * atomic operations of other vCPUs and of host mappings, to aligned accesses of their size, and
+   * to conversions: it happens wholly before one, or the vCPU exits. Ordering is volatile.
+   *
+   * @param gpa the guest physical address, a multiple of the size
+   * @param size 4 or 8 bytes
+   * @param expected what must be there, of which the low bytes count
+   * @param number what to write, of which the low bytes count
+   * @param attribute the view of the page
+   * @return true if {@link #value} is what was there, and was replaced exactly if it was as
+   *     expected; false if the vCPU {@linkplain #exit exited}
+   * @throws IllegalArgumentException if the size is not 4 or 8, or the address not a multiple of it
+   * @throws UnsupportedOperationException if the host is metadata only
+   */
+  public boolean tryCompareAndSet(
+      long gpa, int size, long expected, long number, MemoryAttribute attribute) {
+    checkAtomic(gpa, size);
+    TdpEntry entry = begin(gpa, size, attribute, Access.WRITE, number);
+    if (entry == null) {
+      return false;
+    }
+    try {
+      ByteBuffer page = bytes(entry.view);
+      int at = (int) (gpa & OFFSET_MASK);
+      value =
+          size == Integer.BYTES
+              ? low((int) INT.compareAndExchange(page, at, (int) expected, (int) number), size)
+              : (long) LONG.compareAndExchange(page, at, expected, number);
+    } finally {
+      entry.end();
+    }
+    return true;
+  }
+
+  /**
+   * Adds to a number: a locked {@code xadd}. Atomic as {@link #tryCompareAndSet} is.
+   *
+   * @param gpa the guest physical address, a multiple of the size
+   * @param size 4 or 8 bytes
+   * @param delta what to add, of which the low bytes count
+   * @param attribute the view of the page
+   * @return true if {@link #value} is what was there before; false if the vCPU {@linkplain #exit
+   *     exited}
+   * @throws IllegalArgumentException if the size is not 4 or 8, or the address not a multiple of it
+   * @throws UnsupportedOperationException if the host is metadata only
+   */
+  public boolean tryGetAndAdd(long gpa, int size, long delta, MemoryAttribute attribute) {
+    checkAtomic(gpa, size);
+    TdpEntry entry = begin(gpa, size, attribute, Access.WRITE, delta);
+    if (entry == null) {
+      return false;
+    }
+    try {
+      ByteBuffer page = bytes(entry.view);
+      int at = (int) (gpa & OFFSET_MASK);
+      value =
+          size == Integer.BYTES
+              ? low((int) INT.getAndAdd(page, at, (int) delta), size)
+              : (long) LONG.getAndAdd(page, at, delta);
+    } finally {
+      entry.end();
+    }
+    return true;
+  }
+
+  /**
    * Touches a page, that is faults it in, and moves no bytes: for hosts that are metadata only too.
    *
    * @param gpa a guest physical address in the page
@@ -274,8 +341,8 @@ public final class Vcpu {
   /**
    * What was read.
    *
-   * @return the number that {@link #tryRead(long, int, MemoryAttribute)} or {@link #tryFetch} read
-   *     last, its bytes above the size 0
+   * @return the number that {@link #tryRead(long, int, MemoryAttribute)}, {@link #tryFetch}, {@link
+   *     #tryCompareAndSet} or {@link #tryGetAndAdd} found last, its bytes above the size 0
    */
   public long value() {
     return value;
@@ -412,6 +479,51 @@ public final class Vcpu {
         from.position(from.position() + (int) exitSize);
       }
     }
+  }
+
+  /**
+   * Replaces a number if it is as expected, exiting as often as need be. Atomic as {@link
+   * #tryCompareAndSet} is; a handler that completes an MMIO exit says what was there.
+   *
+   * @param gpa the guest physical address, a multiple of the size
+   * @param size 4 or 8 bytes
+   * @param expected what must be there, of which the low bytes count
+   * @param number what to write, of which the low bytes count
+   * @param attribute the view of the page
+   * @return whether it was as expected, and has been replaced
+   * @throws VcpuExitException if the vCPU exits outside {@link #run}
+   * @throws IllegalArgumentException if the size is not 4 or 8, or the address not a multiple of it
+   */
+  public boolean compareAndSet(
+      long gpa, int size, long expected, long number, MemoryAttribute attribute) {
+    long wanted = low(expected, size);
+    while (!tryCompareAndSet(gpa, size, expected, number, attribute)) {
+      if (leave()) {
+        return low(mmioValue, size) == wanted;
+      }
+    }
+    return value == wanted;
+  }
+
+  /**
+   * Adds to a number, exiting as often as need be. Atomic as {@link #tryCompareAndSet} is; a
+   * handler that completes an MMIO exit says what was there.
+   *
+   * @param gpa the guest physical address, a multiple of the size
+   * @param size 4 or 8 bytes
+   * @param delta what to add, of which the low bytes count
+   * @param attribute the view of the page
+   * @return what was there before
+   * @throws VcpuExitException if the vCPU exits outside {@link #run}
+   * @throws IllegalArgumentException if the size is not 4 or 8, or the address not a multiple of it
+   */
+  public long getAndAdd(long gpa, int size, long delta, MemoryAttribute attribute) {
+    while (!tryGetAndAdd(gpa, size, delta, attribute)) {
+      if (leave()) {
+        return low(mmioValue, size);
+      }
+    }
+    return value;
   }
 
   /**
@@ -669,6 +781,21 @@ public final class Vcpu {
     if (size < 1 || size > Long.BYTES) {
       throw new IllegalArgumentException("expected 1 to 8 bytes, actual " + size);
     }
+  }
+
+  private static void checkAtomic(long gpa, int size) {
+    if ((size != Integer.BYTES && size != Long.BYTES) || (gpa & (size - 1)) != 0) {
+      throw new IllegalArgumentException(
+          "atomic access: expected 4 or 8 bytes at a multiple of that, actual "
+              + size
+              + " at 0x"
+              + Long.toHexString(gpa));
+    }
+  }
+
+  /** The low bytes of a number of 4 or 8 bytes. */
+  private static long low(long number, int size) {
+    return size == Integer.BYTES ? number & 0xffff_ffffL : number;
   }
 
   private static int toEndOfPage(long gpa) {

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.BusyFolio;
+import io.github.guestmemfd.ConversionBlockedException;
 import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdException;
@@ -16,6 +17,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
@@ -270,9 +272,12 @@ public final class VirtualMachine {
       int slot, long gpa, long size, @Nullable GuestMemfd memfd, long offset) {
     BoundSlot deleted = change(slot, gpa, size, memfd, offset);
     if (deleted != null) {
-      mmu.delete(deleted); // without the slots lock: it waits, and may free frames
-      if (deleted.gmem != null) {
-        deleted.gmem.bindings.remove(deleted);
+      try {
+        mmu.delete(deleted); // without the slots lock: it waits, and may free frames
+      } finally {
+        if (deleted.gmem != null) {
+          deleted.gmem.bindings.remove(deleted);
+        }
       }
     }
   }
@@ -513,13 +518,10 @@ public final class VirtualMachine {
       return Errno.EINVAL;
     }
     BoundSlot[] sorted = sortedSlots;
-    for (long at = gpa; at < gpa + size; ) {
-      BoundSlot slot = find(sorted, at);
-      if (slot == null) {
-        busy.set(at, gpa, false);
-        return Errno.ENOENT;
-      }
-      at = slot.endGpa();
+    long missing = firstMissing(sorted, gpa, size);
+    if (missing >= 0) {
+      busy.set(missing, gpa, false);
+      return Errno.ENOENT;
     }
     long end = gpa + size;
     for (long at = gpa; at < end; ) {
@@ -538,6 +540,75 @@ public final class VirtualMachine {
       busy.set(at);
     }
     return Errno.OK;
+  }
+
+  /**
+   * As {@link #setMemoryAttributes}, for a range that lies in one piece in one file: done now, or
+   * when the last holder in the way lets go. All or nothing, which is why it must be one piece.
+   *
+   * <p>To {@link MemoryAttribute#SHARED} nobody is ever in the way, and the future is complete. To
+   * {@link MemoryAttribute#PRIVATE} this is {@link GuestMemfd#makeInaccessibleLater}, of which the
+   * future is: while it is pending the pages are neither side's, and an access that faults exits, a
+   * shared one with {@link Errno#EFAULT}, a private one with {@link Errno#EAGAIN}. What the guest
+   * has mapped as shared stays so until the conversion is done, since it is told of that only then.
+   *
+   * @param gpa the first guest physical address, a multiple of 4096
+   * @param size the size in bytes, a positive multiple of 4096
+   * @param attribute what the pages are to be
+   * @return done, or pending
+   * @throws MemoryAttributesException EINVAL if the range is not such a range below 2^52, or lies
+   *     in more than one piece; ENOENT if a part of it has no memslot; EBADF if its file is gone;
+   *     EAGAIN if somebody on the host holds a page, and the file's retry policy is not one that
+   *     completes later; EINTR; EDEADLK from inside a callback; what a callback answers
+   */
+  public CompletableFuture<Void> setMemoryAttributesLater(
+      long gpa, long size, MemoryAttribute attribute) {
+    String what =
+        "set memory attributes of gpa 0x" + Long.toHexString(gpa) + " size " + size + " later";
+    if (isNoRange(gpa, size)) {
+      throw new MemoryAttributesException(Errno.EINVAL, what, gpa, gpa);
+    }
+    BoundSlot[] sorted = sortedSlots;
+    long missing = firstMissing(sorted, gpa, size);
+    if (missing >= 0) {
+      throw new MemoryAttributesException(Errno.ENOENT, what + ": no memslot", missing, gpa);
+    }
+    BoundSlot slot = Objects.requireNonNull(find(sorted, gpa));
+    long end = endOfPiece(sorted, slot, gpa + size);
+    if (end < gpa + size) {
+      throw new MemoryAttributesException(
+          Errno.EINVAL, what + ": expected one piece of one file", end, gpa);
+    }
+    long offset = slot.memslot.offset() + (gpa - slot.memslot.gpa());
+    Optional<GuestMemfd> file = slot.memslot.memfd().reopen();
+    if (file.isEmpty()) {
+      throw new MemoryAttributesException(Errno.EBADF, what + ": the file is gone", gpa, gpa);
+    }
+    try (GuestMemfd memfd = file.get()) {
+      if (attribute == MemoryAttribute.PRIVATE) {
+        return memfd.makeInaccessibleLater(offset, size);
+      }
+      memfd.makeAccessible(offset, size);
+      return CompletableFuture.completedFuture(null);
+    } catch (GuestMemfdException e) {
+      long at = e instanceof ConversionBlockedException busy ? busy.offset() - offset : 0;
+      MemoryAttributesException refused =
+          new MemoryAttributesException(e.errno(), what + ": " + e.getMessage(), gpa + at, gpa);
+      refused.initCause(e);
+      throw refused;
+    }
+  }
+
+  /** The first address of a range that has no memslot; -1 if all have. */
+  private static long firstMissing(BoundSlot[] sorted, long gpa, long size) {
+    for (long at = gpa; at < gpa + size; ) {
+      BoundSlot slot = find(sorted, at);
+      if (slot == null) {
+        return at;
+      }
+      at = slot.endGpa();
+    }
+    return -1;
   }
 
   private static boolean isNoRange(long gpa, long size) {

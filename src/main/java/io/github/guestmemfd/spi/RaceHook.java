@@ -5,8 +5,9 @@ package io.github.guestmemfd.spi;
  *
  * <p>The hook runs on the thread that passes the point, which holds whatever the point says; it may
  * block there, be interrupted, or run other operations. If it throws, the operation that passes the
- * point fails with that, and leaves nothing behind, as if its step had failed. A host memory
- * without a hook pays one predictable branch for each point.
+ * point fails with that, and leaves nothing behind, as if its step had failed; one that cannot be
+ * given up, to close a file for instance, is carried to its end first. A host memory without a hook
+ * pays one predictable branch for each point.
  */
 @FunctionalInterface
 public interface RaceHook {

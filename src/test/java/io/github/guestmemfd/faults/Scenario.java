@@ -1,0 +1,112 @@
+package io.github.guestmemfd.faults;
+
+import io.github.guestmemfd.GuestMemfdException;
+import io.github.guestmemfd.faults.Injector.Injected;
+import io.github.guestmemfd.faults.Injector.InjectedError;
+import io.github.guestmemfd.kvm.VcpuExit;
+import io.github.guestmemfd.kvm.VcpuExitException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+
+/**
+ * Calls of the library, one after the other, each of which can fail and be made again. Objects are
+ * for one run.
+ */
+abstract class Scenario {
+  static final int PAGE = Bench.PAGE;
+  static final String OK = "OK";
+
+  /** What a call leaves if it fails. */
+  enum Leaves {
+    /** All pages as they were, or, where that is documented, all as they should be. */
+    ALL_OR_NOTHING,
+    /** Each page as it was, as it should be, or allocated. */
+    SOME,
+    /** As the first; or a conversion that was pending has been undone. */
+    ALL_OR_NOTHING_PENDING
+  }
+
+  /** A call: "OK", or whatever else came of it. */
+  interface Call {
+    String make() throws Exception;
+  }
+
+  record Step(String name, Leaves leaves, Call call) {
+
+    /** Makes the call; says how it ended. */
+    String attempt() {
+      try {
+        return call.make();
+      } catch (Exception | Error e) {
+        return outcome(e);
+      }
+    }
+  }
+
+  final Bench bench;
+  final List<Step> steps = new ArrayList<>();
+
+  Scenario(Bench bench) {
+    this.bench = bench;
+  }
+
+  final void add(String name, Leaves leaves, Call call) {
+    steps.add(new Step(name, leaves, call));
+  }
+
+  /** A step that converts, punches or otherwise changes all or nothing. */
+  final void whole(String name, Call call) {
+    add(name, Leaves.ALL_OR_NOTHING, call);
+  }
+
+  /** A step that may do a part. */
+  final void some(String name, Call call) {
+    add(name, Leaves.SOME, call);
+  }
+
+  static String injected(Throwable e) {
+    return "INJECTED " + e.getMessage();
+  }
+
+  /** What an exception says. */
+  static String outcome(Throwable e) {
+    if (e instanceof Injected || e instanceof InjectedError) {
+      return injected(e);
+    }
+    if (e instanceof GuestMemfdException refused) {
+      return refused.errno().name();
+    }
+    if (e instanceof VcpuExitException exited) {
+      return outcome(exited.exit());
+    }
+    if (e instanceof CompletionException && e.getCause() != null) {
+      return outcome(e.getCause());
+    }
+    if (e instanceof Error error) {
+      throw error;
+    }
+    throw new AssertionError("unexpected: " + e, e);
+  }
+
+  static String outcome(VcpuExit exit) {
+    if (exit instanceof VcpuExit.MemoryFault fault) {
+      return fault.errno().name();
+    }
+    return exit instanceof VcpuExit.Interrupted ? "EINTR" : exit.toString();
+  }
+
+  /** What came of a conversion that may complete later. */
+  static String outcome(CompletableFuture<Void> later) {
+    if (!later.isDone()) {
+      return "PENDING";
+    }
+    return later.handle((done, e) -> e == null ? OK : outcome(e)).join();
+  }
+
+  /** OK if a value is as expected. */
+  static String same(Object expected, Object actual) {
+    return expected.equals(actual) ? OK : "expected " + expected + ", actual " + actual;
+  }
+}
