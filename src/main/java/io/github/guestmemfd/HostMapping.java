@@ -686,7 +686,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
    * @return the reference; shorter than asked for if a page after the first cannot be had
    * @throws GuestMemfdException EINVAL for a negative length; EFAULT if the first page is not
    *     accessible, past the end of the file or of the mapping, or its memory has failed, or the
-   *     mapping cannot be read; ENOMEM; EINTR
+   *     mapping cannot be read and has not mapped it; ENOMEM; EINTR
    */
   public HostReference getUserPages(long offset, long length) {
     return reference(offset, length, Counts.REF);
@@ -713,7 +713,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     if (length == 0) {
       return newReference(new int[0], unit, 0, 0, write);
     }
-    if (!read || offset < 0 || offset >= length()) {
+    if (offset < 0 || offset >= length()) {
       throw Inode.exception(Errno.EFAULT, what);
     }
     long first = offset >> PAGE_SHIFT;
@@ -725,8 +725,8 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     try {
       while (got < wanted) {
         int pfn = getFast(first + n, unit);
-        if (pfn == 0) {
-          pfn = inode.get(firstIndex + first + n, unit);
+        if (pfn == 0) { // the page table does not know what a mapping may do, only what it has
+          pfn = read ? inode.get(firstIndex + first + n, unit) : -Errno.EFAULT.code();
         }
         if (pfn < 0) {
           if (n == 0) {

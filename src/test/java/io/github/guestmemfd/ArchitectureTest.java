@@ -43,6 +43,7 @@ class ArchitectureTest {
           ROOT + ".testing",
           ROOT + ".lab.report",
           ROOT + ".lab.workload",
+          ROOT + ".lab.kernel",
           ROOT + ".lab");
 
   @ArchTest

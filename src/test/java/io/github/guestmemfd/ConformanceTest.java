@@ -560,6 +560,21 @@ class ConformanceTest {
       assertThat(memfd.cachedPages()).isZero();
     }
 
+    /** GUP-fast looks at page table entries, and on x86-64 whatever is mapped can be read. */
+    @Test
+    void aMappingForWritingAloneGivesThePagesThatItHasMapped() {
+      try (HostMapping write = memfd.mmap(0, 4 * PAGE, WRITE)) {
+        write.putByte(0, (byte) 5);
+        assertThat(write.getByte(PAGE)).isZero();
+        try (HostReference both = write.getUserPages(0, 3 * PAGE)) {
+          assertThat(both.length()).isEqualTo(2 * PAGE);
+          assertThat(both.buffer(0).get(0)).isEqualTo((byte) 5);
+        }
+        write.madvise(0, PAGE, Advice.DONTNEED);
+        assertThat(errno(() -> write.getUserPages(0, PAGE))).isEqualTo(Errno.EFAULT);
+      }
+    }
+
     @Test
     void arePartialIfALaterPageCannotBeHad() {
       try (HostReference reference = map.getUserPages(2 * PAGE + 1, 4 * PAGE)) {

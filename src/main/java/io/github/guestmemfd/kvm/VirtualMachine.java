@@ -49,8 +49,9 @@ import org.jspecify.annotations.Nullable;
  * mapping of the guest needs no reference on its frame; see {@link Builder#keepReferences}.
  *
  * <p>Binding models the part of {@code KVM_SET_USER_MEMORY_REGION2} that concerns guest_memfd, with
- * the answers of Linux 6.18 in its order. Memslots may be made and deleted, files converted,
- * punched and closed while vCPUs run. Safe for use by any number of threads.
+ * the answers of Linux 6.18 in its order, or of a later one ({@link KernelProfile}). Memslots may
+ * be made and deleted, files converted, punched and closed while vCPUs run. Safe for use by any
+ * number of threads.
  */
 public final class VirtualMachine {
 
@@ -66,6 +67,7 @@ public final class VirtualMachine {
   final Mmu mmu;
   final VmStats stats = new VmStats();
 
+  private final KernelProfile profile;
   private final ReentrantLock slotsLock = new ReentrantLock();
   private final AtomicInteger vcpuIds = new AtomicInteger();
 
@@ -85,6 +87,7 @@ public final class VirtualMachine {
   }
 
   private VirtualMachine(Builder builder) {
+    profile = builder.profile;
     mmu = new Mmu(builder.idle, builder.hook, builder.keepReferences, stats);
   }
 
@@ -102,8 +105,20 @@ public final class VirtualMachine {
     private IdleStrategy idle = IdleStrategy.spinThenPark();
     private @Nullable RaceHook hook;
     private boolean keepReferences;
+    private KernelProfile profile = KernelProfile.LINUX_6_18;
 
     private Builder() {}
+
+    /**
+     * Chooses the kernel whose answers it gives.
+     *
+     * @param kernel the kernel; {@link KernelProfile#LINUX_6_18} by default
+     * @return this
+     */
+    public Builder kernelProfile(KernelProfile kernel) {
+      profile = kernel;
+      return this;
+    }
 
     /**
      * Says how its threads wait.
@@ -311,14 +326,13 @@ public final class VirtualMachine {
       if (memfd == null || !memfd.isOpen()) {
         throw refuse(Errno.EBADF, slot, "the descriptor is closed: " + memfd);
       }
-      // Signed, as the kernel computes it: a sum past 2^63 - 1 is negative, and passes.
-      if (offset < 0 || offset + size > memfd.size()) {
+      if (isPastEnd(offset, size, memfd.size())) {
         throw refuse(
             Errno.EINVAL, slot, "offset " + offset + " size " + size + " is not in " + memfd);
       }
       for (BoundSlot other : slots.values()) {
         if (other.memslot.overlapsFile(memfd, offset, size)) {
-          throw refuse(Errno.EINVAL, slot, "file range overlaps " + other.memslot);
+          throw refuse(profile.fileOverlap, slot, "file range overlaps " + other.memslot);
         }
       }
       if (Long.compareUnsigned(gpa + size, GPA_LIMIT) > 0) {
@@ -338,6 +352,12 @@ public final class VirtualMachine {
     } finally {
       slotsLock.unlock();
     }
+  }
+
+  private boolean isPastEnd(long offset, long size, long fileSize) {
+    return profile.signedOffsets
+        ? offset < 0 || offset + size > fileSize // a sum past 2^63 - 1 is negative, and passes
+        : Long.compareUnsigned(offset + size, fileSize) > 0; // it does not wrap: see problem
   }
 
   private static @Nullable String problem(int slot, long gpa, long size, long offset) {

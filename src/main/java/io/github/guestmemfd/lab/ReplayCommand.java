@@ -1,6 +1,7 @@
 package io.github.guestmemfd.lab;
 
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.kvm.KernelProfile;
 import io.github.guestmemfd.trace.Replay;
 import io.github.guestmemfd.trace.Trace;
 import io.github.guestmemfd.trace.TraceFormatException;
@@ -9,6 +10,7 @@ import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
@@ -45,7 +47,33 @@ final class ReplayCommand implements Callable<Integer> {
               + " timed-wait, last-put, invalidate-lock, atomic-pair (default).")
   private ConversionProtocol protocol = ConversionProtocol.atomicPair();
 
+  @Option(
+      names = "--kernel",
+      paramLabel = "RELEASE",
+      defaultValue = "6.18",
+      converter = KernelConverter.class,
+      description = "The kernel whose answers the model gives: 6.18 (default), 7.2.")
+  private KernelProfile kernel = KernelProfile.LINUX_6_18;
+
   @Spec private CommandSpec spec;
+
+  /** Finds a kernel by its release. */
+  static final class KernelConverter implements ITypeConverter<KernelProfile> {
+    @Override
+    public KernelProfile convert(String release) {
+      return KernelProfile.of(release)
+          .orElseThrow(
+              () ->
+                  new TypeConversionException(
+                      "expected one of "
+                          + Arrays.stream(KernelProfile.values())
+                              .map(KernelProfile::release)
+                              .toList()
+                          + ", actual '"
+                          + release
+                          + "'"));
+    }
+  }
 
   /** Finds a protocol by its id. */
   static final class ProtocolConverter implements ITypeConverter<ConversionProtocol> {
@@ -80,7 +108,7 @@ final class ReplayCommand implements Callable<Integer> {
         status = 2;
         continue;
       }
-      Replay.Result result = Replay.run(trace, protocol);
+      Replay.Result result = Replay.run(trace, protocol, kernel);
       for (Replay.Difference d : result.differences()) {
         out.printf(
             "%s:%d: %s expected %s got %s%n", file, d.line(), d.call(), d.expected(), d.actual());

@@ -250,7 +250,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   private void call(
       String verb, Object on, String arguments, String result, @Nullable RuntimeException failed) {
     String name = names.get(on);
-    String word = failed == null ? result : Replay.word(failed);
+    String word = failed == null ? result : ModelExecutor.word(failed);
     String line = verb + " " + (name == null ? on : name) + arguments + " = ";
     if (name == null || word == null) {
       comment(line + (word == null ? failed : word));
@@ -268,7 +268,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
       String arguments,
       @Nullable RuntimeException failed) {
     String source = names.get(of);
-    String word = failed == null ? "ok" : Replay.word(failed);
+    String word = failed == null ? "ok" : ModelExecutor.word(failed);
     String line = verb + " " + name + " " + (source == null ? of : source) + arguments + " = ";
     if (source == null || word == null) {
       if (made != null) {
@@ -288,7 +288,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
       comment("the next file has no direct map");
     }
     String name = define("m", memfds, memfd);
-    String word = failed == null ? "ok" : Replay.word(failed);
+    String word = failed == null ? "ok" : ModelExecutor.word(failed);
     String line = "create " + name + " size=" + size + " flags=0x" + Long.toHexString(bits) + " = ";
     if (word == null) {
       comment(line + failed);
@@ -302,7 +302,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
 
   @Override
   public void stat(GuestMemfd memfd, @Nullable FileStat stat, @Nullable RuntimeException failed) {
-    call("stat", memfd, "", stat == null ? "" : Replay.stat(stat), failed);
+    call("stat", memfd, "", stat == null ? "" : ModelExecutor.stat(stat), failed);
   }
 
   @Override
@@ -355,7 +355,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
     if (errno == null) {
       comment("convert " + names.get(memfd) + arguments + " = an exception of a callback");
     } else {
-      call("convert", memfd, arguments, Replay.converted(errno, busyOffset), null);
+      call("convert", memfd, arguments, ModelExecutor.converted(errno, busyOffset), null);
     }
   }
 
@@ -471,7 +471,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   public void release(HostReference reference) {
     String contents;
     try {
-      contents = Replay.contents(reference);
+      contents = ModelExecutor.contents(reference);
     } catch (UnsupportedOperationException e) { // metadata only: as if nothing had been written
       contents = String.format("bytes=%d first=0x00 sum31=0x000000", reference.length());
     }
@@ -545,7 +545,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
       if (number == null) {
         comment("unbind of slot " + slot + " = " + (failed == null ? "ok" : failed));
       } else {
-        line("unbind s" + number + " = " + (failed == null ? "ok" : Replay.word(failed)));
+        line("unbind s" + number + " = " + (failed == null ? "ok" : ModelExecutor.word(failed)));
       }
       if (failed != null) {
         throw failed;

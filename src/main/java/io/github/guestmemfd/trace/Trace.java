@@ -15,7 +15,8 @@ import java.util.Set;
  * that every name has been defined by an earlier call that succeeded. Immutable.
  */
 public final class Trace {
-  static final String HEADER = "# guest_memfd trace 1";
+  /** The first line of every trace. */
+  public static final String HEADER = "# guest_memfd trace 1";
 
   static final Map<String, Integer> MODES =
       Map.of(
@@ -28,20 +29,81 @@ public final class Trace {
           "UNSHARE_RANGE", 0x40,
           "WRITE_ZEROES", 0x80);
 
-  /** A call: the line it stands on, its text without the result, its parts, and the result. */
-  record Call(int line, String text, Verb verb, List<String> arguments, String expected) {
+  /**
+   * A call.
+   *
+   * @param line the line it stands on, 0 if on none
+   * @param text the call and its arguments, without the result
+   * @param verb the call
+   * @param arguments the arguments, with their keys
+   * @param expected the result; empty if there is none yet
+   */
+  public record Call(int line, String text, Verb verb, List<String> arguments, String expected) {
 
-    String word(int i) {
+    /**
+     * Copies the arguments.
+     *
+     * @param line as above
+     * @param text as above
+     * @param verb as above
+     * @param arguments as above
+     * @param expected as above
+     */
+    public Call {
+      arguments = List.copyOf(arguments);
+    }
+
+    /**
+     * Makes a call, without a result; its arguments are checked when they are used.
+     *
+     * @param verb the call
+     * @param arguments the arguments, with their keys
+     * @return the call
+     */
+    public static Call of(Verb verb, String... arguments) {
+      String text = verb.word() + " " + String.join(" ", arguments);
+      return new Call(0, text, verb, List.of(arguments), "");
+    }
+
+    /**
+     * An argument.
+     *
+     * @param i which, from 0
+     * @return it, without its key
+     */
+    public String word(int i) {
       String argument = arguments.get(i);
       return argument.substring(argument.indexOf('=') + 1);
     }
 
-    long number(int i) {
+    /**
+     * An argument that is a number.
+     *
+     * @param i which, from 0
+     * @return the number
+     */
+    public long number(int i) {
       return parseNumber(word(i));
     }
 
-    int mode(int i) {
+    /**
+     * An argument that is a mode of fallocate.
+     *
+     * @param i which, from 0
+     * @return the mode's bits
+     */
+    public int mode(int i) {
       return parseMode(word(i));
+    }
+
+    /**
+     * The line of a trace that this is, with a result.
+     *
+     * @param result the result
+     * @return the line
+     */
+    public String line(String result) {
+      return text + " = " + result;
     }
   }
 
@@ -105,30 +167,30 @@ public final class Trace {
               + "'");
     }
     List<String> arguments = words.subList(1, words.size());
-    if (arguments.size() != verb.arguments.size()) {
+    if (arguments.size() != verb.arguments().size()) {
       throw new TraceFormatException(
           file,
           line,
           "expected "
-              + verb.arguments.size()
+              + verb.arguments().size()
               + " arguments after "
               + verb.word()
               + " "
-              + verb.arguments
+              + verb.arguments()
               + ", actual "
               + arguments.size());
     }
     for (int i = 0; i < arguments.size(); i++) {
-      String problem = problem(verb.arguments.get(i), arguments.get(i), names);
+      String problem = problem(verb.arguments().get(i), arguments.get(i), names);
       if (problem != null) {
         throw new TraceFormatException(
             file, line, "argument " + (i + 1) + " of " + verb.word() + ": " + problem);
       }
     }
-    if (verb.arguments.get(0).startsWith("new ") && expected.equals("ok")) {
+    if (verb.arguments().get(0).startsWith("new ") && expected.equals("ok")) {
       names.add(arguments.get(0));
     }
-    return new Call(line, call, verb, List.copyOf(arguments), expected);
+    return new Call(line, call, verb, arguments, expected);
   }
 
   /** What is wrong with an argument, or null. */
@@ -233,7 +295,12 @@ public final class Trace {
     return calls.size();
   }
 
-  List<Call> calls() {
+  /**
+   * The calls.
+   *
+   * @return them, in order
+   */
+  public List<Call> calls() {
     return calls;
   }
 }

@@ -1,15 +1,23 @@
 package io.github.guestmemfd.trace;
 
 import java.util.List;
+import java.util.Locale;
 
-/** The calls of a trace, and what follows each name. */
-enum Verb {
+/** The calls of a trace, and what follows each name. docs/trace-format.md says what each does. */
+public enum Verb {
+  /** KVM_CREATE_GUEST_MEMFD. */
   CREATE("new m", "size=number", "flags=number"),
+  /** fstat. */
   STAT("m"),
+  /** dup. */
   DUP("new m", "m"),
+  /** fallocate. */
   FALLOCATE("m", "mode", "number", "number"),
+  /** ftruncate. */
   FTRUNCATE("m"),
+  /** cachestat. */
   CACHED("m"),
+  /** mmap. */
   MMAP(
       "new a",
       "m",
@@ -17,34 +25,58 @@ enum Verb {
       "length=number",
       "prot=rw|r|w|none|rx",
       "flags=SHARED|PRIVATE"),
+  /** A byte is read. */
   LOAD("a", "number"),
+  /** A byte is written. */
   STORE("a", "number", "number"),
+  /** madvise. */
   MADVISE(
       "a",
       "number",
       "number",
       "DONTNEED|REMOVE|POPULATE_READ|POPULATE_WRITE|FREE|COLD|PAGEOUT|HUGEPAGE|COLLAPSE"),
+  /** munmap of a whole mapping. */
   MUNMAP("a"),
+  /** vmsplice into a pipe. */
   GUP("new g", "a", "number", "number"),
+  /** The pipe is read. */
   GUP_RELEASE("g"),
+  /** KVM_SET_USER_MEMORY_REGION2 with a file. */
   BIND("new s", "m", "gpa=number", "size=number", "offset=number"),
+  /** KVM_SET_USER_MEMORY_REGION2 of size 0. */
   UNBIND("s"),
+  /** In-place conversion. */
   CONVERT("m", "private|shared", "number", "number"),
+  /** The attribute of a page is read. */
   ATTR("m", "number"),
+  /** close. */
   CLOSE("m");
 
-  /**
-   * One entry for each argument: a name of a kind ("m"), a name that the call defines ("new m"), a
-   * number, a fallocate mode, or one of several words; after "key=" if the argument has a key.
-   */
   @SuppressWarnings("ImmutableEnumChecker") // made by List.of
-  final List<String> arguments;
+  private final List<String> arguments;
+
+  private final String word = name().toLowerCase(Locale.ROOT);
 
   Verb(String... arguments) {
     this.arguments = List.of(arguments);
   }
 
-  String word() {
-    return name().toLowerCase(java.util.Locale.ROOT);
+  /**
+   * What its arguments are: a name of a kind ("m"), a name that the call defines ("new m"), a
+   * number, a fallocate mode, or one of several words; after "key=" if the argument has a key.
+   *
+   * @return one entry for each argument
+   */
+  public List<String> arguments() {
+    return arguments;
+  }
+
+  /**
+   * Its name in a trace.
+   *
+   * @return the name
+   */
+  public String word() {
+    return word;
   }
 }

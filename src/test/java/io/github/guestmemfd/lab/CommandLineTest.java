@@ -176,6 +176,48 @@ class CommandLineTest {
     assertThat(run("--nonsense")).isEqualTo(2);
   }
 
+  /** The answers differ where the docs say so: a range of a file that is bound twice. */
+  @Test
+  void replayForAnotherKernel() throws IOException {
+    String file =
+        file(
+            "t",
+            "# guest_memfd trace 1",
+            "create m0 size=8192 flags=0x3 = ok",
+            "bind s0 m0 gpa=0 size=4096 offset=0 = ok",
+            "bind s1 m0 gpa=0x10000 size=4096 offset=0 = EEXIST");
+    assertThat(run("replay", "--kernel", "7.2", file)).isZero();
+    assertThat(run("replay", "--kernel", "6.18", file)).isEqualTo(1);
+    assertThat(run("replay", file)).isEqualTo(1);
+    assertThat(run("replay", "--kernel", "5.4", file)).isEqualTo(2);
+    assertThat(err.toString()).contains("expected one of [6.18, 7.2], actual '5.4'");
+  }
+
+  /** Where there is no guest_memfd the command says that, and that is all it can be tested for. */
+  @Test
+  void recordKernelWritesATraceThatReplays() throws IOException {
+    Path file = folder.resolve("recorded");
+    int status = run("record-kernel", "--seed", "5", "--calls", "300", file.toString());
+    if (status == 2) {
+      assertThat(err.toString()).startsWith("no guest_memfd here: ");
+      assertThat(file).doesNotExist();
+      return;
+    }
+    assertThat(status).isZero();
+    assertThat(Files.readAllLines(file).get(1))
+        .isEqualTo(
+            "# recorded by record-kernel --seed 5 --calls 300 from Linux "
+                + System.getProperty("os.version")
+                + " "
+                + System.getProperty("os.arch"));
+    assertThat(run("replay", file.toString())).isZero();
+    assertThat(out.toString())
+        .contains("300 calls, answered by Linux ")
+        .contains("300 calls, 300 agree, 0 differ");
+    assertThat(run("record-kernel", folder.resolve("no/such").toString())).isEqualTo(2);
+    assertThat(err.toString()).contains("expected a file that can be written");
+  }
+
   @Test
   void helpIsEverywhere() {
     assertThat(run("--help")).isZero();

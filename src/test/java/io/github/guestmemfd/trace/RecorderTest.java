@@ -217,7 +217,7 @@ class RecorderTest {
             access();
           }
         } catch (RuntimeException e) {
-          assertThat(Replay.word(e) != null || e instanceof IllegalArgumentException)
+          assertThat(ModelExecutor.word(e) != null || e instanceof IllegalArgumentException)
               .as(e.toString())
               .isTrue();
         }

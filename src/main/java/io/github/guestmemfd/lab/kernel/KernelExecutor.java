@@ -1,0 +1,505 @@
+package io.github.guestmemfd.lab.kernel;
+
+import io.github.guestmemfd.trace.Trace;
+import io.github.guestmemfd.trace.TraceExecutor;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Queue;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicLong;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Makes the calls of a trace on the real guest_memfd of the kernel that runs here. It has a virtual
+ * machine of its own. Calls may be made by any number of threads at a time.
+ *
+ * <p><b>Signals.</b> The JVM never touches a mapping: a byte is moved by a system call from or to a
+ * pipe, for which the kernel's own access faults, and EFAULT takes the place of the signal. Which
+ * signal it would have been the kernel says too: to populate the page is EFAULT where a touch is a
+ * SIGBUS, and EINVAL or ENOMEM where it is a SIGSEGV.
+ *
+ * <p><b>Neighbours.</b> Each mapping lies alone, in a part of the address space that nothing else
+ * uses, with {@link #GAP} bytes of nothing on both sides, so that calls that reach out of it meet
+ * nothing; those that would reach farther are not made ({@link IllegalArgumentException}).
+ *
+ * <p><b>References</b> are pages spliced into pipes, of up to 256 each; one of more takes several.
+ */
+public final class KernelExecutor implements TraceExecutor {
+
+  /** What lies unused before and after each mapping, in bytes. */
+  public static final long GAP = 1L << 30;
+
+  /** The longest mapping that can be made, in bytes. */
+  public static final long LONGEST_MAPPING = 1L << 40;
+
+  private static final int PAGE_SIZE = 4096;
+  private static final int PIPE_BYTES = 1 << 20;
+  private static final int DEFAULT_PIPE_BYTES = 1 << 16;
+
+  /** Half of the addresses of a process, where programs have nothing. */
+  private static final long FIRST_ADDRESS = 1L << 44;
+
+  private static final long END_ADDRESS = 1L << 46;
+
+  private static final AtomicLong NEXT_ADDRESS = new AtomicLong(FIRST_ADDRESS);
+
+  /** A descriptor that the program knows as closed. */
+  private static final int CLOSED = -1;
+
+  private record Mapping(long address, long length) {}
+
+  private record Pipe(int out, int in) {}
+
+  private final int vm;
+  private final Map<String, Integer> fds = new ConcurrentHashMap<>();
+  private final Map<String, Mapping> mappings = new ConcurrentHashMap<>();
+
+  /** The reading ends of the pipes that hold the pages of each reference. */
+  private final Map<String, List<Integer>> references = new ConcurrentHashMap<>();
+
+  /** The memslots that have been made, also those deleted since: the kernel knows which. */
+  private final Set<String> slots = ConcurrentHashMap.newKeySet();
+
+  /** Pipes that move single bytes, while nobody uses them. */
+  private final Queue<Pipe> pipes = new ConcurrentLinkedQueue<>();
+
+  /**
+   * Makes a virtual machine.
+   *
+   * @throws NoGuestMemfdException if this machine has no guest_memfd that the host can map
+   */
+  public KernelExecutor() throws NoGuestMemfdException {
+    this("/dev/kvm");
+  }
+
+  /** For tests, of a device that is not KVM's. */
+  KernelExecutor(String device) throws NoGuestMemfdException {
+    if (!System.getProperty("os.name").equals("Linux")) {
+      throw new NoGuestMemfdException("expected Linux, actual " + System.getProperty("os.name"));
+    }
+    try {
+      vm = createVm(device);
+    } catch (LinkageError e) {
+      throw new NoGuestMemfdException("expected JNA and its native part, actual " + e);
+    }
+  }
+
+  private static int createVm(String device) throws NoGuestMemfdException {
+    int kvm = Libc.open(device, Libc.O_RDWR_CLOEXEC);
+    if (kvm < 0) {
+      throw new NoGuestMemfdException(device + " cannot be opened: " + Libc.name(Libc.errno()));
+    }
+    int vm = Libc.ioctl(kvm, Libc.KVM_CREATE_VM, 0);
+    int errno = Libc.errno();
+    Libc.close(kvm);
+    if (vm < 0) {
+      throw new NoGuestMemfdException("KVM_CREATE_VM: " + Libc.name(errno));
+    }
+    int capability = Libc.ioctl(vm, Libc.KVM_CHECK_EXTENSION, Libc.KVM_CAP_GUEST_MEMFD);
+    int flags = Libc.ioctl(vm, Libc.KVM_CHECK_EXTENSION, Libc.KVM_CAP_GUEST_MEMFD_FLAGS);
+    if (capability != 1 || flags != 3) {
+      Libc.close(vm);
+      throw new NoGuestMemfdException(
+          "expected KVM_CAP_GUEST_MEMFD 1 and KVM_CAP_GUEST_MEMFD_FLAGS 3, actual "
+              + capability
+              + " and "
+              + flags);
+    }
+    return vm;
+  }
+
+  /**
+   * The kernel that answers.
+   *
+   * @return its name, release and machine, as {@code uname -srm}
+   */
+  public static String kernel() {
+    return System.getProperty("os.name")
+        + " "
+        + System.getProperty("os.version")
+        + " "
+        + System.getProperty("os.arch");
+  }
+
+  @Override
+  public void close() {
+    references.values().forEach(pipe -> pipe.forEach(Libc::close));
+    references.clear();
+    mappings.values().forEach(m -> Libc.munmap(m.address, m.length));
+    mappings.clear();
+    fds.values().forEach(KernelExecutor::closeOnce);
+    fds.clear();
+    for (Pipe pipe = pipes.poll(); pipe != null; pipe = pipes.poll()) {
+      Libc.close(pipe.out);
+      Libc.close(pipe.in);
+    }
+    Libc.close(vm);
+  }
+
+  private static void closeOnce(int fd) {
+    if (fd != CLOSED) {
+      Libc.close(fd);
+    }
+  }
+
+  @Override
+  public String execute(Trace.Call call) {
+    String missing = missing(call);
+    return missing == null ? run(call) : missing + " does not exist";
+  }
+
+  /** What the call needs and no call has made. */
+  private @Nullable String missing(Trace.Call call) {
+    for (int i = 0; i < call.arguments().size(); i++) {
+      boolean known =
+          switch (call.verb().arguments().get(i)) {
+            case "m" -> fds.containsKey(call.word(i));
+            case "a" -> mappings.containsKey(call.word(i));
+            case "g" -> references.containsKey(call.word(i));
+            case "s" -> slots.contains(call.word(i));
+            default -> true;
+          };
+      if (!known) {
+        return call.word(i);
+      }
+    }
+    return null;
+  }
+
+  private String run(Trace.Call call) {
+    String name = call.word(0);
+    return switch (call.verb()) {
+      case CREATE -> define(name, create(call.number(1), call.number(2)));
+      case STAT -> stat(fd(name));
+      case DUP -> define(name, Libc.dup(fd(call.word(1))));
+      case FALLOCATE -> fallocate(fd(name), call.mode(1), call.number(2), call.number(3));
+      case FTRUNCATE -> answer(Libc.ftruncate(fd(name), 0));
+      case CACHED -> cached(fd(name));
+      case MMAP -> mmap(name, call);
+      case LOAD -> load(address(name, call.number(1)));
+      case STORE -> store(address(name, call.number(1)), (byte) call.number(2));
+      case MADVISE -> madvise(mapping(name), call.number(1), call.number(2), advice(call.word(3)));
+      case MUNMAP -> munmap(name);
+      case GUP -> gup(name, address(call.word(1), call.number(2)), call.number(3));
+      case GUP_RELEASE -> release(name);
+      case BIND -> bind(name, call.number(2), call.number(3), fd(call.word(1)), call.number(4));
+      case UNBIND -> answer(region(slot(name), 0, 0, 0, 0, 0));
+      case CONVERT, ATTR -> "ENOTTY"; // no released kernel has them
+      case CLOSE -> close(name);
+    };
+  }
+
+  private static String answer(long result) {
+    return result < 0 ? Libc.name(Libc.errno()) : "ok";
+  }
+
+  // ---- files ----
+
+  private int fd(String name) {
+    return fds.getOrDefault(name, CLOSED);
+  }
+
+  private String define(String name, int fd) {
+    if (fd < 0) {
+      return Libc.name(Libc.errno());
+    }
+    fds.put(name, fd);
+    return "ok";
+  }
+
+  private int create(long size, long flags) {
+    return Libc.ioctl(vm, Libc.KVM_CREATE_GUEST_MEMFD, new long[] {size, flags, 0, 0, 0, 0, 0, 0});
+  }
+
+  private String close(String name) {
+    Integer fd = fds.put(name, CLOSED); // by one thread alone: the number may be reused at once
+    return answer(Libc.close(fd == null ? CLOSED : fd));
+  }
+
+  /** By statx, whose answer is laid out alike on every machine. */
+  private static String stat(int fd) {
+    byte[] status = new byte[256];
+    if (Libc.statx(fd, "", Libc.AT_EMPTY_PATH, Libc.STATX_BASIC_STATS, status) < 0) {
+      return Libc.name(Libc.errno());
+    }
+    ByteBuffer s = ByteBuffer.wrap(status).order(ByteOrder.nativeOrder());
+    return "size="
+        + s.getLong(40)
+        + " blocks="
+        + s.getLong(48)
+        + " blksize="
+        + s.getInt(4)
+        + " mode=0"
+        + Integer.toOctalString(s.getShort(28) & 0xffff);
+  }
+
+  private static String fallocate(int fd, int mode, long offset, long length) {
+    int result;
+    do {
+      result = Libc.fallocate(fd, mode, offset, length);
+    } while (result < 0 && Libc.errno() == Libc.EINTR);
+    return answer(result);
+  }
+
+  private static String cached(int fd) {
+    long[] status = new long[5];
+    return Libc.syscall(Libc.SYS_CACHESTAT, fd, new long[2], status, 0) < 0
+        ? Libc.name(Libc.errno())
+        : Long.toString(status[0]);
+  }
+
+  // ---- mappings ----
+
+  private Mapping mapping(String name) {
+    Mapping mapping = mappings.get(name);
+    if (mapping == null) {
+      throw new IllegalStateException(name + " was unmapped during the call");
+    }
+    return mapping;
+  }
+
+  private long address(String name, long offset) {
+    Mapping mapping = mapping(name);
+    requireAlone(mapping, offset, 0);
+    return mapping.address + offset;
+  }
+
+  /**
+   * A negative length is an unsigned one to the kernel: a small one ends below the start, and is
+   * refused; any other is everything from there on, the JVM included.
+   */
+  private static void requireAlone(Mapping mapping, long offset, long length) {
+    long end = mapping.length + GAP / 2;
+    if (offset < -GAP / 2 || offset > end || length > end - offset || length < -FIRST_ADDRESS) {
+      throw new IllegalArgumentException(
+          "expected a range within "
+              + GAP / 2
+              + " bytes of "
+              + mapping
+              + ", actual offset "
+              + offset
+              + " length "
+              + length);
+    }
+  }
+
+  private String mmap(String name, Trace.Call call) {
+    long length = call.number(3);
+    String prot = call.word(4);
+    int bits =
+        (prot.contains("r") ? Libc.PROT_READ : 0)
+            | (prot.contains("w") ? Libc.PROT_WRITE : 0)
+            | (prot.contains("x") ? Libc.PROT_EXEC : 0);
+    int flags = call.word(5).equals("PRIVATE") ? Libc.MAP_PRIVATE : Libc.MAP_SHARED;
+    for (int attempt = 0; attempt < 100; attempt++) {
+      long place = place(length);
+      long address = Libc.mmap(place, length, bits, flags, fd(call.word(1)), call.number(2));
+      if (address == -1) {
+        return Libc.name(Libc.errno());
+      }
+      long mapped = (length + PAGE_SIZE - 1) & -PAGE_SIZE;
+      if (address == place) {
+        mappings.put(name, new Mapping(address, mapped));
+        return "ok";
+      }
+      Libc.munmap(address, mapped); // something is there already: try elsewhere
+    }
+    throw new IllegalStateException("no free addresses for " + length + " bytes");
+  }
+
+  /** Where a mapping could lie; any place for one that is refused whatever the place. */
+  private static long place(long length) {
+    long room = length > 0 && length <= LONGEST_MAPPING ? (length + GAP - 1) & -GAP : 0;
+    for (; ; ) {
+      long place = NEXT_ADDRESS.get();
+      long next = place + room + 2 * GAP;
+      if (NEXT_ADDRESS.compareAndSet(place, next < END_ADDRESS ? next : FIRST_ADDRESS)
+          && next < END_ADDRESS) {
+        return place + GAP;
+      }
+    }
+  }
+
+  private String munmap(String name) {
+    Mapping mapping = mapping(name);
+    mappings.remove(name);
+    return answer(Libc.munmap(mapping.address, mapping.length));
+  }
+
+  private static int advice(String word) {
+    return switch (word) {
+      case "DONTNEED" -> 4;
+      case "FREE" -> 8;
+      case "REMOVE" -> 9;
+      case "POPULATE_READ" -> POPULATE_READ;
+      case "POPULATE_WRITE" -> POPULATE_WRITE;
+      default -> throw new IllegalArgumentException("no such advice: " + word);
+    };
+  }
+
+  private static final int POPULATE_READ = 22;
+  private static final int POPULATE_WRITE = 23;
+
+  private static String madvise(Mapping mapping, long offset, long length, int advice) {
+    requireAlone(mapping, offset, length);
+    int result;
+    do {
+      result = Libc.madvise(mapping.address + offset, length, advice);
+    } while (result < 0 && Libc.errno() == Libc.EINTR);
+    return answer(result);
+  }
+
+  // ---- bytes ----
+
+  private Pipe takePipe() {
+    Pipe pipe = pipes.poll();
+    return pipe != null ? pipe : newPipe();
+  }
+
+  private static Pipe newPipe() {
+    int[] ends = new int[2];
+    if (Libc.pipe2(ends, Libc.O_CLOEXEC) < 0) {
+      throw new IllegalStateException("pipe2: " + Libc.name(Libc.errno()));
+    }
+    return new Pipe(ends[0], ends[1]);
+  }
+
+  private String load(long address) {
+    Pipe pipe = takePipe();
+    try {
+      if (Libc.write(pipe.in, address, 1) < 0) {
+        return signal(address, false);
+      }
+      byte[] value = new byte[1];
+      Libc.read(pipe.out, value, 1);
+      return hex(value[0]);
+    } finally {
+      pipes.add(pipe);
+    }
+  }
+
+  private String store(long address, byte value) {
+    Pipe pipe = takePipe();
+    try {
+      byte[] bytes = {value};
+      Libc.write(pipe.in, bytes, 1);
+      if (Libc.read(pipe.out, address, 1) < 0) {
+        String signal = signal(address, true);
+        Libc.read(pipe.out, bytes, 1); // is still in the pipe
+        return signal;
+      }
+      return "ok";
+    } finally {
+      pipes.add(pipe);
+    }
+  }
+
+  /** What the touch of an address that was EFAULT would have been; a read also as a writer may. */
+  private static String signal(long address, boolean write) {
+    if (Libc.errno() != Libc.EFAULT) {
+      return Libc.name(Libc.errno());
+    }
+    boolean bus = isBus(address, POPULATE_WRITE) || (!write && isBus(address, POPULATE_READ));
+    return bus ? "SIGBUS" : "SIGSEGV";
+  }
+
+  private static boolean isBus(long address, int advice) {
+    return Libc.madvise(address & -PAGE_SIZE, PAGE_SIZE, advice) < 0 && Libc.errno() == Libc.EFAULT;
+  }
+
+  private static String hex(byte value) {
+    return value >= 0 && value < 16
+        ? "0x0" + Integer.toHexString(value)
+        : "0x" + Integer.toHexString(value & 0xff);
+  }
+
+  // ---- references ----
+
+  private String gup(String name, long address, long length) {
+    List<Integer> out = new ArrayList<>();
+    long done = 0;
+    do {
+      long room = PIPE_BYTES - ((address + done) & (PAGE_SIZE - 1)); // to the end of a page
+      long wanted = Math.min(length - done, room);
+      Pipe pipe = newPipe();
+      if (wanted > DEFAULT_PIPE_BYTES - PAGE_SIZE) {
+        Libc.fcntl(pipe.in, Libc.F_SETPIPE_SZ, PIPE_BYTES);
+      }
+      long[] vector = {address + done, wanted};
+      long spliced = Libc.vmsplice(pipe.in, vector, 1, Libc.SPLICE_F_NONBLOCK);
+      int errno = Libc.errno();
+      Libc.close(pipe.in);
+      if (spliced < 0) {
+        Libc.close(pipe.out);
+        if (done == 0) {
+          return Libc.name(errno);
+        }
+        break;
+      }
+      out.add(pipe.out);
+      done += spliced;
+      if (spliced < wanted) {
+        break;
+      }
+    } while (done < length);
+    references.put(name, out);
+    return "ok";
+  }
+
+  private String release(String name) {
+    List<Integer> out = references.remove(name);
+    if (out == null) {
+      throw new IllegalStateException(name + " was released during the call");
+    }
+    byte[] bytes = new byte[1 << 16];
+    long total = 0;
+    int first = 0;
+    int sum = 0;
+    for (int pipe : out) {
+      for (; ; ) {
+        long n = Libc.read(pipe, bytes, bytes.length);
+        if (n <= 0) {
+          break;
+        }
+        if (total == 0) {
+          first = bytes[0] & 0xff;
+        }
+        total += n;
+        for (int i = 0; i < n; i++) {
+          sum = (sum * 31 + (bytes[i] & 0xff)) & 0xffffff;
+        }
+      }
+      Libc.close(pipe);
+    }
+    return String.format("bytes=%d first=0x%02x sum31=0x%06x", total, first, sum);
+  }
+
+  // ---- memslots ----
+
+  private static int slot(String name) {
+    return Integer.parseInt(name.substring(1));
+  }
+
+  private String bind(String name, long gpa, long size, int fd, long offset) {
+    String answer = answer(region(slot(name), Libc.KVM_MEM_GUEST_MEMFD, gpa, size, fd, offset));
+    if (answer.equals("ok")) {
+      slots.add(name);
+    }
+    return answer;
+  }
+
+  private int region(int slot, long flags, long gpa, long size, int fd, long offset) {
+    long[] region = new long[20];
+    region[0] = slot | (flags << 32);
+    region[1] = gpa;
+    region[2] = size;
+    region[4] = offset;
+    region[5] = fd & 0xffffffffL;
+    return Libc.ioctl(vm, Libc.KVM_SET_USER_MEMORY_REGION2, region);
+  }
+}

@@ -1,0 +1,112 @@
+package io.github.guestmemfd.lab.kernel;
+
+import com.sun.jna.Native;
+import java.util.Locale;
+
+/**
+ * The C library's system calls that the oracle needs, and the kernel's numbers for them. Each
+ * answers as in C; who got -1 asks {@link #errno} next, in the same thread. Addresses are plain
+ * numbers: nothing here lets the JVM itself touch what they point to.
+ */
+final class Libc {
+  static final int O_RDWR_CLOEXEC = 0x2 | 0x80000;
+  static final int O_CLOEXEC = 0x80000;
+  static final int F_SETPIPE_SZ = 1031;
+  static final int SPLICE_F_NONBLOCK = 2;
+  static final int AT_EMPTY_PATH = 0x1000;
+  static final int STATX_BASIC_STATS = 0x7ff;
+  static final int SYS_CACHESTAT = 451;
+
+  static final int PROT_READ = 1;
+  static final int PROT_WRITE = 2;
+  static final int PROT_EXEC = 4;
+  static final int MAP_SHARED = 1;
+  static final int MAP_PRIVATE = 2;
+
+  static final int EINTR = 4;
+  static final int EFAULT = 14;
+
+  static final long KVM_CREATE_VM = 0xae01;
+  static final long KVM_CHECK_EXTENSION = 0xae03;
+  static final long KVM_SET_USER_MEMORY_REGION2 = 0x40a0ae49L;
+  static final long KVM_CREATE_GUEST_MEMFD = 0xc040aed4L;
+  static final long KVM_CAP_GUEST_MEMFD = 234;
+  static final long KVM_CAP_GUEST_MEMFD_FLAGS = 244;
+  static final long KVM_MEM_GUEST_MEMFD = 4;
+
+  static {
+    Native.register(Libc.class, "c");
+  }
+
+  private Libc() {}
+
+  static native int open(String path, int flags);
+
+  static native int close(int fd);
+
+  static native int dup(int fd);
+
+  static native int fcntl(int fd, int command, long argument);
+
+  static native int ftruncate(int fd, long length);
+
+  static native int fallocate(int fd, int mode, long offset, long length);
+
+  static native int statx(int fd, String path, int flags, int mask, byte[] status);
+
+  static native int ioctl(int fd, long request, long argument);
+
+  static native int ioctl(int fd, long request, long[] argument);
+
+  static native long syscall(long number, long fd, long[] range, long[] status, long flags);
+
+  static native long mmap(long address, long length, int prot, int flags, int fd, long offset);
+
+  static native int munmap(long address, long length);
+
+  static native int madvise(long address, long length, int advice);
+
+  static native int pipe2(int[] fds, int flags);
+
+  static native long read(int fd, long address, long length);
+
+  static native long read(int fd, byte[] into, long length);
+
+  static native long write(int fd, long address, long length);
+
+  static native long write(int fd, byte[] from, long length);
+
+  static native long vmsplice(int fd, long[] vectors, long count, int flags);
+
+  /** The number of the last call's error, of this thread. */
+  static int errno() {
+    return Native.getLastError();
+  }
+
+  /** The name of an error, as a trace has it. */
+  static String name(int errno) {
+    return switch (errno) {
+      case 1 -> "EPERM";
+      case 2 -> "ENOENT";
+      case EINTR -> "EINTR";
+      case 5 -> "EIO";
+      case 9 -> "EBADF";
+      case 11 -> "EAGAIN";
+      case 12 -> "ENOMEM";
+      case 13 -> "EACCES";
+      case EFAULT -> "EFAULT";
+      case 16 -> "EBUSY";
+      case 17 -> "EEXIST";
+      case 19 -> "ENODEV";
+      case 22 -> "EINVAL";
+      case 24 -> "EMFILE";
+      case 25 -> "ENOTTY";
+      case 27 -> "EFBIG";
+      case 29 -> "ESPIPE";
+      case 75 -> "EOVERFLOW";
+      case 95 -> "EOPNOTSUPP";
+      case 133 -> "EHWPOISON";
+      default -> String.format(Locale.ROOT, "E%d", errno);
+    };
+  }
+}

@@ -1,0 +1,476 @@
+package io.github.guestmemfd.lab.kernel;
+
+import io.github.guestmemfd.trace.Trace;
+import io.github.guestmemfd.trace.Verb;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.SplittableRandom;
+
+/**
+ * Random calls, aimed at the edges: first and last pages, the end of the file and beyond, overlaps,
+ * holes, held pages, closed descriptors whose mappings live on, huge, negative and unaligned
+ * numbers, wrong modes and flags. The same seed and the same results give the same calls.
+ *
+ * <p>Left out is what does not depend on guest_memfd alone: mappings longer than {@link
+ * KernelExecutor#LONGEST_MAPPING} that the address space could still have, or not; long private
+ * mappings, for which the kernel looks at the memory it could need before it asks the file; calls
+ * that reach farther out of a mapping than {@link KernelExecutor#GAP} allows; slots of other
+ * address spaces (numbers from 65536); more than {@link #MANY} bytes of memory at a time, and
+ * memslots of more than 1 TiB, which cost the kernel memory. In-place conversions are left out
+ * because no released kernel has them.
+ *
+ * <p>For one thread.
+ */
+public final class RandomCalls {
+
+  /** What one call allocates at most, in bytes. */
+  private static final long MANY = 4L << 20;
+
+  /** How far out of a mapping calls reach. */
+  private static final long NEAR = KernelExecutor.GAP / 4;
+
+  private static final long PAGE = 4096;
+  private static final long MAX = Long.MAX_VALUE;
+  private static final long LARGEST = MAX & -PAGE;
+  private static final long MOST_SLOT_BYTES = 1L << 40;
+
+  private static final long[] HUGE = {
+    1L << 32, 1L << 40, 1L << 47, 1L << 62, LARGEST - PAGE, LARGEST, MAX, Long.MIN_VALUE, -PAGE, -1
+  };
+
+  /** More often than others: those that do something. */
+  private static final String[] MODES = {
+    "0x0",
+    "PUNCH_HOLE",
+    "NO_HIDE_STALE",
+    "NO_HIDE_STALE|KEEP_SIZE",
+    "COLLAPSE_RANGE",
+    "COLLAPSE_RANGE|KEEP_SIZE",
+    "ZERO_RANGE",
+    "ZERO_RANGE|KEEP_SIZE",
+    "INSERT_RANGE",
+    "INSERT_RANGE|KEEP_SIZE",
+    "UNSHARE_RANGE",
+    "UNSHARE_RANGE|KEEP_SIZE",
+    "WRITE_ZEROES",
+    "WRITE_ZEROES|KEEP_SIZE",
+    "PUNCH_HOLE|KEEP_SIZE|ZERO_RANGE",
+    "PUNCH_HOLE|KEEP_SIZE|NO_HIDE_STALE",
+    "PUNCH_HOLE|KEEP_SIZE|UNSHARE_RANGE",
+    "0x100",
+    "0x1001",
+    "0x1003",
+    "0x80000001",
+    "0xffffffff"
+  };
+
+  private static final long[] WRONG_FLAGS = {
+    4, 5, 7, 8, 0x10, 0x80000000L, 1L << 32, 1L << 62, Long.MIN_VALUE, -1
+  };
+
+  private record Memfd(String name, long size, boolean mappable, boolean shared) {}
+
+  /** A mapping; the length is in whole pages. */
+  private record Window(String name, Memfd memfd, long offset, long length) {
+    /** Where the end of the file is, in bytes from the start of the mapping; perhaps outside. */
+    long fileEnd() {
+      return memfd.size - offset;
+    }
+  }
+
+  private record Slot(String name, Memfd memfd, long gpa, long size, long offset) {
+    boolean isOf(Memfd other) {
+      return memfd.equals(other);
+    }
+  }
+
+  private final SplittableRandom random;
+  private final List<Memfd> open = new ArrayList<>();
+  private final List<Memfd> closed = new ArrayList<>();
+  private final List<Window> windows = new ArrayList<>();
+  private final List<String> references = new ArrayList<>();
+  private final List<Slot> slots = new ArrayList<>();
+  private final List<Slot> deleted = new ArrayList<>();
+  private int names;
+  private int slotNumbers;
+  private Runnable ifOk = RandomCalls::nothing;
+
+  /**
+   * Calls of a seed.
+   *
+   * @param seed any number
+   */
+  public RandomCalls(long seed) {
+    random = new SplittableRandom(seed);
+  }
+
+  /**
+   * The next call, for what the calls so far have made.
+   *
+   * @return the call
+   */
+  public Trace.Call next() {
+    ifOk = RandomCalls::nothing;
+    if (open.isEmpty() && windows.isEmpty()) {
+      return create();
+    }
+    int kind = random.nextInt(1000);
+    if (kind < 20 || open.isEmpty()) {
+      return open.size() < 8 ? create() : close();
+    } else if (kind < 190) {
+      return fallocate();
+    } else if (kind < 250) {
+      return Trace.Call.of(Verb.CACHED, memfd().name);
+    } else if (kind < 256) {
+      return Trace.Call.of(Verb.STAT, memfd().name);
+    } else if (kind < 260) {
+      return Trace.Call.of(Verb.FTRUNCATE, memfd().name);
+    } else if (kind < 268) {
+      return dup();
+    } else if (kind < 285) {
+      return close();
+    } else if (kind < 325) {
+      return bind(); // these two cost the kernel a thousand times as much as the others
+    } else if (kind < 337) {
+      return unbind();
+    } else if (kind < 420 || windows.isEmpty()) {
+      return windows.size() < 10 ? mmap() : munmap();
+    } else if (kind < 450) {
+      return munmap();
+    } else if (kind < 630) {
+      Window w = pick(windows);
+      return Trace.Call.of(Verb.LOAD, w.name, "" + touched(w));
+    } else if (kind < 780) {
+      Window w = pick(windows);
+      String value = String.format("0x%02x", random.nextInt(256));
+      return Trace.Call.of(Verb.STORE, w.name, "" + touched(w), value);
+    } else if (kind < 910) {
+      return madvise();
+    } else if ((kind < 960 && references.size() < 24) || references.isEmpty()) {
+      return gup();
+    }
+    return release();
+  }
+
+  /**
+   * Tells what the last call returned. To be called before the next.
+   *
+   * @param result the result
+   */
+  public void ended(String result) {
+    if (result.equals("ok")) {
+      ifOk.run();
+    }
+  }
+
+  private static void nothing() {}
+
+  // ---- numbers ----
+
+  private boolean oneIn(int n) {
+    return random.nextInt(n) == 0;
+  }
+
+  private <T> T pick(List<T> list) {
+    return list.get(random.nextInt(list.size()));
+  }
+
+  private long pick(long... numbers) {
+    return numbers[random.nextInt(numbers.length)];
+  }
+
+  private String newName(String kind) {
+    return kind + names++;
+  }
+
+  /** The start of a page of a range, of its first 4096 pages. */
+  private long page(long size) {
+    return PAGE * random.nextLong(Math.max(1, Math.min(size / PAGE, 4096)));
+  }
+
+  private long pages(int most) {
+    return PAGE * (1 + random.nextInt(most));
+  }
+
+  private long inPage() {
+    return oneIn(2) ? pick(1, 2, PAGE / 2, PAGE - 1) : 1 + random.nextLong(PAGE - 1);
+  }
+
+  /** An offset in a file of a size, or next to its end, or wrong. */
+  private long offset(long size) {
+    return switch (random.nextInt(24)) {
+      case 0, 1 -> 0;
+      case 2, 3 -> size - PAGE;
+      case 4 -> size;
+      case 5 -> size + PAGE;
+      case 6 -> size - 2 * PAGE;
+      case 7 -> -pages(8);
+      case 8 -> page(size) + inPage();
+      case 9 -> oneIn(3) ? pick(HUGE) : 2 * size;
+      default -> page(size);
+    };
+  }
+
+  /** A length for a range that begins somewhere in a file of a size. */
+  private long length(long offset, long size) {
+    return switch (random.nextInt(24)) {
+      case 0 -> 0;
+      case 1 -> size;
+      case 2, 3 -> size - offset;
+      case 4 -> size - offset + PAGE;
+      case 5 -> size - offset - PAGE;
+      case 6 -> -pages(8);
+      case 7 -> pages(4) + pick(-1, 1, inPage());
+      case 8 -> pick(HUGE);
+      case 9 ->
+          oneIn(3)
+              ? pick(
+                  MAX - offset,
+                  MAX - offset + 1,
+                  (MAX - offset) & -PAGE,
+                  ((MAX - offset) & -PAGE) + PAGE)
+              : 2 * size;
+      default -> pages(4);
+    };
+  }
+
+  // ---- files ----
+
+  /** A descriptor: an open one, or at times one that is closed. */
+  private Memfd memfd() {
+    return !closed.isEmpty() && (open.isEmpty() || oneIn(40)) ? pick(closed) : pick(open);
+  }
+
+  private Trace.Call create() {
+    long size =
+        switch (random.nextInt(20)) {
+          case 0 -> 0;
+          case 1 -> pages(8) + inPage();
+          case 2 -> -pages(8);
+          case 3 -> pick(HUGE);
+          case 4 -> PAGE;
+          case 5 -> 2L << 20;
+          case 6 -> (2L << 20) + pick(-PAGE, PAGE);
+          case 7 -> 300 * PAGE;
+          default -> pages(32);
+        };
+    long flags = oneIn(20) ? pick(WRONG_FLAGS) : oneIn(4) ? random.nextInt(4) : 3;
+    String name = newName("m");
+    ifOk = () -> open.add(new Memfd(name, size, (flags & 1) != 0, (flags & 2) != 0));
+    return Trace.Call.of(Verb.CREATE, name, "size=" + size, "flags=0x" + Long.toHexString(flags));
+  }
+
+  private Trace.Call dup() {
+    Memfd of = memfd();
+    String name = newName("m");
+    ifOk = () -> open.add(new Memfd(name, of.size, of.mappable, of.shared));
+    return Trace.Call.of(Verb.DUP, name, of.name);
+  }
+
+  private Trace.Call close() {
+    Memfd memfd = memfd();
+    ifOk =
+        () -> {
+          open.remove(memfd);
+          closed.add(memfd);
+        };
+    return Trace.Call.of(Verb.CLOSE, memfd.name);
+  }
+
+  private Trace.Call fallocate() {
+    Memfd memfd = memfd();
+    int kind = random.nextInt(20);
+    String mode =
+        kind < 9
+            ? "PUNCH_HOLE|KEEP_SIZE"
+            : kind < 16 ? "KEEP_SIZE" : MODES[random.nextInt(MODES.length)];
+    long offset = offset(memfd.size);
+    long length = length(offset, memfd.size);
+    if (mode.equals("KEEP_SIZE") && length > MANY && memfd.size > MANY) {
+      length = pages(16);
+    }
+    return Trace.Call.of(Verb.FALLOCATE, memfd.name, mode, "" + offset, "" + length);
+  }
+
+  // ---- mappings ----
+
+  private Trace.Call mmap() {
+    Memfd memfd = memfd();
+    if (!(memfd.mappable && memfd.shared) && !oneIn(3)) {
+      memfd = memfd();
+    }
+    boolean all = oneIn(3);
+    long offset = all ? 0 : offset(memfd.size);
+    long length =
+        all
+            ? memfd.size
+            : oneIn(12)
+                ? pick(1L << 47, (1L << 47) - PAGE, pick(HUGE))
+                : length(offset, memfd.size);
+    if (length > KernelExecutor.LONGEST_MAPPING && length < (1L << 47) - PAGE) {
+      length = pages(16);
+    }
+    int kind = random.nextInt(20);
+    String prot = kind < 12 ? "rw" : kind < 15 ? "r" : kind < 17 ? "w" : kind < 19 ? "none" : "rx";
+    String type = oneIn(12) && length <= MANY ? "PRIVATE" : "SHARED";
+    String name = newName("a");
+    Window window = new Window(name, memfd, offset, (length + PAGE - 1) & -PAGE);
+    ifOk = () -> windows.add(window);
+    return Trace.Call.of(
+        Verb.MMAP,
+        name,
+        memfd.name,
+        "offset=" + offset,
+        "length=" + length,
+        "prot=" + prot,
+        "flags=" + type);
+  }
+
+  private Trace.Call munmap() {
+    Window window = pick(windows);
+    ifOk = () -> windows.remove(window);
+    return Trace.Call.of(Verb.MUNMAP, window.name);
+  }
+
+  /** A byte of a mapping, or at times one next to it. */
+  private long touched(Window w) {
+    long in = page(w.length) + (oneIn(2) ? 0 : random.nextLong(PAGE));
+    return switch (random.nextInt(20)) {
+      case 0 -> pick(w.length, w.length + pages(4), -1, -PAGE);
+      case 1 -> w.length - 1;
+      case 2, 3 -> near(w, w.fileEnd() + pick(-PAGE, -1, 0, 1, PAGE), in);
+      case 4 -> w.length - PAGE;
+      default -> in;
+    };
+  }
+
+  /** An offset that calls can be made with, or another one. */
+  private static long near(Window w, long offset, long otherwise) {
+    return offset > -NEAR && offset < w.length + NEAR ? offset : otherwise;
+  }
+
+  private Trace.Call madvise() {
+    Window w = pick(windows);
+    String advice =
+        switch (random.nextInt(16)) {
+          case 0 -> "FREE";
+          case 1, 2, 3 -> "DONTNEED";
+          case 4, 5, 6, 7 -> "REMOVE";
+          case 8, 9, 10, 11 -> "POPULATE_READ";
+          default -> "POPULATE_WRITE";
+        };
+    long offset =
+        switch (random.nextInt(16)) {
+          case 0 -> page(w.length) + inPage();
+          case 1 -> -pages(4);
+          case 2 -> w.length + PAGE * random.nextInt(3);
+          case 3 -> w.length - PAGE;
+          case 4 -> near(w, w.fileEnd(), 0);
+          case 5, 6 -> 0;
+          default -> page(w.length);
+        };
+    long length =
+        switch (random.nextInt(20)) {
+          case 0 -> 0;
+          case 1 -> pick(-1, -PAGE + 1, -PAGE, -pages(64), -(1L << 40));
+          case 2 -> pages(4) + pick(-1, 1, inPage());
+          case 3, 4, 5 -> w.length - offset;
+          case 6 -> w.length - offset + pages(4);
+          case 7 -> w.length;
+          default -> pages(8);
+        };
+    if (offset + length > w.length + NEAR || (advice.startsWith("POPULATE") && length > MANY)) {
+      length = pages(8);
+    }
+    return Trace.Call.of(Verb.MADVISE, w.name, "" + offset, "" + length, advice);
+  }
+
+  // ---- references ----
+
+  private Trace.Call gup() {
+    Window w = pick(windows);
+    long offset = touched(w);
+    long length =
+        switch (random.nextInt(16)) {
+          case 0 -> 0;
+          case 1 -> pick(1, 100, PAGE - 1, PAGE + 1);
+          case 2 -> pages(5);
+          case 3 -> (oneIn(8) ? pick(256, 257) : pick(16, 17, 20, 33)) * PAGE;
+          case 4 -> pick(-1, -PAGE, Long.MIN_VALUE);
+          case 5 -> pick(HUGE);
+          case 6 -> w.length - offset;
+          default -> PAGE;
+        };
+    if (length > MANY && w.length > MANY) {
+      length = 17 * PAGE;
+    }
+    String name = newName("g");
+    ifOk = () -> references.add(name);
+    return Trace.Call.of(Verb.GUP, name, w.name, "" + offset, "" + length);
+  }
+
+  private Trace.Call release() {
+    String name = references.remove(random.nextInt(references.size()));
+    return Trace.Call.of(Verb.GUP_RELEASE, name);
+  }
+
+  // ---- memslots ----
+
+  private Trace.Call bind() {
+    Memfd memfd = memfd();
+    long gpa = 0x1000_0000 + PAGE * random.nextInt(256);
+    long offset = oneIn(4) ? offset(memfd.size) : page(memfd.size);
+    long size = oneIn(4) ? length(offset, memfd.size) : pages(4);
+    if (!slots.isEmpty() && oneIn(3)) { // next to another, or over it
+      Slot other = pick(slots);
+      if (oneIn(2)) {
+        gpa = pick(other.gpa + other.size, other.gpa - size, other.gpa, other.gpa + PAGE);
+      }
+      if (other.isOf(memfd)) {
+        offset =
+            pick(
+                other.offset + other.size,
+                other.offset - size,
+                other.offset,
+                other.offset + other.size - PAGE);
+      }
+    }
+    if (oneIn(16)) {
+      gpa = pick(gpa + inPage(), 0, -PAGE, -size, 1L << 52, (1L << 52) - size, pick(HUGE));
+    }
+    if (oneIn(40)) {
+      size = pick(1L << 43, (1L << 43) - PAGE, 1L << 62, size + inPage());
+    }
+    if (size > MOST_SLOT_BYTES && size < 1L << 43 && memfd.size > MOST_SLOT_BYTES) {
+      size = pages(16);
+    }
+    String name = "s" + (oneIn(60) ? 32760 + random.nextInt(8) : slotNumbers);
+    Slot slot = new Slot(name, memfd, gpa, size, offset);
+    if (slots.stream().anyMatch(s -> s.name.equals(name))
+        || deleted.stream().anyMatch(s -> s.name.equals(name))) {
+      return bind(); // a name is used once
+    }
+    slotNumbers++;
+    ifOk = () -> slots.add(slot);
+    return Trace.Call.of(
+        Verb.BIND,
+        name,
+        memfd.name,
+        "gpa=0x" + Long.toHexString(gpa),
+        "size=" + size,
+        "offset=" + offset);
+  }
+
+  private Trace.Call unbind() {
+    if (slots.isEmpty() || (!deleted.isEmpty() && oneIn(20))) {
+      return deleted.isEmpty() ? bind() : Trace.Call.of(Verb.UNBIND, pick(deleted).name);
+    }
+    Slot slot = pick(slots);
+    ifOk =
+        () -> {
+          slots.remove(slot);
+          deleted.add(slot);
+        };
+    return Trace.Call.of(Verb.UNBIND, slot.name);
+  }
+}

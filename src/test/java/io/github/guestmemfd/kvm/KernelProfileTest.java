@@ -1,0 +1,65 @@
+package io.github.guestmemfd.kvm;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.catchThrowableOfType;
+
+import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.GuestMemfdException;
+import io.github.guestmemfd.HostMemory;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** Where released kernels differ, each row of docs/kernel-versions.md. */
+class KernelProfileTest {
+  private static final long PAGE = 4096;
+  private static final long LARGEST = 0x7ffffffffffff000L;
+
+  private static Errno bind(VirtualMachine vm, int slot, long gpa, GuestMemfd file, long offset) {
+    GuestMemfdException e =
+        catchThrowableOfType(
+            GuestMemfdException.class, () -> vm.bind(slot, gpa, 2 * PAGE, file, offset));
+    return e == null ? Errno.OK : e.errno();
+  }
+
+  @ParameterizedTest
+  @CsvSource({"6.18, EINVAL", "7.2, EEXIST"})
+  void aRangeOfAFileThatIsBoundAlready(String release, Errno expected) {
+    KernelProfile profile = KernelProfile.of(release).orElseThrow();
+    VirtualMachine vm = VirtualMachine.builder().kernelProfile(profile).build();
+    try (HostMemory host = HostMemory.ofBytes(1 << 20);
+        GuestMemfd memfd = GuestMemfd.builder(host).size(8 * PAGE).flags(3).build()) {
+      assertThat(bind(vm, 0, 0, memfd, 0)).isEqualTo(Errno.OK);
+      assertThat(bind(vm, 1, 0x10000, memfd, PAGE)).isEqualTo(expected);
+      assertThat(bind(vm, 1, PAGE, memfd, 4 * PAGE)).isEqualTo(Errno.EEXIST); // guest addresses
+      assertThat(bind(vm, 1, 0x10000, memfd, 2 * PAGE)).isEqualTo(Errno.OK);
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"6.18, OK", "7.2, EINVAL"})
+  void aRangeWhoseEndIsNoSignedNumber(String release, Errno expected) {
+    KernelProfile profile = KernelProfile.of(release).orElseThrow();
+    VirtualMachine vm = VirtualMachine.builder().kernelProfile(profile).build();
+    try (HostMemory host = HostMemory.ofBytes(1 << 20);
+        GuestMemfd memfd = GuestMemfd.builder(host).size(8 * PAGE).flags(3).build()) {
+      assertThat(bind(vm, 0, 0, memfd, LARGEST)).isEqualTo(expected);
+      assertThat(bind(vm, 1, 0x10000, memfd, -4 * PAGE)).isEqualTo(Errno.EINVAL);
+      assertThat(bind(vm, 1, 0x10000, memfd, 7 * PAGE)).isEqualTo(Errno.EINVAL);
+      assertThat(bind(vm, 1, 0x10000, memfd, 6 * PAGE)).isEqualTo(Errno.OK);
+    }
+  }
+
+  @Test
+  void theDefaultIsTheKernelThatWasRecorded() {
+    assertThat(KernelProfile.of("6.18")).contains(KernelProfile.LINUX_6_18);
+    assertThat(KernelProfile.of("6.17")).isEmpty();
+    try (HostMemory host = HostMemory.ofBytes(1 << 20);
+        GuestMemfd memfd = GuestMemfd.builder(host).size(8 * PAGE).flags(3).build()) {
+      VirtualMachine vm = new VirtualMachine();
+      assertThat(bind(vm, 0, 0, memfd, 0)).isEqualTo(Errno.OK);
+      assertThat(bind(vm, 1, 0x10000, memfd, 0)).isEqualTo(Errno.EINVAL);
+    }
+  }
+}

@@ -1,0 +1,216 @@
+package io.github.guestmemfd.lab.kernel;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assumptions.assumeThat;
+
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.kvm.KernelProfile;
+import io.github.guestmemfd.lab.kernel.Differential.Difference;
+import io.github.guestmemfd.trace.ModelExecutor;
+import io.github.guestmemfd.trace.Replay;
+import io.github.guestmemfd.trace.Trace;
+import io.github.guestmemfd.trace.TraceExecutor;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Locale;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Predicate;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/**
+ * Random calls on the real kernel and on the model: no answer differs. {@code -Dcalls=N} makes N
+ * calls, {@code -Dseed=S} the same as before.
+ */
+class DifferentialTest {
+  private static final int CALLS_A_RUN = 2000;
+
+  @BeforeEach
+  void kernel() {
+    RealKernel.required();
+  }
+
+  private static TraceExecutor model() {
+    return new ModelExecutor(ConversionProtocol.atomicPair(), KernelProfile.LINUX_6_18);
+  }
+
+  @Test
+  @Timeout(value = 1, unit = TimeUnit.DAYS) // as long as it is told to
+  void theModelAnswersAsTheKernel() throws Exception {
+    long calls = Long.getLong("calls", 100_000);
+    long seed = Long.getLong("seed", System.nanoTime() & 0xffff_ffffL);
+    System.out.printf(
+        Locale.ROOT, "-Dcalls=%d -Dseed=%d on %s%n", calls, seed, KernelExecutor.kernel());
+    Differential differential = new Differential(KernelExecutor::new, DifferentialTest::model);
+    for (long run = seed, left = calls; left > 0; run++, left -= CALLS_A_RUN) {
+      Difference difference = differential.random(run, (int) Math.min(left, CALLS_A_RUN));
+      if (difference != null) {
+        throw new AssertionError(Differential.describe(differential.shrink(difference), run));
+      }
+    }
+  }
+
+  /** A model that is wrong in one answer is found out, and by as few calls as it takes. */
+  @ParameterizedTest
+  @CsvSource({
+    // call that is wrong, what it answers, what it answers instead, how many calls show that at
+    // most
+    "fallocate, EFBIG, EINVAL, 2",
+    "fallocate, EOPNOTSUPP, EINVAL, 2",
+    "mmap, EOVERFLOW, EINVAL, 2",
+    "store, SIGBUS, SIGSEGV, 3",
+    "madvise, EFAULT, ENOMEM, 3",
+    "gup, EFAULT, EINVAL, 3",
+    "bind, EEXIST, EINVAL, 6",
+    "unbind, EINVAL, ok, 6",
+    "close, EBADF, ok, 3",
+  })
+  void aWrongAnswerIsFoundAndShrunk(String verb, String right, String wrong, int most)
+      throws Exception {
+    Differential differential =
+        new Differential(
+            KernelExecutor::new,
+            () -> new Wrong(model(), call -> call.verb().word().equals(verb), right, wrong));
+    Difference found = null;
+    long seed = 1;
+    while (found == null) {
+      found = differential.random(seed++, CALLS_A_RUN);
+    }
+    Difference least = differential.shrink(found);
+    assertThat(least.last()).startsWith(verb + " ").endsWith(" = " + right);
+    assertThat(least.model()).isEqualTo(wrong);
+    assertThat(least.trace().size()).isLessThanOrEqualTo(most);
+    Trace trace = Trace.parse("least", Differential.describe(least, seed - 1).lines().toList());
+    assertThat(trace.size()).isEqualTo(least.trace().size());
+    assertThat(Replay.run(trace, ConversionProtocol.atomicPair()).differences()).isEmpty();
+  }
+
+  /** What a punch leaves behind if it does nothing. */
+  @Test
+  void aCallThatHasNoEffectIsFoundAndShrunk() throws Exception {
+    Differential differential =
+        new Differential(
+            KernelExecutor::new,
+            () ->
+                new Wrong(model(), call -> false, "", "") {
+                  @Override
+                  public String execute(Trace.Call call) {
+                    boolean punch = call.text().startsWith("fallocate") && call.mode(1) == 3;
+                    return punch && call.number(3) == 4096 ? "ok" : super.execute(call);
+                  }
+                });
+    Difference found = null;
+    for (long seed = 1; found == null || !found.last().startsWith("cached"); seed++) {
+      found = differential.random(seed, CALLS_A_RUN);
+    }
+    Difference least = differential.shrink(found);
+    assertThat(least.trace().size()).isLessThan(10);
+  }
+
+  /** An executor with one wrong answer. */
+  private static class Wrong implements TraceExecutor {
+    private final TraceExecutor executor;
+    private final Predicate<Trace.Call> calls;
+    private final String right;
+    private final String wrong;
+
+    Wrong(TraceExecutor executor, Predicate<Trace.Call> calls, String right, String wrong) {
+      this.executor = executor;
+      this.calls = calls;
+      this.right = right;
+      this.wrong = wrong;
+    }
+
+    @Override
+    public String execute(Trace.Call call) {
+      String result = executor.execute(call);
+      return calls.test(call) && result.equals(right) ? wrong : result;
+    }
+
+    @Override
+    public void close() {
+      executor.close();
+    }
+  }
+
+  /** The recordings of this kernel's release are answered as recorded: the oracle is the same. */
+  @ParameterizedTest
+  @ValueSource(
+      strings = {"random-1.trace", "random-2.trace", "random-3.trace", "random-7-long.trace"})
+  void theKernelAnswersAsItWasRecorded(String name) throws Exception {
+    assumeThat(System.getProperty("os.version"))
+        .as("no guest_memfd of the release that was recorded")
+        .startsWith("6.18");
+    Path file = Path.of("src/test/resources/kernel-traces", name);
+    Trace trace = Trace.parse(name, Files.readAllLines(file));
+    try (KernelExecutor kernel = new KernelExecutor()) {
+      assertThat(Replay.run(trace, kernel).differences()).isEmpty();
+    }
+  }
+
+  /** However a run ends, it leaves nothing open and nothing mapped. */
+  @Test
+  void nothingIsLeftOpen() throws Exception {
+    long before = open();
+    try (KernelExecutor kernel = new KernelExecutor()) {
+      RandomCalls random = new RandomCalls(7);
+      for (int i = 0; i < CALLS_A_RUN; i++) {
+        random.ended(kernel.execute(random.next()));
+      }
+      assertThat(open()).isGreaterThan(before);
+    }
+    assertThat(open()).isEqualTo(before);
+  }
+
+  /** Descriptors of the kernel's virtual machines, and mappings of its files. */
+  private static long open() throws IOException {
+    long maps =
+        Files.readAllLines(Path.of("/proc/self/maps")).stream()
+            .filter(line -> line.contains("guest_memfd") || line.contains("kvm-gmem"))
+            .count();
+    try (Stream<Path> fds = Files.list(Path.of("/proc/self/fd"))) {
+      return maps
+          + fds.map(DifferentialTest::target)
+              .filter(t -> t.contains("kvm") || t.contains("gmem") || t.contains("pipe:"))
+              .count();
+    }
+  }
+
+  private static String target(Path fd) {
+    try {
+      return Files.readSymbolicLink(fd).toString();
+    } catch (IOException e) {
+      return ""; // closed since
+    }
+  }
+
+  @Test
+  void whatWouldReachOtherMemoryIsNotCalled() throws Exception {
+    try (KernelExecutor kernel = new KernelExecutor()) {
+      call(kernel, "create m0 size=4096 flags=0x3 = ok");
+      call(kernel, "mmap a0 m0 offset=0 length=4096 prot=rw flags=SHARED = ok");
+      for (String far :
+          new String[] {
+            "madvise a0 0 0x40000000 DONTNEED = ok",
+            "madvise a0 0 -9223372036854775808 DONTNEED = ok",
+            "madvise a0 0x40000000 4096 DONTNEED = ok",
+            "load a0 0x40000000 = ok",
+            "store a0 -0x40000000 1 = ok",
+          }) {
+        assertThatThrownBy(() -> call(kernel, far)).isInstanceOf(IllegalArgumentException.class);
+      }
+    }
+  }
+
+  private static void call(TraceExecutor executor, String line) {
+    Trace.Call call = Rival.call(line.substring(0, line.indexOf(" = ")));
+    assertThat(call.line(executor.execute(call))).isEqualTo(line);
+  }
+}

@@ -1,0 +1,17 @@
+package io.github.guestmemfd.lab.kernel;
+
+import static org.junit.jupiter.api.Assumptions.abort;
+
+/** The kernel that runs here, for tests, which are skipped where it has no guest_memfd. */
+final class RealKernel {
+  private RealKernel() {}
+
+  /** Skips the calling test, by name, if there is nothing to ask. */
+  static void required() {
+    try {
+      new KernelExecutor().close();
+    } catch (NoGuestMemfdException e) {
+      abort(e.getMessage());
+    }
+  }
+}
