@@ -5,6 +5,7 @@ import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.kvm.KernelProfile;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 
 /**
  * Runs traces and compares every result: against the model, or whatever else makes the calls.
