@@ -6,7 +6,7 @@ import io.github.guestmemfd.lab.report.HtmlReport;
 import io.github.guestmemfd.lab.report.JsonReport;
 import io.github.guestmemfd.lab.report.Measurement;
 import io.github.guestmemfd.lab.report.TableReport;
-import io.github.guestmemfd.lab.workload.LabRun;
+import io.github.guestmemfd.lab.workload.Run;
 import io.github.guestmemfd.lab.workload.RunConfig;
 import java.io.BufferedOutputStream;
 import java.io.IOException;
@@ -36,7 +36,8 @@ final class Lab {
 
   private static final long REPORT_SECONDS = 60;
 
-  private final List<RunConfig> runs;
+  private final List<Run> runs;
+  private final long size;
   private final boolean verbose;
   private final @Nullable Path json;
   private final @Nullable Path html;
@@ -46,14 +47,21 @@ final class Lab {
   /** Set when the JVM is asked to end. */
   private volatile boolean stopped;
 
+  /**
+   * Prepares a session.
+   *
+   * @param size the guest's memory in bytes
+   */
   Lab(
-      List<RunConfig> runs,
+      List<Run> runs,
+      long size,
       boolean verbose,
       @Nullable Path json,
       @Nullable Path html,
       PrintWriter out,
       PrintWriter err) {
     this.runs = runs;
+    this.size = size;
     this.verbose = verbose;
     this.json = json;
     this.html = html;
@@ -90,20 +98,20 @@ final class Lab {
   }
 
   private List<Measurement> measure() {
-    RunConfig first = runs.get(0);
+    Run first = runs.get(0);
     List<Measurement> measured = new ArrayList<>();
     Progress progress = new Progress(out, runs.size());
-    try (HostMemory host = LabRun.host(first.size())) {
+    try (HostMemory host = RunConfig.host(size)) {
       double total = first.seconds() * runs.size();
       double warmUp = Math.min(WARM_UP_SECONDS, total * WARM_UP_PART);
       progress.show(0, "warming up");
-      LabRun.run(first.withSeconds(warmUp), host, () -> stopped);
-      for (RunConfig run : runs) {
+      first.withSeconds(warmUp).measure(host, () -> stopped);
+      for (Run run : runs) {
         if (stopped) {
           break;
         }
         progress.show(measured.size(), run.name());
-        measured.add(LabRun.run(run, host, () -> stopped));
+        measured.add(run.measure(host, () -> stopped));
       }
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt(); // with what there is so far

@@ -2,11 +2,17 @@ package io.github.guestmemfd.lab;
 
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.lab.workload.Request;
+import io.github.guestmemfd.lab.workload.Run;
 import io.github.guestmemfd.lab.workload.RunConfig;
+import io.github.guestmemfd.lab.workload.TraceRun;
 import io.github.guestmemfd.lab.workload.Workload;
 import io.github.guestmemfd.policy.ConversionPolicy;
 import io.github.guestmemfd.policy.PrivatePages;
+import io.github.guestmemfd.trace.Trace;
+import io.github.guestmemfd.trace.TraceFormatException;
+import java.io.IOException;
 import java.io.PrintWriter;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -77,6 +83,15 @@ final class LabOptions {
   private List<String> workloads = List.of();
 
   @Option(
+      names = "--trace",
+      paramLabel = "FILE",
+      description = {
+        "Instead of workloads, a recorded run, again and again; can be given several times.",
+        "There are no policies then."
+      })
+  private List<Path> traces = List.of();
+
+  @Option(
       names = "--on-shared",
       paramLabel = "WHAT",
       split = ",",
@@ -125,23 +140,19 @@ final class LabOptions {
   int run() {
     CommandLine commandLine = spec.commandLine();
     PrintWriter out = commandLine.getOut();
-    List<RunConfig> runs = runs();
     if (requests > 0) {
-      printRequests(runs, out);
+      printRequests(workloadRuns(), out);
       return 0;
     }
+    List<? extends Run> all = traces.isEmpty() ? workloadRuns() : traceRuns();
+    double each = seconds / all.size();
+    List<Run> runs = all.stream().map(r -> r.withSeconds(each)).toList();
     checkWritable("--json", json);
     checkWritable("--html", html);
-    return new Lab(runs, verbose, json, html, out, commandLine.getErr()).run();
+    return new Lab(runs, parseSize(), verbose, json, html, out, commandLine.getErr()).run();
   }
 
-  /** The runs, the same for the same options. */
-  List<RunConfig> runs() {
-    long bytes = parseSize();
-    List<Workload> chosen =
-        choose("--workload", workloads, Arrays.asList(Workload.values()), Workload::id);
-    List<PrivatePages> shared =
-        choose("--on-shared", onShared, Arrays.asList(PrivatePages.values()), LabOptions::id);
+  private void checkNumbers(long bytes) {
     check(seconds > 0 && seconds <= 1e6, "--seconds: expected more than 0, actual " + seconds);
     check(requests >= 0, "--requests: expected 0 or more, actual " + requests);
     for (int n : vcpus) {
@@ -150,6 +161,35 @@ final class LabOptions {
           bytes / n >= SMALLEST_PART,
           "--size: expected at least 256k for each of " + n + " vCPUs, actual " + size);
     }
+  }
+
+  private List<TraceRun> traceRuns() {
+    checkNumbers(parseSize());
+    List<TraceRun> runs = new ArrayList<>();
+    for (Path file : traces) {
+      Trace trace;
+      try {
+        trace = Trace.parse(file.toString(), Files.readAllLines(file, StandardCharsets.UTF_8));
+      } catch (IOException | TraceFormatException e) {
+        throw new ParameterException(
+            spec.commandLine(), "--trace: expected a trace file, actual " + file + ": " + e, e);
+      }
+      for (ConversionProtocol protocol : protocols()) {
+        for (int n : vcpus) {
+          runs.add(new TraceRun(trace, String.valueOf(file.getFileName()), protocol, n, 1));
+        }
+      }
+    }
+    return runs;
+  }
+
+  private List<RunConfig> workloadRuns() {
+    long bytes = parseSize();
+    checkNumbers(bytes);
+    List<Workload> chosen =
+        choose("--workload", workloads, Arrays.asList(Workload.values()), Workload::id);
+    List<PrivatePages> shared =
+        choose("--on-shared", onShared, Arrays.asList(PrivatePages.values()), LabOptions::id);
     List<RunConfig> runs = new ArrayList<>();
     for (Pair pair : pairs()) {
       for (PrivatePages privatePages : shared) {
@@ -162,8 +202,7 @@ final class LabOptions {
         }
       }
     }
-    double each = seconds / runs.size();
-    return runs.stream().map(r -> r.withSeconds(each)).toList();
+    return runs;
   }
 
   private record Pair(ConversionProtocol protocol, String policy) {}

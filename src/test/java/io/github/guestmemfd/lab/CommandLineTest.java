@@ -112,6 +112,22 @@ class CommandLineTest {
   }
 
   @Test
+  void aRecordingIsAWorkloadToo() throws IOException {
+    String trace = "src/test/resources/kernel-traces/conversions-pinned.trace";
+    Path json = folder.resolve("lab.json");
+    assertThat(lab("--trace", trace, "--vcpus", "2", "--json", json.toString())).isZero();
+    List<String> lines = Files.readAllLines(json);
+    assertThat(lines).filteredOn(l -> l.contains("conversions-pinned.trace")).hasSize(8);
+    assertThat(lines).filteredOn(l -> l.matches(".*\"guest_ops\" : [1-9].*")).hasSize(8);
+    assertThat(lines).filteredOn(l -> l.matches(".*\"leaks\" : 0,")).hasSize(7);
+    assertThat(out.toString()).contains("a held page was converted: convert ");
+    String bad = file("bad", "no trace");
+    assertThat(lab("--trace", bad)).isEqualTo(2);
+    assertThat(lab("--trace", folder.resolve("none").toString())).isEqualTo(2);
+    assertThat(err.toString()).contains("--trace: expected a trace file, actual ");
+  }
+
+  @Test
   void theSameSeedAsksForTheSame() {
     assertThat(lab("--requests", "50", "--seed", "3")).isZero();
     String once = out.toString();

@@ -15,8 +15,8 @@ import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.BooleanSupplier;
 import java.util.function.Supplier;
 
-/** Runs a workload over a protocol and a policy, and measures it. */
-public final class LabRun {
+/** Runs a workload over a protocol and a policy, with its actors, and measures it. */
+final class LabRun {
   /** How often the monitor tries again what a vCPU cannot go on without. */
   private static final int RETRIES = 2;
 
@@ -31,28 +31,8 @@ public final class LabRun {
     this.host = host;
   }
 
-  /**
-   * Memory for runs, one after the other: that of the guest, and what orphans and another mapping
-   * of the same index may need.
-   *
-   * @param guestSize the guest's memory in bytes
-   * @return the host
-   */
-  public static HostMemory host(long guestSize) {
-    return HostMemory.builder(guestSize + guestSize / 4 + (1 << 20)).lruBatches(2, 31).build();
-  }
-
-  /**
-   * Does one run.
-   *
-   * @param config what to run
-   * @param host has the memory; nothing of it is in use
-   * @param stopped asked now and then whether to end before the time
-   * @return what was measured, up to where it ended
-   * @throws InterruptedException if the thread is interrupted; the run is over then
-   * @throws IllegalStateException if an actor failed, or did not end
-   */
-  public static Measurement run(RunConfig config, HostMemory host, BooleanSupplier stopped)
+  /** {@link RunConfig#measure}. */
+  static Measurement run(RunConfig config, HostMemory host, BooleanSupplier stopped)
       throws InterruptedException {
     return new LabRun(config, host).measure(stopped);
   }

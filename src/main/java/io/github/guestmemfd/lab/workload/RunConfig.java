@@ -1,10 +1,13 @@
 package io.github.guestmemfd.lab.workload;
 
+import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.lab.report.Measurement;
 import io.github.guestmemfd.policy.PrivatePages;
+import java.util.function.BooleanSupplier;
 
 /**
- * One run of the lab.
+ * A run of a workload.
  *
  * @param protocol tells who holds a folio
  * @param policy the id of the policy that says when to convert
@@ -23,24 +26,32 @@ public record RunConfig(
     int vcpus,
     long size,
     double seconds,
-    long seed) {
+    long seed)
+    implements Run {
 
-  /**
-   * The same run for another time.
-   *
-   * @param time in seconds
-   * @return the run
-   */
+  @Override
   public RunConfig withSeconds(double time) {
     return new RunConfig(protocol, policy, onShared, workload, vcpus, size, time, seed);
   }
 
-  /**
-   * What it is, for people.
-   *
-   * @return a few words
-   */
+  @Override
   public String name() {
     return workload.id() + ", " + protocol.id() + ", " + policy + ", " + vcpus + " vCPUs";
+  }
+
+  @Override
+  public Measurement measure(HostMemory host, BooleanSupplier stopped) throws InterruptedException {
+    return LabRun.run(this, host, stopped);
+  }
+
+  /**
+   * Memory for runs, one after the other: that of the guest, and what orphans and another mapping
+   * of the same index may need.
+   *
+   * @param guestSize the guest's memory in bytes
+   * @return the host
+   */
+  public static HostMemory host(long guestSize) {
+    return HostMemory.builder(guestSize + guestSize / 4 + (1 << 20)).lruBatches(2, 31).build();
   }
 }

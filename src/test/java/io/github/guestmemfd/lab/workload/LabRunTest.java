@@ -38,8 +38,8 @@ class LabRunTest {
   }
 
   private static Measurement run(RunConfig config) {
-    try (HostMemory host = LabRun.host(SIZE)) {
-      return LabRun.run(config, host, () -> false);
+    try (HostMemory host = RunConfig.host(SIZE)) {
+      return config.measure(host, () -> false);
     } catch (InterruptedException e) {
       throw new AssertionError(e);
     }
@@ -159,7 +159,7 @@ class LabRunTest {
 
   @Test
   void aRunEndsWhenItIsStopped() throws InterruptedException {
-    try (HostMemory host = LabRun.host(SIZE)) {
+    try (HostMemory host = RunConfig.host(SIZE)) {
       RunConfig config =
           new RunConfig(
               ConversionProtocol.atomicPair(),
@@ -170,7 +170,7 @@ class LabRunTest {
               SIZE,
               1e6,
               1);
-      Measurement m = LabRun.run(config, host, () -> true);
+      Measurement m = config.measure(host, () -> true);
       assertThat(m.framesLeaked()).isZero();
       assertThat(host.used()).isZero();
     }
@@ -179,7 +179,7 @@ class LabRunTest {
   // ---- the checkers see what is there ----
 
   private static void withMachine(Consumer<Machine> test) {
-    try (HostMemory host = LabRun.host(SIZE);
+    try (HostMemory host = RunConfig.host(SIZE);
         Machine m = Machine.create(host, ConversionProtocol.atomicPair(), SIZE)) {
       test.accept(m);
     }
