@@ -23,7 +23,12 @@ import picocli.CommandLine.UnmatchedArgumentException;
     mixinStandardHelpOptions = true,
     version = "guest-memfd-lab 0.1.0",
     sortOptions = false,
-    subcommands = {LabCommand.class, ReplayCommand.class, RecordKernelCommand.class, HelpCommand.class})
+    subcommands = {
+      LabCommand.class,
+      ReplayCommand.class,
+      RecordKernelCommand.class,
+      HelpCommand.class
+    })
 public final class Main implements Callable<Integer> {
 
   @Mixin private LabOptions options;
