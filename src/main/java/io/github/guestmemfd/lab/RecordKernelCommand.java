@@ -1,14 +1,19 @@
 package io.github.guestmemfd.lab;
 
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.kvm.KernelProfile;
 import io.github.guestmemfd.lab.kernel.KernelExecutor;
 import io.github.guestmemfd.lab.kernel.NoGuestMemfdException;
 import io.github.guestmemfd.lab.kernel.RandomCalls;
+import io.github.guestmemfd.trace.Replay;
 import io.github.guestmemfd.trace.Trace;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
@@ -46,16 +51,21 @@ final class RecordKernelCommand implements Callable<Integer> {
       description = "How many calls (default 1000).")
   private int calls = 1000;
 
+  @Option(
+      names = "--profile",
+      description =
+          "Says afterwards how many answers differ from each kernel that the model knows.")
+  private boolean profile;
+
   @Spec private CommandSpec spec;
 
   @Override
   public Integer call() {
     PrintWriter err = spec.commandLine().getErr();
-    try (KernelExecutor kernel = new KernelExecutor();
-        PrintWriter trace =
-            new PrintWriter(Files.newBufferedWriter(file, StandardCharsets.US_ASCII))) {
-      trace.println(Trace.HEADER);
-      trace.println(
+    List<String> recorded = new ArrayList<>(calls + 2);
+    try (KernelExecutor kernel = new KernelExecutor()) {
+      recorded.add(Trace.HEADER);
+      recorded.add(
           "# recorded by record-kernel --seed "
               + seed
               + " --calls "
@@ -67,11 +77,9 @@ final class RecordKernelCommand implements Callable<Integer> {
         Trace.Call call = random.next();
         String result = kernel.execute(call);
         random.ended(result);
-        trace.println(call.line(result));
+        recorded.add(call.line(result));
       }
-      if (trace.checkError()) {
-        throw new IOException("not everything could be written");
-      }
+      Files.write(file, recorded, StandardCharsets.US_ASCII);
     } catch (NoGuestMemfdException e) {
       err.println(e.getMessage());
       return 2;
@@ -79,9 +87,16 @@ final class RecordKernelCommand implements Callable<Integer> {
       err.println(file + ": expected a file that can be written: " + e);
       return 2;
     }
-    spec.commandLine()
-        .getOut()
-        .println(file + ": " + calls + " calls, answered by " + KernelExecutor.kernel());
+    PrintWriter out = spec.commandLine().getOut();
+    out.println(file + ": " + calls + " calls, answered by " + KernelExecutor.kernel());
+    if (profile) {
+      Trace trace = Trace.parse(file.toString(), recorded);
+      for (KernelProfile known : KernelProfile.values()) {
+        int differ = Replay.run(trace, ConversionProtocol.atomicPair(), known).differences().size();
+        out.println("as Linux " + known.release() + ": " + differ + " differ");
+      }
+    }
+    out.flush();
     return 0;
   }
 }

@@ -213,7 +213,8 @@ class CommandLineTest {
   @Test
   void recordKernelWritesATraceThatReplays() throws IOException {
     Path file = folder.resolve("recorded");
-    int status = run("record-kernel", "--seed", "5", "--calls", "300", file.toString());
+    int status =
+        run("record-kernel", "--seed", "5", "--calls", "300", "--profile", file.toString());
     if (status == 2) {
       assertThat(err.toString()).startsWith("no guest_memfd here: ");
       assertThat(file).doesNotExist();
@@ -229,6 +230,7 @@ class CommandLineTest {
     assertThat(run("replay", file.toString())).isZero();
     assertThat(out.toString())
         .contains("300 calls, answered by Linux ")
+        .containsPattern("as Linux [67][.0-9]+: 0 differ")
         .contains("300 calls, 300 agree, 0 differ");
     assertThat(run("record-kernel", folder.resolve("no/such").toString())).isEqualTo(2);
     assertThat(err.toString()).contains("expected a file that can be written");

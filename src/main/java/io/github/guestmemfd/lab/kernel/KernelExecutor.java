@@ -336,6 +336,10 @@ public final class KernelExecutor implements TraceExecutor {
       case "DONTNEED" -> 4;
       case "FREE" -> 8;
       case "REMOVE" -> 9;
+      case "HUGEPAGE" -> 14;
+      case "COLD" -> 20;
+      case "PAGEOUT" -> 21;
+      case "COLLAPSE" -> 25;
       case "POPULATE_READ" -> POPULATE_READ;
       case "POPULATE_WRITE" -> POPULATE_WRITE;
       default -> throw new IllegalArgumentException("no such advice: " + word);

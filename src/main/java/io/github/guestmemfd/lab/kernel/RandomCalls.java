@@ -64,6 +64,8 @@ public final class RandomCalls {
     "0xffffffff"
   };
 
+  private static final String[] OTHER_ADVICE = {"FREE", "COLD", "PAGEOUT", "HUGEPAGE", "COLLAPSE"};
+
   private static final long[] WRONG_FLAGS = {
     4, 5, 7, 8, 0x10, 0x80000000L, 1L << 32, 1L << 62, Long.MIN_VALUE, -1
   };
@@ -353,7 +355,7 @@ public final class RandomCalls {
     Window w = pick(windows);
     String advice =
         switch (random.nextInt(16)) {
-          case 0 -> "FREE";
+          case 0 -> OTHER_ADVICE[random.nextInt(OTHER_ADVICE.length)];
           case 1, 2, 3 -> "DONTNEED";
           case 4, 5, 6, 7 -> "REMOVE";
           case 8, 9, 10, 11 -> "POPULATE_READ";
