@@ -38,7 +38,7 @@ public final class RandomCalls {
     1L << 32, 1L << 40, 1L << 47, 1L << 62, LARGEST - PAGE, LARGEST, MAX, Long.MIN_VALUE, -PAGE, -1
   };
 
-  /** More often than others: those that do something. */
+  /** Modes that are refused. */
   private static final String[] MODES = {
     "0x0",
     "PUNCH_HOLE",
