@@ -2,6 +2,7 @@ package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.Errno;
 import java.util.Arrays;
+import java.util.Objects;
 import java.util.Optional;
 
 /**
@@ -43,6 +44,7 @@ public enum KernelProfile {
    * @return the profile, if there is one of that name
    */
   public static Optional<KernelProfile> of(String release) {
+    Objects.requireNonNull(release);
     return Arrays.stream(values()).filter(p -> p.release.equals(release)).findFirst();
   }
 }

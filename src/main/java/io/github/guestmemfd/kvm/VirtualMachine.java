@@ -116,7 +116,7 @@ public final class VirtualMachine {
      * @return this
      */
     public Builder kernelProfile(KernelProfile kernel) {
-      profile = kernel;
+      profile = Objects.requireNonNull(kernel);
       return this;
     }
 
@@ -583,6 +583,7 @@ public final class VirtualMachine {
    */
   public CompletableFuture<Void> setMemoryAttributesLater(
       long gpa, long size, MemoryAttribute attribute) {
+    Objects.requireNonNull(attribute);
     String what =
         "set memory attributes of gpa 0x" + Long.toHexString(gpa) + " size " + size + " later";
     if (isNoRange(gpa, size)) {

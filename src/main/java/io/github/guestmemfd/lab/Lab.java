@@ -47,6 +47,9 @@ final class Lab {
   /** Set when the JVM is asked to end. */
   private volatile boolean stopped;
 
+  /** Whether a run has failed, so that there is no measurement of it. */
+  private boolean failed;
+
   /**
    * Prepares a session.
    *
@@ -82,8 +85,10 @@ final class Lab {
       return 2;
     } finally {
       over.countDown();
-      if (!stopped) {
+      try {
         Runtime.getRuntime().removeShutdownHook(hook);
+      } catch (IllegalStateException ending) {
+        // The JVM is ending, and waits for the hook, which has what it waited for.
       }
     }
   }
@@ -115,6 +120,11 @@ final class Lab {
       }
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt(); // with what there is so far
+    } catch (IllegalStateException e) {
+      progress.clear();
+      err.println(e);
+      err.flush();
+      failed = true; // which makes nothing of what there is so far wrong
     } finally {
       progress.clear();
     }
@@ -139,6 +149,6 @@ final class Lab {
       out.println("HTML: " + html);
     }
     out.flush();
-    return TableReport.isClean(measured) ? 0 : 1;
+    return TableReport.isClean(measured) && !failed ? 0 : 1;
   }
 }

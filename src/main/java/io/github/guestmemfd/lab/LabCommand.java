@@ -12,8 +12,8 @@ import picocli.CommandLine.Mixin;
             + " shows what protocols and policies do and cost. This is what is done without a"
             + " command, too.",
     footer =
-        "%nExit status: 0 no sound protocol leaked and no frame was lost, 1 one did, 2 wrong"
-            + " arguments.",
+        "%nExit status: 0 no sound protocol leaked and nothing was lost, 1 one did, or a run failed,"
+            + " 2 wrong arguments.",
     sortOptions = false,
     mixinStandardHelpOptions = true)
 final class LabCommand implements Callable<Integer> {

@@ -89,15 +89,17 @@ final class Batched implements ConversionPolicy {
     private boolean batched;
 
     GpaRange onPrivateFault(GpaRange pages, long gpa, int first) {
+      int after = first + (int) (pages.size() >> PAGE_SHIFT);
       lock.lock();
       try {
+        shared.clear(first, after); // by its use the guest says what it wants
         if (!batched && inRow < threshold) {
           inRow++;
           return pages;
         }
         inRow = 0; // if this is refused, single pages come next
         int from = shared.previousSetBit(first - 1) + 1;
-        int bound = shared.nextSetBit(first + (int) (pages.size() >> PAGE_SHIFT));
+        int bound = shared.nextSetBit(after);
         int to = bound < 0 ? BLOCK_PAGES : bound;
         return new GpaRange(gpa + ((long) from << PAGE_SHIFT), (long) (to - from) << PAGE_SHIFT);
       } finally {
@@ -117,11 +119,13 @@ final class Batched implements ConversionPolicy {
     void converted(int from, int to, MemoryAttribute attribute) {
       lock.lock();
       try {
-        shared.set(from, to, attribute == MemoryAttribute.SHARED);
         if (attribute == MemoryAttribute.PRIVATE) {
+          // A page asked for as shared since the range was given stays one: it is left out next
+          // time.
           batched |= to - from > 1;
           return;
         }
+        shared.set(from, to);
         inRow = 0;
         if (batched) {
           batched = false;

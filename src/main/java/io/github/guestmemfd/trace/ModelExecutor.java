@@ -63,8 +63,8 @@ public final class ModelExecutor implements TraceExecutor {
    * @param profile the kernel whose answers it gives
    */
   public ModelExecutor(HostMemory host, ConversionProtocol protocol, KernelProfile profile) {
-    this.host = host;
-    this.protocol = protocol;
+    this.host = Objects.requireNonNull(host);
+    this.protocol = Objects.requireNonNull(protocol);
     this.vm = VirtualMachine.builder().kernelProfile(profile).build();
   }
 

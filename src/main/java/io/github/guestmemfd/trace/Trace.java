@@ -6,6 +6,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 
 /**
@@ -50,6 +51,9 @@ public final class Trace {
      * @param expected as above
      */
     public Call {
+      Objects.requireNonNull(text);
+      Objects.requireNonNull(verb);
+      Objects.requireNonNull(expected);
       arguments = List.copyOf(arguments);
     }
 
@@ -70,9 +74,10 @@ public final class Trace {
      *
      * @param i which, from 0
      * @return it, without its key
+     * @throws IndexOutOfBoundsException if there is no such argument
      */
     public String word(int i) {
-      String argument = arguments.get(i);
+      String argument = arguments.get(Objects.checkIndex(i, arguments.size()));
       return argument.substring(argument.indexOf('=') + 1);
     }
 
@@ -81,9 +86,16 @@ public final class Trace {
      *
      * @param i which, from 0
      * @return the number
+     * @throws IndexOutOfBoundsException if there is no such argument
+     * @throws IllegalArgumentException if it is no number
      */
     public long number(int i) {
-      return parseNumber(word(i));
+      String word = word(i);
+      try {
+        return parseNumber(word);
+      } catch (NumberFormatException e) {
+        throw new IllegalArgumentException("expected a number, actual '" + word + "'", e);
+      }
     }
 
     /**
@@ -91,9 +103,16 @@ public final class Trace {
      *
      * @param i which, from 0
      * @return the mode's bits
+     * @throws IndexOutOfBoundsException if there is no such argument
+     * @throws IllegalArgumentException if it is no mode
      */
     public int mode(int i) {
-      return parseMode(word(i));
+      String word = word(i);
+      try {
+        return parseMode(word);
+      } catch (NumberFormatException e) {
+        throw new IllegalArgumentException("expected a mode, actual '" + word + "'", e);
+      }
     }
 
     /**
@@ -103,6 +122,7 @@ public final class Trace {
      * @return the line
      */
     public String line(String result) {
+      Objects.requireNonNull(result);
       return text + " = " + result;
     }
   }
@@ -263,7 +283,7 @@ public final class Trace {
   }
 
   private static int parseMode(String word) {
-    if (Character.isDigit(word.charAt(0)) || word.startsWith("-")) {
+    if (!word.isEmpty() && (Character.isDigit(word.charAt(0)) || word.startsWith("-"))) {
       return (int) parseNumber(word);
     }
     int mode = 0;

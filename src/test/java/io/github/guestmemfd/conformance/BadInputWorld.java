@@ -28,6 +28,7 @@ import io.github.guestmemfd.kvm.Access;
 import io.github.guestmemfd.kvm.BusyGuestPage;
 import io.github.guestmemfd.kvm.ExitHandler;
 import io.github.guestmemfd.kvm.GuestProgram;
+import io.github.guestmemfd.kvm.KernelProfile;
 import io.github.guestmemfd.kvm.MemoryAttributesException;
 import io.github.guestmemfd.kvm.Memslot;
 import io.github.guestmemfd.kvm.Vcpu;
@@ -46,9 +47,12 @@ import io.github.guestmemfd.testing.GuestVersusConversion;
 import io.github.guestmemfd.testing.PunchVersusGrab;
 import io.github.guestmemfd.testing.RacePoints;
 import io.github.guestmemfd.testing.ReferenceVersusConversion;
+import io.github.guestmemfd.trace.ModelExecutor;
 import io.github.guestmemfd.trace.Recorder;
 import io.github.guestmemfd.trace.Replay;
 import io.github.guestmemfd.trace.Trace;
+import io.github.guestmemfd.trace.TraceExecutor;
+import io.github.guestmemfd.trace.Verb;
 import java.io.StringWriter;
 import java.io.Writer;
 import java.lang.reflect.Array;
@@ -205,6 +209,7 @@ final class BadInputWorld {
     Object inside = result instanceof Optional<?> optional ? optional.orElse(null) : result;
     boolean ours =
         inside == host || inside == memfd || inside == other || inside == watched || inside == map;
+    ours |= inside instanceof ModelExecutor; // it would close the host, which is ours
     if (inside instanceof AutoCloseable resource && !ours) {
       close(resource);
     }
@@ -398,6 +403,9 @@ final class BadInputWorld {
     make(
         Trace.class,
         w -> Trace.parse("f", List.of("# guest_memfd trace 1", "create m0 size=0 flags=0 = ok")));
+    make(Trace.Call.class, w -> Trace.Call.of(Verb.CREATE, "m0", "size=4096", "flags=3"));
+    make(TraceExecutor.class, w -> model());
+    make(ModelExecutor.class, w -> model());
     make(Replay.Difference.class, w -> new Replay.Difference(0, "", "", ""));
     make(Replay.Result.class, w -> new Replay.Result(0, List.of()));
     make(GuestMemfdListener.class, w -> w.recorder());
@@ -412,6 +420,7 @@ final class BadInputWorld {
     make(Object.class, w -> new Object(), w -> w.vm);
     make(String.class, w -> "", w -> "x", w -> "\0");
     make(List.class, w -> List.of(), w -> Arrays.asList((Object) null), w -> List.of("", "x"));
+    make(String[].class, w -> new String[0], w -> new String[] {"x", null});
     make(ThreadFactory.class, w -> (ThreadFactory) r -> null, w -> (ThreadFactory) Thread::new);
     make(byte[].class, w -> new byte[0], w -> new byte[8], w -> new byte[3 * (int) PAGE]);
     make(
@@ -424,6 +433,10 @@ final class BadInputWorld {
         w -> ByteBuffer.allocate(16).position(15),
         w -> ByteBuffer.allocate(6 * (int) PAGE),
         w -> ByteBuffer.allocate(6 * (int) PAGE).asReadOnlyBuffer());
+  }
+
+  private static ModelExecutor model() {
+    return new ModelExecutor(ConversionProtocol.atomicPair(), KernelProfile.LINUX_6_18);
   }
 
   private static RuntimeException thrown(Runnable call) {

@@ -554,8 +554,8 @@ sealed interface Call {
     @Override
     public void run(World world) {
       Pair<HostMapping, Mapping> on = world.mappings.choose(map);
-      if (on == null) {
-        return;
+      if (on == null || !on.model.protection.contains(Protection.READ)) {
+        return; // of a mapping for writing alone it gives what is mapped, which the model knows not
       }
       long offset = at.in(on.real.length());
       long bytes = length.from(offset, on.real.length());

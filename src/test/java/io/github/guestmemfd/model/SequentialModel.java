@@ -26,7 +26,8 @@ import java.util.TreeSet;
  * their holders. Made to be read and believed, not to be fast.
  *
  * <p>There are no page table entries. A page that was unmapped by a call that failed faults again
- * at its next use and nobody sees a difference, which is what the library promises.
+ * at its next use and nobody sees a difference, which is what the library promises. Who would see
+ * one, a reference through a mapping for writing alone, is not modelled.
  */
 final class SequentialModel {
   static final int PAGE = 4096;
@@ -770,7 +771,7 @@ final class SequentialModel {
     if (length == 0) {
       return new Reference(taken, kind, 0, 0, mapping.canWrite());
     }
-    if (!mapping.protection.contains(Protection.READ) || offset < 0 || offset >= mapping.length()) {
+    if (offset < 0 || offset >= mapping.length()) {
       throw new Stop(Errno.EFAULT);
     }
     long end = offset + Math.min(length, mapping.length() - offset);

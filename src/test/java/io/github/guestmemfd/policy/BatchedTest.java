@@ -181,6 +181,22 @@ class BatchedTest {
         .ofMaxSize(60);
   }
 
+  /** Of a range that is under way a vCPU wants a page shared: what it said stands. */
+  @Test
+  void whatIsAskedForWhileARangeIsConvertedStaysKnown() {
+    ConversionPolicy batched = ConversionPolicy.batched();
+    for (int page = 0; page < 2; page++) {
+      batched.onMemoryFault(pages(page, page + 1), PRIVATE);
+      batched.converted(pages(page, page + 1), PRIVATE);
+    }
+    GpaRange answer = batched.onMemoryFault(pages(2, 3), PRIVATE).orElseThrow();
+    assertEquals(pages(0, BLOCK), answer);
+    assertEquals(Optional.empty(), batched.onHypercall(pages(5, 6), SHARED));
+    batched.converted(answer, PRIVATE);
+    assertEquals(
+        Optional.of(pages(0, 5)), batched.onMemoryFault(pages(3, 4), PRIVATE), "page 5 is wanted");
+  }
+
   /**
    * Hypothesis: to shared it converts what was used; to private what was used and pages around it
    * in the same 2 MiB, none of which the guest wants shared, up to the next one of those.
@@ -215,7 +231,12 @@ class BatchedTest {
       GpaRange done = event.what == What.FAULT ? answer : used;
       if (event.what != What.FAULT_REFUSED) {
         batched.converted(done, event.attribute);
-        wanted.set((int) (done.gpa() / PAGE), (int) (done.end() / PAGE), shared);
+        if (shared) {
+          wanted.set((int) (done.gpa() / PAGE), (int) (done.end() / PAGE));
+        }
+      }
+      if (!shared) {
+        wanted.clear(page);
       }
     }
     Statistics.collect(neighbourhoods > 0 ? "with neighbourhoods" : "without");

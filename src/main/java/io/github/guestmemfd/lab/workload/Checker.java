@@ -39,6 +39,16 @@ final class Checker implements Runnable {
     }
   }
 
+  /** Looks at everything once, at the end of a run. */
+  void lookAtAll() {
+    for (int page = 0; page < m.pages(); page++) {
+      mapping(page);
+    }
+    for (int pfn = 1; pfn <= m.host().size() / HostMemory.PAGE_SIZE; pfn++) {
+      direct(pfn);
+    }
+  }
+
   /** Looks at a page. */
   void mapping(int page) {
     long offset = Machine.offset(page);
@@ -55,7 +65,7 @@ final class Checker implements Runnable {
     try {
       bytes.clear();
       m.host().directMap().read(pfn, 0, bytes);
-      m.secrets().check(bytes, "through the direct map", pfn);
+      m.secrets().check(bytes, "through the direct map, by frame", pfn);
     } catch (GuestMemfdException gone) {
       // EFAULT: it has been taken out of the direct map, or freed, since.
     }

@@ -2,6 +2,7 @@ package io.github.guestmemfd.lab.workload;
 
 import io.github.guestmemfd.HostMemory;
 import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.util.ArrayDeque;
 import java.util.SplittableRandom;
 import java.util.concurrent.TimeUnit;
@@ -17,7 +18,8 @@ final class Device implements Runnable {
   private final SplittableRandom random;
   private final Holdings holdings;
   private final ArrayDeque<Transfer> inFlight = new ArrayDeque<>();
-  private final ByteBuffer buffer = ByteBuffer.allocateDirect(HostMemory.PAGE_SIZE);
+  private final ByteBuffer buffer =
+      ByteBuffer.allocateDirect(HostMemory.PAGE_SIZE).order(ByteOrder.LITTLE_ENDIAN);
   private long done;
 
   Device(Machine m, SplittableRandom random) {
@@ -52,6 +54,7 @@ final class Device implements Runnable {
   }
 
   private void begin(Transfer transfer) {
+    holdings.use(random.nextLong());
     if (inFlight.size() == IN_FLIGHT) {
       finishOldest();
     }

@@ -12,6 +12,7 @@ import io.github.guestmemfd.policy.PrivatePages;
 import io.github.guestmemfd.spi.IdleStrategy;
 import java.util.SplittableRandom;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.Supplier;
 
 /**
@@ -34,10 +35,13 @@ final class GuestActor implements Runnable {
   /** Values, which have no part in what is requested. */
   private final SplittableRandom random;
 
-  /** The secret in each page, 0 for none. Only the owner of a page uses its entry. */
+  /** The first page that it owns. */
+  private final int first;
+
+  /** The secret in each page that it owns, 0 for none. */
   private final long[] secrets;
 
-  /** Which pages have been given back, and have to read as zero. Only for the owner, too. */
+  /** Which of them have been given back, and have to read as zero. */
   private final boolean[] givenBack;
 
   private final AtomicInteger outstanding = new AtomicInteger();
@@ -50,15 +54,18 @@ final class GuestActor implements Runnable {
       ExitHandler handler,
       PrivatePages onShared,
       Supplier<Request> requests,
-      SplittableRandom random) {
+      SplittableRandom random,
+      int first,
+      int pages) {
     this.m = m;
     this.vcpu = vcpu;
     this.handler = handler;
     this.onShared = onShared;
     this.requests = requests;
     this.random = random;
-    this.secrets = new long[m.pages()];
-    this.givenBack = new boolean[m.pages()];
+    this.first = first;
+    this.secrets = new long[pages];
+    this.givenBack = new boolean[pages];
   }
 
   /** How many pages' worth of requests were carried out. Read when it has ended. */
@@ -106,7 +113,7 @@ final class GuestActor implements Runnable {
   // ---- private pages ----
 
   private void keepSecrets(int first, int end) {
-    if (!ask(first, end, PRIVATE)) {
+    if (!arePrivate(first, end) && !ask(first, end, PRIVATE)) {
       return;
     }
     for (int page = first; page < end && !m.stop().isSet(); page++) {
@@ -116,11 +123,21 @@ final class GuestActor implements Runnable {
     }
   }
 
+  /** Whether it knows of all pages that they are private, and need not ask for that. */
+  private boolean arePrivate(int first, int end) {
+    for (int page = first; page < end; page++) {
+      if (secrets[page - this.first] == 0 && !givenBack[page - this.first]) {
+        return false;
+      }
+    }
+    return true;
+  }
+
   /** Looks whether a private page is as it was left; false if it cannot be used now. */
   private boolean verify(int page) {
     long offset = Machine.offset(page);
-    long secret = secrets[page];
-    if (secret == 0 && !givenBack[page]) {
+    long secret = secrets[page - this.first];
+    if (secret == 0 && !givenBack[page - this.first]) {
       return true;
     }
     if (!load(offset + Secrets.READ_AT, PRIVATE)) {
@@ -129,7 +146,7 @@ final class GuestActor implements Runnable {
     if (vcpu.value() != secret) {
       m.secrets().corrupted();
     }
-    givenBack[page] = false;
+    givenBack[page - this.first] = false;
     if (secret != 0) {
       if (!load(offset + Secrets.WRITE_AT, PRIVATE)) {
         return false;
@@ -145,10 +162,10 @@ final class GuestActor implements Runnable {
     long offset = Machine.offset(page);
     long secret = Secrets.of(random.nextLong());
     // From here on there may be one, or half of one.
-    secrets[page] = 0;
+    secrets[page - this.first] = 0;
     if (store(offset + Secrets.READ_AT, secret, PRIVATE)
         && store(offset + Secrets.WRITE_AT, secret, PRIVATE)) {
-      secrets[page] = secret;
+      secrets[page - this.first] = secret;
       return true;
     }
     return false;
@@ -157,7 +174,7 @@ final class GuestActor implements Runnable {
   /** Wipes secrets, unless they are discarded anyway; false if a page cannot be used now. */
   private boolean forget(int first, int end) {
     for (int page = first; page < end; page++) {
-      if (secrets[page] == 0) {
+      if (secrets[page - this.first] == 0) {
         continue;
       }
       if (!verify(page)) {
@@ -170,7 +187,7 @@ final class GuestActor implements Runnable {
           return false;
         }
       }
-      secrets[page] = 0;
+      secrets[page - this.first] = 0;
     }
     return true;
   }
@@ -182,7 +199,7 @@ final class GuestActor implements Runnable {
       return;
     }
     for (int page = first; page < end && !m.stop().isSet(); page++) {
-      givenBack[page] = false;
+      givenBack[page - this.first] = false;
       if (store(Machine.offset(page) + Secrets.DATA_AT, page, SHARED)) {
         done++;
       }
@@ -191,7 +208,7 @@ final class GuestActor implements Runnable {
 
   private void submit(int first, int end) {
     for (int page = first; page < end; page++) {
-      if (secrets[page] != 0) {
+      if (secrets[page - this.first] != 0) {
         return; // not shared
       }
       long offset = Machine.offset(page) + Secrets.DATA_AT;
@@ -227,17 +244,19 @@ final class GuestActor implements Runnable {
 
   private void balloon(int first, int end) {
     for (int page = first; page < end; page++) {
-      secrets[page] = 0;
-      givenBack[page] = false;
+      if (!verify(page)) {
+        return;
+      }
     }
     try {
       m.memfd().punchHole(Machine.offset(first), Machine.offset(end - first));
     } catch (GuestMemfdException refused) {
-      return; // EBUSY, by protocols that refuse while a safe holder remains
+      return; // EBUSY, by protocols that refuse while a safe holder remains: all is as it was
     }
     for (int page = first; page < end; page++) {
+      secrets[page - this.first] = 0;
       // Of a shared page, the host may have made a new one since.
-      givenBack[page] = !m.memfd().isAccessible(Machine.offset(page));
+      givenBack[page - this.first] = !m.memfd().isAccessible(Machine.offset(page));
     }
     done += end - first;
   }
@@ -247,7 +266,7 @@ final class GuestActor implements Runnable {
       return;
     }
     for (int page = first; page < end && !m.stop().isSet(); page++) {
-      givenBack[page] = false;
+      givenBack[page - this.first] = false;
       long offset = Machine.offset(page) + Secrets.DATA_AT;
       if (!store(offset, 0, SHARED)) {
         return;
@@ -274,7 +293,7 @@ final class GuestActor implements Runnable {
       if (errno == Errno.OK) {
         return true;
       }
-      idle.idle(i, PAUSE_NANOS);
+      LockSupport.parkNanos(PAUSE_NANOS);
     }
     return false;
   }

@@ -40,7 +40,7 @@ final class Holdings implements AutoCloseable {
     } catch (GuestMemfdException refused) {
       // EFAULT: what the kernel answers a driver when the first page is not shared.
     } finally {
-      m.ledger().release(page + taken, pages - taken);
+      m.ledger().cancel(page + taken, pages - taken);
     }
     return taken > 0;
   }
@@ -80,6 +80,7 @@ final class Holdings implements AutoCloseable {
     Held h = held.getLast();
     for (int i = 0; i < h.pages; i++) {
       into.clear().put(h.reference.buffer(i));
+      m.secrets().check(into, path, h.page + i);
     }
   }
 

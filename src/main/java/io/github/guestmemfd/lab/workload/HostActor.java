@@ -122,7 +122,7 @@ final class HostActor implements Runnable {
     try {
       frame.clear();
       m.host().directMap().read(pfn, 0, frame);
-      m.secrets().check(frame, "through the direct map", pfn);
+      m.secrets().check(frame, "through the direct map, by frame", pfn);
       frame.putLong(0, Secrets.data(random.nextLong())).position(0).limit(Long.BYTES);
       m.host().directMap().write(pfn, Secrets.WRITE_AT, frame);
     } catch (GuestMemfdException gone) {

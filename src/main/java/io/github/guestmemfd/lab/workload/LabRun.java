@@ -12,6 +12,7 @@ import java.util.Locale;
 import java.util.SplittableRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.BooleanSupplier;
 import java.util.function.Supplier;
 
@@ -54,7 +55,8 @@ final class LabRun {
     guests.forEach(g -> threads.add(thread("vcpu-" + threads.size(), g, m)));
     hosts.forEach(h -> threads.add(thread("host-" + threads.size(), h, m)));
     threads.add(thread("device", device, m));
-    threads.add(thread("checker", new Checker(m), m));
+    Checker checker = new Checker(m);
+    threads.add(thread("checker", checker, m));
     PageSampler sampler = new PageSampler(m, config.seconds());
     long start = System.nanoTime();
     threads.forEach(Thread::start);
@@ -66,12 +68,13 @@ final class LabRun {
       end(threads);
     }
     double seconds = (System.nanoTime() - start) / 1e9;
-    Metrics metrics = m.memfd().metrics();
-    m.close();
     Throwable failed = failure.get();
     if (failed != null) {
       throw new IllegalStateException("an actor failed in " + config + ": " + failed, failed);
     }
+    checker.lookAtAll();
+    Metrics metrics = m.memfd().metrics();
+    m.close();
     return new Measurement(
         config.protocol().id(),
         config.protocol().isSound(),
@@ -111,13 +114,22 @@ final class LabRun {
             .onShared(config.onShared())
             .observer(attempts)
             .retries(RETRIES)
+            .idleStrategy((round, nanos) -> LockSupport.parkNanos(nanos))
             .build();
     monitor.start(new GpaRange(0, config.size()));
     List<GuestActor> guests = new ArrayList<>();
+    int each = m.pages() / plans.size();
     for (Supplier<Request> requests : plans) {
       guests.add(
           new GuestActor(
-              m, m.vm().createVcpu(), monitor, config.onShared(), requests, values.split()));
+              m,
+              m.vm().createVcpu(),
+              monitor,
+              config.onShared(),
+              requests,
+              values.split(),
+              each * guests.size(),
+              each));
     }
     return guests;
   }

@@ -32,7 +32,15 @@ final class Ledger {
 
   void release(int page, int pages) {
     for (int i = page; i < page + pages; i++) {
-      lastRelease.set(i, System.nanoTime()); // before the count: one of the two shows the hold
+      // Before the count, so that one of the two shows the hold; never back, so that none is lost.
+      lastRelease.accumulateAndGet(i, System.nanoTime(), (old, now) -> now - old > 0 ? now : old);
+      holders.getAndDecrement(i);
+    }
+  }
+
+  /** Strikes out what was entered and could not be had. */
+  void cancel(int page, int pages) {
+    for (int i = page; i < page + pages; i++) {
       holders.getAndDecrement(i);
     }
   }

@@ -36,7 +36,8 @@ public record RunConfig(
 
   @Override
   public String name() {
-    return workload.id() + ", " + protocol.id() + ", " + policy + ", " + vcpus + " vCPUs";
+    String pages = onShared == PrivatePages.KEEP ? "" : ", discard";
+    return workload.id() + ", " + protocol.id() + ", " + policy + pages + ", " + vcpus + " vCPUs";
   }
 
   @Override
@@ -52,6 +53,7 @@ public record RunConfig(
    * @return the host
    */
   public static HostMemory host(long guestSize) {
-    return HostMemory.builder(guestSize + guestSize / 4 + (1 << 20)).lruBatches(2, 31).build();
+    long spare = (guestSize / 4 & -HostMemory.PAGE_SIZE) + (1 << 20);
+    return HostMemory.builder(guestSize + spare).lruBatches(2, 31).build();
   }
 }

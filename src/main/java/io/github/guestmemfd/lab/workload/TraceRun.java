@@ -94,7 +94,7 @@ public record TraceRun(
         seen.metrics.add(host.metrics());
       }
       // Closing the model has looked that every frame is back.
-    } while (!over.getAsBoolean());
+    } while (!over.getAsBoolean() && !Thread.currentThread().isInterrupted());
     return seen;
   }
 
@@ -106,7 +106,8 @@ public record TraceRun(
       seen.latency.recordValue(System.nanoTime() - start);
       if (call.expected().startsWith("EAGAIN")) {
         seen.leaks++;
-        seen.firstLeak = "line " + call.line() + ": a held page was converted: " + call.text();
+        String leak = "line " + call.line() + ": a held page was converted: " + call.text();
+        seen.firstLeak = seen.firstLeak.isEmpty() ? leak : seen.firstLeak;
       }
     }
     seen.calls++;

@@ -3,14 +3,11 @@ package io.github.guestmemfd.lab.workload;
 import io.github.guestmemfd.lab.workload.Request.Op;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
-import java.util.Optional;
 import java.util.SplittableRandom;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
-import java.util.stream.Collectors;
 
 /**
  * What guests and hosts do with memory, modelled on what real ones do. A workload says which
@@ -21,7 +18,7 @@ import java.util.stream.Collectors;
  */
 public enum Workload {
   /** A confidential guest boots: shares a pool of bounce buffers, accepts the rest in bulk. */
-  BOOT(32, "a bounce-buffer pool is shared, memory accepted chunk by chunk; the host looks on") {
+  BOOT(32) {
     @Override
     Supplier<Request> vcpu(Part part, SplittableRandom random) {
       int pool = part.pages() / 16;
@@ -54,7 +51,7 @@ public enum Workload {
   },
 
   /** Virtio over bounce buffers: DMA by pinned pages is in flight when the pool shrinks. */
-  VIRTIO(32, "I/O through shared bounce buffers, DMA pins in flight while the pool is recycled") {
+  VIRTIO(32) {
     @Override
     Supplier<Request> vcpu(Part part, SplittableRandom random) {
       int pool = Math.max(4, Math.min(256, part.pages() / 4));
@@ -83,7 +80,7 @@ public enum Workload {
   },
 
   /** A balloon: the guest gives pages back, in runs, and takes them again. */
-  BALLOON(32, "the guest gives runs of pages back (punch) and takes them again") {
+  BALLOON(32) {
     @Override
     Supplier<Request> vcpu(Part part, SplittableRandom random) {
       return cycle(
@@ -108,7 +105,7 @@ public enum Workload {
   },
 
   /** Pages are shared for each request, and made private as soon as it is answered. */
-  SHARE(32, "pages are shared for one request each, and unshared at once") {
+  SHARE(32) {
     @Override
     Supplier<Request> vcpu(Part part, SplittableRandom random) {
       return cycle(
@@ -130,7 +127,7 @@ public enum Workload {
   },
 
   /** A host that tries every way to keep hold of what becomes private. */
-  ADVERSARY(8, "the host holds references, scans frames, reads and writes through every path") {
+  ADVERSARY(8) {
     @Override
     Supplier<Request> vcpu(Part part, SplittableRandom random) {
       return cycle(
@@ -163,7 +160,7 @@ public enum Workload {
   },
 
   /** A snapshot is restored page by page, as the guest touches its memory. */
-  RESTORE(32, "the guest's memory comes from a snapshot, page by page, on its first touch") {
+  RESTORE(32) {
     @Override
     Supplier<Request> vcpu(Part part, SplittableRandom random) {
       return cycle(
@@ -182,23 +179,11 @@ public enum Workload {
     }
   };
 
-  private final String description;
-
   /** How many pages of each vCPU's part are used more often than the others. */
   private final int hot;
 
-  Workload(int hot, String description) {
+  Workload(int hot) {
     this.hot = hot;
-    this.description = description;
-  }
-
-  /**
-   * What it is.
-   *
-   * @return half a sentence
-   */
-  public String description() {
-    return description;
   }
 
   /**
@@ -208,25 +193,6 @@ public enum Workload {
    */
   public String id() {
     return name().toLowerCase(Locale.ROOT);
-  }
-
-  /**
-   * Finds a workload.
-   *
-   * @param id its name
-   * @return the workload, if there is one
-   */
-  public static Optional<Workload> byId(String id) {
-    return Arrays.stream(values()).filter(w -> w.id().equals(id)).findFirst();
-  }
-
-  /**
-   * The names of all.
-   *
-   * @return the names, with commas between
-   */
-  public static String ids() {
-    return Arrays.stream(values()).map(Workload::id).collect(Collectors.joining(", "));
   }
 
   /**
