@@ -20,7 +20,8 @@ public enum KernelProfile {
   /** Linux 7.2: binding a range of a file twice is EEXIST, and offset + size cannot overflow. */
   LINUX_7_2("7.2", Errno.EEXIST, false);
 
-  private static final Pattern RELEASE = Pattern.compile("([0-9]{1,9})\\.([0-9]{1,9})(?:[^0-9].*)?");
+  private static final Pattern RELEASE =
+      Pattern.compile("([0-9]{1,9})\\.([0-9]{1,9})(?:[^0-9].*)?");
 
   private final String release;
   final Errno fileOverlap;

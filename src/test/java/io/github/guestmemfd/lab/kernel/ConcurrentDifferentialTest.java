@@ -62,10 +62,20 @@ class ConcurrentDifferentialTest {
                 "load a0 0; cached m0",
                 END)
             .wrong("fallocate m0 PUNCH", "ok")
-            .forbid(".* \\| ok, 0x07 \\| .*", "a load after the punch sees the old byte", "0x00, 0x00 | ok, 0x07 | 0x00, 1")
-            .forbid(".* \\| .* \\| 0x07, .*", "a load after both sees the old byte", "0x07, 0x07 | ok, 0x00 | 0x07, 1")
-            .forbid("0x00, 0x07 \\| .*", "the old byte comes back", "0x00, 0x07 | ok, 0x00 | 0x00, 1")
-            .forbid(".* \\| .* \\| .*, 0", "a page that was touched is not in the file", "0x07, 0x00 | ok, 0x00 | 0x00, 0"),
+            .forbid(
+                ".* \\| ok, 0x07 \\| .*",
+                "a load after the punch sees the old byte",
+                "0x00, 0x00 | ok, 0x07 | 0x00, 1")
+            .forbid(
+                ".* \\| .* \\| 0x07, .*",
+                "a load after both sees the old byte",
+                "0x07, 0x07 | ok, 0x00 | 0x07, 1")
+            .forbid(
+                "0x00, 0x07 \\| .*", "the old byte comes back", "0x00, 0x07 | ok, 0x00 | 0x00, 1")
+            .forbid(
+                ".* \\| .* \\| .*, 0",
+                "a page that was touched is not in the file",
+                "0x07, 0x00 | ok, 0x00 | 0x00, 0"),
         Rival.of(
                 "store and punch",
                 SEVEN,
@@ -74,9 +84,18 @@ class ConcurrentDifferentialTest {
                 "load a0 0; cached m0",
                 END)
             .wrong("store a0 0 0x09", "ok")
-            .forbid("ok, 0x07 \\| .*", "a load does not see the store before it", "ok, 0x07 | ok | 0x00, 1")
-            .forbid(".* \\| .* \\| 0x07, .*", "a load after the punch sees the old byte", "ok, 0x09 | ok | 0x07, 1")
-            .forbid("ok, 0x00 \\| ok \\| 0x09, .*", "what the punch discarded comes back", "ok, 0x00 | ok | 0x09, 1"),
+            .forbid(
+                "ok, 0x07 \\| .*",
+                "a load does not see the store before it",
+                "ok, 0x07 | ok | 0x00, 1")
+            .forbid(
+                ".* \\| .* \\| 0x07, .*",
+                "a load after the punch sees the old byte",
+                "ok, 0x09 | ok | 0x07, 1")
+            .forbid(
+                "ok, 0x00 \\| ok \\| 0x09, .*",
+                "what the punch discarded comes back",
+                "ok, 0x00 | ok | 0x09, 1"),
         Rival.of(
                 "touch of a hole and punch",
                 WINDOW,
@@ -85,9 +104,16 @@ class ConcurrentDifferentialTest {
                 "cached m0; load a0 0; load a0 4096",
                 END)
             .wrong("cached", "0")
-            .forbid(".*SIG.*", "a punch takes an accessible page away for good", "ok, SIGBUS | ok | 1, 0x09, 0x00")
-            .forbid(".* \\| .* \\| 0, .*0x09.*", "a byte without a page", "ok, ok | ok | 0, 0x09, 0x00")
-            .forbid(".* \\| .* \\| [01], 0x09, 0x09", "two bytes in one page", "ok, ok | ok | 1, 0x09, 0x09"),
+            .forbid(
+                ".*SIG.*",
+                "a punch takes an accessible page away for good",
+                "ok, SIGBUS | ok | 1, 0x09, 0x00")
+            .forbid(
+                ".* \\| .* \\| 0, .*0x09.*", "a byte without a page", "ok, ok | ok | 0, 0x09, 0x00")
+            .forbid(
+                ".* \\| .* \\| [01], 0x09, 0x09",
+                "two bytes in one page",
+                "ok, ok | ok | 1, 0x09, 0x09"),
         Rival.of(
                 "GUP and punch",
                 SEVEN,
@@ -118,7 +144,8 @@ class ConcurrentDifferentialTest {
                 "ok, ok, 0x0[09], .*first=0x0[07].* \\| ok \\| 0x0[09], 1",
                 TWICE,
                 REFERENCE.replace("XX", "07") + " | ok | 0x00, 1")
-            .forbid(".*E[A-Z]+.*",
+            .forbid(
+                ".*E[A-Z]+.*",
                 "a reference blocks the punch, or the punch the reference",
                 REFERENCE.replace("XX", "07") + " | EAGAIN | 0x09, 1"),
         Rival.of(
@@ -129,9 +156,19 @@ class ConcurrentDifferentialTest {
                 "cached m0; load a0 0",
                 END)
             .wrong("fallocate m0 PUNCH", "ok")
-            .rule(OF_THE_KERNEL_ALONE, "ok, bytes=16384 first=0x0[07].* \\| ok \\| [0-3], 0x00", PAGES, SIXTEEN + " | ok | 3, 0x00")
-            .forbid("ok, bytes=(?!16384).*", "a punch cuts a reference short", "ok, bytes=4096 first=0x07 sum31=0x000000 | ok | 0, 0x00")
-            .forbid(".* \\| .* \\| .*, 0x07", "a load after the punch sees the old byte", SIXTEEN + " | ok | 4, 0x07"),
+            .rule(
+                OF_THE_KERNEL_ALONE,
+                "ok, bytes=16384 first=0x0[07].* \\| ok \\| [0-3], 0x00",
+                PAGES,
+                SIXTEEN + " | ok | 3, 0x00")
+            .forbid(
+                "ok, bytes=(?!16384).*",
+                "a punch cuts a reference short",
+                "ok, bytes=4096 first=0x07 sum31=0x000000 | ok | 0, 0x00")
+            .forbid(
+                ".* \\| .* \\| .*, 0x07",
+                "a load after the punch sees the old byte",
+                SIXTEEN + " | ok | 4, 0x07"),
         Rival.of(
                 "allocate and punch",
                 FILE,
@@ -143,7 +180,8 @@ class ConcurrentDifferentialTest {
             .rule(
                 FORBIDDEN_IN_THE_KERNEL,
                 ".* \\| [123]",
-                "a punch comes in the middle of an allocation", "ok | ok | 2"),
+                "a punch comes in the middle of an allocation",
+                "ok | ok | 2"),
         Rival.of(
                 "populate and punch",
                 WINDOW,
@@ -152,8 +190,14 @@ class ConcurrentDifferentialTest {
                 "cached m0; load a0 12288",
                 END)
             .wrong("cached", "1")
-            .forbid(".*E[A-Z]+.*", "a punch makes it impossible to populate", "EFAULT, ok | ok, 0x00 | 1, 0x00")
-            .forbid(".* \\| .* \\| 1, 0x07", "one page, where two are touched after the punch", "ok, ok | ok, 0x00 | 1, 0x07"),
+            .forbid(
+                ".*E[A-Z]+.*",
+                "a punch makes it impossible to populate",
+                "EFAULT, ok | ok, 0x00 | 1, 0x00")
+            .forbid(
+                ".* \\| .* \\| 1, 0x07",
+                "one page, where two are touched after the punch",
+                "ok, ok | ok, 0x00 | 1, 0x07"),
         Rival.of(
                 "load, store and MADV_REMOVE",
                 SEVEN + "mmap a1 m0 offset=0 length=4096 prot=r flags=SHARED; store a0 1 0x07",
@@ -162,10 +206,22 @@ class ConcurrentDifferentialTest {
                 "load a0 0; load a1 0; cached m0",
                 "munmap a1;" + END)
             .wrong("madvise", "ok")
-            .forbid("ok, 0x07, .*", "the other mapping does not see the store", "ok, 0x07, 0x07 | ok, 0x00 | 0x00, 0x00, 1")
-            .forbid(".* \\| ok, 0x07 \\| .*", "a load after the punch sees the old byte", "ok, 0x09, 0x07 | ok, 0x07 | 0x00, 0x00, 1")
-            .forbid(".* \\| 0x09, 0x00, .*", "two mappings show two contents", "ok, 0x09, 0x07 | ok, 0x00 | 0x09, 0x00, 1")
-            .forbid(".* \\| 0x00, 0x09, .*", "two mappings show two contents", "ok, 0x09, 0x07 | ok, 0x00 | 0x00, 0x09, 1"),
+            .forbid(
+                "ok, 0x07, .*",
+                "the other mapping does not see the store",
+                "ok, 0x07, 0x07 | ok, 0x00 | 0x00, 0x00, 1")
+            .forbid(
+                ".* \\| ok, 0x07 \\| .*",
+                "a load after the punch sees the old byte",
+                "ok, 0x09, 0x07 | ok, 0x07 | 0x00, 0x00, 1")
+            .forbid(
+                ".* \\| 0x09, 0x00, .*",
+                "two mappings show two contents",
+                "ok, 0x09, 0x07 | ok, 0x00 | 0x09, 0x00, 1")
+            .forbid(
+                ".* \\| 0x00, 0x09, .*",
+                "two mappings show two contents",
+                "ok, 0x09, 0x07 | ok, 0x00 | 0x00, 0x09, 1"),
         Rival.of(
                 "mmap and close",
                 WINDOW + "store a0 0 0x07; munmap a0",
@@ -175,7 +231,8 @@ class ConcurrentDifferentialTest {
                 "munmap a0")
             .wrong("load", "0x00")
             .forbid("ok, (?!0x07).*", "a mapping without its file", "ok, 0x00 | ok | 0x00, EBADF")
-            .forbid("EBADF, 0x.*", "a refused mapping shows bytes", "EBADF, 0x07 | ok | 0x07, EBADF"),
+            .forbid(
+                "EBADF, 0x.*", "a refused mapping shows bytes", "EBADF, 0x07 | ok | 0x07, EBADF"),
         Rival.of(
                 "bind and bind",
                 FILE,
@@ -185,7 +242,10 @@ class ConcurrentDifferentialTest {
                 "unbind s0; unbind s1; close m0")
             .wrong("bind", "ok")
             .forbid("ok \\| ok \\| .*", "two slots have one guest address", "ok | ok | ")
-            .forbid("E.* \\| E.* \\| .*", "a slot is refused because of one that was refused", "EEXIST | EEXIST | "));
+            .forbid(
+                "E.* \\| E.* \\| .*",
+                "a slot is refused because of one that was refused",
+                "EEXIST | EEXIST | "));
   }
 
   private final Rounds rounds = new Rounds();

@@ -46,9 +46,7 @@ record Rival(
     OF_THE_KERNEL_ALONE
   }
 
-  /**
-   * What is said of the outcomes that match a regular expression, why, and one that does match.
-   */
+  /** What is said of the outcomes that match a regular expression, why, and one that does match. */
   record Rule(Whose whose, Pattern outcome, String reason, String sample) {
     boolean matches(String text) {
       return outcome.matcher(text).matches();

@@ -119,8 +119,7 @@ final class Rounds implements AutoCloseable {
         stopped = null;
         start.run();
         Thread self = Thread.currentThread();
-        for (int asleep = 0;
-            !meanwhile.isDone() && asleep < PATIENCE && !self.isInterrupted(); ) {
+        for (int asleep = 0; !meanwhile.isDone() && asleep < PATIENCE && !self.isInterrupted(); ) {
           letOthersRun();
           Thread thread = running;
           boolean waits = thread != null && WAITING.contains(thread.getState());
