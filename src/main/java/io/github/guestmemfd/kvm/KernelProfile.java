@@ -2,8 +2,10 @@ package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.Errno;
 import java.util.Arrays;
-import java.util.Objects;
 import java.util.Optional;
+import java.util.regex.MatchResult;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /**
  * A kernel whose answers a virtual machine gives, where released kernels differ.
@@ -17,6 +19,9 @@ public enum KernelProfile {
 
   /** Linux 7.2: binding a range of a file twice is EEXIST, and offset + size cannot overflow. */
   LINUX_7_2("7.2", Errno.EEXIST, false);
+
+  private static final Pattern RELEASE =
+      Pattern.compile("([0-9]{1,9})\\.([0-9]{1,9})(?:[^0-9].*)?");
 
   private final String release;
   final Errno fileOverlap;
@@ -38,13 +43,27 @@ public enum KernelProfile {
   }
 
   /**
-   * Finds a profile.
+   * Finds the profile of a kernel: the last that is not above it.
    *
-   * @param release as {@link #release}
-   * @return the profile, if there is one of that name
+   * @param release a release as {@code uname -r} has it: two numbers with a dot, and whatever
+   *     follows
+   * @return the profile; none for kernels before the first, and for what is not a release
    */
   public static Optional<KernelProfile> of(String release) {
-    Objects.requireNonNull(release);
-    return Arrays.stream(values()).filter(p -> p.release.equals(release)).findFirst();
+    Matcher wanted = RELEASE.matcher(release);
+    return wanted.matches()
+        ? Arrays.stream(values()).filter(p -> p.compareTo(wanted) <= 0).reduce((p, later) -> later)
+        : Optional.empty();
+  }
+
+  private int compareTo(MatchResult other) {
+    Matcher own = RELEASE.matcher(release);
+    own.matches();
+    int major = Integer.compare(number(own, 1), number(other, 1));
+    return major != 0 ? major : Integer.compare(number(own, 2), number(other, 2));
+  }
+
+  private static int number(MatchResult release, int group) {
+    return Integer.parseInt(release.group(group));
   }
 }

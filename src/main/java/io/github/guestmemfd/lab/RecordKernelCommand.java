@@ -18,6 +18,7 @@ import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
 
@@ -48,7 +49,7 @@ final class RecordKernelCommand implements Callable<Integer> {
       names = "--calls",
       paramLabel = "N",
       defaultValue = "1000",
-      description = "How many calls (default 1000).")
+      description = "How many calls, 1 to " + RandomCalls.MOST_CALLS + " (default 1000).")
   private int calls = 1000;
 
   @Option(
@@ -61,6 +62,11 @@ final class RecordKernelCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
+    if (calls < 1 || calls > RandomCalls.MOST_CALLS) {
+      throw new ParameterException(
+          spec.commandLine(),
+          "expected --calls from 1 to " + RandomCalls.MOST_CALLS + ", actual " + calls);
+    }
     PrintWriter err = spec.commandLine().getErr();
     List<String> recorded = new ArrayList<>(calls + 2);
     try (KernelExecutor kernel = new KernelExecutor()) {

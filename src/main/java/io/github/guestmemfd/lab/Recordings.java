@@ -1,6 +1,7 @@
 package io.github.guestmemfd.lab;
 
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.kvm.KernelProfile;
 import io.github.guestmemfd.trace.Replay;
 import io.github.guestmemfd.trace.Trace;
 import java.io.BufferedReader;
@@ -29,14 +30,17 @@ final class Recordings {
   private Recordings() {}
 
   /** Replays all of them; the status is 0 if nothing differs. */
-  static int replay(ConversionProtocol protocol, PrintWriter out) {
-    out.println("Replaying recorded guest_memfd runs against the model, protocol " + protocol.id());
+  static int replay(ConversionProtocol protocol, KernelProfile kernel, PrintWriter out) {
+    out.println(
+        "Replaying recorded guest_memfd runs against the model, protocol "
+            + protocol.id()
+            + (kernel == KernelProfile.LINUX_6_18 ? "" : ", as Linux " + kernel.release()));
     out.println();
     out.printf("  %-26s %7s %7s %7s%n", "recording", "calls", "agree", "differ");
     int calls = 0;
     int differ = 0;
     for (String name : NAMES) {
-      Replay.Result result = Replay.run(read(name), protocol);
+      Replay.Result result = Replay.run(read(name), protocol, kernel);
       int n = result.differences().size();
       out.printf("  %-26s %7d %7d %7d%n", name, result.calls(), result.calls() - n, n);
       calls += result.calls();

@@ -10,7 +10,6 @@ import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
@@ -52,7 +51,9 @@ final class ReplayCommand implements Callable<Integer> {
       paramLabel = "RELEASE",
       defaultValue = "6.18",
       converter = KernelConverter.class,
-      description = "The kernel whose answers the model gives: 6.18 (default), 7.2.")
+      description =
+          "The kernel whose answers the model gives: 6.18 (default), 7.2; another release as the last of"
+              + " these that is not above it.")
   private KernelProfile kernel = KernelProfile.LINUX_6_18;
 
   @Spec private CommandSpec spec;
@@ -65,10 +66,8 @@ final class ReplayCommand implements Callable<Integer> {
           .orElseThrow(
               () ->
                   new TypeConversionException(
-                      "expected one of "
-                          + Arrays.stream(KernelProfile.values())
-                              .map(KernelProfile::release)
-                              .toList()
+                      "expected a release not before "
+                          + KernelProfile.LINUX_6_18.release()
                           + ", actual '"
                           + release
                           + "'"));
@@ -92,7 +91,7 @@ final class ReplayCommand implements Callable<Integer> {
     PrintWriter out = spec.commandLine().getOut();
     PrintWriter err = spec.commandLine().getErr();
     if (files.isEmpty()) {
-      return Recordings.replay(protocol, out);
+      return Recordings.replay(protocol, kernel, out);
     }
     int status = 0;
     for (Path file : files) {

@@ -20,6 +20,7 @@ import io.github.guestmemfd.kvm.VirtualMachine;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
 import java.util.concurrent.ConcurrentHashMap;
@@ -141,7 +142,8 @@ public final class ModelExecutor implements TraceExecutor {
       case FTRUNCATE -> ok(() -> find(memfds, name).ftruncate(0));
       case CACHED -> Long.toString(find(memfds, name).cachedPages());
       case MMAP -> define(mappings, name, mmap(call));
-      case LOAD -> String.format("0x%02x", find(mappings, name).getByte(call.number(1)));
+      case LOAD ->
+          String.format(Locale.ROOT, "0x%02x", find(mappings, name).getByte(call.number(1)));
       case STORE -> ok(() -> find(mappings, name).putByte(call.number(1), (byte) call.number(2)));
       case MADVISE ->
           ok(
@@ -246,7 +248,8 @@ public final class ModelExecutor implements TraceExecutor {
         sum = (sum * 31 + (bytes.get() & 0xff)) & 0xffffff;
       }
     }
-    return String.format("bytes=%d first=0x%02x sum31=0x%06x", reference.length(), first, sum);
+    return String.format(
+        Locale.ROOT, "bytes=%d first=0x%02x sum31=0x%06x", reference.length(), first, sum);
   }
 
   private static Protection[] protection(String word) {

@@ -22,6 +22,7 @@ import java.nio.file.Path;
 import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
 import java.util.WeakHashMap;
@@ -423,7 +424,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   }
 
   private static String hex(byte value) {
-    return String.format("0x%02x", value & 0xff);
+    return String.format(Locale.ROOT, "0x%02x", value & 0xff);
   }
 
   @Override
@@ -473,7 +474,8 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
     try {
       contents = ModelExecutor.contents(reference);
     } catch (UnsupportedOperationException e) { // metadata only: as if nothing had been written
-      contents = String.format("bytes=%d first=0x00 sum31=0x000000", reference.length());
+      contents =
+          String.format(Locale.ROOT, "bytes=%d first=0x00 sum31=0x000000", reference.length());
     }
     call("gup_release", reference, "", contents, null);
   }

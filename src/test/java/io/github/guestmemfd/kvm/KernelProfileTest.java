@@ -10,6 +10,7 @@ import io.github.guestmemfd.HostMemory;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Where released kernels differ, each row of docs/kernel-versions.md. */
 class KernelProfileTest {
@@ -51,10 +52,31 @@ class KernelProfileTest {
     }
   }
 
+  @ParameterizedTest
+  @CsvSource({
+    "6.18, LINUX_6_18",
+    "6.18.44-custom, LINUX_6_18",
+    "6.18-rc1+, LINUX_6_18",
+    "6.19.1, LINUX_6_18",
+    "7.1, LINUX_6_18",
+    "7.2, LINUX_7_2",
+    "7.2.1, LINUX_7_2",
+    "7.10, LINUX_7_2",
+    "10.0, LINUX_7_2",
+  })
+  void aKernelBetweenTwoAnswersAsTheEarlier(String release, KernelProfile expected) {
+    assertThat(KernelProfile.of(release)).contains(expected);
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"", "7", "6.2", "6.17.99", "5.19", "latest", "v7.2", "7.99999999999"})
+  void whatIsTooOldOrNoRelease(String release) {
+    assertThat(KernelProfile.of(release)).isEmpty();
+  }
+
   @Test
   void theDefaultIsTheKernelThatWasRecorded() {
     assertThat(KernelProfile.of("6.18")).contains(KernelProfile.LINUX_6_18);
-    assertThat(KernelProfile.of("6.17")).isEmpty();
     try (HostMemory host = HostMemory.ofBytes(1 << 20);
         GuestMemfd memfd = GuestMemfd.builder(host).size(8 * PAGE).flags(3).build()) {
       VirtualMachine vm = new VirtualMachine();

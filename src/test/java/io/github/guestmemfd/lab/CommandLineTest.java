@@ -1,6 +1,7 @@
 package io.github.guestmemfd.lab;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.abort;
 
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.policy.ConversionPolicy;
@@ -203,10 +204,30 @@ class CommandLineTest {
             "bind s0 m0 gpa=0 size=4096 offset=0 = ok",
             "bind s1 m0 gpa=0x10000 size=4096 offset=0 = EEXIST");
     assertThat(run("replay", "--kernel", "7.2", file)).isZero();
+    assertThat(run("replay", "--kernel", "7.3.1", file)).isZero();
     assertThat(run("replay", "--kernel", "6.18", file)).isEqualTo(1);
+    assertThat(run("replay", "--kernel", "6.19", file)).isEqualTo(1);
     assertThat(run("replay", file)).isEqualTo(1);
     assertThat(run("replay", "--kernel", "5.4", file)).isEqualTo(2);
-    assertThat(err.toString()).contains("expected one of [6.18, 7.2], actual '5.4'");
+    assertThat(err.toString()).contains("expected a release not before 6.18, actual '5.4'");
+  }
+
+  /** They have nothing in which the kernels differ. */
+  @Test
+  void replayOfTheRecordingsForAnotherKernel() {
+    assertThat(run("replay", "--kernel", "6.18")).isZero();
+    assertThat(out.toString()).doesNotContain("as Linux");
+    assertThat(run("replay", "--kernel", "7.2")).isZero();
+    assertThat(out.toString()).contains("as Linux 7.2");
+  }
+
+  @Test
+  void recordKernelRefusesHowManyCalls() {
+    String file = folder.resolve("recorded").toString();
+    for (String calls : List.of("-1", "0", "500001")) {
+      assertThat(run("record-kernel", "--calls", calls, file)).isEqualTo(2);
+      assertThat(err.toString()).contains("expected --calls from 1 to 500000, actual " + calls);
+    }
   }
 
   /** Where there is no guest_memfd the command says that, and that is all it can be tested for. */
@@ -218,7 +239,7 @@ class CommandLineTest {
     if (status == 2) {
       assertThat(err.toString()).startsWith("no guest_memfd here: ");
       assertThat(file).doesNotExist();
-      return;
+      abort(err.toString());
     }
     assertThat(status).isZero();
     assertThat(Files.readAllLines(file).get(1))
@@ -227,7 +248,8 @@ class CommandLineTest {
                 + System.getProperty("os.version")
                 + " "
                 + System.getProperty("os.arch"));
-    assertThat(run("replay", file.toString())).isZero();
+    String release = System.getProperty("os.version");
+    assertThat(run("replay", "--kernel", release, file.toString())).isZero();
     assertThat(out.toString())
         .contains("300 calls, answered by Linux ")
         .containsPattern("as Linux [67][.0-9]+: 0 differ")

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -98,5 +99,26 @@ class TraceTest {
         .containsExactly(
             org.assertj.core.groups.Tuple.tuple(2, "EINVAL"),
             org.assertj.core.groups.Tuple.tuple(3, "m0 does not exist"));
+  }
+
+  @Test
+  void answersAreTheSameInEveryLanguage() {
+    Trace trace =
+        Trace.parse(
+            "t",
+            List.of(
+                Trace.HEADER,
+                "create m0 size=4096 flags=0x3 = ok",
+                "mmap a0 m0 offset=0 length=4096 prot=rw flags=SHARED = ok",
+                "load a0 0 = 0x00",
+                "gup g0 a0 0 4096 = ok",
+                "gup_release g0 = bytes=4096 first=0x00 sum31=0x000000"));
+    Locale before = Locale.getDefault();
+    Locale.setDefault(Locale.forLanguageTag("ar-EG"));
+    try {
+      assertThat(Replay.run(trace, ConversionProtocol.atomicPair()).differences()).isEmpty();
+    } finally {
+      Locale.setDefault(before);
+    }
   }
 }

@@ -6,11 +6,13 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 
@@ -21,11 +23,13 @@ import org.jspecify.annotations.Nullable;
  * <p><b>Signals.</b> The JVM never touches a mapping: a byte is moved by a system call from or to a
  * pipe, for which the kernel's own access faults, and EFAULT takes the place of the signal. Which
  * signal it would have been the kernel says too: to populate the page is EFAULT where a touch is a
- * SIGBUS, and EINVAL or ENOMEM where it is a SIGSEGV.
+ * SIGBUS, EINVAL where it is a SIGSEGV, and so is ENOMEM outside the mapping; inside it ENOMEM is
+ * the answer.
  *
  * <p><b>Neighbours.</b> Each mapping lies alone, in a part of the address space that nothing else
- * uses, with {@link #GAP} bytes of nothing on both sides, so that calls that reach out of it meet
- * nothing; those that would reach farther are not made ({@link IllegalArgumentException}).
+ * uses, with {@link #GAP} bytes of nothing on both sides, which is checked before it is made, so
+ * that calls that reach out of it meet nothing; those that would reach farther are not made ({@link
+ * IllegalArgumentException}).
  *
  * <p><b>References</b> are pages spliced into pipes, of up to 256 each; one of more takes several.
  */
@@ -41,12 +45,21 @@ public final class KernelExecutor implements TraceExecutor {
   private static final int PIPE_BYTES = 1 << 20;
   private static final int DEFAULT_PIPE_BYTES = 1 << 16;
 
-  /** Half of the addresses of a process, where programs have nothing. */
+  /** Half of the addresses of a process; what is in use there already is passed by. */
   private static final long FIRST_ADDRESS = 1L << 44;
 
   private static final long END_ADDRESS = 1L << 46;
 
+  /** More than there are places. */
+  private static final int MOST_PLACES = 1 << 15;
+
   private static final AtomicLong NEXT_ADDRESS = new AtomicLong(FIRST_ADDRESS);
+
+  /** What the device's open answers where there is no KVM, or none for this user. */
+  static final Set<String> NO_DEVICE = Set.of("ENOENT", "EACCES", "EPERM", "ENXIO", "ENODEV");
+
+  /** What KVM_CREATE_VM answers where the device is not KVM's, or it cannot make machines. */
+  static final Set<String> NO_KVM = Set.of("ENOTTY", "EINVAL", "ENODEV", "EOPNOTSUPP", "EBUSY");
 
   /** A descriptor that the program knows as closed. */
   private static final int CLOSED = -1;
@@ -56,6 +69,7 @@ public final class KernelExecutor implements TraceExecutor {
   private record Pipe(int out, int in) {}
 
   private final int vm;
+  private final AtomicBoolean closed = new AtomicBoolean();
   private final Map<String, Integer> fds = new ConcurrentHashMap<>();
   private final Map<String, Mapping> mappings = new ConcurrentHashMap<>();
 
@@ -72,6 +86,8 @@ public final class KernelExecutor implements TraceExecutor {
    * Makes a virtual machine.
    *
    * @throws NoGuestMemfdException if this machine has no guest_memfd that the host can map
+   * @throws IllegalStateException if it may have one, and something else is wrong: too many open
+   *     files, for instance
    */
   public KernelExecutor() throws NoGuestMemfdException {
     this("/dev/kvm");
@@ -83,6 +99,7 @@ public final class KernelExecutor implements TraceExecutor {
       throw new NoGuestMemfdException("expected Linux, actual " + System.getProperty("os.name"));
     }
     try {
+      requirePageSize(Libc.getpagesize());
       vm = createVm(device);
     } catch (LinkageError e) {
       throw new NoGuestMemfdException("expected JNA and its native part, actual " + e);
@@ -92,17 +109,21 @@ public final class KernelExecutor implements TraceExecutor {
   private static int createVm(String device) throws NoGuestMemfdException {
     int kvm = Libc.open(device, Libc.O_RDWR_CLOEXEC);
     if (kvm < 0) {
-      throw new NoGuestMemfdException(device + " cannot be opened: " + Libc.name(Libc.errno()));
+      throw missing(device + " cannot be opened", Libc.errno(), NO_DEVICE);
     }
-    int vm = Libc.ioctl(kvm, Libc.KVM_CREATE_VM, 0);
-    int errno = Libc.errno();
+    int vm;
+    int errno;
+    do {
+      vm = Libc.ioctl(kvm, Libc.KVM_CREATE_VM, 0);
+      errno = Libc.errno();
+    } while (vm < 0 && errno == Libc.EINTR);
     Libc.close(kvm);
     if (vm < 0) {
-      throw new NoGuestMemfdException("KVM_CREATE_VM: " + Libc.name(errno));
+      throw missing("KVM_CREATE_VM", errno, NO_KVM);
     }
     int capability = Libc.ioctl(vm, Libc.KVM_CHECK_EXTENSION, Libc.KVM_CAP_GUEST_MEMFD);
     int flags = Libc.ioctl(vm, Libc.KVM_CHECK_EXTENSION, Libc.KVM_CAP_GUEST_MEMFD_FLAGS);
-    if (capability != 1 || flags != 3) {
+    if (capability < 1 || flags < 0 || (flags & 3) != 3) {
       Libc.close(vm);
       throw new NoGuestMemfdException(
           "expected KVM_CAP_GUEST_MEMFD 1 and KVM_CAP_GUEST_MEMFD_FLAGS 3, actual "
@@ -111,6 +132,24 @@ public final class KernelExecutor implements TraceExecutor {
               + flags);
     }
     return vm;
+  }
+
+  /**
+   * What an error means: that there is no guest_memfd, or else that the machine has another
+   * problem, which is thrown at once.
+   */
+  static NoGuestMemfdException missing(String call, int errno, Set<String> absent) {
+    String message = call + ": " + Libc.name(errno);
+    if (!absent.contains(Libc.name(errno))) {
+      throw new IllegalStateException(message);
+    }
+    return new NoGuestMemfdException(message);
+  }
+
+  static void requirePageSize(int bytes) throws NoGuestMemfdException {
+    if (bytes != PAGE_SIZE) {
+      throw new NoGuestMemfdException("expected pages of " + PAGE_SIZE + " bytes, actual " + bytes);
+    }
   }
 
   /**
@@ -126,8 +165,12 @@ public final class KernelExecutor implements TraceExecutor {
         + System.getProperty("os.arch");
   }
 
+  /** Gives back all that calls have left open. No call may be running; none is made any more. */
   @Override
   public void close() {
+    if (closed.getAndSet(true)) {
+      return;
+    }
     references.values().forEach(pipe -> pipe.forEach(Libc::close));
     references.clear();
     mappings.values().forEach(m -> Libc.munmap(m.address, m.length));
@@ -149,6 +192,9 @@ public final class KernelExecutor implements TraceExecutor {
 
   @Override
   public String execute(Trace.Call call) {
+    if (closed.get()) {
+      throw new IllegalStateException("closed");
+    }
     String missing = missing(call);
     return missing == null ? run(call) : missing + " does not exist";
   }
@@ -181,11 +227,11 @@ public final class KernelExecutor implements TraceExecutor {
       case FTRUNCATE -> answer(Libc.ftruncate(fd(name), 0));
       case CACHED -> cached(fd(name));
       case MMAP -> mmap(name, call);
-      case LOAD -> load(address(name, call.number(1)));
-      case STORE -> store(address(name, call.number(1)), (byte) call.number(2));
+      case LOAD -> load(mapping(name), call.number(1));
+      case STORE -> store(mapping(name), call.number(1), (byte) call.number(2));
       case MADVISE -> madvise(mapping(name), call.number(1), call.number(2), advice(call.word(3)));
       case MUNMAP -> munmap(name);
-      case GUP -> gup(name, address(call.word(1), call.number(2)), call.number(3));
+      case GUP -> gup(name, address(mapping(call.word(1)), call.number(2)), call.number(3));
       case GUP_RELEASE -> release(name);
       case BIND -> bind(name, call.number(2), call.number(3), fd(call.word(1)), call.number(4));
       case UNBIND -> answer(region(slot(name), 0, 0, 0, 0, 0));
@@ -263,8 +309,7 @@ public final class KernelExecutor implements TraceExecutor {
     return mapping;
   }
 
-  private long address(String name, long offset) {
-    Mapping mapping = mapping(name);
+  private static long address(Mapping mapping, long offset) {
     requireAlone(mapping, offset, 0);
     return mapping.address + offset;
   }
@@ -296,25 +341,47 @@ public final class KernelExecutor implements TraceExecutor {
             | (prot.contains("w") ? Libc.PROT_WRITE : 0)
             | (prot.contains("x") ? Libc.PROT_EXEC : 0);
     int flags = call.word(5).equals("PRIVATE") ? Libc.MAP_PRIVATE : Libc.MAP_SHARED;
-    for (int attempt = 0; attempt < 100; attempt++) {
+    long mapped = (length + PAGE_SIZE - 1) & -PAGE_SIZE;
+    for (int attempt = 0; attempt < MOST_PLACES; attempt++) {
       long place = place(length);
+      if (canBeMade(length) && !isFree(place - GAP, mapped + 2 * GAP)) {
+        continue;
+      }
       long address = Libc.mmap(place, length, bits, flags, fd(call.word(1)), call.number(2));
       if (address == -1) {
         return Libc.name(Libc.errno());
       }
-      long mapped = (length + PAGE_SIZE - 1) & -PAGE_SIZE;
-      if (address == place) {
+      if (address == place && canBeMade(length)) {
         mappings.put(name, new Mapping(address, mapped));
         return "ok";
       }
-      Libc.munmap(address, mapped); // something is there already: try elsewhere
+      Libc.munmap(address, mapped); // something is there since: try elsewhere
     }
     throw new IllegalStateException("no free addresses for " + length + " bytes");
   }
 
+  private static boolean canBeMade(long length) {
+    return length > 0 && length <= LONGEST_MAPPING;
+  }
+
+  /** Whether nothing is mapped in a range of addresses. */
+  private static boolean isFree(long address, long length) {
+    int flags =
+        Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE | Libc.MAP_FIXED_NOREPLACE;
+    long found = Libc.mmap(address, length, Libc.PROT_NONE, flags, -1, 0);
+    int errno = Libc.errno();
+    if (found == -1 && errno != Libc.EEXIST) {
+      throw new IllegalStateException("mmap of nothing: " + Libc.name(errno));
+    }
+    if (found != -1) {
+      Libc.munmap(found, length);
+    }
+    return found == address;
+  }
+
   /** Where a mapping could lie; any place for one that is refused whatever the place. */
   private static long place(long length) {
-    long room = length > 0 && length <= LONGEST_MAPPING ? (length + GAP - 1) & -GAP : 0;
+    long room = canBeMade(length) ? (length + GAP - 1) & -GAP : 0;
     for (; ; ) {
       long place = NEXT_ADDRESS.get();
       long next = place + room + 2 * GAP;
@@ -373,11 +440,12 @@ public final class KernelExecutor implements TraceExecutor {
     return new Pipe(ends[0], ends[1]);
   }
 
-  private String load(long address) {
+  private String load(Mapping mapping, long offset) {
+    long address = address(mapping, offset);
     Pipe pipe = takePipe();
     try {
       if (Libc.write(pipe.in, address, 1) < 0) {
-        return signal(address, false);
+        return signal(mapping, offset, false);
       }
       byte[] value = new byte[1];
       Libc.read(pipe.out, value, 1);
@@ -387,13 +455,14 @@ public final class KernelExecutor implements TraceExecutor {
     }
   }
 
-  private String store(long address, byte value) {
+  private String store(Mapping mapping, long offset, byte value) {
+    long address = address(mapping, offset);
     Pipe pipe = takePipe();
     try {
       byte[] bytes = {value};
       Libc.write(pipe.in, bytes, 1);
       if (Libc.read(pipe.out, address, 1) < 0) {
-        String signal = signal(address, true);
+        String signal = signal(mapping, offset, true);
         Libc.read(pipe.out, bytes, 1); // is still in the pipe
         return signal;
       }
@@ -403,17 +472,33 @@ public final class KernelExecutor implements TraceExecutor {
     }
   }
 
-  /** What the touch of an address that was EFAULT would have been; a read also as a writer may. */
-  private static String signal(long address, boolean write) {
+  /** What the touch of a byte that was EFAULT would have been; a read also as a writer may. */
+  private static String signal(Mapping mapping, long offset, boolean write) {
     if (Libc.errno() != Libc.EFAULT) {
       return Libc.name(Libc.errno());
     }
-    boolean bus = isBus(address, POPULATE_WRITE) || (!write && isBus(address, POPULATE_READ));
-    return bus ? "SIGBUS" : "SIGSEGV";
+    boolean inside = offset >= 0 && offset < mapping.length;
+    long page = (mapping.address + offset) & -PAGE_SIZE;
+    String signal = signal(populate(page, POPULATE_WRITE), inside);
+    return write || !signal.equals("SIGSEGV")
+        ? signal
+        : signal(populate(page, POPULATE_READ), inside);
   }
 
-  private static boolean isBus(long address, int advice) {
-    return Libc.madvise(address & -PAGE_SIZE, PAGE_SIZE, advice) < 0 && Libc.errno() == Libc.EFAULT;
+  /**
+   * The same by what populate answers. ENOMEM is a range where nothing is mapped, which is not so
+   * inside a mapping: there memory has run out.
+   */
+  static String signal(int errno, boolean inside) {
+    return switch (errno) {
+      case Libc.EFAULT -> "SIGBUS";
+      case Libc.ENOMEM -> inside ? "ENOMEM" : "SIGSEGV";
+      default -> "SIGSEGV";
+    };
+  }
+
+  private static int populate(long page, int advice) {
+    return Libc.madvise(page, PAGE_SIZE, advice) < 0 ? Libc.errno() : 0;
   }
 
   private static String hex(byte value) {
@@ -426,32 +511,45 @@ public final class KernelExecutor implements TraceExecutor {
 
   private String gup(String name, long address, long length) {
     List<Integer> out = new ArrayList<>();
+    String answer = "failed";
+    try {
+      answer = splice(out, address, length);
+    } finally {
+      if (answer.equals("ok")) {
+        references.put(name, out);
+      } else {
+        out.forEach(Libc::close);
+      }
+    }
+    return answer;
+  }
+
+  /** Splices pages into new pipes, whose reading ends are added to a list whatever happens. */
+  private static String splice(List<Integer> out, long address, long length) {
     long done = 0;
     do {
       long room = PIPE_BYTES - ((address + done) & (PAGE_SIZE - 1)); // to the end of a page
       long wanted = Math.min(length - done, room);
       Pipe pipe = newPipe();
-      if (wanted > DEFAULT_PIPE_BYTES - PAGE_SIZE) {
-        Libc.fcntl(pipe.in, Libc.F_SETPIPE_SZ, PIPE_BYTES);
-      }
-      long[] vector = {address + done, wanted};
-      long spliced = Libc.vmsplice(pipe.in, vector, 1, Libc.SPLICE_F_NONBLOCK);
-      int errno = Libc.errno();
-      Libc.close(pipe.in);
-      if (spliced < 0) {
-        Libc.close(pipe.out);
-        if (done == 0) {
-          return Libc.name(errno);
-        }
-        break;
-      }
       out.add(pipe.out);
-      done += spliced;
-      if (spliced < wanted) {
-        break;
+      try {
+        if (wanted > DEFAULT_PIPE_BYTES - PAGE_SIZE
+            && Libc.fcntl(pipe.in, Libc.F_SETPIPE_SZ, PIPE_BYTES) < PIPE_BYTES) {
+          throw new IllegalStateException("F_SETPIPE_SZ: " + Libc.name(Libc.errno()));
+        }
+        long[] vector = {address + done, wanted};
+        long spliced = Libc.vmsplice(pipe.in, vector, 1, Libc.SPLICE_F_NONBLOCK);
+        if (spliced < 0) {
+          return done == 0 ? Libc.name(Libc.errno()) : "ok";
+        }
+        done += spliced;
+        if (spliced < wanted) {
+          return "ok";
+        }
+      } finally {
+        Libc.close(pipe.in);
       }
     } while (done < length);
-    references.put(name, out);
     return "ok";
   }
 
@@ -480,7 +578,7 @@ public final class KernelExecutor implements TraceExecutor {
       }
       Libc.close(pipe);
     }
-    return String.format("bytes=%d first=0x%02x sum31=0x%06x", total, first, sum);
+    return String.format(Locale.ROOT, "bytes=%d first=0x%02x sum31=0x%06x", total, first, sum);
   }
 
   // ---- memslots ----

@@ -17,14 +17,20 @@ final class Libc {
   static final int STATX_BASIC_STATS = 0x7ff;
   static final int SYS_CACHESTAT = 451;
 
+  static final int PROT_NONE = 0;
   static final int PROT_READ = 1;
   static final int PROT_WRITE = 2;
   static final int PROT_EXEC = 4;
   static final int MAP_SHARED = 1;
   static final int MAP_PRIVATE = 2;
+  static final int MAP_ANONYMOUS = 0x20;
+  static final int MAP_NORESERVE = 0x4000;
+  static final int MAP_FIXED_NOREPLACE = 0x100000;
 
   static final int EINTR = 4;
+  static final int ENOMEM = 12;
   static final int EFAULT = 14;
+  static final int EEXIST = 17;
 
   static final long KVM_CREATE_VM = 0xae01;
   static final long KVM_CHECK_EXTENSION = 0xae03;
@@ -39,6 +45,8 @@ final class Libc {
   }
 
   private Libc() {}
+
+  static native int getpagesize();
 
   static native int open(String path, int flags);
 
@@ -90,15 +98,19 @@ final class Libc {
       case 2 -> "ENOENT";
       case EINTR -> "EINTR";
       case 5 -> "EIO";
+      case 6 -> "ENXIO";
       case 9 -> "EBADF";
       case 11 -> "EAGAIN";
-      case 12 -> "ENOMEM";
+      case ENOMEM -> "ENOMEM";
       case 13 -> "EACCES";
       case EFAULT -> "EFAULT";
       case 16 -> "EBUSY";
-      case 17 -> "EEXIST";
+      case EEXIST -> "EEXIST";
       case 19 -> "ENODEV";
+      case 20 -> "ENOTDIR";
+      case 21 -> "EISDIR";
       case 22 -> "EINVAL";
+      case 23 -> "ENFILE";
       case 24 -> "EMFILE";
       case 25 -> "ENOTTY";
       case 27 -> "EFBIG";

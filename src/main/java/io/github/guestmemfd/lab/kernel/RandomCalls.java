@@ -3,7 +3,10 @@ package io.github.guestmemfd.lab.kernel;
 import io.github.guestmemfd.trace.Trace;
 import io.github.guestmemfd.trace.Verb;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Locale;
+import java.util.Set;
 import java.util.SplittableRandom;
 
 /**
@@ -23,6 +26,12 @@ import java.util.SplittableRandom;
  */
 public final class RandomCalls {
 
+  /**
+   * How many calls a trace may have: about one in 24 is for a new memslot, of which a virtual
+   * machine has 32764, and a name is used once.
+   */
+  public static final int MOST_CALLS = 500_000;
+
   /** What one call allocates at most, in bytes. */
   private static final long MANY = 4L << 20;
 
@@ -33,6 +42,9 @@ public final class RandomCalls {
   private static final long MAX = Long.MAX_VALUE;
   private static final long LARGEST = MAX & -PAGE;
   private static final long MOST_SLOT_BYTES = 1L << 40;
+
+  /** The numbers of the last slots that there are begin here; the last is 32763. */
+  private static final int LAST_SLOTS = 32760;
 
   private static final long[] HUGE = {
     1L << 32, 1L << 40, 1L << 47, 1L << 62, LARGEST - PAGE, LARGEST, MAX, Long.MIN_VALUE, -PAGE, -1
@@ -93,6 +105,10 @@ public final class RandomCalls {
   private final List<String> references = new ArrayList<>();
   private final List<Slot> slots = new ArrayList<>();
   private final List<Slot> deleted = new ArrayList<>();
+
+  /** The names of all slots, also of those that were not made: a name is used once. */
+  private final Set<String> slotNames = new HashSet<>();
+
   private int names;
   private int slotNumbers;
   private Runnable ifOk = RandomCalls::nothing;
@@ -144,7 +160,7 @@ public final class RandomCalls {
       return Trace.Call.of(Verb.LOAD, w.name, "" + touched(w));
     } else if (kind < 780) {
       Window w = pick(windows);
-      String value = String.format("0x%02x", random.nextInt(256));
+      String value = String.format(Locale.ROOT, "0x%02x", random.nextInt(256));
       return Trace.Call.of(Verb.STORE, w.name, "" + touched(w), value);
     } else if (kind < 910) {
       return madvise();
@@ -446,13 +462,11 @@ public final class RandomCalls {
     if (size > MOST_SLOT_BYTES && size < 1L << 43 && memfd.size > MOST_SLOT_BYTES) {
       size = pages(16);
     }
-    String name = "s" + (oneIn(60) ? 32760 + random.nextInt(8) : slotNumbers);
-    Slot slot = new Slot(name, memfd, gpa, size, offset);
-    if (slots.stream().anyMatch(s -> s.name.equals(name))
-        || deleted.stream().anyMatch(s -> s.name.equals(name))) {
-      return bind(); // a name is used once
+    String name = "s" + (oneIn(60) ? LAST_SLOTS + random.nextInt(8) : slotNumbers++);
+    if (!slotNames.add(name)) {
+      name = "s" + slotNumbers++;
     }
-    slotNumbers++;
+    Slot slot = new Slot(name, memfd, gpa, size, offset);
     ifOk = () -> slots.add(slot);
     return Trace.Call.of(
         Verb.BIND,

@@ -5,8 +5,10 @@ import io.github.guestmemfd.trace.TraceExecutor;
 import io.github.guestmemfd.trace.Verb;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.EnumSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Set;
 import java.util.regex.Pattern;
 
 /**
@@ -38,16 +40,21 @@ record Rival(
     FORBIDDEN,
     /** As before, but the model allows it on purpose: docs/architecture.md says why. */
     FORBIDDEN_IN_THE_KERNEL,
+    /** The kernel may show it, and the model must not: docs/architecture.md says why. */
+    FORBIDDEN_IN_THE_MODEL,
     /** The kernel shows it, and the model does not, on purpose: docs/architecture.md says why. */
     OF_THE_KERNEL_ALONE
   }
 
-  /** What is said of the outcomes that match a regular expression, and why. */
-  record Rule(Whose whose, Pattern outcome, String reason) {
+  /** What is said of the outcomes that match a regular expression, why, and one that does match. */
+  record Rule(Whose whose, Pattern outcome, String reason, String sample) {
     boolean matches(String text) {
       return outcome.matcher(text).matches();
     }
   }
+
+  private static final Set<Whose> KERNELS =
+      EnumSet.of(Whose.OF_THE_KERNEL_ALONE, Whose.FORBIDDEN_IN_THE_MODEL);
 
   @Override
   public String toString() {
@@ -66,13 +73,13 @@ record Rival(
         List.of());
   }
 
-  Rival forbid(String outcome, String reason) {
-    return rule(Whose.FORBIDDEN, outcome, reason);
+  Rival forbid(String outcome, String reason, String sample) {
+    return rule(Whose.FORBIDDEN, outcome, reason, sample);
   }
 
-  Rival rule(Whose whose, String outcome, String reason) {
+  Rival rule(Whose whose, String outcome, String reason, String sample) {
     List<Rule> more = new ArrayList<>(rules);
-    more.add(new Rule(whose, Pattern.compile(outcome), reason));
+    more.add(new Rule(whose, Pattern.compile(outcome), reason, sample));
     return new Rival(name, before, left, right, after, end, List.copyOf(more), wrong);
   }
 
@@ -80,8 +87,9 @@ record Rival(
     return new Rival(name, before, left, right, after, end, rules, List.of(call, answer));
   }
 
+  /** Whether the model need not show an outcome of the kernel. */
   boolean isKernels(String outcome) {
-    return rules.stream().anyMatch(r -> r.whose == Whose.OF_THE_KERNEL_ALONE && r.matches(outcome));
+    return rules.stream().anyMatch(r -> KERNELS.contains(r.whose) && r.matches(outcome));
   }
 
   private static List<Trace.Call> calls(String text) {

@@ -49,9 +49,13 @@ final class Rounds implements AutoCloseable {
   }
 
   private static String start(
-      TraceExecutor executor, List<Trace.Call> calls, AtomicInteger present, int lag) {
+      TraceExecutor executor, List<Trace.Call> calls, AtomicInteger present, int lag)
+      throws InterruptedException {
     present.incrementAndGet();
     for (int i = 0; present.get() < 2; i++) {
+      if (Thread.interrupted()) {
+        throw new InterruptedException("while the other had not come");
+      }
       if (i > 1000) {
         letOthersRun();
       }
@@ -114,7 +118,8 @@ final class Rounds implements AutoCloseable {
       if (Thread.currentThread() == stopped && passes-- == 0) {
         stopped = null;
         start.run();
-        for (int asleep = 0; !meanwhile.isDone() && asleep < PATIENCE; ) {
+        Thread self = Thread.currentThread();
+        for (int asleep = 0; !meanwhile.isDone() && asleep < PATIENCE && !self.isInterrupted(); ) {
           letOthersRun();
           Thread thread = running;
           boolean waits = thread != null && WAITING.contains(thread.getState());
