@@ -17,9 +17,14 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
+import java.util.Random;
+import java.util.SortedMap;
+import java.util.TreeMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -29,14 +34,21 @@ import org.jspecify.annotations.Nullable;
  * out, and the reports are made of what there is.
  */
 final class Lab {
-  /** How much of the first run's time is spent before it, for the JVM to warm up. */
-  private static final double WARM_UP_SECONDS = 1;
+  /** How much of the time is for the JVM to warm up: this part, and not more than so much. */
+  private static final double WARM_UP_PART = 0.2;
 
-  private static final double WARM_UP_PART = 0.05;
+  private static final double WARM_UP_SECONDS = 5;
+
+  /** How many slices that time is cut into, each for another run. */
+  private static final int WARM_UP_RUNS = 24;
+
+  /** Makes the order of the runs, always the same one. */
+  private static final long ORDER_SEED = 1;
 
   private static final long REPORT_SECONDS = 60;
 
   private final List<Run> runs;
+  private final double seconds;
   private final long size;
   private final boolean verbose;
   private final @Nullable Path json;
@@ -53,17 +65,20 @@ final class Lab {
   /**
    * Prepares a session.
    *
+   * @param seconds how long all runs take together
    * @param size the guest's memory in bytes
    */
   Lab(
-      List<Run> runs,
+      List<? extends Run> runs,
+      double seconds,
       long size,
       boolean verbose,
       @Nullable Path json,
       @Nullable Path html,
       PrintWriter out,
       PrintWriter err) {
-    this.runs = runs;
+    this.runs = List.copyOf(runs);
+    this.seconds = seconds;
     this.size = size;
     this.verbose = verbose;
     this.json = json;
@@ -102,21 +117,30 @@ final class Lab {
     }
   }
 
+  /**
+   * What was measured, in the order of the runs. They are made in another one: a JVM gets faster
+   * with time, and a machine has its moments, which must not be for or against one protocol.
+   */
   private List<Measurement> measure() {
-    Run first = runs.get(0);
-    List<Measurement> measured = new ArrayList<>();
+    List<Integer> order = new ArrayList<>(IntStream.range(0, runs.size()).boxed().toList());
+    Collections.shuffle(order, new Random(ORDER_SEED));
+    double warmUp = Math.min(WARM_UP_SECONDS, seconds * WARM_UP_PART);
+    double each = (seconds - warmUp) / runs.size();
+    SortedMap<Integer, Measurement> measured = new TreeMap<>();
     Progress progress = new Progress(out, runs.size());
     try (HostMemory host = RunConfig.host(size)) {
-      double total = first.seconds() * runs.size();
-      double warmUp = Math.min(WARM_UP_SECONDS, total * WARM_UP_PART);
       progress.show(0, "warming up");
-      first.withSeconds(warmUp).measure(host, () -> stopped);
-      for (Run run : runs) {
+      for (int i = 0; i < WARM_UP_RUNS && !stopped; i++) {
+        Run run = runs.get(order.get(i % order.size()));
+        run.withSeconds(warmUp / WARM_UP_RUNS).measure(host, () -> stopped);
+      }
+      for (int index : order) {
         if (stopped) {
           break;
         }
+        Run run = runs.get(index).withSeconds(each);
         progress.show(measured.size(), run.name());
-        measured.add(run.measure(host, () -> stopped));
+        measured.put(index, run.measure(host, () -> stopped));
       }
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt(); // with what there is so far
@@ -128,7 +152,7 @@ final class Lab {
     } finally {
       progress.clear();
     }
-    return measured;
+    return List.copyOf(measured.values());
   }
 
   private int report(List<Measurement> measured) throws IOException {

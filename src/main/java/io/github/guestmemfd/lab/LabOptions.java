@@ -43,7 +43,9 @@ final class LabOptions {
       names = "--seconds",
       paramLabel = "N",
       defaultValue = "20",
-      description = "How long all runs take together; each gets the same part (default: 20).")
+      description =
+          "How long all runs take together, with a fifth of it, at most 5, to warm up; each gets the"
+              + " same part (default: 20).")
   private double seconds;
 
   @Option(
@@ -144,12 +146,11 @@ final class LabOptions {
       printRequests(workloadRuns(), out);
       return 0;
     }
-    List<? extends Run> all = traces.isEmpty() ? workloadRuns() : traceRuns();
-    double each = seconds / all.size();
-    List<Run> runs = all.stream().map(r -> r.withSeconds(each)).toList();
+    List<? extends Run> runs = traces.isEmpty() ? workloadRuns() : traceRuns();
     checkWritable("--json", json);
     checkWritable("--html", html);
-    return new Lab(runs, parseSize(), verbose, json, html, out, commandLine.getErr()).run();
+    return new Lab(runs, seconds, parseSize(), verbose, json, html, out, commandLine.getErr())
+        .run();
   }
 
   private void checkNumbers(long bytes) {
