@@ -190,7 +190,7 @@ final class LabOptions {
     List<Workload> chosen =
         choose("--workload", workloads, Arrays.asList(Workload.values()), Workload::id);
     List<PrivatePages> shared =
-        choose("--on-shared", onShared, Arrays.asList(PrivatePages.values()), LabOptions::id);
+        choose("--on-shared", onShared, Arrays.asList(PrivatePages.values()), PrivatePages::id);
     List<RunConfig> runs = new ArrayList<>();
     for (Pair pair : pairs()) {
       for (PrivatePages privatePages : shared) {
@@ -264,10 +264,6 @@ final class LabOptions {
 
   private static <T> String ids(List<T> known, Function<T, String> id) {
     return known.stream().map(id).collect(Collectors.joining(", "));
-  }
-
-  static String id(PrivatePages privatePages) {
-    return privatePages.name().toLowerCase(Locale.ROOT);
   }
 
   private long parseSize() {

@@ -1,5 +1,7 @@
 package io.github.guestmemfd.policy;
 
+import java.util.Locale;
+
 /** What becomes of the content of private pages when they turn shared. */
 public enum PrivatePages {
   /**
@@ -13,5 +15,14 @@ public enum PrivatePages {
    * page then reads zero. So it is for a virtual machine monitor that has shared memory apart from
    * the guest_memfd, and gives the private page back at each conversion.
    */
-  DISCARD
+  DISCARD;
+
+  /**
+   * Its name, as on the command line.
+   *
+   * @return the name in lower case
+   */
+  public String id() {
+    return name().toLowerCase(Locale.ROOT);
+  }
 }

@@ -9,11 +9,13 @@ import java.util.concurrent.locks.LockSupport;
 /**
  * Looks for secrets where there must be none, in every run, whatever the workload: reads all pages
  * through a mapping and all frames through the direct map, round and round. What others hold by
- * reference they look at themselves ({@link Holdings}).
+ * reference they look at themselves ({@link Holdings}). The host's threads look in the same way, at
+ * what their workload names.
  */
 final class Checker implements Runnable {
   private static final int AT_A_TIME = 64;
   private static final long PAUSE_NANOS = 200_000;
+  private static final String MAPPING = "through a mapping";
 
   private final Machine m;
   private final ByteBuffer bytes =
@@ -52,9 +54,8 @@ final class Checker implements Runnable {
   /** Looks at a page. */
   void mapping(int page) {
     long offset = Machine.offset(page);
-    for (int at : new int[] {Secrets.READ_AT, Secrets.WRITE_AT}) {
-      m.secrets().check(m.window().tryGetLong(offset + at, 0), "through a mapping", page);
-    }
+    m.secrets().check(m.window().tryGetLong(offset + Secrets.READ_AT, 0), MAPPING, page);
+    m.secrets().check(m.window().tryGetLong(offset + Secrets.WRITE_AT, 0), MAPPING, page);
   }
 
   /** Looks at a frame, if the direct map has it. */

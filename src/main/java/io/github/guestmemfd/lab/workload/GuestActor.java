@@ -13,6 +13,7 @@ import io.github.guestmemfd.spi.IdleStrategy;
 import java.util.SplittableRandom;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
+import java.util.function.BooleanSupplier;
 import java.util.function.Supplier;
 
 /**
@@ -45,7 +46,6 @@ final class GuestActor implements Runnable {
   private final boolean[] givenBack;
 
   private final AtomicInteger outstanding = new AtomicInteger();
-  private long requested;
   private long done;
 
   GuestActor(
@@ -73,11 +73,6 @@ final class GuestActor implements Runnable {
     return done;
   }
 
-  /** How many requests it was asked for. Read when it has ended. */
-  long requested() {
-    return requested;
-  }
-
   Vcpu vcpu() {
     return vcpu;
   }
@@ -88,7 +83,6 @@ final class GuestActor implements Runnable {
         v -> {
           while (!m.stop().isSet()) {
             perform(requests.get());
-            requested++;
           }
         },
         handler);
@@ -159,16 +153,20 @@ final class GuestActor implements Runnable {
   }
 
   private boolean write(int page) {
-    long offset = Machine.offset(page);
     long secret = Secrets.of(random.nextLong());
     // From here on there may be one, or half of one.
     secrets[page - this.first] = 0;
-    if (store(offset + Secrets.READ_AT, secret, PRIVATE)
-        && store(offset + Secrets.WRITE_AT, secret, PRIVATE)) {
+    if (storeInBothPlaces(page, secret)) {
       secrets[page - this.first] = secret;
       return true;
     }
     return false;
+  }
+
+  private boolean storeInBothPlaces(int page, long value) {
+    long offset = Machine.offset(page);
+    return store(offset + Secrets.READ_AT, value, PRIVATE)
+        && store(offset + Secrets.WRITE_AT, value, PRIVATE);
   }
 
   /** Wipes secrets, unless they are discarded anyway; false if a page cannot be used now. */
@@ -177,15 +175,8 @@ final class GuestActor implements Runnable {
       if (secrets[page - this.first] == 0) {
         continue;
       }
-      if (!verify(page)) {
+      if (!verify(page) || (onShared == PrivatePages.KEEP && !storeInBothPlaces(page, 0))) {
         return false;
-      }
-      if (onShared == PrivatePages.KEEP) {
-        long offset = Machine.offset(page);
-        if (!store(offset + Secrets.READ_AT, 0, PRIVATE)
-            || !store(offset + Secrets.WRITE_AT, 0, PRIVATE)) {
-          return false;
-        }
       }
       secrets[page - this.first] = 0;
     }
@@ -299,30 +290,23 @@ final class GuestActor implements Runnable {
   }
 
   private boolean load(long gpa, MemoryAttribute attribute) {
-    for (int i = 0; i < ATTEMPTS; i++) {
-      if (vcpu.tryRead(gpa, Long.BYTES, attribute)) {
-        return true;
-      }
-      if (!enterAgain()) {
-        return false;
-      }
-    }
-    return false;
+    return access(() -> vcpu.tryRead(gpa, Long.BYTES, attribute));
   }
 
   private boolean store(long gpa, long value, MemoryAttribute attribute) {
+    return access(() -> vcpu.tryWrite(gpa, Long.BYTES, value, attribute));
+  }
+
+  /** Makes an access, with exits to the monitor as long as that lets it enter again. */
+  private boolean access(BooleanSupplier access) {
     for (int i = 0; i < ATTEMPTS; i++) {
-      if (vcpu.tryWrite(gpa, Long.BYTES, value, attribute)) {
+      if (access.getAsBoolean()) {
         return true;
       }
-      if (!enterAgain()) {
+      if (m.stop().isSet() || !handler.handle(vcpu, vcpu.exit())) {
         return false;
       }
     }
     return false;
-  }
-
-  private boolean enterAgain() {
-    return !m.stop().isSet() && handler.handle(vcpu, vcpu.exit());
   }
 }

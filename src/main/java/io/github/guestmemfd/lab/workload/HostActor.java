@@ -16,14 +16,12 @@ final class HostActor implements Runnable {
   /** How many frames it remembers. */
   private static final int KNOWN = 16;
 
-  private static final String PATH = "through a mapping";
-
   private final Machine m;
   private final Supplier<Request> requests;
   private final SplittableRandom random;
   private final Holdings holdings;
-  private final ByteBuffer frame =
-      ByteBuffer.allocate(HostMemory.PAGE_SIZE).order(ByteOrder.LITTLE_ENDIAN);
+  private final Checker look;
+  private final ByteBuffer number = ByteBuffer.allocate(Long.BYTES).order(ByteOrder.LITTLE_ENDIAN);
   private final int frames;
 
   /** Frames that it has held; 0 for none. */
@@ -37,6 +35,7 @@ final class HostActor implements Runnable {
     this.requests = requests;
     this.random = random;
     this.holdings = new Holdings(m, "the host's");
+    this.look = new Checker(m);
     this.frames = (int) (m.host().size() / HostMemory.PAGE_SIZE);
   }
 
@@ -71,7 +70,7 @@ final class HostActor implements Runnable {
       case RELEASE -> holdings.release(random.nextLong());
       case LOAD -> {
         for (int i = page; i < end; i++) {
-          load(i);
+          look.mapping(i);
         }
       }
       case STORE -> {
@@ -101,12 +100,6 @@ final class HostActor implements Runnable {
     return pfn != 0 && random.nextBoolean() ? pfn : 1 + random.nextInt(frames);
   }
 
-  private void load(int page) {
-    long offset = Machine.offset(page);
-    m.secrets().check(m.window().tryGetLong(offset + Secrets.READ_AT, 0), PATH, page);
-    m.secrets().check(m.window().tryGetLong(offset + Secrets.WRITE_AT, 0), PATH, page);
-  }
-
   private void populate(int page, int end) {
     try {
       m.window().madvise(Machine.offset(page), Machine.offset(end - page), Advice.POPULATE_WRITE);
@@ -116,15 +109,13 @@ final class HostActor implements Runnable {
   }
 
   private void direct(int pfn) {
+    look.direct(pfn);
     if (!m.host().directMap().contains(pfn)) {
       return;
     }
     try {
-      frame.clear();
-      m.host().directMap().read(pfn, 0, frame);
-      m.secrets().check(frame, "through the direct map, by frame", pfn);
-      frame.putLong(0, Secrets.data(random.nextLong())).position(0).limit(Long.BYTES);
-      m.host().directMap().write(pfn, Secrets.WRITE_AT, frame);
+      number.clear().putLong(0, Secrets.data(random.nextLong()));
+      m.host().directMap().write(pfn, Secrets.WRITE_AT, number);
     } catch (GuestMemfdException gone) {
       // EFAULT: it has been taken out of the direct map, or freed.
     }

@@ -8,7 +8,6 @@ import io.github.guestmemfd.policy.ConversionPolicy;
 import io.github.guestmemfd.policy.GpaRange;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Locale;
 import java.util.SplittableRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
@@ -79,7 +78,7 @@ final class LabRun {
         config.protocol().id(),
         config.protocol().isSound(),
         config.policy(),
-        config.onShared().name().toLowerCase(Locale.ROOT),
+        config.onShared().id(),
         config.workload().id(),
         config.vcpus(),
         seconds,

@@ -36,7 +36,7 @@ public record RunConfig(
 
   @Override
   public String name() {
-    String pages = onShared == PrivatePages.KEEP ? "" : ", discard";
+    String pages = onShared == PrivatePages.KEEP ? "" : ", " + onShared.id();
     return workload.id() + ", " + protocol.id() + ", " + policy + pages + ", " + vcpus + " vCPUs";
   }
 

@@ -6,6 +6,7 @@ import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.kvm.KernelProfile;
 import io.github.guestmemfd.lab.report.Measurement;
 import io.github.guestmemfd.lab.report.PageMap;
+import io.github.guestmemfd.policy.PrivatePages;
 import io.github.guestmemfd.trace.ModelExecutor;
 import io.github.guestmemfd.trace.Trace;
 import io.github.guestmemfd.trace.Verb;
@@ -121,7 +122,7 @@ public record TraceRun(
         protocol.id(),
         protocol.isSound(),
         "as recorded",
-        "keep",
+        PrivatePages.KEEP.id(),
         workload,
         vcpus,
         time,
