@@ -113,7 +113,7 @@ public final class Folio implements AutoCloseable {
         }
       }
     } catch (InterruptedException e) {
-      throw Inode.interrupted("lock of " + this);
+      throw Inode.interrupted(e, "lock of " + this);
     }
   }
 

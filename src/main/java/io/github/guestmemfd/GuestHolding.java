@@ -7,6 +7,7 @@ import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.Step;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.spi.RacePoint;
 import java.util.EnumSet;
 import java.util.List;
@@ -150,7 +151,7 @@ final class GuestHolding {
       done = true;
       return pfn;
     } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
+      Waiting.restore(e);
       return -Errno.EINTR.code();
     } finally {
       if (!done) {

@@ -9,6 +9,7 @@ import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameContents;
 import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import java.util.List;
@@ -318,7 +319,7 @@ final class Inode implements FrameTable.Listener {
         }
       }
     } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
+      Waiting.restore(e);
       return -Errno.EINTR.code();
     }
   }
@@ -518,7 +519,7 @@ final class Inode implements FrameTable.Listener {
       mtimeNanos = now();
       return Errno.OK;
     } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
+      Waiting.restore(e);
       return Errno.EINTR;
     } finally {
       frames.unreserve(missing);
@@ -548,7 +549,7 @@ final class Inode implements FrameTable.Listener {
       Callbacks.enterOperation();
       return Errno.OK;
     } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
+      Waiting.restore(e);
       return Errno.EINTR;
     } catch (OutOfMemoryError e) {
       return Errno.ENOMEM;
@@ -685,7 +686,7 @@ final class Inode implements FrameTable.Listener {
       zap(mapping, fromPage, to - mapping.firstIndex);
       return Errno.OK;
     } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
+      Waiting.restore(e);
       return Errno.EINTR;
     } finally {
       unlock(from, to);
@@ -744,7 +745,7 @@ final class Inode implements FrameTable.Listener {
         mtimeNanos = now();
       }
     } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
+      Waiting.restore(e);
       errno = Errno.EINTR;
     } catch (RuntimeException | Error e) {
       failures.add(e);
@@ -843,7 +844,7 @@ final class Inode implements FrameTable.Listener {
       }
       return errno;
     } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
+      Waiting.restore(e);
       return Errno.EINTR;
     } finally {
       unlockChanged(from, to);
@@ -1289,7 +1290,7 @@ final class Inode implements FrameTable.Listener {
         LOG.warn("the memory of frame {} has failed: page {} of {}", pfn, index, this);
         return Errno.OK;
       } catch (InterruptedException e) {
-        Thread.currentThread().interrupt();
+        Waiting.restore(e);
         return Errno.EINTR;
       } finally {
         if (begun) {
@@ -1320,8 +1321,8 @@ final class Inode implements FrameTable.Listener {
   }
 
   /** The exception for a wait that was interrupted; the thread's interrupt status is set again. */
-  static GuestMemfdException interrupted(String what) {
-    Thread.currentThread().interrupt();
+  static GuestMemfdException interrupted(InterruptedException e, String what) {
+    Waiting.restore(e);
     return exception(Errno.EINTR, what + " was interrupted while waiting");
   }
 

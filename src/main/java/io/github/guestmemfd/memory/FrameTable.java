@@ -500,6 +500,7 @@ public final class FrameTable {
       if (tryLock(pfn)) {
         return;
       }
+      Waiting.check();
       idle.idle(round, 1_000);
     }
     WaitQueue queue = queue(pfn);
@@ -521,12 +522,14 @@ public final class FrameTable {
     } finally {
       queue.lock.unlock();
     }
-    for (int round = WaitQueue.ROUNDS_BEFORE_QUEUE; !waiter.granted; round++) {
-      if (Thread.interrupted()) {
+    boolean locked = false;
+    try {
+      Waiting.await(idle, () -> waiter.granted, Long.MAX_VALUE);
+      locked = true;
+    } finally {
+      if (!locked) { // interrupted, or the strategy has thrown
         leave(pfn, queue, waiter);
-        throw new InterruptedException();
       }
-      idle.idle(round, Long.MAX_VALUE);
     }
   }
 

@@ -73,9 +73,7 @@ public final class WaitQueue {
         if (condition.getAsBoolean()) {
           return true;
         }
-        if (Thread.interrupted()) {
-          throw new InterruptedException();
-        }
+        Waiting.check();
         long left = nanos == Long.MAX_VALUE ? nanos : deadline - System.nanoTime();
         if (left <= 0) {
           return false;

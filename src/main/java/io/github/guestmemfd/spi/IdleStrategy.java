@@ -1,6 +1,7 @@
 package io.github.guestmemfd.spi;
 
 import java.util.concurrent.locks.LockSupport;
+import java.util.function.BooleanSupplier;
 
 /**
  * What a thread does between two looks at a word that another thread will change.
@@ -26,6 +27,25 @@ public interface IdleStrategy {
    *     where the thread will be unparked when it has reason to look again
    */
   void idle(int round, long maxNanos);
+
+  /**
+   * Idles until a condition holds. It looks at the condition first, then at the interrupt status,
+   * then idles, and so on.
+   *
+   * @param condition true when the wait is over; called often, must not block, and must read with
+   *     volatile semantics what another thread writes
+   * @param maxNanos the longest time in nanoseconds between two looks
+   * @throws InterruptedException if the thread is interrupted while the condition does not hold;
+   *     the interrupt status is cleared
+   */
+  default void await(BooleanSupplier condition, long maxNanos) throws InterruptedException {
+    for (int round = 0; !condition.getAsBoolean(); round++) {
+      if (Thread.interrupted()) {
+        throw new InterruptedException();
+      }
+      idle(round, maxNanos);
+    }
+  }
 
   /**
    * Spins 64 rounds, yields 16, then parks for as long as it may: the default.
