@@ -41,11 +41,11 @@ public final class DirectMap {
   public void read(int pfn, int at, ByteBuffer into) {
     FrameContents contents = host.bytes();
     Objects.checkFromIndexSize(at, into.remaining(), HostMemory.PAGE_SIZE);
-    begin(pfn);
+    long access = begin(pfn);
     try {
       into.put(contents.view(pfn).position(at).limit(at + into.remaining()));
     } finally {
-      host.frames.endDirectAccess(pfn);
+      host.frames.accesses.end(access);
     }
   }
 
@@ -61,18 +61,20 @@ public final class DirectMap {
   public void write(int pfn, int at, ByteBuffer from) {
     FrameContents contents = host.bytes();
     Objects.checkFromIndexSize(at, from.remaining(), HostMemory.PAGE_SIZE);
-    begin(pfn);
+    long access = begin(pfn);
     try {
       contents.view(pfn).position(at).put(from);
     } finally {
-      host.frames.endDirectAccess(pfn);
+      host.frames.accesses.end(access);
     }
   }
 
-  private void begin(int pfn) {
-    if (!host.frames.beginDirectAccess(checked(pfn))) {
+  private long begin(int pfn) {
+    long access = host.frames.beginDirectAccess(checked(pfn));
+    if (access == 0) {
       throw new GuestMemfdException(Errno.EFAULT, "frame " + pfn + " is not in the direct map");
     }
+    return access;
   }
 
   int checked(int pfn) {

@@ -555,6 +555,15 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     return inode.host.bytes().view(checked(pfn));
   }
 
+  /**
+   * How clients use frames of this file that they have mapped. The descriptor may be closed.
+   *
+   * @return the accesses of the file's host
+   */
+  public FrameAccess frameAccess() {
+    return inode.host.frameAccess();
+  }
+
   private int checked(int pfn) {
     int limit = inode.host.frames.limit();
     if (pfn < 1 || pfn > limit) {

@@ -4,6 +4,7 @@ import static io.github.guestmemfd.HostMemory.PAGE_SHIFT;
 import static io.github.guestmemfd.HostMemory.PAGE_SIZE;
 
 import io.github.guestmemfd.cache.PageTable;
+import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameContents;
 import io.github.guestmemfd.spi.RaceHook;
@@ -36,7 +37,8 @@ import org.jspecify.annotations.Nullable;
  * <p><b>Revocation.</b> An access to a page happens wholly before a conversion or punch of that
  * page takes effect, or it faults. Reads of a number are optimistic: they read the page table
  * entry, the bytes, and the entry again, and start over if the page was unmapped in between.
- * Everything else is announced in the page table entry, and a conversion waits until it is over.
+ * Everything else is announced for the frame, and a conversion waits until it is over; a copy
+ * announces up to 64 pages at once.
  *
  * <p><b>Memory ordering.</b> Methods without a suffix are plain, at any offset. {@code Acquire},
  * {@code Release} and {@code Volatile} methods, and atomic updates, have the ordering of the {@link
@@ -54,6 +56,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
   private final HostMemory host;
   private final boolean read;
   private final boolean write;
+  private final Accesses accesses;
   private final @Nullable FrameContents contents;
   private final @Nullable RaceHook hook;
   private final AtomicBoolean closed = new AtomicBoolean();
@@ -68,7 +71,8 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     this.write = write;
     this.contents = host.contents;
     this.hook = host.hook;
-    this.table = new PageTable(pages, host.idle);
+    this.accesses = host.frames.accesses;
+    this.table = new PageTable(pages, accesses);
     inode.add(this);
   }
 
@@ -102,15 +106,54 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
       return;
     }
     table.close();
-    Failures failures = new Failures();
     for (long page = table.next(0, pages); page < pages; page = table.next(page + 1, pages)) {
-      int pfn = table.zapUninterruptibly(page);
+      table.revoke(page);
+    }
+    Failures failures = new Failures();
+    failures.attempt(this::awaitAccesses);
+    failures.attempt(() -> remove(0, pages));
+    inode.remove(this);
+    failures.attempt(inode::close);
+    failures.throwIfAny();
+  }
+
+  /** Waits for accesses under way to the frames of all entries: they only move bytes. */
+  private void awaitAccesses() {
+    Accesses.UnderWay underWay = accesses.underWay();
+    if (underWay != null) {
+      for (long page = table.next(0, pages); page < pages; page = table.next(page + 1, pages)) {
+        underWay.concerns(PageTable.held(table.entry(page)));
+      }
+      underWay.awaitUninterruptibly(host.idle);
+    }
+  }
+
+  // ---- unmapping ----
+
+  /** The page of this mapping at an index of the file, or its first or its end. */
+  long page(long index) {
+    return Math.min(Math.max(index - firstIndex, 0), pages);
+  }
+
+  /** Revokes the entries of a range, whose pages are busy. */
+  void revoke(long from, long to) throws InterruptedException {
+    for (long page = table.next(from, to); page < to; page = table.next(page + 1, to)) {
+      table.revoke(page);
+      if (Thread.interrupted()) {
+        throw new InterruptedException();
+      }
+    }
+  }
+
+  /** Removes the revoked entries of a range, and drops their references, whatever one throws. */
+  void remove(long from, long to) {
+    Failures failures = new Failures();
+    for (long page = table.next(from, to); page < to; page = table.next(page + 1, to)) {
+      int pfn = table.remove(page);
       if (pfn != 0) {
         failures.attempt(() -> inode.drop(pfn, Counts.REF));
       }
     }
-    inode.remove(this);
-    failures.attempt(inode::close);
     failures.throwIfAny();
   }
 
@@ -131,7 +174,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
         FrameContents c = bytes();
         long value = Bytes.get(c.chunk(pfn), FrameContents.base(pfn) + in, width, mode);
         VarHandle.acquireFence(); // the bytes before the entry: see PageTable
-        if (PageTable.sameMapping(entry, table.entry(page))) {
+        if (table.entry(page) == entry) {
           return value;
         }
       } else {
@@ -157,12 +200,13 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
       storeAcross(offset, width, value);
       return;
     }
-    int pfn = begin(page, offset, true);
+    long access = begin(page, offset, true);
+    int pfn = Accesses.pfn(access);
     try {
       FrameContents c = bytes();
       Bytes.put(c.chunk(pfn), FrameContents.base(pfn) + in, width, mode, value);
     } finally {
-      table.end(page);
+      accesses.end(access);
     }
   }
 
@@ -171,23 +215,23 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     long page = offset >> PAGE_SHIFT;
     long second = (page + 1) << PAGE_SHIFT;
     for (; ; ) {
-      int pfn = begin(page, offset, true);
-      int next = 0;
+      long access = begin(page, offset, true);
+      long next = 0;
       try {
-        next = table.begin(page + 1);
+        next = table.begin(page + 1, 1);
         if (next != 0) {
           for (int i = 0; i < width; i++) {
             long at = offset + i;
-            int frame = at < second ? pfn : next;
+            int frame = Accesses.pfn(at < second ? access : next);
             int in = (int) at & PAGE_MASK;
             bytes().chunk(frame).put(FrameContents.base(frame) + in, (byte) (value >>> (8 * i)));
           }
           return;
         }
       } finally {
-        table.end(page);
+        accesses.end(access);
         if (next != 0) {
-          table.end(page + 1);
+          accesses.end(next);
         }
       }
       faultIn(page + 1, second, true); // with nothing announced: a fault may have to wait
@@ -395,7 +439,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
         long value =
             bytes().chunk(pfn).getLong(FrameContents.base(pfn) + ((int) offset & PAGE_MASK));
         VarHandle.acquireFence(); // the bytes before the entry: see PageTable
-        if (PageTable.sameMapping(entry, table.entry(page))) {
+        if (table.entry(page) == entry) {
           return value;
         }
       } else if (!tryFault(page, false)) {
@@ -416,17 +460,18 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
       return false;
     }
     long page = offset >> PAGE_SHIFT;
-    int pfn;
-    while ((pfn = table.begin(page)) == 0) {
+    long access;
+    while ((access = table.begin(page, 1)) == 0) {
       if (!tryFault(page, true)) {
         return false;
       }
     }
+    int pfn = Accesses.pfn(access);
     try {
       bytes().chunk(pfn).putLong(FrameContents.base(pfn) + ((int) offset & PAGE_MASK), value);
       return true;
     } finally {
-      table.end(page);
+      accesses.end(access);
     }
   }
 
@@ -482,32 +527,34 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
   public long getAndAddLong(long offset, long delta) {
     long page = page(offset, 8, true);
     requireAligned(offset, 8);
-    int pfn = begin(page, offset, true);
+    long access = begin(page, offset, true);
+    int pfn = Accesses.pfn(access);
     try {
       FrameContents c = bytes();
       return Bytes.getAndAdd(
           c.chunk(pfn), FrameContents.base(pfn) + ((int) offset & PAGE_MASK), delta);
     } finally {
-      table.end(page);
+      accesses.end(access);
     }
   }
 
   boolean compareAndSet(long offset, int width, long expected, long value) {
     long page = page(offset, width, true);
     requireAligned(offset, width);
-    int pfn = begin(page, offset, true);
+    long access = begin(page, offset, true);
+    int pfn = Accesses.pfn(access);
     try {
       FrameContents c = bytes();
       int at = FrameContents.base(pfn) + ((int) offset & PAGE_MASK);
       return Bytes.compareAndSet(c.chunk(pfn), at, width, expected, value);
     } finally {
-      table.end(page);
+      accesses.end(access);
     }
   }
 
   // ---- many bytes ----
 
-  /** Moves bytes within one page: frame, byte within the frame, how far in, how many. */
+  /** Moves bytes within one buffer: where in it, how far in, how many. */
   @FunctionalInterface
   interface Move {
     void bytes(ByteBuffer chunk, int at, int done, int length);
@@ -517,17 +564,24 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     page(offset, length, write);
     for (int done = 0; done < length; ) {
       long at = offset + done;
-      long page = at >> PAGE_SHIFT;
       int in = (int) at & PAGE_MASK;
-      int n = Math.min(length - done, PAGE_SIZE - in);
-      int pfn = begin(page, at, write);
+      long access = begin(at >> PAGE_SHIFT, pages(in + (long) length - done), at, write);
       try {
+        int pfn = Accesses.pfn(access);
+        int n = Math.min(length - done, FrameContents.bytes(pfn, Accesses.frames(access)) - in);
         move.bytes(bytes().chunk(pfn), FrameContents.base(pfn) + in, done, n);
+        done += n;
       } finally {
-        table.end(page);
+        accesses.end(access);
       }
-      done += n;
     }
+  }
+
+  /** How many pages to announce at once for so many bytes; one where a test steps in between. */
+  private int pages(long bytes) {
+    return hook != null
+        ? 1
+        : (int) Math.min(Accesses.MAX_FRAMES, (bytes + PAGE_MASK) >> PAGE_SHIFT);
   }
 
   /**
@@ -767,8 +821,8 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
    * least one sees the other: either the entry has changed, and the reference is put, or the
    * conversion finds it in the counts. If the entry has not changed, it held its own reference on
    * the frame all the while, so that the frame was not frozen, freed or reused in between. The
-   * count of accesses in flight is no part of what is compared; the version is, so that an entry
-   * which was removed and entered again counts as another. A pending entry is none.
+   * version is part of what is compared, so that an entry which was removed and entered again
+   * counts as another. A pending entry is none.
    *
    * <p><b>Progress.</b> Wait-free: no second attempt.
    *
@@ -785,7 +839,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
       if (hook != null) {
         hook.at(RacePoint.BEFORE_PTE_RELOAD, firstIndex + page);
       }
-      mapped = PageTable.sameMapping(entry, table.entry(page));
+      mapped = table.entry(page) == entry;
     } finally {
       if (!mapped) {
         inode.drop(pfn, unit);
@@ -797,27 +851,32 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
   // ---- faults ----
 
   /** Announces an access to a page, which must be ended; faults until it can. */
-  private int begin(long page, long offset, boolean forWrite) {
+  private long begin(long page, long offset, boolean forWrite) {
+    return begin(page, 1, offset, forWrite);
+  }
+
+  /** Announces an access to one page at least, and as many as can be at once. */
+  private long begin(long page, int most, long offset, boolean forWrite) {
     for (; ; ) {
-      int pfn = table.begin(page);
-      if (pfn != 0) {
+      long access = table.begin(page, most);
+      if (access != 0) {
         if (hook != null) {
-          inFlight(hook, page);
+          inFlight(hook, page, access);
         }
-        return pfn;
+        return access;
       }
       faultIn(page, offset, forWrite);
     }
   }
 
-  private void inFlight(RaceHook h, long page) {
+  private void inFlight(RaceHook h, long page, long access) {
     boolean done = false;
     try {
       h.at(RacePoint.ACCESS_IN_FLIGHT, firstIndex + page);
       done = true;
     } finally {
       if (!done) {
-        table.end(page);
+        accesses.end(access);
       }
     }
   }

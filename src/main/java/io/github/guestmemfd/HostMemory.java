@@ -38,6 +38,7 @@ public final class HostMemory implements AutoCloseable {
   final @Nullable LruBatches lru;
   private final DirectMap directMap = new DirectMap(this);
   private final PfnWalker pfnWalker;
+  private final FrameAccess frameAccess;
   private volatile boolean closed;
 
   private HostMemory(Builder builder) {
@@ -48,6 +49,7 @@ public final class HostMemory implements AutoCloseable {
     this.lru = builder.cpus == 0 ? null : new LruBatches(frames, builder.cpus, builder.batchSize);
     this.contents = builder.metadataOnly ? null : new FrameContents(count);
     this.pfnWalker = new PfnWalker(this);
+    this.frameAccess = new FrameAccess(this);
   }
 
   /**
@@ -233,6 +235,15 @@ public final class HostMemory implements AutoCloseable {
    */
   public PfnWalker pfnWalker() {
     return pfnWalker;
+  }
+
+  /**
+   * How clients use frames that they have mapped.
+   *
+   * @return the accesses of this host
+   */
+  public FrameAccess frameAccess() {
+    return frameAccess;
   }
 
   /**

@@ -6,6 +6,7 @@ import io.github.guestmemfd.cache.PageTable;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameContents;
 import io.github.guestmemfd.memory.FrameTable;
@@ -202,6 +203,10 @@ final class Inode implements FrameTable.Listener {
       failures.attempt(ops::release);
     } finally {
       Callbacks.leave();
+    }
+    Accesses.UnderWay underWay = underWay(0, pages);
+    if (underWay != null) {
+      failures.attempt(() -> underWay.awaitUninterruptibly(host.idle));
     }
     for (long i = cache.next(0, pages); i < pages; i = cache.next(i + 1, pages)) {
       long index = i;
@@ -430,14 +435,14 @@ final class Inode implements FrameTable.Listener {
     if (write) {
       mtimeNanos = now();
     }
-    boolean installed = false;
+    long installed = 0;
     try {
       at(RacePoint.BEFORE_PTE_INSTALL, index);
       installed = mapping.table.install(page, pfn);
     } catch (OutOfMemoryError e) {
       return -Errno.ENOMEM.code();
     } finally {
-      if (!installed) {
+      if (installed == 0) {
         drop(pfn, Counts.REF);
       }
     }
@@ -446,26 +451,36 @@ final class Inode implements FrameTable.Listener {
       at(RacePoint.AFTER_PTE_INSTALL, index);
       passed = true;
     } finally {
-      settle(mapping, page, index, passed);
+      settle(mapping, page, index, installed, passed);
     }
     return mapping.table.isClosed() ? UNMAPPED : 0;
   }
 
-  /** Confirms a page table entry that is pending, or takes it back if it came too late. */
-  private void settle(HostMapping mapping, long page, long index, boolean wanted) {
-    long entry = mapping.table.entry(page); // ours, or that of another fault
-    if (PageTable.isPending(entry)) {
-      long slot = cache.slot(index);
-      boolean good =
-          wanted
-              && SlotWord.pfn(slot) == PageTable.held(entry)
-              && PageCache.isHit(slot, Wanted.ACCESSIBLE)
-              && SlotWord.isReady(slot) // no more if its memory has failed
-              && !mapping.table.isClosed();
-      int late = mapping.table.settle(page, entry, good);
-      if (late != 0) {
-        drop(late, Counts.REF);
-      }
+  /**
+   * Confirms a page table entry that is pending, if the page still is what it says. Otherwise it is
+   * removed, if no access through it can be under way: if it is the one that this fault has
+   * entered, or if its frame has left the page cache, since what took the frame out has waited for
+   * accesses to it. Any other may have been revoked by an unmapping that was then interrupted.
+   *
+   * @param installed the entry of this fault; 0 if there was one already
+   */
+  private void settle(HostMapping mapping, long page, long index, long installed, boolean wanted) {
+    long entry = installed != 0 ? installed : mapping.table.entry(page);
+    if (!PageTable.isPending(entry)) {
+      return;
+    }
+    long slot = cache.slot(index);
+    boolean good =
+        wanted
+            && SlotWord.pfn(slot) == PageTable.held(entry)
+            && PageCache.isHit(slot, Wanted.ACCESSIBLE)
+            && SlotWord.isReady(slot) // no more if its memory has failed
+            && !mapping.table.isClosed();
+    if (good) {
+      mapping.table.confirm(page, entry);
+    } else if ((installed != 0 || SlotWord.pfn(slot) != PageTable.held(entry))
+        && mapping.table.tryRemove(page, entry)) {
+      drop(PageTable.held(entry), Counts.REF);
     }
   }
 
@@ -642,33 +657,37 @@ final class Inode implements FrameTable.Listener {
     return Objects.requireNonNull(errno, "a callback answered null, expected an Errno");
   }
 
-  /** Drops the page table entries of a range in every mapping. */
+  /**
+   * Drops the page table entries of a locked range in every mapping, and waits for every access to
+   * a folio of the range that is under way: also for those whose entry is gone already.
+   */
   private void unmap(long from, long to) throws InterruptedException {
     for (HostMapping mapping : mappings) {
-      zap(
-          mapping,
-          Math.max(from - mapping.firstIndex, 0),
-          Math.min(to - mapping.firstIndex, mapping.pages));
+      mapping.revoke(mapping.page(from), mapping.page(to));
+    }
+    awaitAccesses(from, to);
+    for (HostMapping mapping : mappings) {
+      mapping.remove(mapping.page(from), mapping.page(to));
     }
     at(RacePoint.AFTER_UNMAP, from);
   }
 
-  /** Drops the page table entries of some pages of a mapping. */
-  private void zap(HostMapping mapping, long fromPage, long toPage) throws InterruptedException {
-    if (fromPage >= toPage) {
-      return;
+  /** Waits for accesses under way to the folios of a locked range, whatever they go by. */
+  private void awaitAccesses(long from, long to) throws InterruptedException {
+    Accesses.UnderWay underWay = underWay(from, to);
+    if (underWay != null) {
+      underWay.await(host.idle);
     }
-    for (long page = mapping.table.next(fromPage, toPage);
-        page < toPage;
-        page = mapping.table.next(page + 1, toPage)) {
-      int pfn = mapping.table.zap(page);
-      if (pfn != 0) {
-        drop(pfn, Counts.REF);
-      }
-      if (Thread.interrupted()) {
-        throw new InterruptedException();
+  }
+
+  private Accesses.@Nullable UnderWay underWay(long from, long to) {
+    Accesses.UnderWay underWay = frames.accesses.underWay();
+    if (underWay != null) {
+      for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+        underWay.concerns(SlotWord.pfn(cache.slot(i)));
       }
     }
+    return underWay;
   }
 
   /** Drops the page table entries of one mapping, keeping the folios. */
@@ -683,7 +702,9 @@ final class Inode implements FrameTable.Listener {
       return errno;
     }
     try {
-      zap(mapping, fromPage, to - mapping.firstIndex);
+      mapping.revoke(fromPage, to - mapping.firstIndex);
+      awaitAccesses(from, to);
+      mapping.remove(fromPage, to - mapping.firstIndex);
       return Errno.OK;
     } catch (InterruptedException e) {
       Waiting.restore(e);
@@ -972,6 +993,7 @@ final class Inode implements FrameTable.Listener {
     try {
       Errno errno;
       try {
+        awaitAccesses(from, to); // the clients', which have been told
         errno = prepareAll(from, to, inaccessible);
         prepared = errno == Errno.OK;
         if (prepared) {

@@ -1,60 +1,58 @@
 package io.github.guestmemfd.cache;
 
+import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.FrameTable;
-import io.github.guestmemfd.spi.IdleStrategy;
-import java.lang.invoke.VarHandle;
 
 /**
- * The page table of a mapping: which of its pages are mapped to which frame, and how many accesses
- * are under way through each.
+ * The page table of a mapping: which of its pages are mapped to which frame.
  *
  * <pre>
- *  63             41   40  39         30  29                    0
- * +------------------+----+--------------+-----------------------+
- * |   version (23)   | P  | inflight(10) |       pfn (30)        |   a page table entry, PTE
- * +------------------+----+--------------+-----------------------+
+ *  63                                31   30  29                    0
+ * +------------------------------------+----+-----------------------+
+ * |            version (33)            | P  |       pfn (30)        |   a page table entry, PTE
+ * +------------------------------------+----+-----------------------+
  * </pre>
  *
  * <p>An entry is entered in two steps, since the fault that enters it may come too late: first
  * <i>pending</i> (P), when accesses take it for unmapped, but unmapping finds it; then, if the page
- * still is what the fault found and the mapping is open, it is confirmed. Anybody may confirm. An
- * entry holds a reference on its frame, which entering takes over and whoever removes the entry
- * gives back.
+ * still is what the fault found and the mapping is open, it is confirmed. Any fault may confirm;
+ * one through which no access can be under way may be removed by a fault, every one by unmapping.
+ * An entry holds a reference on its frame, which entering takes over and removing gives back.
  *
- * <p><b>Assumptions.</b> (1) Who removes entries of a range first makes it impossible to confirm
- * new ones: the pages are busy, or the table closed. (2) Between {@link #begin} and {@link #end} a
- * thread only moves bytes. (3) Fewer than 512 threads access one page of one mapping at the same
- * instant, or the rest waits.
+ * <p>Unmapping goes by three steps too: {@link #revoke} turns entries pending, so that no access
+ * begins; then the accesses under way are waited for ({@link Accesses}); then {@link #remove} gives
+ * the references back. A wait that is given up leaves the entries pending, with their references:
+ * the next unmapping finds them, and a fault may confirm them again.
  *
- * <p><b>Guarantees.</b> An access that {@code begin} let in ends before {@link #zap} of that page
- * returns. An optimistic reader reads the entry, then the bytes, then, after an acquire fence, the
- * entry again; if {@link #sameMapping} holds of the two, the bytes were read while the page was
- * mapped. It could be deceived only by sleeping through exactly a multiple of 2^23 unmappings.
+ * <p><b>Assumptions.</b> Who revokes entries of a range first makes it impossible to confirm new
+ * ones: the pages are busy, or the table closed.
+ *
+ * <p><b>Guarantees.</b> Every step but confirming raises the version, so that a fault which has
+ * looked at the page before an entry was revoked cannot confirm or remove it after that. An access
+ * that {@code begin} let in is announced for its frame, and was let in while the page was mapped.
+ * An optimistic reader reads the entry, then the bytes, then, after an acquire fence, the entry
+ * again; if the two are the same, the bytes were read while the page was mapped. It could be
+ * deceived only by sleeping through exactly a multiple of 2^33 changes.
  */
 public final class PageTable {
 
   static final long PFN_MASK = (1L << FrameTable.PFN_BITS) - 1;
-  static final int INFLIGHT_SHIFT = FrameTable.PFN_BITS;
-  static final int INFLIGHT_BITS = 10;
-  static final long INFLIGHT = 1L << INFLIGHT_SHIFT;
-  static final long INFLIGHT_MASK = ((1L << INFLIGHT_BITS) - 1) << INFLIGHT_SHIFT;
-  static final long MAX_INFLIGHT = INFLIGHT << (INFLIGHT_BITS - 1);
-  static final long PENDING = 1L << (INFLIGHT_SHIFT + INFLIGHT_BITS);
+  static final long PENDING = 1L << FrameTable.PFN_BITS;
   static final long VERSION = PENDING << 1;
 
   private final SparseWords entries;
-  private final IdleStrategy idle;
+  private final Accesses accesses;
   private volatile boolean closed;
 
   /**
    * Makes a page table with no entries.
    *
    * @param pages how many pages the mapping has
-   * @param idle how threads wait
+   * @param accesses where accesses are announced
    */
-  public PageTable(long pages, IdleStrategy idle) {
+  public PageTable(long pages, Accesses accesses) {
     this.entries = new SparseWords(pages, PFN_MASK, 0);
-    this.idle = idle;
+    this.accesses = accesses;
   }
 
   /**
@@ -74,11 +72,11 @@ public final class PageTable {
    * @return the pfn, 0 if the page is not mapped or the entry is pending
    */
   public static int pfn(long entry) {
-    return (entry & PENDING) == 0 ? (int) (entry & PFN_MASK) : 0;
+    return (entry & PENDING) == 0 ? held(entry) : 0;
   }
 
   /**
-   * Whether an entry has been entered and not yet confirmed.
+   * Whether an entry has been entered and not yet confirmed, or has been revoked.
    *
    * @param entry an entry
    * @return the answer
@@ -97,17 +95,6 @@ public final class PageTable {
     return (int) (entry & PFN_MASK);
   }
 
-  /**
-   * Whether the page stayed mapped between two reads of its entry.
-   *
-   * @param before the first
-   * @param after the second
-   * @return the answer
-   */
-  public static boolean sameMapping(long before, long after) {
-    return ((before ^ after) & ~INFLIGHT_MASK) == 0;
-  }
-
   /** Ends all confirming, before the last entries are removed. */
   public void close() {
     closed = true;
@@ -122,83 +109,92 @@ public final class PageTable {
     return closed;
   }
 
+  // ---- faults ----
+
   /**
    * Enters a page as pending, taking over the caller's reference on the frame.
    *
    * @param page the page of the mapping
    * @param pfn the frame
-   * @return false, and the caller keeps its reference, if there is an entry already
+   * @return the entry; 0, and the caller keeps its reference, if there is one already
    */
-  public boolean install(long page, int pfn) {
+  public long install(long page, int pfn) {
     for (; ; ) {
       long entry = entries.get(page);
       if (held(entry) != 0) {
-        return false;
-      }
-      if (entries.compareAndSet(page, entry, entry | PENDING | pfn)) {
-        return true;
-      }
-    }
-  }
-
-  /**
-   * Confirms a pending entry, or removes it.
-   *
-   * @param page the page of the mapping
-   * @param pending the entry, as the caller saw it before it looked whether it is good
-   * @param good whether the page still is what the entry says, and the table open
-   * @return the frame whose reference is now the caller's, as the entry was removed; else 0
-   */
-  public int settle(long page, long pending, boolean good) {
-    for (; ; ) {
-      long entry = entries.get(page);
-      if (!sameMapping(entry, pending)) {
-        return 0; // somebody else has settled it
-      }
-      long settled = good ? entry & ~PENDING : removed(entry);
-      if (entries.compareAndSet(page, entry, settled)) {
-        return good ? 0 : held(entry);
-      }
-    }
-  }
-
-  /**
-   * Announces an access, so that the page stays mapped until {@link #end}.
-   *
-   * @param page the page of the mapping
-   * @return the frame, or 0 if the page is not mapped and nothing is announced
-   */
-  public int begin(long page) {
-    long[] leaf = entries.leaf(page);
-    if (leaf == null) {
-      return 0;
-    }
-    for (int round = 0; ; round++) {
-      if (pfn(SparseWords.getVolatile(leaf, page)) == 0) {
         return 0;
       }
-      long old = SparseWords.getAndAdd(leaf, page, INFLIGHT);
-      if (pfn(old) != 0 && (old & INFLIGHT_MASK) < MAX_INFLIGHT) {
-        return pfn(old);
-      }
-      SparseWords.getAndAdd(leaf, page, -INFLIGHT);
-      if (pfn(old) != 0) {
-        idle.idle(round, FrameTable.IN_FLIGHT_NANOS); // crowded; accesses are short
+      long pending = (entry | PENDING | pfn) + VERSION;
+      if (entries.compareAndSet(page, entry, pending)) {
+        return pending;
       }
     }
   }
 
   /**
-   * Ends an access.
+   * Confirms a pending entry, unless it has changed.
    *
    * @param page the page of the mapping
+   * @param pending the entry, as the caller saw it before it looked whether the page still is what
+   *     the entry says, and the table open
    */
-  public void end(long page) {
-    long[] leaf = entries.leaf(page);
-    if (leaf != null) {
-      SparseWords.getAndAdd(leaf, page, -INFLIGHT);
-    }
+  public void confirm(long page, long pending) {
+    entries.compareAndSet(page, pending, pending & ~PENDING);
   }
+
+  /**
+   * Removes a pending entry, unless it has changed.
+   *
+   * @param page the page of the mapping
+   * @param pending the entry, as the caller has entered it
+   * @return whether it is removed, and its reference now the caller's
+   */
+  public boolean tryRemove(long page, long pending) {
+    return entries.compareAndSet(page, pending, removed(pending));
+  }
+
+  private static long removed(long entry) {
+    return (entry & ~(PFN_MASK | PENDING)) + VERSION;
+  }
+
+  // ---- accesses ----
+
+  /**
+   * Announces an access to a page and, where that is mapped, those behind it, as far as their
+   * frames follow one another. The access must be {@linkplain Accesses#end ended}.
+   *
+   * @param page the first page of the mapping
+   * @param most how many pages at most, 1 to {@link Accesses#MAX_FRAMES}, all in the mapping
+   * @return the access, to the frames from {@link Accesses#pfn} on; 0, and nothing is announced, if
+   *     the first page is not mapped
+   */
+  public long begin(long page, int most) {
+    long[] leaf = entries.leaf(page);
+    while (leaf != null) {
+      int pfn = pfn(SparseWords.getVolatile(leaf, page));
+      if (pfn == 0) {
+        break;
+      }
+      int pages = most == 1 ? 1 : run(leaf, page, pfn, SparseWords.inLeaf(page, most));
+      long access = accesses.begin(pfn, pages);
+      if (run(leaf, page, pfn, pages) == pages) { // the entries again, now that it is announced
+        return access;
+      }
+      accesses.end(access);
+    }
+    return 0;
+  }
+
+  /** How many pages, from one on, are mapped to frames that follow one another. */
+  private static int run(long[] leaf, long page, int pfn, int most) {
+    int n = 0;
+    while (n < most && pfn(SparseWords.getVolatile(leaf, page + n)) == pfn + n) {
+      n++;
+    }
+    return n;
+  }
+
+  // ---- unmapping ----
 
   /**
    * The first page with an entry in a range, pending or not.
@@ -212,58 +208,27 @@ public final class PageTable {
   }
 
   /**
-   * Unmaps a page and waits for accesses under way through it.
+   * Lets no access to a page begin any more. Its entry, if there is one, is pending after this, and
+   * keeps its reference.
    *
    * @param page the page of the mapping
-   * @return the frame, whose reference is now the caller's; 0 if there was no entry
-   * @throws InterruptedException if the thread is interrupted while it waits; the entry is then
-   *     pending, or given back if the table has been closed
    */
-  public int zap(long page) throws InterruptedException {
-    int pfn = remove(page);
-    for (int round = 0; pfn != 0 && isInUse(page); round++) {
-      if (Thread.interrupted()) {
-        if (install(page, pfn)) {
-          // Closing looks for entries after it has set closed: it or we find this one.
-          pfn = closed ? zapUninterruptibly(page) : 0;
-          if (pfn == 0) {
-            throw new InterruptedException();
-          }
-        } else { // a late fault has; its pending entry keeps the frame for the accesses under way
-          pfn = awaitUnused(page, pfn);
-        }
-        Thread.currentThread().interrupt();
-        break;
+  public void revoke(long page) {
+    for (; ; ) {
+      long entry = entries.get(page);
+      if (held(entry) == 0 || entries.compareAndSet(page, entry, (entry | PENDING) + VERSION)) {
+        return;
       }
-      idle.idle(round, FrameTable.IN_FLIGHT_NANOS);
     }
-    return zapped(pfn);
   }
 
   /**
-   * As {@link #zap}, for callers that must not leave an entry.
+   * Removes a revoked entry, through which no access is under way.
    *
    * @param page the page of the mapping
-   * @return as for {@code zap}
+   * @return the frame, whose reference is now the caller's; 0 if there was no entry
    */
-  public int zapUninterruptibly(long page) {
-    int pfn = remove(page);
-    return pfn == 0 ? 0 : zapped(awaitUnused(page, pfn));
-  }
-
-  private int awaitUnused(long page, int pfn) {
-    boolean interrupted = false;
-    for (int round = 0; isInUse(page); round++) {
-      interrupted |= Thread.interrupted();
-      idle.idle(round, FrameTable.IN_FLIGHT_NANOS);
-    }
-    if (interrupted) {
-      Thread.currentThread().interrupt();
-    }
-    return pfn;
-  }
-
-  private int remove(long page) {
+  public int remove(long page) {
     for (; ; ) {
       long entry = entries.get(page);
       if (held(entry) == 0) {
@@ -273,20 +238,5 @@ public final class PageTable {
         return held(entry);
       }
     }
-  }
-
-  private static long removed(long entry) {
-    return (entry & ~(PFN_MASK | PENDING)) + VERSION;
-  }
-
-  private boolean isInUse(long page) {
-    return (entries.get(page) & INFLIGHT_MASK) != 0;
-  }
-
-  private static int zapped(int pfn) {
-    // Whatever is written to the frame from here on comes after the entry was removed: with the
-    // acquire fence of an optimistic reader this makes a reader of those bytes see the removal.
-    VarHandle.fullFence();
-    return pfn;
   }
 }

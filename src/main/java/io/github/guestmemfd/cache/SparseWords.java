@@ -160,9 +160,9 @@ final class SparseWords {
     return leaf != null && WORDS.compareAndSet(leaf, position(index), expected, word);
   }
 
-  /** Adds to a word that is in a leaf, with volatile semantics; returns the old word. */
-  static long getAndAdd(long[] leaf, long index, long delta) {
-    return (long) WORDS.getAndAdd(leaf, position(index), delta);
+  /** How many of so many words, from an index on, are in its leaf. */
+  static int inLeaf(long index, int words) {
+    return Math.min(words, FANOUT - ((int) index & FANOUT_MASK));
   }
 
   static long getVolatile(long[] leaf, long index) {

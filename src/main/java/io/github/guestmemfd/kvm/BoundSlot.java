@@ -1,5 +1,6 @@
 package io.github.guestmemfd.kvm;
 
+import io.github.guestmemfd.FrameAccess;
 import org.jspecify.annotations.Nullable;
 
 /** A memslot at work: with its file's client, and its part of the guest page table. */
@@ -13,6 +14,9 @@ final class BoundSlot {
 
   final GuestPageTable table;
 
+  /** How vCPUs use the frames of the file. */
+  final FrameAccess frames;
+
   /** Deleted: no entry is installed any more. Under mmu_lock. */
   boolean isGone;
 
@@ -20,6 +24,7 @@ final class BoundSlot {
     this.memslot = memslot;
     this.gmem = gmem;
     this.table = new GuestPageTable(pages(memslot));
+    this.frames = memslot.memfd().frameAccess();
   }
 
   private static long pages(Memslot memslot) {

@@ -1,12 +1,13 @@
 package io.github.guestmemfd.kvm;
 
-import java.util.List;
+import java.util.Arrays;
+import java.util.concurrent.atomic.AtomicLongArray;
 import java.util.concurrent.atomic.AtomicReferenceArray;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The guest page table of a memslot, in two levels: what of it is mapped. Reading takes no lock;
- * {@code mmu_lock} is held to change it. Nodes stay until the memslot goes.
+ * The guest page table of a memslot, in two levels of {@link TdpEntry}: what of it is mapped.
+ * Reading takes no lock; {@code mmu_lock} is held to change it. Nodes stay until the memslot goes.
  */
 final class GuestPageTable {
   private static final int SHIFT = 9;
@@ -15,51 +16,69 @@ final class GuestPageTable {
   private final long pages;
 
   /** Made at the first fault: a memslot of 8 TiB has 4 million of them. */
-  private volatile @Nullable AtomicReferenceArray<AtomicReferenceArray<TdpEntry>> root;
+  private volatile @Nullable AtomicReferenceArray<AtomicLongArray> root;
 
   GuestPageTable(long pages) {
     this.pages = pages;
   }
 
-  @Nullable TdpEntry get(long page) {
-    AtomicReferenceArray<AtomicReferenceArray<TdpEntry>> nodes = root;
-    AtomicReferenceArray<TdpEntry> leaf = nodes == null ? null : nodes.get((int) (page >>> SHIFT));
-    return leaf == null ? null : leaf.get((int) page & (FANOUT - 1));
+  /** The entry of a page, read with volatile semantics. */
+  long get(long page) {
+    AtomicReferenceArray<AtomicLongArray> nodes = root;
+    AtomicLongArray leaf = nodes == null ? null : nodes.get((int) (page >>> SHIFT));
+    return leaf == null ? 0 : leaf.get((int) page & (FANOUT - 1));
   }
 
-  void put(long page, TdpEntry entry) {
-    AtomicReferenceArray<AtomicReferenceArray<TdpEntry>> nodes = root;
+  void put(long page, long entry) {
+    AtomicReferenceArray<AtomicLongArray> nodes = root;
     if (nodes == null) {
       nodes = new AtomicReferenceArray<>((int) ((pages + FANOUT - 1) >>> SHIFT));
       root = nodes;
     }
     int node = (int) (page >>> SHIFT);
-    AtomicReferenceArray<TdpEntry> leaf = nodes.get(node);
+    AtomicLongArray leaf = nodes.get(node);
     if (leaf == null) {
-      leaf = new AtomicReferenceArray<>(FANOUT);
+      leaf = new AtomicLongArray(FANOUT);
       nodes.set(node, leaf);
     }
     leaf.set((int) page & (FANOUT - 1), entry);
   }
 
-  /** Zaps and removes the entries of a range; they may be in use for a while yet. */
-  void zap(long from, long to, List<TdpEntry> zapped) {
-    AtomicReferenceArray<AtomicReferenceArray<TdpEntry>> nodes = root;
+  /** A change of an entry that is there. */
+  @FunctionalInterface
+  interface Change {
+    long apply(long entry);
+  }
+
+  /** Changes the entries of a range that are there. */
+  void update(long from, long to, Change change) {
+    AtomicReferenceArray<AtomicLongArray> nodes = root;
     if (nodes == null) {
       return;
     }
     for (long page = from; page < to; ) {
-      AtomicReferenceArray<TdpEntry> leaf = nodes.get((int) (page >>> SHIFT));
+      AtomicLongArray leaf = nodes.get((int) (page >>> SHIFT));
       long end = Math.min(to, (page | (FANOUT - 1)) + 1);
       for (; leaf != null && page < end; page++) {
-        TdpEntry entry = leaf.get((int) page & (FANOUT - 1));
-        if (entry != null) {
-          entry.zap();
-          leaf.set((int) page & (FANOUT - 1), null);
-          zapped.add(entry);
+        long entry = leaf.get((int) page & (FANOUT - 1));
+        if (TdpEntry.pfn(entry) != 0) {
+          leaf.set((int) page & (FANOUT - 1), change.apply(entry));
         }
       }
       page = end;
+    }
+  }
+
+  /** Frames that entries have led to. Not safe for use by several threads. */
+  static final class Frames {
+    int[] pfns = new int[16];
+    int count;
+
+    void add(long entry) {
+      if (count == pfns.length) {
+        pfns = Arrays.copyOf(pfns, 2 * count);
+      }
+      pfns[count++] = TdpEntry.pfn(entry);
     }
   }
 }

@@ -1,14 +1,13 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HolderKind;
+import io.github.guestmemfd.kvm.GuestPageTable.Frames;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
-import java.nio.ByteBuffer;
-import java.util.ArrayList;
-import java.util.Iterator;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.locks.ReentrantLock;
@@ -24,10 +23,15 @@ import org.jspecify.annotations.Nullable;
  * anything, and adds to the number when that is done. So an entry that a fault installs is for a
  * page that was not invalidated since the fault looked: either the fault sees the mark or the
  * number, or the invalidation finds the entry. The page's reference can be dropped at once: for as
- * long as no invalidation comes, the page is what it was.
+ * long as no invalidation comes, the page is what it was. The attribute is looked at when the page
+ * has been got, since before that the page may be busy, and its attribute be undone.
  *
- * <p>{@code mmu_lock} is a leaf: nothing is waited for under it. Accesses under way through zapped
- * entries are waited for after it is given back.
+ * <p>{@code mmu_lock} is a leaf: nothing is waited for under it. A zap marks entries under the
+ * lock, waits for the accesses under way after it is given back, and removes the entries under the
+ * lock again. In between, or for good if the wait is given up, the entries stay as a record under
+ * the lock of what is still to be flushed: the next invalidation waits for it too, and the entries'
+ * references go back only after that. A fault may map such a page again, if no invalidation is
+ * under way: then it is the page that it was.
  */
 final class Mmu {
   /** A fault found the page mapped, or mapped it. */
@@ -41,8 +45,6 @@ final class Mmu {
 
   /** How long to sleep when nobody tells when it is time to look again. */
   private static final long LOOK_AGAIN_NANOS = 20_000;
-
-  private static final ByteBuffer NO_BYTES = ByteBuffer.allocate(0);
 
   private final ReentrantLock mmuLock = new ReentrantLock();
   private final IdleStrategy idle;
@@ -86,32 +88,39 @@ final class Mmu {
     }
     long offset = slot.offset(page);
     try (GuestMemfd memfd = file.get()) {
-      if (memfd.isAccessible(offset) != (wanted == MemoryAttribute.SHARED)) {
-        return MISMATCH;
+      if (isOther(memfd, offset, wanted)) {
+        return MISMATCH; // without allocating the page
       }
       int pfn = memfd.tryGrab(offset, HolderKind.SAFE);
       return pfn < 0 ? pfn : map(slot, page, wanted, seq, pfn, memfd);
     }
   }
 
+  private static boolean isOther(GuestMemfd memfd, long offset, MemoryAttribute wanted) {
+    return memfd.isAccessible(offset) != (wanted == MemoryAttribute.SHARED);
+  }
+
   private int map(
       BoundSlot slot, long page, MemoryAttribute wanted, long seq, int pfn, GuestMemfd memfd) {
     boolean kept = false;
     try {
+      if (isOther(memfd, slot.offset(page), wanted)) {
+        return MISMATCH; // it was converted while the page was being got
+      }
       at(RacePoint.BEFORE_MMU_LOCK, slot.gfn(page));
-      TdpEntry entry =
-          new TdpEntry(
-              view(memfd, pfn), wanted, keepsReferences ? slot.memslot.memfd() : null, pfn);
       mmuLock.lock();
       try {
         if (slot.isGone || mustRetry(seq, slot.gfn(page))) {
           stats.retryCount.increment();
           return RETRY;
         }
-        if (slot.table.get(page) == null) { // else another vCPU was faster, with the same page
-          slot.table.put(page, entry);
+        long old = slot.table.get(page);
+        if (TdpEntry.pfn(old) == 0) {
+          slot.table.put(page, TdpEntry.mapped(old, pfn, wanted, keepsReferences));
           kept = keepsReferences;
-        }
+        } else if (TdpEntry.isZapped(old)) { // by an invalidation that was given up: the same page
+          slot.table.put(page, TdpEntry.mapped(old, pfn, wanted, TdpEntry.keepsReference(old)));
+        } // else another vCPU was faster
         return MAPPED;
       } finally {
         mmuLock.unlock();
@@ -120,14 +129,6 @@ final class Mmu {
       if (!kept) {
         memfd.put(pfn, HolderKind.SAFE);
       }
-    }
-  }
-
-  private static ByteBuffer view(GuestMemfd memfd, int pfn) {
-    try {
-      return memfd.buffer(pfn);
-    } catch (UnsupportedOperationException e) {
-      return NO_BYTES;
     }
   }
 
@@ -148,8 +149,8 @@ final class Mmu {
     return true;
   }
 
-  /** An access has been announced in an entry. */
-  void inFlight(TdpEntry entry, long gfn) {
+  /** An access has been announced. */
+  void inFlight(FrameAccess frames, long access, long gfn) {
     if (hook != null) {
       boolean done = false;
       try {
@@ -157,7 +158,7 @@ final class Mmu {
         done = true;
       } finally {
         if (!done) {
-          entry.end();
+          frames.end(access);
         }
       }
     }
@@ -178,11 +179,21 @@ final class Mmu {
    * @return EINTR if the thread is interrupted while it waits for accesses under way; it has not
    *     begun then, but what was mapped has been zapped
    */
-  Errno invalidateBegin(List<BoundSlot> slots, long offset, long length) {
+  Errno invalidateBegin(List<BoundSlot> bindings, long offset, long length) {
+    List<BoundSlot> slots = List.copyOf(bindings); // what is bound later cannot get the pages
+    mark(slots, offset, length);
     boolean begun = false;
     try {
-      begun = awaitAccesses(begin(slots, offset, length), true);
-      return begun ? Errno.OK : Errno.EINTR;
+      for (BoundSlot slot : slots) {
+        Frames zapped = zap(slot, slot.firstPage(offset), slot.endPage(offset, length));
+        slot.frames.await(zapped.pfns, zapped.count);
+        remove(slot, slot.firstPage(offset), slot.endPage(offset, length));
+      }
+      begun = true;
+      return Errno.OK;
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      return Errno.EINTR;
     } finally {
       if (!begun) {
         invalidateEnd();
@@ -191,13 +202,16 @@ final class Mmu {
   }
 
   /** As {@link #invalidateBegin}, but not to be stopped by an interrupt. */
-  void invalidateBeginUninterruptibly(List<BoundSlot> slots, long offset, long length) {
-    awaitAccesses(begin(slots, offset, length), false);
+  void invalidateBeginUninterruptibly(List<BoundSlot> bindings, long offset, long length) {
+    List<BoundSlot> slots = List.copyOf(bindings);
+    mark(slots, offset, length);
+    for (BoundSlot slot : slots) {
+      zapUninterruptibly(slot, slot.firstPage(offset), slot.endPage(offset, length));
+    }
   }
 
-  private List<TdpEntry> begin(List<BoundSlot> slots, long offset, long length) {
+  private void mark(List<BoundSlot> slots, long offset, long length) {
     stats.invalidationCount.increment();
-    List<TdpEntry> zapped = new ArrayList<>();
     mmuLock.lock();
     try {
       if (inProgress++ == 0) {
@@ -210,13 +224,11 @@ final class Mmu {
         if (from < to) {
           rangeStart = Math.min(rangeStart, slot.gfn(from));
           rangeEnd = Math.max(rangeEnd, slot.gfn(to));
-          slot.table.zap(from, to, zapped);
         }
       }
     } finally {
       mmuLock.unlock();
     }
-    return zapped;
   }
 
   /** Ends an invalidation that has begun. */
@@ -233,49 +245,83 @@ final class Mmu {
 
   /** Ends all use of a memslot that has been deleted. */
   void delete(BoundSlot slot) {
-    List<TdpEntry> zapped = new ArrayList<>();
     mmuLock.lock();
     try {
-      slot.isGone = true;
-      slot.table.zap(0, slot.pages(), zapped);
+      slot.isGone = true; // from here on nothing is mapped
     } finally {
       mmuLock.unlock();
     }
-    awaitAccesses(zapped, false);
+    zapUninterruptibly(slot, 0, slot.pages());
+  }
+
+  // ---- zaps ----
+
+  private void zapUninterruptibly(BoundSlot slot, long from, long to) {
+    Frames zapped = zap(slot, from, to);
+    try {
+      slot.frames.awaitUninterruptibly(zapped.pfns, zapped.count);
+    } finally {
+      remove(slot, from, to); // the accesses are over, also if the idle strategy has thrown
+    }
+  }
+
+  /** Lets no access to a range begin any more; returns the frames that some may be under way to. */
+  private Frames zap(BoundSlot slot, long from, long to) {
+    Frames zapped = new Frames();
+    long[] fresh = new long[1];
+    mmuLock.lock();
+    try {
+      slot.table.update(
+          from,
+          to,
+          entry -> {
+            zapped.add(entry);
+            if (TdpEntry.isZapped(entry)) {
+              return entry; // by another, who may not have waited
+            }
+            fresh[0]++;
+            return TdpEntry.zapped(entry);
+          });
+    } finally {
+      mmuLock.unlock();
+    }
+    stats.zapCount.add(fresh[0]);
+    return zapped;
   }
 
   /**
-   * Waits for accesses through zapped entries, and gives their references back: to the last access,
-   * where the wait is cut short.
-   *
-   * @return false if the thread was interrupted and let itself be stopped by that
+   * Removes the zapped entries of a range, through which no access is under way, and gives their
+   * references back: all, whatever one of them throws. None has been mapped anew since: the range
+   * is being invalidated, or its memslot gone.
    */
-  private boolean awaitAccesses(List<TdpEntry> zapped, boolean interruptibly) {
-    stats.zapCount.add(zapped.size());
-    boolean interrupted = false;
-    for (TdpEntry entry : zapped) {
-      for (int round = 0; entry.isInUse() && !(interrupted && interruptibly); round++) {
-        interrupted |= Thread.interrupted();
-        idle.idle(round, LOOK_AGAIN_NANOS);
-      }
+  private void remove(BoundSlot slot, long from, long to) {
+    Frames kept = new Frames();
+    mmuLock.lock();
+    try {
+      slot.table.update(
+          from,
+          to,
+          entry -> {
+            if (TdpEntry.keepsReference(entry)) {
+              kept.add(entry);
+            }
+            return TdpEntry.removed(entry);
+          });
+    } finally {
+      mmuLock.unlock();
     }
-    if (interrupted) {
-      Thread.currentThread().interrupt();
-    }
-    release(zapped.iterator());
-    return !(interrupted && interruptibly);
+    release(slot.memslot.memfd(), kept);
   }
 
-  /** Gives the references of zapped entries back: of all, whatever one of them throws. */
-  private static void release(Iterator<TdpEntry> zapped) {
-    while (zapped.hasNext()) {
+  private static void release(GuestMemfd memfd, Frames kept) {
+    while (kept.count > 0) {
       boolean released = false;
       try {
-        zapped.next().release();
+        memfd.put(kept.pfns[--kept.count], HolderKind.SAFE);
         released = true;
       } finally {
         if (!released) {
-          release(zapped);
+          release(memfd, kept);
         }
       }
     }

@@ -1,100 +1,70 @@
 package io.github.guestmemfd.kvm;
 
-import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.HolderKind;
-import java.lang.invoke.MethodHandles;
-import java.lang.invoke.VarHandle;
-import java.nio.ByteBuffer;
-import org.jspecify.annotations.Nullable;
-
 /**
- * An entry of a guest page table: a page mapped for a guest, for the attribute it had then, and how
- * many accesses are under way through it.
+ * An entry of a guest page table: a page mapped for a guest, for the attribute it had then.
  *
- * <p>Its state is one word: the accesses, and whether it has been zapped. An access announces
- * itself there and sees in the same step whether it comes too late; who zaps sets the bit and then
- * waits for the accesses. So an access that was let in is over when the zap is, as after a TLB
- * shootdown. An entry that was zapped never comes back: the page is mapped again by a new one.
+ * <pre>
+ *  63                      33   32   31   30  29                    0
+ * +--------------------------+----+----+----+-----------------------+
+ * |       version (31)       | Z  | K  | S  |       pfn (30)        |
+ * +--------------------------+----+----+----+-----------------------+
+ * </pre>
+ *
+ * <ul>
+ *   <li><b>pfn</b>: the frame, 0 where nothing is mapped. <b>S</b>: mapped as shared, else private.
+ *   <li><b>K</b>: the entry holds a safe reference on its frame.
+ *   <li><b>Z</b>: zapped. No access begins by it any more, but some may be under way. It stays,
+ *       with its reference, until they have been waited for: the record of what is still to be
+ *       flushed.
+ *   <li><b>version</b>: raised by every change, so that an entry which comes back is another.
+ * </ul>
+ *
+ * <p>Changed under {@code mmu_lock} alone, by a store with volatile semantics; read without.
  */
 final class TdpEntry {
-  private static final VarHandle STATE;
+  private static final int PFN_BITS = 30;
+  private static final long PFN_MASK = (1L << PFN_BITS) - 1;
+  private static final long SHARED = 1L << PFN_BITS;
+  private static final long KEEPS_REFERENCE = SHARED << 1;
+  private static final long ZAPPED = KEEPS_REFERENCE << 1;
+  private static final long VERSION = ZAPPED << 1;
+  private static final long VERSION_MASK = -VERSION;
 
-  static {
-    try {
-      STATE = MethodHandles.lookup().findVarHandle(TdpEntry.class, "state", int.class);
-    } catch (ReflectiveOperationException e) {
-      throw new ExceptionInInitializerError(e);
-    }
+  private TdpEntry() {}
+
+  /** The frame, 0 for none. */
+  static int pfn(long entry) {
+    return (int) (entry & PFN_MASK);
   }
 
-  private static final int ZAPPED = 1 << 31;
-
-  /** Whoever first finds no access under way gives the reference back. */
-  private static final int OWED = 1 << 30;
-
-  /** The page's bytes; empty if the host is metadata only. */
-  final ByteBuffer view;
-
-  final MemoryAttribute attribute;
-
-  /** The file of the frame on which this holds a safe reference, if it does. */
-  private final @Nullable GuestMemfd memfd;
-
-  private final int pfn;
-
-  @SuppressWarnings("unused") // set through STATE
-  private volatile int state;
-
-  /**
-   * Makes an entry.
-   *
-   * @param memfd null for an entry that holds no reference
-   */
-  TdpEntry(ByteBuffer view, MemoryAttribute attribute, @Nullable GuestMemfd memfd, int pfn) {
-    this.view = view;
-    this.attribute = attribute;
-    this.memfd = memfd;
-    this.pfn = pfn;
+  /** Whether an access may begin that has this view of the page. */
+  static boolean maps(long entry, MemoryAttribute view) {
+    return (entry & ZAPPED) == 0
+        && pfn(entry) != 0
+        && ((entry & SHARED) != 0) == (view == MemoryAttribute.SHARED);
   }
 
-  /** Announces an access; false if the entry has been zapped, and nothing is announced. */
-  boolean begin() {
-    if ((int) STATE.getAndAdd(this, 1) >= 0) {
-      return true;
-    }
-    end();
-    return false;
+  static boolean isZapped(long entry) {
+    return (entry & ZAPPED) != 0;
   }
 
-  /** Ends an access. */
-  void end() {
-    if ((int) STATE.getAndAdd(this, -1) - 1 == (ZAPPED | OWED)) {
-      settle();
-    }
+  static boolean keepsReference(long entry) {
+    return (entry & KEEPS_REFERENCE) != 0;
   }
 
-  /** Lets no access begin any more. Those under way go on. */
-  void zap() {
-    STATE.getAndBitwiseOr(this, ZAPPED);
+  /** A page mapped, where there was the old entry. */
+  static long mapped(long old, int pfn, MemoryAttribute attribute, boolean keepsReference) {
+    return ((old & VERSION_MASK) + VERSION)
+        | pfn
+        | (attribute == MemoryAttribute.SHARED ? SHARED : 0)
+        | (keepsReference ? KEEPS_REFERENCE : 0);
   }
 
-  /** Whether accesses are under way. */
-  boolean isInUse() {
-    return (state & ~(ZAPPED | OWED)) != 0;
+  static long zapped(long old) {
+    return (old | ZAPPED) + VERSION;
   }
 
-  /** Gives the reference of a zapped entry back, now or with the last access. */
-  void release() {
-    if (memfd != null) {
-      STATE.getAndBitwiseOr(this, OWED);
-      settle();
-    }
-  }
-
-  private void settle() {
-    GuestMemfd file = memfd;
-    if (file != null && STATE.compareAndSet(this, ZAPPED | OWED, ZAPPED)) {
-      file.put(pfn, HolderKind.SAFE);
-    }
+  static long removed(long old) {
+    return (old & VERSION_MASK) + VERSION;
   }
 }

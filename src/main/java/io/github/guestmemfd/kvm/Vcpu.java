@@ -1,6 +1,7 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.HostMemory;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
@@ -31,7 +32,7 @@ import org.jspecify.annotations.Nullable;
  * <p>An access to a page that is mapped takes no lock. Numbers are little-endian; one of 2, 4 or 8
  * bytes at a multiple of its size is read and written at once, others byte by byte; atomic updates
  * are of 4 or 8 bytes at a multiple of that. Accesses of one vCPU to mapped pages are seen by
- * others in their order: each begins and ends with an atomic operation on the page's entry
+ * others in their order: each is announced by an atomic operation and ended by a release store
  * (volatile semantics).
  *
  * <p>A vCPU is for one thread at a time, platform or virtual; only {@link #requestExit} may be
@@ -74,6 +75,9 @@ public final class Vcpu {
   private BoundSlot @Nullable [] lastMemslots;
 
   private @Nullable BoundSlot lastSlot;
+
+  /** By which the access that was begun last is ended. */
+  private @Nullable FrameAccess used;
 
   private @Nullable ExitHandler handler;
 
@@ -148,14 +152,15 @@ public final class Vcpu {
   private boolean tryLoad(long gpa, int size, MemoryAttribute attribute, Access access) {
     checkSize(size);
     int here = Math.min(size, toEndOfPage(gpa));
-    TdpEntry entry = begin(gpa, here, attribute, access, 0);
-    if (entry == null) {
+    long begun = begin(gpa, here, attribute, access, 0);
+    if (begun == 0) {
       return false;
     }
+    FrameAccess frames = used();
     try {
-      value = load(entry.view, (int) (gpa & OFFSET_MASK), here);
+      value = load(frames.buffer(FrameAccess.pfn(begun)), at(begun, gpa), here);
     } finally {
-      entry.end();
+      frames.end(begun);
     }
     if (here == size) {
       return true;
@@ -183,14 +188,15 @@ public final class Vcpu {
   public boolean tryWrite(long gpa, int size, long number, MemoryAttribute attribute) {
     checkSize(size);
     int here = Math.min(size, toEndOfPage(gpa));
-    TdpEntry entry = begin(gpa, here, attribute, Access.WRITE, number);
-    if (entry == null) {
+    long begun = begin(gpa, here, attribute, Access.WRITE, number);
+    if (begun == 0) {
       return false;
     }
+    FrameAccess frames = used();
     try {
-      store(entry.view, (int) (gpa & OFFSET_MASK), here, number);
+      store(frames.buffer(FrameAccess.pfn(begun)), at(begun, gpa), here, number);
     } finally {
-      entry.end();
+      frames.end(begun);
     }
     return here == size
         || tryWrite(gpa + here, size - here, number >>> (Byte.SIZE * here), attribute);
@@ -210,14 +216,15 @@ public final class Vcpu {
     Objects.requireNonNull(attribute, "attribute");
     for (long at = gpa; into.hasRemaining(); ) {
       int length = Math.min(into.remaining(), toEndOfPage(at));
-      TdpEntry entry = begin(at, length, attribute, Access.READ, 0);
-      if (entry == null) {
+      long begun = begin(at, length, attribute, Access.READ, 0);
+      if (begun == 0) {
         return false;
       }
+      FrameAccess frames = used();
       try {
-        into.put(into.position(), bytes(entry.view), (int) (at & OFFSET_MASK), length);
+        into.put(into.position(), frames.buffer(FrameAccess.pfn(begun)), at(begun, at), length);
       } finally {
-        entry.end();
+        frames.end(begun);
       }
       into.position(into.position() + length);
       at += length;
@@ -239,14 +246,15 @@ public final class Vcpu {
     Objects.requireNonNull(attribute, "attribute");
     for (long at = gpa; from.hasRemaining(); ) {
       int length = Math.min(from.remaining(), toEndOfPage(at));
-      TdpEntry entry = begin(at, length, attribute, Access.WRITE, 0);
-      if (entry == null) {
+      long begun = begin(at, length, attribute, Access.WRITE, 0);
+      if (begun == 0) {
         return false;
       }
+      FrameAccess frames = used();
       try {
-        bytes(entry.view).put((int) (at & OFFSET_MASK), from, from.position(), length);
+        frames.buffer(FrameAccess.pfn(begun)).put(at(begun, at), from, from.position(), length);
       } finally {
-        entry.end();
+        frames.end(begun);
       }
       from.position(from.position() + length);
       at += length;
@@ -272,19 +280,20 @@ public final class Vcpu {
   public boolean tryCompareAndSet(
       long gpa, int size, long expected, long number, MemoryAttribute attribute) {
     checkAtomic(gpa, size);
-    TdpEntry entry = begin(gpa, size, attribute, Access.WRITE, number);
-    if (entry == null) {
+    long begun = begin(gpa, size, attribute, Access.WRITE, number);
+    if (begun == 0) {
       return false;
     }
+    FrameAccess frames = used();
     try {
-      ByteBuffer page = bytes(entry.view);
-      int at = (int) (gpa & OFFSET_MASK);
+      ByteBuffer page = frames.buffer(FrameAccess.pfn(begun));
+      int at = at(begun, gpa);
       value =
           size == Integer.BYTES
               ? low((int) INT.compareAndExchange(page, at, (int) expected, (int) number), size)
               : (long) LONG.compareAndExchange(page, at, expected, number);
     } finally {
-      entry.end();
+      frames.end(begun);
     }
     return true;
   }
@@ -303,19 +312,20 @@ public final class Vcpu {
    */
   public boolean tryGetAndAdd(long gpa, int size, long delta, MemoryAttribute attribute) {
     checkAtomic(gpa, size);
-    TdpEntry entry = begin(gpa, size, attribute, Access.WRITE, delta);
-    if (entry == null) {
+    long begun = begin(gpa, size, attribute, Access.WRITE, delta);
+    if (begun == 0) {
       return false;
     }
+    FrameAccess frames = used();
     try {
-      ByteBuffer page = bytes(entry.view);
-      int at = (int) (gpa & OFFSET_MASK);
+      ByteBuffer page = frames.buffer(FrameAccess.pfn(begun));
+      int at = at(begun, gpa);
       value =
           size == Integer.BYTES
               ? low((int) INT.getAndAdd(page, at, (int) delta), size)
               : (long) LONG.getAndAdd(page, at, delta);
     } finally {
-      entry.end();
+      frames.end(begun);
     }
     return true;
   }
@@ -330,11 +340,11 @@ public final class Vcpu {
    */
   public boolean tryTouch(long gpa, Access access, MemoryAttribute attribute) {
     Objects.requireNonNull(access, "access");
-    TdpEntry entry = begin(gpa, 1, attribute, access, 0);
-    if (entry == null) {
+    long begun = begin(gpa, 1, attribute, access, 0);
+    if (begun == 0) {
       return false;
     }
-    entry.end();
+    used().end(begun);
     return true;
   }
 
@@ -686,21 +696,39 @@ public final class Vcpu {
 
   // ---- the way to a page ----
 
-  /** Finds a page and announces an access to it; null if the vCPU exits instead. */
-  private @Nullable TdpEntry begin(
-      long gpa, int size, MemoryAttribute attribute, Access access, long number) {
+  /**
+   * Finds a page and announces an access to it, to be ended in {@link #used}; 0 if the vCPU exits
+   * instead.
+   */
+  private long begin(long gpa, int size, MemoryAttribute attribute, Access access, long number) {
     if (!exitRequested) {
       BoundSlot slot = slotAt(gpa);
-      TdpEntry entry = slot == null ? null : slot.table.get(slot.page(gpa));
-      if (entry != null && entry.attribute == attribute && entry.begin()) {
-        vm.mmu.inFlight(entry, gpa >>> PAGE_SHIFT);
-        return entry;
+      long begun = slot == null ? 0 : begin(slot, gpa, attribute);
+      if (begun != 0) {
+        return begun;
       }
     }
     return beginSlowly(gpa, size, attribute, access, number);
   }
 
-  private @Nullable TdpEntry beginSlowly(
+  /** Announces an access to a page, if it is mapped for that view. */
+  private long begin(BoundSlot slot, long gpa, MemoryAttribute attribute) {
+    long page = slot.page(gpa);
+    long entry = slot.table.get(page);
+    if (!TdpEntry.maps(entry, attribute)) {
+      return 0;
+    }
+    long begun = slot.frames.begin(TdpEntry.pfn(entry));
+    if (slot.table.get(page) != entry) { // looked at once more, now that it is announced
+      slot.frames.end(begun);
+      return 0;
+    }
+    vm.mmu.inFlight(slot.frames, begun, gpa >>> PAGE_SHIFT);
+    used = slot.frames;
+    return begun;
+  }
+
+  private long beginSlowly(
       long gpa, int size, MemoryAttribute attribute, Access access, long number) {
     Objects.requireNonNull(attribute, "attribute"); // nothing is mapped for null
     boolean counted = false;
@@ -714,10 +742,9 @@ public final class Vcpu {
         return exitMmio(gpa, size, access, number);
       }
       long page = slot.page(gpa);
-      TdpEntry entry = slot.table.get(page);
-      if (entry != null && entry.attribute == attribute && entry.begin()) {
-        vm.mmu.inFlight(entry, gpa >>> PAGE_SHIFT);
-        return entry;
+      long begun = begin(slot, gpa, attribute);
+      if (begun != 0) {
+        return begun;
       }
       if (!counted) {
         vm.stats.faultCount.increment();
@@ -736,6 +763,10 @@ public final class Vcpu {
     }
   }
 
+  private FrameAccess used() {
+    return Objects.requireNonNull(used); // after begin
+  }
+
   private @Nullable BoundSlot slotAt(long gpa) {
     BoundSlot[] memslots = vm.memslots();
     BoundSlot slot = lastSlot;
@@ -747,8 +778,7 @@ public final class Vcpu {
     return slot;
   }
 
-  private @Nullable TdpEntry exitMemoryFault(
-      long gpa, MemoryAttribute attribute, Access access, Errno errno) {
+  private long exitMemoryFault(long gpa, MemoryAttribute attribute, Access access, Errno errno) {
     reason = Reason.MEMORY_FAULT;
     exitGpa = gpa & ~OFFSET_MASK;
     exitSize = PAGE_SIZE;
@@ -756,23 +786,23 @@ public final class Vcpu {
     exitAccess = access;
     exitErrno = errno;
     vm.stats.memoryFaultCount.increment();
-    return null;
+    return 0;
   }
 
-  private @Nullable TdpEntry exitMmio(long gpa, int size, Access access, long number) {
+  private long exitMmio(long gpa, int size, Access access, long number) {
     reason = Reason.MMIO;
     exitGpa = gpa;
     exitSize = size;
     exitAccess = access;
     exitValue = number;
     vm.stats.mmioCount.increment();
-    return null;
+    return 0;
   }
 
-  private @Nullable TdpEntry exitInterrupted() {
+  private long exitInterrupted() {
     reason = Reason.INTERRUPTED;
     vm.stats.interruptCount.increment();
-    return null;
+    return 0;
   }
 
   // ---- bytes ----
@@ -802,15 +832,12 @@ public final class Vcpu {
     return PAGE_SIZE - (int) (gpa & OFFSET_MASK);
   }
 
-  private static ByteBuffer bytes(ByteBuffer view) {
-    if (view.capacity() == 0) {
-      throw new UnsupportedOperationException("the host memory is metadata only: it has no bytes");
-    }
-    return view;
+  /** Where the bytes of an access begin in the buffer of its frame. */
+  private static int at(long begun, long gpa) {
+    return FrameAccess.base(FrameAccess.pfn(begun)) + (int) (gpa & OFFSET_MASK);
   }
 
-  private static long load(ByteBuffer view, int at, int size) {
-    ByteBuffer page = bytes(view);
+  private static long load(ByteBuffer page, int at, int size) {
     return switch (size) {
       case 1 -> page.get(at) & 0xffL;
       case 2 -> (short) SHORT.get(page, at) & 0xffffL;
@@ -826,8 +853,7 @@ public final class Vcpu {
     };
   }
 
-  private static void store(ByteBuffer view, int at, int size, long number) {
-    ByteBuffer page = bytes(view);
+  private static void store(ByteBuffer page, int at, int size, long number) {
     switch (size) {
       case 1 -> page.put(at, (byte) number);
       case 2 -> SHORT.set(page, at, (short) number);

@@ -83,6 +83,17 @@ public final class FrameContents {
   }
 
   /**
+   * How many bytes lie together in one buffer.
+   *
+   * @param pfn the first frame
+   * @param frames how many frames follow one another, this one included
+   * @return the bytes from the start of the first frame on
+   */
+  public static int bytes(int pfn, int frames) {
+    return Math.min(frames, CHUNK_FRAMES - (pfn & (CHUNK_FRAMES - 1))) << PAGE_SHIFT;
+  }
+
+  /**
    * A view of a frame's bytes.
    *
    * @param pfn a populated frame

@@ -4,10 +4,10 @@ package io.github.guestmemfd.memory;
  * The state word of a frame: everything about it but who holds it.
  *
  * <pre>
- *  63                32  31    24  23         12 11 7  6   5   4   3   2   1   0
- * +--------------------+---------+-------------+----+---+---+---+---+---+---+---+
- * |  owner, next (32)  |    0    | direct (12) | 0  | A | P | X | D | U | W | L |
- * +--------------------+---------+-------------+----+---+---+---+---+---+---+---+
+ *  63                32  31                  7  6   5   4   3   2   1   0
+ * +--------------------+----------------------+---+---+---+---+---+---+---+
+ * |  owner, next (32)  |          0           | A | P | X | D | U | W | L |
+ * +--------------------+----------------------+---+---+---+---+---+---+---+
  * </pre>
  *
  * <ul>
@@ -18,7 +18,6 @@ package io.github.guestmemfd.memory;
  *   <li><b>P</b>: prepared, the operations have been told what the folio is used for.
  *   <li><b>A</b>: allocated. Clear, the frame is free. Who sets X or A looks at the other in the
  *       same atomic step, so a frame fails either in use or free.
- *   <li><b>direct</b>: accesses through the direct map that are under way.
  *   <li><b>owner</b>: the number of the file the frame belongs to, 0 before it enters a page cache.
  *       While the frame is free: the pfn of the next free frame.
  * </ul>
@@ -35,12 +34,6 @@ final class FrameState {
   static final long POISONED = 1L << 4;
   static final long PREPARED = 1L << 5;
   static final long ALLOCATED = 1L << 6;
-
-  static final int DIRECT_SHIFT = 12;
-  static final int DIRECT_BITS = 12;
-  static final long DIRECT_ACCESS = 1L << DIRECT_SHIFT;
-  static final long DIRECT_MASK = ((1L << DIRECT_BITS) - 1) << DIRECT_SHIFT;
-  static final int MAX_DIRECT = 1 << (DIRECT_BITS - 1);
 
   static final int OWNER_SHIFT = 32;
   static final long OWNER_MASK = -1L << OWNER_SHIFT;

@@ -53,6 +53,9 @@ public final class FrameTable {
   private final long[] @Nullable [] stateChunks;
   private final IdleStrategy idle;
 
+  /** Accesses to frames that are under way. */
+  public final Accesses accesses = new Accesses();
+
   /** The files that own frames, by number. Replaced when it must grow. */
   private volatile @Nullable Owner[] owners = new @Nullable Owner[16];
 
@@ -670,17 +673,20 @@ public final class FrameTable {
    */
   public void removeFromDirectMap(int pfn) throws InterruptedException {
     setState(pfn, FrameState.DIRECT_REMOVED);
-    for (int round = 0; (state(pfn) & FrameState.DIRECT_MASK) != 0; round++) {
-      if (Thread.interrupted()) {
-        restoreToDirectMap(pfn);
-        throw new InterruptedException();
+    Accesses.UnderWay underWay = accesses.underWay();
+    if (underWay != null) {
+      underWay.concerns(pfn);
+      boolean over = false;
+      try {
+        underWay.await(idle);
+        over = true;
+      } finally {
+        if (!over) {
+          restoreToDirectMap(pfn);
+        }
       }
-      idle.idle(round, IN_FLIGHT_NANOS);
     }
   }
-
-  /** How long to sleep while an access, which tells nobody when it ends, is under way. */
-  public static final long IN_FLIGHT_NANOS = 20_000;
 
   /**
    * Puts a frame back into the direct map.
@@ -714,36 +720,19 @@ public final class FrameTable {
   }
 
   /**
-   * Announces an access through the direct map; a removal waits until it ends.
+   * Announces an access through the direct map; a removal waits until it {@linkplain Accesses#end
+   * ends}.
    *
    * @param pfn a number from 1 to the limit
-   * @return false, and nothing announced, if the frame is not in the direct map
+   * @return the access; 0, and nothing announced, if the frame is not in the direct map
    */
-  public boolean beginDirectAccess(int pfn) {
-    if (!isDirectMapped(pfn)) {
-      return false;
+  public long beginDirectAccess(int pfn) {
+    long access = accesses.begin(pfn, 1);
+    if (isDirectMapped(pfn)) { // looked at after the announcement
+      return access;
     }
-    for (int round = 0; ; round++) {
-      long word = state(pfn);
-      if ((word & FrameState.DIRECT_REMOVED) != 0) {
-        return false;
-      }
-      if ((word & FrameState.DIRECT_MASK)
-          >= (long) FrameState.MAX_DIRECT * FrameState.DIRECT_ACCESS) {
-        idle.idle(round, IN_FLIGHT_NANOS); // accesses are short: room comes
-      } else if (casState(pfn, word, word + FrameState.DIRECT_ACCESS)) {
-        return true;
-      }
-    }
-  }
-
-  /**
-   * Ends an access through the direct map.
-   *
-   * @param pfn the frame
-   */
-  public void endDirectAccess(int pfn) {
-    WORDS.getAndAdd(states(pfn), position(pfn), -FrameState.DIRECT_ACCESS);
+    accesses.end(access);
+    return 0;
   }
 
   /**

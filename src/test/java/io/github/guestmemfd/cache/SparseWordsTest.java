@@ -267,15 +267,16 @@ class SparseWordsTest {
   }
 
   @Test
-  void addsInALeaf() {
+  void findsTheLeafOfAWord() {
     SparseWords words = new SparseWords(1000, PRESENT, 0);
     assertTrue(words.compareAndSet(600, 0, 1));
     long[] leaf = words.leaf(600);
     assertNotNull(leaf);
-    assertEquals(1, SparseWords.getAndAdd(leaf, 600, 1L << 32));
-    assertEquals(1 + (1L << 32), SparseWords.getVolatile(leaf, 600));
-    assertEquals(1 + (1L << 32), words.get(600));
-    assertEquals(0, words.get(601));
+    assertEquals(1, SparseWords.getVolatile(leaf, 600));
+    assertEquals(0, SparseWords.getVolatile(leaf, 601));
+    assertEquals(424, SparseWords.inLeaf(600, 1000), "up to 1024");
+    assertEquals(5, SparseWords.inLeaf(600, 5));
+    assertEquals(1, SparseWords.inLeaf(1023, 5));
   }
 
   @Test

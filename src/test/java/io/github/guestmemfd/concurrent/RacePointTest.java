@@ -40,6 +40,7 @@ import java.util.Map;
 import java.util.concurrent.Callable;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
@@ -1088,11 +1089,18 @@ class RacePointTest extends HostFixture {
     void endsTheWaitForAnAccessThroughTheDirectMap(boolean withCallbacks) throws Exception {
       AtomicInteger begins = new AtomicInteger();
       AtomicInteger ends = new AtomicInteger();
+      AtomicReference<Runnable> onPrepare = new AtomicReference<>(() -> {});
       GuestMemfdOps ops =
           new GuestMemfdOps() {
             @Override
             public Errno invalidateBegin(long offset, long length) {
               begins.incrementAndGet();
+              return Errno.OK;
+            }
+
+            @Override
+            public Errno prepareInaccessible(Folio folio) {
+              onPrepare.getAndSet(() -> {}).run();
               return Errno.OK;
             }
 
@@ -1112,7 +1120,18 @@ class RacePointTest extends HostFixture {
       window.putLong(PAGE, 2);
       Folio first = memfd.grab(0);
       Folio second = memfd.grab(PAGE);
-      assertTrue(frames().beginDirectAccess(second.pfn()));
+      long[] access = new long[1];
+      Runnable begin =
+          () -> {
+            if (access[0] == 0) {
+              access[0] = frames().beginDirectAccess(second.pfn());
+            }
+          };
+      if (withCallbacks) {
+        onPrepare.set(begin); // the first folio's
+      } else {
+        races.at(RacePoint.BEFORE_COMMIT, begin::run);
+      }
       interruptWhileWaiting(
           interruptible(
               () -> {
@@ -1128,7 +1147,7 @@ class RacePointTest extends HostFixture {
       Worker<Errno> again = Worker.start(() -> memfd.tryMakeInaccessible(0, 2L * PAGE));
       probe.awaitWaiting(again);
       assertFalse(again.isDone());
-      frames().endDirectAccess(second.pfn());
+      frames().accesses.end(access[0]);
       assertEquals(Errno.OK, again.result());
       assertFalse(host.directMap().contains(first.pfn()));
       assertFalse(host.directMap().contains(second.pfn()));

@@ -9,7 +9,7 @@ import java.util.List;
 public final class Mapped {
 
   /** A page that the guest can use without a fault. */
-  public record Page(GuestMemfd memfd, long offset, MemoryAttribute attribute, boolean inUse) {}
+  public record Page(GuestMemfd memfd, long offset, MemoryAttribute attribute) {}
 
   private Mapped() {}
 
@@ -17,10 +17,11 @@ public final class Mapped {
     List<Page> mapped = new ArrayList<>();
     for (BoundSlot slot : vm.memslots()) {
       for (long page = 0; page < slot.pages(); page++) {
-        TdpEntry entry = slot.table.get(page);
-        if (entry != null) {
-          mapped.add(
-              new Page(slot.memslot.memfd(), slot.offset(page), entry.attribute, entry.isInUse()));
+        long entry = slot.table.get(page);
+        for (MemoryAttribute attribute : MemoryAttribute.values()) {
+          if (TdpEntry.maps(entry, attribute)) {
+            mapped.add(new Page(slot.memslot.memfd(), slot.offset(page), attribute));
+          }
         }
       }
     }

@@ -454,7 +454,7 @@ class FrameTableTest {
     assertTrue(frames.isPrepared(pfn));
     frames.removeFromDirectMap(pfn);
     assertFalse(frames.isDirectMapped(pfn));
-    assertFalse(frames.beginDirectAccess(pfn));
+    assertEquals(0, frames.beginDirectAccess(pfn));
     frames.put(pfn, Counts.REF);
     FrameTable.Owner next = owner(frames);
     assertEquals(pfn, live(frames, next, Counts.REF));

@@ -1,0 +1,122 @@
+package io.github.guestmemfd;
+
+import io.github.guestmemfd.memory.Accesses;
+import io.github.guestmemfd.memory.FrameContents;
+import java.nio.ByteBuffer;
+
+/**
+ * Accesses of a client to frames that it has mapped: how a guest page table uses them without a
+ * reference, and without being late for {@link GuestMemfdOps#invalidateBegin}.
+ *
+ * <p>An access goes by four steps: read the client's own entry for the page; {@linkplain #begin
+ * announce} the frame; read the entry again, with volatile semantics, and give up ({@link #end}) if
+ * it no longer leads there; move the bytes, and end. A client that takes entries away writes them
+ * first and then {@linkplain #await waits} for the accesses that are under way. Of the two at least
+ * one sees the other. Between {@code begin} and {@code end} a thread may only move bytes: it must
+ * not call anything that waits.
+ *
+ * <p>The file looks at the announcements too: a page is converted, or its frame freed, only when no
+ * access to it is under way that began before {@code invalidateBegin} returned, whichever thread
+ * has taken the entry away. So a client that is interrupted in its wait may refuse, and is sound.
+ *
+ * <p>Safe for use by any number of threads. Neither {@code begin} nor {@code end} waits or makes
+ * objects.
+ */
+public final class FrameAccess {
+  private final HostMemory host;
+  private final Accesses accesses;
+
+  FrameAccess(HostMemory host) {
+    this.host = host;
+    this.accesses = host.frames.accesses;
+  }
+
+  /**
+   * Announces an access to a frame. A read-modify-write with volatile semantics: the next read of
+   * the client's entry does not come before it.
+   *
+   * @param pfn the page frame number, at least 1
+   * @return the access, to be {@linkplain #end ended} by the same thread; never 0
+   */
+  public long begin(int pfn) {
+    return accesses.begin(pfn, 1);
+  }
+
+  /**
+   * Ends an access: a release store.
+   *
+   * @param access what {@link #begin} returned, once
+   */
+  public void end(long access) {
+    accesses.end(access);
+  }
+
+  /**
+   * The frame of an access.
+   *
+   * @param access what {@link #begin} returned
+   * @return the page frame number
+   */
+  public static int pfn(long access) {
+    return Accesses.pfn(access);
+  }
+
+  /**
+   * The buffer that a frame lies in, little-endian, for absolute access between {@link #begin} and
+   * {@link #end}.
+   *
+   * @param pfn a frame that has been in use
+   * @return the buffer, shared: its position, limit and order must not be changed
+   * @throws UnsupportedOperationException if the host is metadata only
+   */
+  public ByteBuffer buffer(int pfn) {
+    return host.bytes().chunk(pfn);
+  }
+
+  /**
+   * Where a frame begins in its {@link #buffer}.
+   *
+   * @param pfn the frame
+   * @return the index of its first byte
+   */
+  public static int base(int pfn) {
+    return FrameContents.base(pfn);
+  }
+
+  /**
+   * Waits for the accesses to some frames that are under way now; not for later ones. Idles by the
+   * strategy of the host. Allowed inside callbacks.
+   *
+   * @param pfns the frames, of which entries have been taken away
+   * @param count how many of them count, from the first on
+   * @throws InterruptedException if the thread is interrupted while it waits; the accesses stay
+   *     announced
+   */
+  public void await(int[] pfns, int count) throws InterruptedException {
+    Accesses.UnderWay underWay = accesses.underWay();
+    if (underWay != null) {
+      concern(underWay, pfns, count);
+      underWay.await(host.idle);
+    }
+  }
+
+  /**
+   * As {@link #await}, for who cannot give up. An interrupt is kept for later.
+   *
+   * @param pfns the frames
+   * @param count how many of them count
+   */
+  public void awaitUninterruptibly(int[] pfns, int count) {
+    Accesses.UnderWay underWay = accesses.underWay();
+    if (underWay != null) {
+      concern(underWay, pfns, count);
+      underWay.awaitUninterruptibly(host.idle);
+    }
+  }
+
+  private static void concern(Accesses.UnderWay underWay, int[] pfns, int count) {
+    for (int i = 0; i < count; i++) {
+      underWay.concerns(pfns[i]);
+    }
+  }
+}

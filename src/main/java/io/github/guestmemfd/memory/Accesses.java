@@ -1,0 +1,284 @@
+package io.github.guestmemfd.memory;
+
+import io.github.guestmemfd.spi.IdleStrategy;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Accesses to frames that are under way, through whatever way they came: a page table of the host,
+ * a guest page table, the direct map. Each is announced in a slot, a hazard pointer.
+ *
+ * <pre>
+ *  63                            36 35       30 29                    0
+ * +--------------------------------+-----------+-----------------------+
+ * |      announcements (28)        | more  (6) |       pfn (30)        |   a slot
+ * +--------------------------------+-----------+-----------------------+
+ * </pre>
+ *
+ * <ul>
+ *   <li><b>pfn</b>: the first frame of the access, 0 if none is under way. <b>more</b>: how many
+ *       frames follow it.
+ *   <li><b>announcements</b>: raised by each, so that a waiter sees one end although the next
+ *       follows at once. It would have to sleep through exactly a multiple of 2^28 to miss it.
+ * </ul>
+ *
+ * <p><b>Assumptions.</b> (1) An access reads the entry that it goes by again after it has announced
+ * the frame, and gives up if the entry no longer leads there. (2) A removal (of entries, or from
+ * the direct map) changes the entry first and then looks at the slots. (3) Between {@link #begin}
+ * and {@link #end} a thread only moves bytes: it waits for nothing.
+ *
+ * <p><b>Guarantees.</b> An access writes its slot and then reads the entry, a removal writes the
+ * entry and then reads the slots; all four are volatile or read-modify-writes (store buffering), so
+ * at least one sees the other: the access gives up, or the removal finds it. What a removal does
+ * not finish waiting for stays announced, and is found by the next that looks, whichever thread
+ * removed the entry, and whether or not that thread was interrupted. So an operation that converts
+ * or frees a frame looks at the slots for that frame, also where it has found no entry to remove.
+ * The end of an access is a release store that the waiter's look reads, so the bytes were moved
+ * before.
+ *
+ * <p><b>Progress.</b> To begin takes one compare-and-set on a cache line that stays with its
+ * thread's processor. It waits for nothing: a thread whose slot is taken goes on to the next one,
+ * and there is always room. A waiter waits for the accesses that it has found, not for later ones.
+ */
+public final class Accesses {
+
+  /** The most frames that one access can announce: consecutive ones. */
+  public static final int MAX_FRAMES = 64;
+
+  /** How long to sleep between two looks: the end of an access is told to no one. */
+  private static final long LOOK_AGAIN_NANOS = 20_000;
+
+  private static final int MORE_SHIFT = FrameTable.PFN_BITS;
+  private static final int COUNT_SHIFT = MORE_SHIFT + 6;
+  private static final long COUNT = 1L << COUNT_SHIFT;
+  private static final long WHAT_MASK = COUNT - 1;
+  private static final long PFN_MASK = (1L << FrameTable.PFN_BITS) - 1;
+
+  /** Slots stand 128 bytes apart, and the first 64 bytes from the head of the array. */
+  private static final int SLOT_SHIFT = 4;
+
+  private static final int FIRST = 8;
+
+  private static final int FIRST_BLOCK_SLOTS = 16;
+
+  /** Each block has twice as many slots as the one before: a million in all. */
+  private static final int BLOCKS = 16;
+
+  private static final int BLOCK_SHIFT = 24;
+
+  private static final VarHandle SLOTS = MethodHandles.arrayElementVarHandle(long[].class);
+  private static final VarHandle BLOCK = MethodHandles.arrayElementVarHandle(long[][].class);
+
+  private final long[] first = new long[FIRST_BLOCK_SLOTS << SLOT_SHIFT];
+
+  /** The first block, and those made since all slots were taken. Null beyond. */
+  private final long[] @Nullable [] blocks = new long[BLOCKS][];
+
+  /** Makes slots for a host. */
+  public Accesses() {
+    blocks[0] = first;
+  }
+
+  /**
+   * Announces an access to frames. The caller then reads the entry that led it there again, with
+   * volatile semantics, and {@linkplain #end ends} the access if it leads elsewhere.
+   *
+   * @param pfn the first frame, at least 1
+   * @param frames how many, 1 to {@link #MAX_FRAMES}
+   * @return the access, never 0
+   */
+  public long begin(int pfn, int frames) {
+    long what = (long) (frames - 1) << MORE_SHIFT | pfn;
+    int at = home(first);
+    return tryAnnounce(first, at, what) ? access(0, at, what) : beginElsewhere(what);
+  }
+
+  private long beginElsewhere(long what) {
+    for (int b = 0; b < BLOCKS; b++) {
+      long[] slots = block(b);
+      int at = home(slots);
+      for (int i = 0; i < slots.length; i += 1 << SLOT_SHIFT) {
+        if (tryAnnounce(slots, at, what)) {
+          return access(b, at, what);
+        }
+        at = (at + (1 << SLOT_SHIFT)) & (slots.length - 1);
+      }
+    }
+    throw new IllegalStateException("more than a million accesses under way at once");
+  }
+
+  private long[] block(int b) {
+    long[] slots = (long[]) BLOCK.getVolatile(blocks, b);
+    if (slots == null) {
+      long[] made = new long[FIRST_BLOCK_SLOTS << (b + SLOT_SHIFT)];
+      long[] found = (long[]) BLOCK.compareAndExchange(blocks, b, null, made);
+      slots = found == null ? made : found;
+    }
+    return slots;
+  }
+
+  /** Where a thread looks for a slot first. */
+  private static int home(long[] slots) {
+    int slot = (int) Thread.currentThread().getId();
+    return (slot << SLOT_SHIFT | FIRST) & (slots.length - 1);
+  }
+
+  private static boolean tryAnnounce(long[] slots, int at, long what) {
+    long word = (long) SLOTS.getOpaque(slots, at);
+    return (word & PFN_MASK) == 0
+        && SLOTS.compareAndSet(slots, at, word, (word + COUNT) | what); // see the guarantees
+  }
+
+  private static long access(int block, int at, long what) {
+    return (long) (block << BLOCK_SHIFT | at) << COUNT_SHIFT | what;
+  }
+
+  /**
+   * Ends an access: the bytes that it has moved are visible to a thread that sees it ended.
+   *
+   * @param access what {@link #begin} returned
+   */
+  public void end(long access) {
+    int place = (int) (access >>> COUNT_SHIFT);
+    int at = place & ((1 << BLOCK_SHIFT) - 1);
+    long[] slots = place == at ? first : block(place >>> BLOCK_SHIFT);
+    long word = (long) SLOTS.get(slots, at); // written by this thread
+    SLOTS.setRelease(slots, at, word & ~WHAT_MASK);
+  }
+
+  /**
+   * The first frame of an access.
+   *
+   * @param access what {@link #begin} returned, or 0
+   * @return the pfn; 0 for 0
+   */
+  public static int pfn(long access) {
+    return (int) (access & PFN_MASK);
+  }
+
+  /**
+   * How many frames an access is to.
+   *
+   * @param access what {@link #begin} returned
+   * @return 1 to {@link #MAX_FRAMES}
+   */
+  public static int frames(long access) {
+    return ((int) (access >>> MORE_SHIFT) & (MAX_FRAMES - 1)) + 1;
+  }
+
+  private static boolean isTo(long word, int pfn) {
+    int beyond = pfn - pfn(word);
+    return beyond >= 0 && beyond < frames(word);
+  }
+
+  /**
+   * Looks which accesses are under way, after a full fence: so what the caller writes to a frame
+   * later comes after the removal that it did before, also for a reader that announces nothing.
+   *
+   * @return what was found; null if no access is under way
+   */
+  public @Nullable UnderWay underWay() {
+    VarHandle.fullFence();
+    UnderWay found = null;
+    for (int b = 0; b < BLOCKS; b++) {
+      long[] slots = (long[]) BLOCK.getVolatile(blocks, b);
+      if (slots == null) {
+        break;
+      }
+      for (int at = FIRST; at < slots.length; at += 1 << SLOT_SHIFT) {
+        long word = (long) SLOTS.getVolatile(slots, at);
+        if ((word & PFN_MASK) != 0) {
+          if (found == null) {
+            found = new UnderWay();
+          }
+          found.add(slots, at, word);
+        }
+      }
+    }
+    return found;
+  }
+
+  /** Accesses that were under way at one moment. For one thread. */
+  public static final class UnderWay {
+    private long[][] slots = new long[8][];
+    private int[] places = new int[8];
+    private long[] words = new long[8];
+    private int count;
+
+    /** Those that concern the caller come first, so many. */
+    private int concerned;
+
+    private UnderWay() {}
+
+    private void add(long[] in, int at, long word) {
+      if (count == words.length) {
+        slots = Arrays.copyOf(slots, 2 * count);
+        places = Arrays.copyOf(places, 2 * count);
+        words = Arrays.copyOf(words, 2 * count);
+      }
+      slots[count] = in;
+      places[count] = at;
+      words[count] = word;
+      count++;
+    }
+
+    /**
+     * Says that the caller is concerned about a frame: it waits for the accesses to it.
+     *
+     * @param pfn the frame
+     */
+    public void concerns(int pfn) {
+      for (int i = concerned; i < count; i++) {
+        if (isTo(words[i], pfn)) {
+          swap(i, concerned++);
+        }
+      }
+    }
+
+    private void swap(int i, int j) {
+      long[] in = slots[i];
+      int at = places[i];
+      long word = words[i];
+      slots[i] = slots[j];
+      places[i] = places[j];
+      words[i] = words[j];
+      slots[j] = in;
+      places[j] = at;
+      words[j] = word;
+    }
+
+    /** Whether the accesses that concern the caller have all ended; forgets those that have. */
+    private boolean areOver() {
+      while (concerned > 0) {
+        int last = concerned - 1;
+        if ((long) SLOTS.getVolatile(slots[last], places[last]) == words[last]) {
+          return false;
+        }
+        concerned--;
+      }
+      return true;
+    }
+
+    /**
+     * Waits for the accesses that concern the caller.
+     *
+     * @param idle how to wait
+     * @throws InterruptedException if the thread is interrupted, or must not wait, before they have
+     *     ended; they stay announced
+     */
+    public void await(IdleStrategy idle) throws InterruptedException {
+      Waiting.await(idle, this::areOver, LOOK_AGAIN_NANOS);
+    }
+
+    /**
+     * Waits for the accesses that concern the caller, who cannot give up.
+     *
+     * @param idle how to wait; what it throws is thrown when they have ended
+     */
+    public void awaitUninterruptibly(IdleStrategy idle) {
+      Waiting.awaitUninterruptibly(idle, this::areOver, LOOK_AGAIN_NANOS);
+    }
+  }
+}
