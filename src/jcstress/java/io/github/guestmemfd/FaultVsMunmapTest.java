@@ -64,8 +64,9 @@ public class FaultVsMunmapTest {
     public void fault() {
       int pfn = Files.findPage(inode);
       Frames.gap();
-      if (window.table.install(0, pfn)) {
-        window.table.settle(0, window.table.entry(0), true);
+      long entry = window.table.install(0, pfn);
+      if (entry != 0) {
+        window.table.confirm(0, entry);
       } else {
         inode.drop(pfn, Counts.REF);
       }

@@ -83,13 +83,13 @@ public class MemoryFailureVsFaultTest {
       for (int i = 0; i < 10; i++) {
         Frames.gap(); // the other actor has much to do
       }
-      if (found != 0 && window.table.install(0, found)) {
-        long entry = window.table.entry(0);
+      long entry = found == 0 ? 0 : window.table.install(0, found);
+      if (entry != 0) {
         long slot = inode.cache.slot(0);
-        boolean good = SlotWord.pfn(slot) == found && PageCache.isHit(slot, Wanted.ACCESSIBLE);
-        int late = PageTable.isPending(entry) ? window.table.settle(0, entry, good) : 0;
-        if (late != 0) {
-          inode.drop(late, Counts.REF);
+        if (SlotWord.pfn(slot) == found && PageCache.isHit(slot, Wanted.ACCESSIBLE)) {
+          window.table.confirm(0, entry);
+        } else if (window.table.tryRemove(0, entry)) {
+          inode.drop(found, Counts.REF);
         }
       }
     }

@@ -26,20 +26,21 @@ import org.openjdk.jcstress.infra.results.I_Result;
 @Outcome(id = "2", expect = FORBIDDEN, desc = "Under way after the zap.")
 @State
 public class AccessVsZapTest {
-  private final PageTable table = Tables.mapped();
+  private final Tables tables = Tables.mapped();
   private volatile boolean revoked;
 
   @Actor
   public void access(I_Result r) {
-    if (table.begin(0) != 0) {
+    long access = tables.table.begin(0, 1);
+    if (access != 0) {
       r.r1 = revoked ? 2 : 1;
-      table.end(0);
+      tables.accesses.end(access);
     }
   }
 
   @Actor
   public void zap() {
-    Tables.zap(table);
+    tables.zap();
     revoked = true;
   }
 
@@ -52,25 +53,53 @@ public class AccessVsZapTest {
   @Outcome(id = "2", expect = ACCEPTABLE_INTERESTING, desc = "Under way after the zap.")
   @State
   public static class Twin {
-    private final PageTable table = Tables.mapped();
-    private final long entry = table.entry(0);
+    private final Tables tables = Tables.mapped();
     private volatile boolean revoked;
 
     @Actor
     public void access(I_Result r) {
-      if (table.begin(0) != 0) {
+      long access = tables.table.begin(0, 1);
+      if (access != 0) {
         Frames.gap();
         r.r1 = revoked ? 2 : 1;
-        table.end(0);
+        tables.accesses.end(access);
       }
     }
 
     @Actor
     public void zap() {
-      // Removes as a fault does that takes its entry back, when nobody can be inside.
-      while (PageTable.held(table.entry(0)) != 0) {
-        table.settle(0, entry, false);
+      tables.table.revoke(0);
+      tables.table.remove(0);
+      revoked = true;
+    }
+  }
+
+  /** Broken: the access reads the entry, and then announces itself, and does not read it again. */
+  @JCStressTest
+  @Outcome(
+      id = {"0", "1"},
+      expect = ACCEPTABLE,
+      desc = "As the shipped one.")
+  @Outcome(id = "2", expect = ACCEPTABLE_INTERESTING, desc = "Under way after the zap.")
+  @State
+  public static class TwinWithoutSecondRead {
+    private final Tables tables = Tables.mapped();
+    private volatile boolean revoked;
+
+    @Actor
+    public void access(I_Result r) {
+      int pfn = PageTable.pfn(tables.table.entry(0));
+      if (pfn != 0) {
+        Frames.gapUntil(() -> revoked);
+        long access = tables.accesses.begin(pfn, 1);
+        r.r1 = revoked ? 2 : 1;
+        tables.accesses.end(access);
       }
+    }
+
+    @Actor
+    public void zap() {
+      tables.zap();
       revoked = true;
     }
   }

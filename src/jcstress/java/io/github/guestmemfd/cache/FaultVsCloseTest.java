@@ -26,14 +26,16 @@ import org.openjdk.jcstress.infra.results.II_Result;
 @Outcome(expect = FORBIDDEN, desc = "Still mapped, or given back twice or never.")
 @State
 public class FaultVsCloseTest {
-  private final PageTable table = Tables.empty();
+  private final Tables tables = Tables.empty();
+  private final PageTable table = tables.table;
   private final AtomicInteger given = new AtomicInteger();
 
   @Actor
   public void fault() {
-    table.install(0, 7);
-    long entry = table.entry(0);
-    if (PageTable.isPending(entry) && table.settle(0, entry, !table.isClosed()) != 0) {
+    long entry = table.install(0, Tables.PFN);
+    if (!table.isClosed()) {
+      table.confirm(0, entry);
+    } else if (table.tryRemove(0, entry)) {
       given.incrementAndGet();
     }
   }
@@ -41,7 +43,7 @@ public class FaultVsCloseTest {
   @Actor
   public void unmap() {
     table.close();
-    if (table.zapUninterruptibly(0) != 0) {
+    if (tables.zap() != 0) {
       given.incrementAndGet();
     }
   }
@@ -58,20 +60,23 @@ public class FaultVsCloseTest {
   @Outcome(id = "7, 0", expect = ACCEPTABLE_INTERESTING, desc = "Still mapped.")
   @State
   public static class Twin {
-    private final PageTable table = Tables.empty();
+    private final Tables tables = Tables.empty();
+    private final PageTable table = tables.table;
     private final AtomicInteger given = new AtomicInteger();
 
     @Actor
     public void fault() {
-      table.install(0, 7);
-      if (table.settle(0, table.entry(0), !table.isClosed()) != 0) {
+      long entry = table.install(0, Tables.PFN);
+      if (!table.isClosed()) {
+        table.confirm(0, entry);
+      } else if (table.tryRemove(0, entry)) {
         given.incrementAndGet();
       }
     }
 
     @Actor
     public void unmap() {
-      if (table.zapUninterruptibly(0) != 0) {
+      if (tables.zap() != 0) {
         given.incrementAndGet();
       }
       Frames.gap();

@@ -26,15 +26,17 @@ import org.openjdk.jcstress.infra.results.II_Result;
 @Outcome(expect = FORBIDDEN, desc = "Still mapped, or given back twice or never.")
 @State
 public class FaultVsZapTest {
-  private final PageTable table = Tables.empty();
+  private final Tables tables = Tables.empty();
+  private final PageTable table = tables.table;
   private final AtomicInteger given = new AtomicInteger();
   private volatile boolean busy;
 
   @Actor
   public void fault() {
-    table.install(0, 7);
-    long entry = table.entry(0);
-    if (PageTable.isPending(entry) && table.settle(0, entry, !busy) != 0) {
+    long entry = table.install(0, Tables.PFN);
+    if (!busy) {
+      table.confirm(0, entry);
+    } else if (table.tryRemove(0, entry)) {
       given.incrementAndGet();
     }
   }
@@ -42,7 +44,7 @@ public class FaultVsZapTest {
   @Actor
   public void unmap() {
     busy = true;
-    if (Tables.zap(table) != 0) {
+    if (tables.zap() != 0) {
       given.incrementAndGet();
     }
   }
@@ -59,7 +61,8 @@ public class FaultVsZapTest {
   @Outcome(id = "7, 0", expect = ACCEPTABLE_INTERESTING, desc = "Still mapped.")
   @State
   public static class Twin {
-    private final PageTable table = Tables.empty();
+    private final Tables tables = Tables.empty();
+    private final PageTable table = tables.table;
     private final AtomicInteger given = new AtomicInteger();
     private volatile boolean busy;
 
@@ -67,8 +70,8 @@ public class FaultVsZapTest {
     public void fault() {
       boolean good = !busy;
       Frames.gap();
-      if (good && table.install(0, 7)) {
-        table.settle(0, table.entry(0), true);
+      if (good) {
+        table.confirm(0, table.install(0, Tables.PFN));
       } else {
         given.incrementAndGet();
       }
@@ -77,7 +80,7 @@ public class FaultVsZapTest {
     @Actor
     public void unmap() {
       busy = true;
-      if (Tables.zap(table) != 0) {
+      if (tables.zap() != 0) {
         given.incrementAndGet();
       }
     }

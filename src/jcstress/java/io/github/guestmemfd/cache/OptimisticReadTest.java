@@ -27,17 +27,17 @@ import org.openjdk.jcstress.infra.results.J_Result;
 @Outcome(id = "42", expect = FORBIDDEN, desc = "The secret.")
 @State
 public class OptimisticReadTest {
-  private final PageTable table = Tables.mapped();
+  private final Tables tables = Tables.mapped();
   private long bytes; // plain, as the bytes of a frame
 
   @Actor
   public void read(J_Result r) {
-    long entry = table.entry(0);
+    long entry = tables.table.entry(0);
     r.r1 = -1;
     if (PageTable.pfn(entry) != 0) {
       long value = bytes;
       VarHandle.acquireFence();
-      if (PageTable.sameMapping(entry, table.entry(0))) {
+      if (tables.table.entry(0) == entry) {
         r.r1 = value;
       }
     }
@@ -45,7 +45,7 @@ public class OptimisticReadTest {
 
   @Actor
   public void zapAndWrite() {
-    Tables.zap(table);
+    tables.zap();
     bytes = 42;
   }
 

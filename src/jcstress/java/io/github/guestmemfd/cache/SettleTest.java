@@ -27,22 +27,17 @@ import org.openjdk.jcstress.infra.results.II_Result;
 @Outcome(expect = FORBIDDEN, desc = "Given back twice or never.")
 @State
 public class SettleTest {
-  private final PageTable table = Tables.empty();
-  private final long pending;
-
-  public SettleTest() {
-    table.install(0, 7);
-    pending = table.entry(0);
-  }
+  private final Tables tables = Tables.empty();
+  private final long pending = tables.table.install(0, Tables.PFN);
 
   @Actor
   public void fault(II_Result r) {
-    r.r1 = table.settle(0, pending, false);
+    r.r1 = tables.table.tryRemove(0, pending) ? Tables.PFN : 0;
   }
 
   @Actor
   public void unmap(II_Result r) {
-    r.r2 = Tables.zap(table);
+    r.r2 = tables.zap();
   }
 
   /** Broken: sees that the entry is there, and stores. */

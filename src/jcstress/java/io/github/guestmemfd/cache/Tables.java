@@ -1,27 +1,42 @@
 package io.github.guestmemfd.cache;
 
+import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.Frames;
 import io.github.guestmemfd.spi.IdleStrategy;
 
-/** Page tables of one page for states. */
+/** A page table of one page, and where accesses to it are announced, for a state. */
 final class Tables {
-  private Tables() {}
+  /** The frame that the page is mapped to. */
+  static final int PFN = 7;
 
-  static PageTable empty() {
-    return new PageTable(1, IdleStrategy.spinThenPark());
+  private static final IdleStrategy IDLE = IdleStrategy.spinThenPark();
+
+  final Accesses accesses = new Accesses();
+  final PageTable table = new PageTable(1, accesses);
+
+  static Tables empty() {
+    return new Tables();
   }
 
-  /** A table whose page is mapped to frame 7. */
-  static PageTable mapped() {
-    PageTable table = empty();
-    table.install(0, 7);
-    table.settle(0, table.entry(0), true);
-    return table;
+  static Tables mapped() {
+    Tables tables = new Tables();
+    tables.table.confirm(0, tables.table.install(0, PFN));
+    return tables;
   }
 
-  static int zap(PageTable table) {
-    int[] pfn = new int[1];
-    Frames.run(() -> pfn[0] = table.zap(0));
-    return pfn[0];
+  /** Unmaps the page; the frame whose reference is now the caller's, or 0. */
+  int zap() {
+    table.revoke(0);
+    await();
+    return table.remove(0);
+  }
+
+  /** Waits for accesses to the frame. */
+  void await() {
+    Accesses.UnderWay underWay = accesses.underWay();
+    if (underWay != null) {
+      underWay.concerns(PFN);
+      Frames.run(() -> underWay.await(IDLE));
+    }
   }
 }

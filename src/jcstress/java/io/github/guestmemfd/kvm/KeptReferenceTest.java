@@ -6,7 +6,6 @@ import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
 import io.github.guestmemfd.HolderKind;
 import io.github.guestmemfd.memory.Frames;
-import java.nio.ByteBuffer;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.openjdk.jcstress.annotations.Actor;
 import org.openjdk.jcstress.annotations.Arbiter;
@@ -16,10 +15,11 @@ import org.openjdk.jcstress.annotations.State;
 import org.openjdk.jcstress.infra.results.I_Result;
 
 /**
- * Hypothesis: the reference of a zapped entry is given back once, by who zaps or by the last access
- * under way.
+ * Hypothesis: the reference that an entry of a guest page table keeps is given back once, by the
+ * conversion that zaps the entry or by the deletion of its memslot.
  *
- * <p>The hole looked for: both give it back, or each leaves it to the other.
+ * <p>The hole looked for: both zap the entry, both wait, and both give the reference back; or each
+ * leaves it to the other.
  *
  * <pre>{@code java -jar target/guest-memfd-jcstress.jar -t KeptReferenceTest}</pre>
  */
@@ -28,79 +28,71 @@ import org.openjdk.jcstress.infra.results.I_Result;
 @Outcome(expect = FORBIDDEN, desc = "Given back twice, or never.")
 @State
 public class KeptReferenceTest {
-  private final Machine machine = new Machine();
-  private final int pfn = machine.memfd.tryGrab(0, HolderKind.SAFE);
-  private final TdpEntry entry =
-      new TdpEntry(ByteBuffer.allocate(0), MemoryAttribute.SHARED, machine.memfd, pfn);
-  private boolean letIn;
-  private int tooOften;
+  private final Machine machine = new Machine(VirtualMachine.builder().keepReferences().build());
+  private final int pfn;
+  private final AtomicInteger tooOften = new AtomicInteger();
 
   public KeptReferenceTest() {
-    letIn = entry.begin();
+    machine.vcpu.tryTouch(0, Access.READ, MemoryAttribute.SHARED);
+    pfn = TdpEntry.pfn(machine.slot.table.get(0));
   }
 
   @Actor
-  public void access() {
+  public void convert() {
     try {
-      entry.end();
+      machine.memfd.tryMakeInaccessible(0, Machine.PAGE);
     } catch (IllegalStateException e) {
-      tooOften++; // put without get
+      tooOften.incrementAndGet(); // put without get
     }
   }
 
   @Actor
-  public void zap() {
-    entry.zap();
-    entry.release();
+  public void unbind() {
+    try {
+      machine.vm.unbind(0);
+    } catch (IllegalStateException e) {
+      tooOften.incrementAndGet();
+    }
   }
 
   @Arbiter
   public void outcome(I_Result r) {
-    int puts = letIn ? 1 : 0;
+    int puts = 1;
     try {
       machine.memfd.put(pfn, HolderKind.SAFE);
       puts--; // it was still there
     } catch (IllegalStateException e) {
       // it is not
     }
-    r.r1 = puts + tooOften;
+    r.r1 = puts + tooOften.get();
     machine.close();
   }
 
-  /** Broken: looks whether it is owed and no access is under way, and then gives it back. */
+  /** Broken: looks whether the entry is there, and then removes it and gives its reference back. */
   @JCStressTest
   @Outcome(id = "1", expect = ACCEPTABLE, desc = "As the shipped one.")
-  @Outcome(
-      id = {"0", "2"},
-      expect = ACCEPTABLE_INTERESTING,
-      desc = "Given back twice, or never.")
+  @Outcome(id = "2", expect = ACCEPTABLE_INTERESTING, desc = "Given back twice.")
   @State
   public static class Twin {
-    private final AtomicInteger accesses = new AtomicInteger(1);
     private final AtomicInteger puts = new AtomicInteger();
-    private volatile boolean owed;
-    private volatile boolean settled;
+    private volatile boolean there = true;
 
-    @Actor
-    public void access() {
-      accesses.decrementAndGet();
-      settle();
-    }
-
-    @Actor
-    public void zap() {
-      owed = true;
-      settle();
-    }
-
-    private void settle() {
-      Frames.gap(); // these for both, so that neither runs away from the other
-      boolean mine = owed && accesses.get() == 0 && !settled;
-      Frames.gap();
-      if (mine) {
-        settled = true;
+    private void remove() {
+      if (there) {
+        Frames.gap();
+        there = false;
         puts.incrementAndGet();
       }
+    }
+
+    @Actor
+    public void convert() {
+      remove();
+    }
+
+    @Actor
+    public void unbind() {
+      remove();
     }
 
     @Arbiter

@@ -5,19 +5,18 @@ import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
 import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
 import io.github.guestmemfd.memory.Frames;
-import java.nio.ByteBuffer;
-import java.util.concurrent.atomic.AtomicInteger;
 import org.openjdk.jcstress.annotations.Actor;
+import org.openjdk.jcstress.annotations.Arbiter;
 import org.openjdk.jcstress.annotations.JCStressTest;
 import org.openjdk.jcstress.annotations.Outcome;
 import org.openjdk.jcstress.annotations.State;
 import org.openjdk.jcstress.infra.results.I_Result;
 
 /**
- * Hypothesis: an access of a vCPU that was let in is over when who zapped its entry sees no access
- * under way.
+ * Hypothesis: an access of a vCPU that was let in is over when the deletion of its memslot returns.
  *
- * <p>The hole looked for: an access that is let in after that.
+ * <p>The hole looked for: an access that has read its entry and is announced after the deletion has
+ * looked.
  *
  * <pre>{@code java -jar target/guest-memfd-jcstress.jar -t VcpuAccessVsZapTest}</pre>
  */
@@ -29,28 +28,31 @@ import org.openjdk.jcstress.infra.results.I_Result;
 @Outcome(id = "2", expect = FORBIDDEN, desc = "Under way after the zap.")
 @State
 public class VcpuAccessVsZapTest {
-  private final TdpEntry entry =
-      new TdpEntry(ByteBuffer.allocate(0), MemoryAttribute.SHARED, null, 1);
+  private final Machine machine = Machine.mapped();
   private volatile boolean revoked;
 
   @Actor
   public void access(I_Result r) {
-    if (entry.begin()) {
+    BoundSlot slot = machine.slot;
+    long access = machine.vcpu.begin(slot, 0, MemoryAttribute.SHARED);
+    if (access != 0) {
       r.r1 = revoked ? 2 : 1;
-      entry.end();
+      slot.frames.end(access);
     }
   }
 
   @Actor
-  public void zap() {
-    entry.zap();
-    while (entry.isInUse()) {
-      Thread.onSpinWait();
-    }
+  public void unbind() {
+    machine.vm.unbind(0);
     revoked = true;
   }
 
-  /** Broken: the access looks whether the entry is zapped, and then announces itself. */
+  @Arbiter
+  public void close() {
+    machine.close();
+  }
+
+  /** Broken: the access reads its entry, announces itself, and does not read the entry again. */
   @JCStressTest
   @Outcome(
       id = {"0", "1"},
@@ -59,27 +61,30 @@ public class VcpuAccessVsZapTest {
   @Outcome(id = "2", expect = ACCEPTABLE_INTERESTING, desc = "Under way after the zap.")
   @State
   public static class Twin {
-    private final AtomicInteger accesses = new AtomicInteger();
-    private volatile boolean zapped;
+    private final Machine machine = Machine.mapped();
     private volatile boolean revoked;
 
     @Actor
     public void access(I_Result r) {
-      if (!zapped) {
+      BoundSlot slot = machine.slot;
+      long entry = slot.table.get(0);
+      if (TdpEntry.maps(entry, MemoryAttribute.SHARED)) {
         Frames.gapUntil(() -> revoked);
-        accesses.incrementAndGet();
+        long access = slot.frames.begin(TdpEntry.pfn(entry));
         r.r1 = revoked ? 2 : 1;
-        accesses.decrementAndGet();
+        slot.frames.end(access);
       }
     }
 
     @Actor
-    public void zap() {
-      zapped = true;
-      while (accesses.get() != 0) {
-        Thread.onSpinWait();
-      }
+    public void unbind() {
+      machine.vm.unbind(0);
       revoked = true;
+    }
+
+    @Arbiter
+    public void close() {
+      machine.close();
     }
   }
 }

@@ -33,9 +33,10 @@ public class DirectMapTest {
 
   @Actor
   public void access(I_Result r) {
-    if (Frames.TABLE.beginDirectAccess(pfn)) {
+    long access = Frames.TABLE.beginDirectAccess(pfn);
+    if (access != 0) {
       r.r1 = removed ? 2 : 1;
-      Frames.TABLE.endDirectAccess(pfn);
+      Frames.TABLE.accesses.end(access);
     }
   }
 

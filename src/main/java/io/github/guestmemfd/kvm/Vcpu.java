@@ -712,7 +712,7 @@ public final class Vcpu {
   }
 
   /** Announces an access to a page, if it is mapped for that view. */
-  private long begin(BoundSlot slot, long gpa, MemoryAttribute attribute) {
+  long begin(BoundSlot slot, long gpa, MemoryAttribute attribute) {
     long page = slot.page(gpa);
     long entry = slot.table.get(page);
     if (!TdpEntry.maps(entry, attribute)) {
