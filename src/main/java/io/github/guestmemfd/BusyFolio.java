@@ -24,15 +24,17 @@ public final class BusyFolio {
   /**
    * Names a folio.
    *
-   * @param safeRefs how many of the references are safe holders'
+   * @param safe the safe holders
+   * @param safeRefs how many of the references are theirs. Holders that drop their reference before
+   *     they say that they are no longer safe have, for a moment, fewer than that
    */
-  void set(long offset, long counts, int safeRefs) {
-    int others = Counts.refs(counts) - safeRefs - 1;
+  void set(long offset, long counts, int safe, int safeRefs) {
+    int own = Math.max(0, Counts.ownRefs(counts) - safeRefs);
     this.offset = offset;
     this.accessible = Counts.accessible(counts);
-    this.unsafe = others % Counts.PIN_BIAS - accessible;
-    this.pinned = others / Counts.PIN_BIAS;
-    this.safe = Counts.safe(counts);
+    this.unsafe = own % Counts.PIN_BIAS + Counts.unsafe(counts);
+    this.pinned = own / Counts.PIN_BIAS;
+    this.safe = safe;
   }
 
   void clear() {
@@ -69,8 +71,8 @@ public final class BusyFolio {
   }
 
   /**
-   * Holders of pins. As in the kernel, a pin is 1024 references, so that many plain ones look like
-   * a pin.
+   * Holders of pins. As in the kernel, a pin is 1024 references, so that many of mappings and of
+   * {@link HostMapping#getUserPages} look like a pin.
    *
    * @return how many
    */

@@ -13,13 +13,28 @@ import java.util.EnumSet;
 import java.util.List;
 import java.util.Set;
 
-/** How guest-side holders hold folios: the steps of a protocol, checked and sorted. */
+/**
+ * How guest-side holders hold folios: the steps of a protocol, checked and sorted.
+ *
+ * <p>Whatever its steps, each holder is counted once in the safe count of its frame, and what it
+ * has besides (a reference, the folio lock) is of the library's own kind, which no put names. So a
+ * put without a get, or of another kind, is seen in that count. It is raised by the step that says
+ * so (SAFE, REF_AND_SAFE); in one step with the reference where REF is the only step; and where no
+ * step says so, after the last one, and lowered before the first drop. A protocol whose steps do
+ * not raise it is told 0 of it: {@link #safe}.
+ */
 final class GuestHolding {
   private final Inode inode;
   private final FrameTable frames;
 
   /** What the lookup takes; 0 if the holder begins with the folio lock. */
   private final long unit;
+
+  /** Whether the protocol has its holders raise the safe count, and is told it. */
+  private final boolean countsSafe;
+
+  /** Whether holders are counted after the last step, and until the first drop. */
+  private final boolean countsLast;
 
   /** The steps after the lookup. */
   private final List<Step> more;
@@ -29,6 +44,9 @@ final class GuestHolding {
 
   /** What is given back, in this order. */
   private final List<Step> drops;
+
+  /** Whether the first of them lowers the safe count, and so finds out if there is a holder. */
+  private final boolean dropsSafeFirst;
 
   /** Whether a holder has the folio lock for as long as it holds the folio. */
   final boolean keepsLock;
@@ -45,7 +63,7 @@ final class GuestHolding {
     Step first = takes.get(0);
     unit =
         switch (first) {
-          case REF -> Counts.REF;
+          case REF -> takes.size() == 1 ? Counts.SAFE_REF : Counts.REF;
           case SAFE -> Counts.SAFE;
           case REF_AND_SAFE -> Counts.SAFE_REF;
           case LOCK, UNLOCK -> 0;
@@ -54,22 +72,33 @@ final class GuestHolding {
     keepsLock = drops.contains(Step.LOCK);
     oneStep = more.isEmpty();
     borrows = first == Step.SAFE;
+    countsSafe = takes.contains(Step.SAFE) || takes.contains(Step.REF_AND_SAFE);
+    countsLast = !countsSafe && !oneStep;
+    dropsSafeFirst = drops.get(0) == Step.SAFE || drops.get(0) == Step.REF_AND_SAFE;
   }
 
   private static void check(ConversionProtocol protocol, List<Step> takes, List<Step> drops) {
     Set<Step> held = EnumSet.noneOf(Step.class);
+    Set<Step> seen = EnumSet.noneOf(Step.class);
     String problem = takes.isEmpty() ? "at least one step to take" : "";
-    for (int i = 0; i < takes.size(); i++) {
+    for (int i = 0; i < takes.size() && problem.isEmpty(); i++) {
       Step step = takes.get(i);
-      if (step == Step.SAFE && !held.contains(Step.REF) && takes.size() > 1) {
+      if (!seen.add(step) || (step == Step.UNLOCK && !held.remove(Step.LOCK))) {
+        problem = "each step once, and UNLOCK after LOCK";
+      } else if (step == Step.SAFE && !held.contains(Step.REF) && takes.size() > 1) {
         problem = "SAFE after REF, or alone";
       } else if (step == Step.REF_AND_SAFE && (held.contains(Step.REF) || i > 0)) {
         problem = "REF_AND_SAFE first, and without REF";
       } else if (step == Step.REF && held.contains(Step.REF_AND_SAFE)) {
         problem = "REF or REF_AND_SAFE, not both";
-      } else if (step == Step.UNLOCK ? !held.remove(Step.LOCK) : !held.add(step)) {
-        problem = "each step once, and UNLOCK after LOCK";
+      } else if (step == Step.REF && i > 0 && !held.contains(Step.LOCK)) {
+        problem = "REF first, or with the folio locked"; // else the frame may be another's by now
+      } else if (step != Step.UNLOCK) {
+        held.add(step);
       }
+    }
+    if (problem.isEmpty() && held.isEmpty()) {
+      problem = "to hold something after the last step";
     }
     if (problem.isEmpty() && (drops.size() != held.size() || !held.containsAll(drops))) {
       problem = "to drop what is held: " + held;
@@ -85,6 +114,20 @@ final class GuestHolding {
               + " and drops "
               + drops);
     }
+  }
+
+  /**
+   * The safe count as the protocol is told it.
+   *
+   * @return the guest-side holders, or 0 if the protocol does not count them as safe
+   */
+  int safe(long counts) {
+    return countsSafe ? Counts.safe(counts) : 0;
+  }
+
+  /** How many of the references are safe holders'. */
+  int safeRefs(long counts) {
+    return borrows ? 0 : safe(counts);
   }
 
   /**
@@ -148,6 +191,9 @@ final class GuestHolding {
           case REF_AND_SAFE -> throw new AssertionError(step); // only ever the first
         }
       }
+      if (countsLast) {
+        frames.markSafe(pfn); // it has a reference, or the lock of a folio that is in its place
+      }
       done = true;
       return pfn;
     } catch (InterruptedException e) {
@@ -165,7 +211,7 @@ final class GuestHolding {
           frames.put(pfn, Counts.REF);
         }
         if (unit != 0) {
-          frames.put(pfn, unit);
+          frames.undoGet(pfn, unit);
         }
       }
     }
@@ -180,11 +226,24 @@ final class GuestHolding {
     return SlotWord.pfn(slot) == pfn && PageCache.isHit(slot, Wanted.ANY) && SlotWord.isReady(slot);
   }
 
-  /** Gives back what {@link #take} took. The index is for the race points, -1 if not known. */
+  /**
+   * Gives back what {@link #take} took. The index is for the race points, -1 if not known.
+   *
+   * @throws IllegalStateException if there is no guest-side holder; nothing is given back
+   */
   void drop(long index, int pfn) {
     if (oneStep) {
-      frames.undoGet(pfn, unit);
+      if (borrows) {
+        frames.putSafe(pfn);
+      } else {
+        frames.put(pfn, unit);
+      }
       return;
+    }
+    if (countsLast) {
+      frames.put(pfn, Counts.SAFE);
+    } else if (!dropsSafeFirst) {
+      frames.requireSafe(pfn);
     }
     dropOne(drops.get(0), pfn);
     if (drops.size() > 1) {

@@ -34,12 +34,21 @@ public final class HostMemory implements AutoCloseable {
   final Meters meters = new Meters(null);
 
   private final AtomicLong lastIno = new AtomicLong();
-  private final AtomicLong openFiles = new AtomicLong();
+
+  /**
+   * The files that are open, in the lower half, and how many there have been, in the upper one: a
+   * word that was read twice and is the same tells that none was created in between. {@link
+   * #CLOSED} once the host is.
+   */
+  private final AtomicLong files = new AtomicLong();
+
+  private static final long CREATED = 1L << 32;
+  private static final long CLOSED = -1;
+
   final @Nullable LruBatches lru;
   private final DirectMap directMap = new DirectMap(this);
   private final PfnWalker pfnWalker;
   private final FrameAccess frameAccess;
-  private volatile boolean closed;
 
   private HostMemory(Builder builder) {
     int count = (int) (builder.bytes >>> PAGE_SHIFT);
@@ -281,39 +290,57 @@ public final class HostMemory implements AutoCloseable {
     return c;
   }
 
+  /**
+   * Counts a file that is being created.
+   *
+   * @return its number
+   */
   long openFile() {
-    openFiles.incrementAndGet();
-    if (closed) {
-      openFiles.decrementAndGet();
-      throw new GuestMemfdException(Errno.EBADF, "the host memory is closed");
+    for (; ; ) {
+      long now = files.get();
+      if (now == CLOSED) {
+        throw new GuestMemfdException(Errno.EBADF, "the host memory is closed");
+      }
+      if (files.compareAndSet(now, ((now + CREATED) & Long.MAX_VALUE) + 1)) {
+        return lastIno.incrementAndGet();
+      }
     }
-    return lastIno.incrementAndGet();
   }
 
   void closeFile() {
-    openFiles.decrementAndGet();
+    files.decrementAndGet();
   }
 
   /**
-   * Ends the host. All files, mappings and references in it must have been closed.
+   * Ends the host. All files, mappings and references in it must have been closed. To close it is
+   * one atomic step, which a file that is being created comes before or after; a second call does
+   * nothing.
    *
-   * @throws GuestMemfdException EBUSY if files are open or frames in use, which then go on as
-   *     before
+   * @throws GuestMemfdException EBUSY if files are open or frames in use. Nothing has changed then:
+   *     at no moment was the host closed for anybody
    */
   @Override
   public void close() {
-    boolean wasClosed = closed;
     drainLru();
-    closed = true; // first, so that a file that is being created sees it or is seen
-    if (!wasClosed && (openFiles.get() != 0 || frames.used() != 0)) {
-      closed = false;
-      throw new GuestMemfdException(
-          Errno.EBUSY,
-          "host memory closed with "
-              + openFiles.get()
-              + " files open and "
-              + frames.used()
-              + " frames in use, expected 0 and 0");
+    for (; ; ) {
+      long now = files.get();
+      if (now == CLOSED) {
+        return;
+      }
+      long open = now & (CREATED - 1);
+      long used = frames.used(); // while no file is open or created, it only falls
+      if (open != 0 || used != 0) {
+        throw new GuestMemfdException(
+            Errno.EBUSY,
+            "host memory closed with "
+                + open
+                + " files open and "
+                + used
+                + " frames in use, expected 0 and 0");
+      }
+      if (files.compareAndSet(now, CLOSED)) {
+        return;
+      }
     }
   }
 

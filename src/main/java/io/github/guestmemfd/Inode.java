@@ -129,16 +129,19 @@ final class Inode implements FrameTable.Listener {
     this.hasOps = ops != GuestMemfdOps.NONE;
     this.protocol = protocol;
     this.retry = retry;
-    this.mayTurnInaccessible =
-        counts -> protocol.mayTurnInaccessible(Counts.refs(counts), Counts.safe(counts));
-    this.mayPunch = counts -> protocol.mayPunch(Counts.refs(counts), Counts.safe(counts));
-    this.freezes = protocol.freezes();
-    this.waitsWithFolioLock = protocol.waitsWithFolioLock();
-    this.locksWholeFile = protocol.locksWholeFile();
-
     this.frames = host.frames;
     this.hook = host.hook;
-    this.guest = new GuestHolding(this, protocol); // refuses a protocol that makes no sense
+    GuestHolding holding = new GuestHolding(this, protocol); // refuses what makes no sense
+    this.guest = holding;
+    boolean freezing = protocol.freezes();
+    this.freezes = freezing;
+    this.mayTurnInaccessible =
+        counts ->
+            (!freezing || Counts.isCachesAlone(counts)) // else it could not be frozen
+                && protocol.mayTurnInaccessible(Counts.refs(counts), holding.safe(counts));
+    this.mayPunch = counts -> protocol.mayPunch(Counts.refs(counts), holding.safe(counts));
+    this.waitsWithFolioLock = protocol.waitsWithFolioLock();
+    this.locksWholeFile = protocol.locksWholeFile();
     this.ino = host.openFile();
     this.owner = frames.newOwner(this);
     this.cache =
@@ -361,7 +364,7 @@ final class Inode implements FrameTable.Listener {
   }
 
   private static long unit(HolderKind kind) {
-    return kind == HolderKind.ACCESSIBLE ? Counts.ACCESSIBLE_REF : Counts.REF;
+    return kind == HolderKind.ACCESSIBLE ? Counts.ACCESSIBLE_REF : Counts.UNSAFE_REF;
   }
 
   /** Zeroes and prepares a folio that has never been used, if the slot still is as it was seen. */
@@ -948,8 +951,8 @@ final class Inode implements FrameTable.Listener {
             event.finish(this, i, busy.retries - looks, counts == 0);
           }
           if (counts != 0) {
-            int safeRefs = guest.borrows ? 0 : Counts.safe(counts);
-            busy.set(i << HostMemory.PAGE_SHIFT, counts, safeRefs);
+            busy.set(
+                i << HostMemory.PAGE_SHIFT, counts, guest.safe(counts), guest.safeRefs(counts));
             RefusalEvent refusal = Events.refusal();
             if (refusal != null) {
               refusal.finish(this, busy, !converts);
@@ -1036,7 +1039,7 @@ final class Inode implements FrameTable.Listener {
     at(RacePoint.ON_MISMATCH, index);
     host.drainLru();
     long seen = frames.counts(pfn);
-    if (!protocol.isWorthWaiting(Counts.refs(seen), Counts.safe(seen), Counts.accessible(seen))) {
+    if (!protocol.isWorthWaiting(Counts.refs(seen), guest.safe(seen), Counts.accessible(seen))) {
       return passes(pfn, may) ? 0 : seen;
     }
     for (int round = 0; round < spins; round++) {

@@ -33,7 +33,7 @@ public class GuardTest {
       Frames.TABLE.put(pfn, Counts.SAFE);
       throw new AssertionError("put without get was not refused");
     } catch (IllegalStateException expected) {
-      // refused, and taken back
+      // refused
     }
   }
 
@@ -48,7 +48,7 @@ public class GuardTest {
     Frames.TABLE.put(pfn, Counts.REF);
   }
 
-  /** Broken: no guard bits, so that the borrow reaches the references. */
+  /** Broken: subtracts first and looks afterwards, so that the borrow reaches the references. */
   @JCStressTest
   @Outcome(id = "1, 0", expect = ACCEPTABLE, desc = "As the shipped one.")
   @Outcome(id = "0, 0", expect = ACCEPTABLE_INTERESTING, desc = "No reference, for a moment.")

@@ -4,65 +4,77 @@ package io.github.guestmemfd.memory;
  * The counts word of a frame: who holds it.
  *
  * <pre>
- *  63                 38   37  36  35 34  33         19  18 17  16               0
- * +---------------------+----+----+------+-------------+------+-------------------+
- * |  refs (26, signed)  | C  | W  | 0  1 |  safe (15)  | 0  1 |  accessible (17)  |
- * +---------------------+----+----+------+-------------+------+-------------------+
+ *  63                42  41  40  39           28 27               16 15        0
+ * +--------------------+---+---+---------------+-------------------+-----------+
+ * |  own (22, signed)  | C | W |  unsafe (12)  |  accessible (12)  | safe (16) |
+ * +--------------------+---+---+---------------+-------------------+-----------+
  * </pre>
  *
  * <ul>
- *   <li><b>refs</b>: every reference there is. It is the top field, so that a borrow or carry out
- *       of it leaves the word. Negative means <i>frozen</i>: nobody may take a reference. A free
- *       frame is frozen. The bias is far from 0, so that lookups that add first and find out
- *       afterwards cannot bring a frozen count back to life.
- *   <li><b>C</b>: one of the references is a page cache's. While it is set, refs cannot become 0
- *       but by a put without a get.
+ *   <li><b>own</b>: references of holders that are part of the library: page table entries, GUP (a
+ *       pin is 1024 of them), LRU batches, walkers of frame numbers, and those of guest-side
+ *       holders. Each of them is kept by an object or a word that gives it back once, so no caller
+ *       can drop one by mistake. It is the top field, so that a carry out of it leaves the word.
+ *       Its sign bit means <i>frozen</i>: nobody may take a reference. A free frame is frozen.
+ *   <li><b>C</b>: the page cache's reference, of which there is one at most.
  *   <li><b>W</b>: somebody waits for the counts to fall; whoever lowers one wakes them.
- *   <li><b>safe</b>: those references that survive a conversion, {@code safe <= refs}.
- *   <li><b>accessible</b>: users that each asked for the folio to be accessible.
+ *   <li><b>unsafe</b>, <b>accessible</b>: references that a caller took by a kind, and gives back
+ *       by naming that kind again.
+ *   <li><b>safe</b>: guest-side holders, whatever the protocol has them do; the reference of one,
+ *       if it has any, is counted in own.
  * </ul>
  *
- * <p>The two bits {@code 0 1} above safe and above accessible are <i>guards</i>. A step below zero
- * borrows from the guard and leaves {@code 0 0}, a step past the largest value carries into it and
- * leaves {@code 1 0}; either is seen in the result and taken back before a neighbour is touched. So
- * every change is a single fetch-and-add.
+ * <p>A frame lives for as long as any field but W is not 0.
+ *
+ * <p><b>Limits and transients.</b> A get adds first and looks afterwards, so any field may hold,
+ * for a moment, more than there are holders: what was added to a frozen frame, or past the largest
+ * count. A field can take as much again as its largest count (own: 2^15 more) before it would reach
+ * its neighbour. A put asks only whether the field it lowers is large enough, and transients make
+ * fields larger; so no get, refused or not, makes another's put fail.
  */
 public final class Counts {
 
-  static final int ACCESSIBLE_BITS = 17;
-  static final int SAFE_BITS = 15;
-  static final int SAFE_SHIFT = ACCESSIBLE_BITS + 2;
-  static final int WAITED_SHIFT = SAFE_SHIFT + SAFE_BITS + 2;
+  static final int SAFE_BITS = 16;
+  static final int ACCESSIBLE_BITS = 12;
+  static final int UNSAFE_BITS = 12;
+  static final int ACCESSIBLE_SHIFT = SAFE_BITS;
+  static final int UNSAFE_SHIFT = ACCESSIBLE_SHIFT + ACCESSIBLE_BITS;
+  static final int WAITED_SHIFT = UNSAFE_SHIFT + UNSAFE_BITS;
   static final int CACHED_SHIFT = WAITED_SHIFT + 1;
-  static final int REF_SHIFT = CACHED_SHIFT + 1;
+  static final int OWN_SHIFT = CACHED_SHIFT + 1;
 
-  static final long ACCESSIBLE_MASK = (1L << ACCESSIBLE_BITS) - 1;
-  static final long ACCESSIBLE_GUARD = 1L << ACCESSIBLE_BITS;
-  static final long ACCESSIBLE_GUARD_MASK = 3L << ACCESSIBLE_BITS;
-  static final long SAFE_MASK = ((1L << SAFE_BITS) - 1) << SAFE_SHIFT;
-  static final long SAFE_GUARD = 1L << (SAFE_SHIFT + SAFE_BITS);
-  static final long SAFE_GUARD_MASK = 3L << (SAFE_SHIFT + SAFE_BITS);
-  static final long GUARD_MASK = SAFE_GUARD_MASK | ACCESSIBLE_GUARD_MASK;
-  static final long GUARDS = SAFE_GUARD | ACCESSIBLE_GUARD;
-  static final long REF_MASK = -1L << REF_SHIFT;
+  static final long SAFE_MASK = (1L << SAFE_BITS) - 1;
+  static final long ACCESSIBLE_MASK = ((1L << ACCESSIBLE_BITS) - 1) << ACCESSIBLE_SHIFT;
+  static final long UNSAFE_MASK = ((1L << UNSAFE_BITS) - 1) << UNSAFE_SHIFT;
+  static final long OWN_MASK = -1L << OWN_SHIFT;
+
+  /** The top bits of the fields under own: set by a step past the largest count. */
+  private static final long SAFE_TOP = 1L << (ACCESSIBLE_SHIFT - 1);
+
+  private static final long ACCESSIBLE_TOP = 1L << (UNSAFE_SHIFT - 1);
+  private static final long UNSAFE_TOP = 1L << (WAITED_SHIFT - 1);
+  private static final long TOPS = UNSAFE_TOP | ACCESSIBLE_TOP | SAFE_TOP;
 
   /** Set while somebody waits for the counts of the frame to fall. */
   static final long WAITED = 1L << WAITED_SHIFT;
 
-  /** One reference. */
-  public static final long REF = 1L << REF_SHIFT;
+  /** The page cache's reference. */
+  public static final long CACHE_REF = 1L << CACHED_SHIFT;
 
-  /** The page cache's reference: one, and the mark that it is there. */
-  public static final long CACHE_REF = REF | (1L << CACHED_SHIFT);
+  /** One reference of a holder that is part of the library. */
+  public static final long REF = 1L << OWN_SHIFT;
 
-  /** One safe holder, without its reference. */
-  public static final long SAFE = 1L << SAFE_SHIFT;
+  /** One guest-side holder, without a reference. */
+  public static final long SAFE = 1L;
 
-  /** One safe reference: both counters, in one step. */
+  /** One guest-side holder and its reference, in one step. */
   public static final long SAFE_REF = REF | SAFE;
 
-  /** One user that asked for the folio to be accessible, with its reference. */
-  public static final long ACCESSIBLE_REF = REF | 1;
+  /** One reference of a user on the host's side. */
+  public static final long UNSAFE_REF = 1L << UNSAFE_SHIFT;
+
+  /** One reference of a user that asked for the folio to be accessible. */
+  public static final long ACCESSIBLE_REF = 1L << ACCESSIBLE_SHIFT;
 
   /**
    * How many references a pin counts as. The kernel marks a pinned page that way too ({@code
@@ -73,22 +85,83 @@ public final class Counts {
   /** One pinned reference. */
   public static final long PIN = REF * PIN_BIAS;
 
-  /** More references than this are refused; far below the sign, so that a race cannot reach it. */
-  static final int MAX_REFS = 1 << 23;
+  /** The largest number of the library's own references; 2^15 below the sign bit. */
+  static final int MAX_OWN = (1 << 21) - (1 << 15);
 
-  /** The largest number of safe holders of one frame. */
-  static final int MAX_SAFE = (1 << SAFE_BITS) - 1;
+  /** The largest number of unsafe references. */
+  static final int MAX_UNSAFE = (1 << (UNSAFE_BITS - 1)) - 1;
 
-  static final long FROZEN_BIAS = (long) -(1 << 24) << REF_SHIFT;
+  /** The largest number of users that asked for the folio to be accessible. */
+  static final int MAX_ACCESSIBLE = (1 << (ACCESSIBLE_BITS - 1)) - 1;
+
+  /** The largest number of guest-side holders. */
+  static final int MAX_SAFE = (1 << (SAFE_BITS - 1)) - 1;
+
+  /** Added to counts, it freezes them; added once more, it ends that. */
+  static final long FROZEN = Long.MIN_VALUE;
 
   /** A frame on the free list. */
-  static final long FREE = FROZEN_BIAS | GUARDS;
+  static final long FREE = FROZEN;
+
+  /**
+   * Bits of which none is set in what a get has made of the counts of a frame that is neither
+   * frozen nor near a limit: the sign, the tops, and the half of own.
+   */
+  private static final long LOOK_CLOSER = FROZEN | (FROZEN >>> 1) | TOPS;
 
   private Counts() {}
 
+  // ---- taking ----
+
+  /** Whether a get that has made this word may stand without a closer look. */
+  static boolean isFarFromLimits(long word) {
+    return (word & LOOK_CLOSER) == 0;
+  }
+
+  /** Whether a get of a unit that has made this word went past the largest count of a field. */
+  static boolean isTooMany(long word, long unit) {
+    return ((unit & OWN_MASK) != 0 && own(word) > MAX_OWN)
+        || ((unit & UNSAFE_MASK) != 0 && (word & UNSAFE_TOP) != 0)
+        || ((unit & ACCESSIBLE_MASK) != 0 && (word & ACCESSIBLE_TOP) != 0)
+        || ((unit & SAFE_MASK) != 0 && (word & SAFE_TOP) != 0);
+  }
+
+  // ---- giving back ----
+
+  /**
+   * Whether there is what is to be given back: the frame is not frozen, and each field that the
+   * unit names is large enough.
+   *
+   * <p>A field that is too small borrows, which sets its top bit where it was not set before. A top
+   * bit that was set and is no more is an ordinary step down from above the largest count.
+   *
+   * @param word counts
+   * @param unit what a get has taken
+   */
+  static boolean has(long word, long unit) {
+    return word >= 0
+        && ((word - unit) & ~word & (FROZEN | TOPS)) == 0
+        && (unit & ~word & CACHE_REF) == 0;
+  }
+
+  /**
+   * As {@link #has}, also of frozen counts, for what a caller's own get has added: own needs no
+   * look then, for nothing but that get takes it away.
+   */
+  static boolean hasStill(long word, long unit) {
+    return ((word - unit) & ~word & TOPS) == 0;
+  }
+
+  /** Whether there is no holder left. */
+  static boolean isNobodys(long word) {
+    return (word & ~WAITED) == 0;
+  }
+
+  // ---- looking ----
+
   /** Whether the page cache has a reference. */
   static boolean isCached(long word) {
-    return (word & (1L << CACHED_SHIFT)) != 0;
+    return (word & CACHE_REF) != 0;
   }
 
   /** Whether a frame with these counts is somebody's: held, or frozen in its page cache. */
@@ -97,49 +170,79 @@ public final class Counts {
   }
 
   /**
-   * All references, safe ones included; a pin counts {@link #PIN_BIAS}.
+   * Whether nobody but the page cache holds the frame, not even without a reference: what {@link
+   * FrameTable#freeze} asks for.
+   *
+   * @param word a counts word
+   * @return the answer; false for a frozen frame
+   */
+  public static boolean isCachesAlone(long word) {
+    return (word & ~WAITED) == CACHE_REF;
+  }
+
+  /** The library's own references; negative when the frame is frozen. */
+  private static int own(long word) {
+    return (int) (word >> OWN_SHIFT);
+  }
+
+  /**
+   * The library's own references but the page cache's, with those of guest-side holders; a pin
+   * counts {@link #PIN_BIAS}.
+   *
+   * @param word a counts word
+   * @return the count, at least 0
+   */
+  public static int ownRefs(long word) {
+    return own(word & ~FROZEN);
+  }
+
+  /**
+   * All references, whoever has them; a pin counts {@link #PIN_BIAS}. Guest-side holders count if
+   * they have one.
    *
    * @param word a counts word
    * @return the count; negative when the frame is frozen
    */
   public static int refs(long word) {
-    return (int) (word >> REF_SHIFT);
+    return own(word) + (isCached(word) ? 1 : 0) + unsafe(word) + accessible(word);
   }
 
   /**
-   * Safe references.
+   * References of users on the host's side that are not counted apart.
+   *
+   * @param word a counts word
+   * @return the count
+   */
+  public static int unsafe(long word) {
+    return (int) ((word & UNSAFE_MASK) >>> UNSAFE_SHIFT);
+  }
+
+  /**
+   * Guest-side holders, with a reference or without.
    *
    * @param word a counts word
    * @return the count
    */
   public static int safe(long word) {
-    return (int) ((word & SAFE_MASK) >>> SAFE_SHIFT);
+    return (int) (word & SAFE_MASK);
   }
 
   /**
-   * Users that asked for the folio to be accessible; each has a reference that is not safe.
+   * Users that asked for the folio to be accessible; each has a reference.
    *
    * @param word a counts word
    * @return the count
    */
   public static int accessible(long word) {
-    return (int) (word & ACCESSIBLE_MASK);
-  }
-
-  /** Whether there is no holder of a kind that is counted apart. */
-  static boolean isNobodys(long word) {
-    return !isCached(word) && safe(word) == 0 && accessible(word) == 0;
-  }
-
-  static boolean guardsIntact(long word) {
-    return (word & GUARD_MASK) == GUARDS;
+    return (int) ((word & ACCESSIBLE_MASK) >>> ACCESSIBLE_SHIFT);
   }
 
   static String toString(long word) {
-    int refs = refs(word);
-    return (refs < 0 ? "frozen" : "refs=" + refs)
+    return (word < 0 ? "frozen" : "refs=" + refs(word))
         + " safe="
         + safe(word)
+        + " unsafe="
+        + unsafe(word)
         + " accessible="
         + accessible(word)
         + (isCached(word) ? " cached" : "")

@@ -169,24 +169,32 @@ public final class FrameTable {
    * of the slot cannot come before the reference is visible to a converter.
    *
    * @param pfn the frame
-   * @param unit {@link Counts#REF}, {@link Counts#SAFE_REF}, {@link Counts#ACCESSIBLE_REF} or
-   *     {@link Counts#PIN}; or {@link Counts#SAFE} alone, which a frame in a page cache allows
+   * @param unit {@link Counts#REF}, {@link Counts#SAFE_REF}, {@link Counts#UNSAFE_REF}, {@link
+   *     Counts#ACCESSIBLE_REF} or {@link Counts#PIN}; or {@link Counts#SAFE} alone, which a frame
+   *     in a page cache allows
    * @return false, and nothing taken, when the frame is frozen, or for {@code SAFE} not in a page
    *     cache
-   * @throws IllegalStateException if there are too many references already; nothing is taken
+   * @throws IllegalStateException if there are too many references of the kind already; nothing is
+   *     taken. Close to its largest count a get may be refused while others are being refused
    */
   public boolean tryGet(int pfn, long unit) {
     long[] chunk = counters(pfn);
     int at = position(pfn);
-    if (unit == Counts.SAFE) {
-      return tryGetSafe(pfn, chunk, at);
+    if (unit == Counts.SAFE || unit == Counts.PIN) {
+      return tryGetAfterLook(pfn, chunk, at, unit);
     }
     long old = (long) WORDS.getAndAdd(chunk, at, unit);
-    if (old >= 0 && Counts.refs(old) < Counts.MAX_REFS && Counts.guardsIntact(old + unit)) {
+    return Counts.isFarFromLimits(old + unit) || mayStand(pfn, chunk, at, old, unit);
+  }
+
+  /** The rest of {@link #tryGet}: what was added stands, or is taken back. */
+  private boolean mayStand(int pfn, long[] chunk, int at, long old, long unit) {
+    boolean frozen = old < 0;
+    if (!frozen && !Counts.isTooMany(old + unit, unit)) {
       return true;
     }
     takeBack(pfn, chunk, at, unit);
-    if (old < 0) {
+    if (frozen) {
       return false;
     }
     throw tooMany(pfn, old);
@@ -198,19 +206,20 @@ public final class FrameTable {
   }
 
   /**
-   * A safe holder without a reference lives by the page cache's. So this looks before it adds: an
-   * addition to a frame that has left the page cache could meet its last put.
+   * For units that may not be added on trial. A safe holder without a reference lives by the page
+   * cache's: added to a frame that has left the page cache it could meet the last put. A pin is so
+   * many references that a few refused ones would fill the room above the largest count.
    */
-  private static boolean tryGetSafe(int pfn, long[] chunk, int at) {
+  private static boolean tryGetAfterLook(int pfn, long[] chunk, int at, long unit) {
     for (; ; ) {
       long old = (long) WORDS.getVolatile(chunk, at);
-      if (old < 0 || !Counts.isCached(old)) {
+      if (old < 0 || (unit == Counts.SAFE && !Counts.isCached(old))) {
         return false;
       }
-      if (!Counts.guardsIntact(old + Counts.SAFE)) {
+      if (Counts.isTooMany(old + unit, unit)) {
         throw tooMany(pfn, old);
       }
-      if (WORDS.compareAndSet(chunk, at, old, old + Counts.SAFE)) {
+      if (WORDS.compareAndSet(chunk, at, old, old + unit)) {
         return true;
       }
     }
@@ -227,7 +236,7 @@ public final class FrameTable {
     long[] chunk = counters(pfn);
     int at = position(pfn);
     long old = (long) WORDS.getAndAdd(chunk, at, Counts.SAFE);
-    if (!Counts.guardsIntact(old + Counts.SAFE)) {
+    if (Counts.isTooMany(old + Counts.SAFE, Counts.SAFE)) {
       takeBack(pfn, chunk, at, Counts.SAFE);
       throw tooMany(pfn, old);
     }
@@ -248,26 +257,51 @@ public final class FrameTable {
     int at = position(pfn);
     for (; ; ) {
       long old = (long) WORDS.getVolatile(chunk, at);
-      if (subtractPlausibly(
-          pfn, chunk, at, old, Counts.isCached(old) ? Counts.SAFE : Counts.SAFE_REF)) {
+      if (subtractIfHeld(pfn, chunk, at, old, unitOfSafe(old))) {
+        return;
+      }
+    }
+  }
+
+  /** What a holder that took {@link Counts#SAFE} alone has to give back. */
+  private static long unitOfSafe(long counts) {
+    return Counts.isCached(counts) ? Counts.SAFE : Counts.SAFE_REF;
+  }
+
+  /**
+   * Gives back what {@link #tryGet} took and what was never used: the end of a lookup that came too
+   * late. If another's put has dropped it by mistake, nothing is left to do, and nobody is hurt.
+   *
+   * @param pfn the frame
+   * @param unit what {@code tryGet} took
+   */
+  public void undoGet(int pfn, long unit) {
+    long[] chunk = counters(pfn);
+    int at = position(pfn);
+    if (unit != Counts.SAFE) {
+      takeBack(pfn, chunk, at, unit);
+      return;
+    }
+    for (; ; ) {
+      long old = (long) WORDS.getVolatile(chunk, at);
+      long held = unitOfSafe(old);
+      if (!Counts.has(old, held) || subtract(pfn, chunk, at, old, held)) {
         return;
       }
     }
   }
 
   /**
-   * Gives back exactly what {@link #tryGet} took. For {@link Counts#SAFE} alone that is {@link
-   * #putSafe}: the frame may have left the page cache meanwhile.
+   * Looks whether there is a guest-side holder, for who is about to drop one in several steps of
+   * which the first says nothing about that.
    *
    * @param pfn the frame
-   * @param unit what {@code tryGet} took
-   * @throws IllegalStateException if nobody holds that; nothing is dropped
+   * @throws IllegalStateException if there is none
    */
-  public void undoGet(int pfn, long unit) {
-    if (unit == Counts.SAFE) {
-      putSafe(pfn);
-    } else {
-      put(pfn, unit);
+  public void requireSafe(int pfn) {
+    long counts = counts(pfn);
+    if (!Counts.has(counts, Counts.SAFE)) {
+      throw putWithoutGet(pfn, counts);
     }
   }
 
@@ -282,8 +316,8 @@ public final class FrameTable {
     int at = position(pfn);
     for (; ; ) {
       long old = (long) WORDS.getVolatile(chunk, at);
-      if (subtractPlausibly(
-          pfn, chunk, at, old, Counts.CACHE_REF - Counts.safe(old) * Counts.REF)) {
+      requireHeld(pfn, old, Counts.CACHE_REF);
+      if (subtract(pfn, chunk, at, old, Counts.CACHE_REF - Counts.safe(old) * Counts.REF)) {
         return;
       }
     }
@@ -292,8 +326,9 @@ public final class FrameTable {
   // ---- freezing ----
 
   /**
-   * Freezes a frame if nobody but its page cache holds it: no reference can be taken until {@link
-   * #unfreeze}. The kernel's {@code folio_ref_freeze}.
+   * Freezes a frame if {@link Counts#isCachesAlone nobody but its page cache} holds it: no
+   * reference can be taken until {@link #unfreeze}. The kernel's {@code folio_ref_freeze}. So there
+   * is nobody who could want to let go of it meanwhile.
    *
    * @param pfn the frame
    * @param condition what else the counts must satisfy
@@ -304,10 +339,10 @@ public final class FrameTable {
     int at = position(pfn);
     for (; ; ) {
       long old = (long) WORDS.getVolatile(chunk, at);
-      if (Counts.refs(old) != 1 || !Counts.isCached(old) || !condition.test(old)) {
+      if (!Counts.isCachesAlone(old) || !condition.test(old)) {
         return false;
       }
-      if (WORDS.compareAndSet(chunk, at, old, old + Counts.FROZEN_BIAS)) {
+      if (WORDS.compareAndSet(chunk, at, old, old + Counts.FROZEN)) {
         return true;
       }
     }
@@ -320,7 +355,7 @@ public final class FrameTable {
    * @param pfn a frame that its caller has frozen
    */
   public void unfreeze(int pfn) {
-    WORDS.getAndAdd(counters(pfn), position(pfn), -Counts.FROZEN_BIAS);
+    WORDS.getAndAdd(counters(pfn), position(pfn), Counts.FROZEN);
   }
 
   /**
@@ -337,7 +372,8 @@ public final class FrameTable {
   /**
    * Drops references; the last put of all frees the frame, on this thread.
    *
-   * <p>It looks before it subtracts, so that a put without a get disturbs nobody.
+   * <p>It looks before it subtracts, so that a put without a get disturbs nobody. What it looks for
+   * is its own kind alone, which no get of another thread, refused or not, makes less.
    *
    * @param pfn the frame
    * @param unit what {@link #tryGet} took
@@ -346,24 +382,40 @@ public final class FrameTable {
   public void put(int pfn, long unit) {
     long[] chunk = counters(pfn);
     int at = position(pfn);
-    while (!subtractPlausibly(pfn, chunk, at, (long) WORDS.getVolatile(chunk, at), unit)) {
+    while (!subtractIfHeld(pfn, chunk, at, (long) WORDS.getVolatile(chunk, at), unit)) {
       Thread.onSpinWait();
     }
   }
 
   /** Replaces counts by less; false if they have changed meanwhile. */
-  private boolean subtractPlausibly(int pfn, long[] chunk, int at, long old, long unit) {
-    if (old < 0 || !isPlausible(old - unit)) {
-      throw new IllegalStateException(
-          "frame " + pfn + ": put without get: " + Counts.toString(old));
-    }
+  private boolean subtractIfHeld(int pfn, long[] chunk, int at, long old, long unit) {
+    requireHeld(pfn, old, unit);
     return subtract(pfn, chunk, at, old, unit);
   }
 
-  /** Takes a failed get back: a put, unless the frame is still frozen. */
+  private static void requireHeld(int pfn, long counts, long unit) {
+    if (!Counts.has(counts, unit)) {
+      throw putWithoutGet(pfn, counts);
+    }
+  }
+
+  private static IllegalStateException putWithoutGet(int pfn, long counts) {
+    return new IllegalStateException(
+        "frame " + pfn + ": put without get: " + Counts.toString(counts));
+  }
+
+  /**
+   * Takes back what was added in vain: a put, unless the frame is still frozen.
+   *
+   * <p>A put of that kind without a get may have come first, which could not tell what was added
+   * from a holder. The counts are right then.
+   */
   private void takeBack(int pfn, long[] chunk, int at, long unit) {
     for (; ; ) {
       long old = (long) WORDS.getVolatile(chunk, at);
+      if (!Counts.hasStill(old, unit)) {
+        return;
+      }
       if (old >= 0
           ? subtract(pfn, chunk, at, old, unit)
           : WORDS.compareAndSet(chunk, at, old, old - unit)) {
@@ -372,17 +424,10 @@ public final class FrameTable {
     }
   }
 
-  /** Whether counts can come of nothing but gets and puts that belong together. */
-  private static boolean isPlausible(long word) {
-    return word >= 0
-        && Counts.guardsIntact(word)
-        && (Counts.refs(word) != 0 || Counts.isNobodys(word));
-  }
-
-  /** Replaces counts that are not frozen by less; no reference left means frozen, and freed. */
+  /** Replaces counts that are not frozen by less; nobody left means frozen, and freed. */
   private boolean subtract(int pfn, long[] chunk, int at, long old, long unit) {
     long word = old - unit;
-    boolean last = Counts.refs(word) == 0;
+    boolean last = Counts.isNobodys(word);
     if (!WORDS.compareAndSet(chunk, at, old, last ? Counts.FREE : word)) {
       return false;
     }
@@ -830,7 +875,7 @@ public final class FrameTable {
    * @param unit the references it starts with
    */
   public void thaw(int pfn, long unit) {
-    WORDS.getAndAdd(counters(pfn), position(pfn), unit - Counts.FROZEN_BIAS);
+    WORDS.getAndAdd(counters(pfn), position(pfn), unit + Counts.FROZEN);
   }
 
   /**

@@ -135,6 +135,10 @@ abstract class HostFixture {
 
   /** The machine behind the host, for what no public call can make last. */
   FrameTable frames() {
+    return frames(host);
+  }
+
+  static FrameTable frames(HostMemory host) {
     try {
       Field field = HostMemory.class.getDeclaredField("frames");
       field.setAccessible(true);

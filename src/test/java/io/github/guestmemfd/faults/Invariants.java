@@ -198,7 +198,7 @@ final class Invariants {
     e.refs += bench.guestRefs();
     e.safe += bench.guestSafe();
     e.locked |= bench.guestLocks();
-    if (!e.cached && bench.guestRefs() == 0 && bench.guestSafe() != 0) {
+    if (!e.cached && bench.guestRefs() == 0 && !bench.guestLocks()) {
       e.refs++; // lent when the folio left its file
     }
   }

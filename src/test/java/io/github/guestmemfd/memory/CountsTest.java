@@ -8,22 +8,46 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.guestmemfd.spi.IdleStrategy;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /** The layout of the counts word, and that no field reaches into its neighbour. */
 class CountsTest {
 
   private static final long[] FIELDS = {
-    Counts.ACCESSIBLE_MASK,
-    Counts.ACCESSIBLE_GUARD_MASK,
     Counts.SAFE_MASK,
-    Counts.SAFE_GUARD_MASK,
+    Counts.ACCESSIBLE_MASK,
+    Counts.UNSAFE_MASK,
     Counts.WAITED,
-    1L << Counts.CACHED_SHIFT,
-    Counts.REF_MASK
+    Counts.CACHE_REF,
+    Counts.OWN_MASK
   };
 
-  /** One of the field below the lower guard; the library has no other use for it yet. */
-  private static final long ACCESSIBLE = 1;
+  /** More threads than any process has. */
+  private static final long THREADS = 2_000;
+
+  /** A kind of reference, and what a test needs to know of it. */
+  private enum Kind {
+    OWN(Counts.REF, Counts.MAX_OWN),
+    PIN(Counts.PIN, Counts.MAX_OWN / Counts.PIN_BIAS),
+    UNSAFE(Counts.UNSAFE_REF, Counts.MAX_UNSAFE),
+    ACCESSIBLE(Counts.ACCESSIBLE_REF, Counts.MAX_ACCESSIBLE),
+    SAFE_REF(Counts.SAFE_REF, Counts.MAX_SAFE),
+    SAFE(Counts.SAFE, Counts.MAX_SAFE);
+
+    final long unit;
+    final int max;
+
+    Kind(long unit, int max) {
+      this.unit = unit;
+      this.max = max;
+    }
+
+    /** Whether a get adds first and looks afterwards. */
+    boolean isOnTrial() {
+      return this != PIN && this != SAFE;
+    }
+  }
 
   private static void assertDisjoint(long[] fields) {
     long all = 0;
@@ -33,8 +57,11 @@ class CountsTest {
     }
   }
 
-  private static long word(int refs, int safe, int accessible) {
-    return Counts.GUARDS | refs * Counts.REF | safe * Counts.SAFE | accessible * ACCESSIBLE;
+  private static long word(long own, long unsafe, long accessible, long safe) {
+    return own * Counts.REF
+        + unsafe * Counts.UNSAFE_REF
+        + accessible * Counts.ACCESSIBLE_REF
+        + safe * Counts.SAFE;
   }
 
   @Test
@@ -45,8 +72,6 @@ class CountsTest {
       all |= field;
     }
     assertEquals(-1L, all);
-    assertEquals(Counts.GUARD_MASK, Counts.SAFE_GUARD_MASK | Counts.ACCESSIBLE_GUARD_MASK);
-    assertEquals(Counts.GUARDS, Counts.SAFE_GUARD | Counts.ACCESSIBLE_GUARD);
   }
 
   @Test
@@ -67,126 +92,208 @@ class CountsTest {
     assertEquals(others, FrameState.withOwner(word, 0));
   }
 
+  private static String fields(long word) {
+    return Counts.ownRefs(word)
+        + " "
+        + Counts.unsafe(word)
+        + " "
+        + Counts.accessible(word)
+        + " "
+        + Counts.safe(word)
+        + (Counts.isCached(word) ? " cached" : "");
+  }
+
   @Test
   void unitsAreOneOfTheirField() {
-    long word = word(0, 0, 0);
-    assertEquals(1, Counts.refs(word + Counts.REF));
-    assertEquals(0, Counts.safe(word + Counts.REF));
-    assertEquals(1, Counts.safe(word + Counts.SAFE));
-    assertEquals(0, Counts.refs(word + Counts.SAFE));
-    assertEquals(1, Counts.refs(word + Counts.CACHE_REF));
-    assertTrue(Counts.isCached(word + Counts.CACHE_REF));
-    assertFalse(Counts.isCached(word + Counts.REF));
-    assertEquals(1, Counts.refs(word + Counts.SAFE_REF));
-    assertEquals(1, Counts.safe(word + Counts.SAFE_REF));
-    assertEquals(Counts.PIN_BIAS, Counts.refs(word + Counts.PIN));
-    assertEquals(0, Counts.safe(word + Counts.PIN));
-    assertTrue(Counts.guardsIntact(word + Counts.SAFE_REF + Counts.PIN));
+    assertEquals("1 0 0 0", fields(Counts.REF));
+    assertEquals("1024 0 0 0", fields(Counts.PIN));
+    assertEquals("0 1 0 0", fields(Counts.UNSAFE_REF));
+    assertEquals("0 0 1 0", fields(Counts.ACCESSIBLE_REF));
+    assertEquals("0 0 0 1", fields(Counts.SAFE));
+    assertEquals("1 0 0 1", fields(Counts.SAFE_REF));
+    assertEquals("0 0 0 0 cached", fields(Counts.CACHE_REF));
+    assertEquals(1 + 2 + 3 + 4, Counts.refs(word(2, 3, 4, 5) + Counts.CACHE_REF), "references");
+    assertEquals(2, Counts.ownRefs(word(2, 3, 4, 5) | Counts.FROZEN), "though it is frozen");
   }
 
   @Test
   void aFreeFrameIsFrozenAndStaysSoUnderManyLateLookups() {
-    assertTrue(Counts.guardsIntact(Counts.FREE));
-    assertTrue(Counts.refs(Counts.FREE) < 0);
-    long lookups = 10_000; // more threads than any process has
-    assertTrue(Counts.refs(Counts.FREE + lookups * Counts.PIN) < 0);
-    // From the largest count that is let in, as many lookups more stay positive.
-    assertTrue(word(Counts.MAX_REFS - 1, 0, 0) + lookups * Counts.REF > 0);
+    for (Kind kind : Kind.values()) {
+      if (kind.isOnTrial()) {
+        long late = Counts.FREE + THREADS * kind.unit;
+        assertTrue(late < 0, kind::name);
+        assertTrue(Counts.refs(late) < 0, kind::name);
+        assertEquals(fields(THREADS * kind.unit), fields(late));
+      }
+    }
     // Thawing is an addition, and must give exactly what was asked for.
-    assertEquals(word(1, 0, 0), Counts.FREE + Counts.REF - Counts.FROZEN_BIAS);
+    assertEquals(0, Counts.FREE ^ Counts.FROZEN);
   }
 
-  /** A step too far in a field is seen in its guard, leaves the others, and can be taken back. */
   @Test
-  void aStepTooFarIsSeenAndTakenBack() {
-    SplittableRandom random = new SplittableRandom(1);
-    for (int i = 0; i < 10_000; i++) {
-      int refs = 1 + random.nextInt(Counts.MAX_REFS);
-      int safe = random.nextInt(Counts.MAX_SAFE + 1);
-      int accessible = random.nextInt((int) Counts.ACCESSIBLE_MASK + 1);
-      assertStep(word(refs, 0, accessible), -Counts.SAFE, Counts.SAFE_MASK, Counts.SAFE_GUARD_MASK);
-      assertStep(
-          word(refs, Counts.MAX_SAFE, accessible),
-          Counts.SAFE,
-          Counts.SAFE_MASK,
-          Counts.SAFE_GUARD_MASK);
-      assertStep(
-          word(refs, safe, 0), -ACCESSIBLE, Counts.ACCESSIBLE_MASK, Counts.ACCESSIBLE_GUARD_MASK);
-      assertStep(
-          word(refs, safe, (int) Counts.ACCESSIBLE_MASK),
-          ACCESSIBLE,
-          Counts.ACCESSIBLE_MASK,
-          Counts.ACCESSIBLE_GUARD_MASK);
+  void knowsWhetherTheCacheIsAlone() {
+    assertTrue(Counts.isCachesAlone(Counts.CACHE_REF));
+    assertTrue(Counts.isCachesAlone(Counts.CACHE_REF | Counts.WAITED));
+    assertFalse(Counts.isCachesAlone(Counts.CACHE_REF | Counts.FROZEN));
+    assertFalse(Counts.isCachesAlone(Counts.REF));
+    for (Kind kind : Kind.values()) {
+      assertFalse(Counts.isCachesAlone(Counts.CACHE_REF + kind.unit), kind::name);
     }
   }
 
-  private static void assertStep(long word, long step, long field, long guard) {
-    long after = word + step;
-    assertTrue(Counts.guardsIntact(word), () -> Counts.toString(word));
-    assertFalse(Counts.guardsIntact(after), () -> Counts.toString(after));
-    assertEquals(word & ~(field | guard), after & ~(field | guard), "a neighbour has changed");
-    assertEquals(word, after - step);
+  // ---- what a put looks for ----
+
+  /** Counts as they may be: up to all that the threads of a process add on trial. */
+  private static long random(SplittableRandom random) {
+    return word(
+            any(random, Counts.MAX_OWN),
+            any(random, Counts.MAX_UNSAFE),
+            any(random, Counts.MAX_ACCESSIBLE),
+            any(random, Counts.MAX_SAFE))
+        + (random.nextBoolean() ? Counts.CACHE_REF : 0)
+        + (random.nextBoolean() ? Counts.WAITED : 0);
+  }
+
+  private static long any(SplittableRandom random, int max) {
+    return switch (random.nextInt(4)) {
+      case 0 -> random.nextInt(3);
+      case 1 -> max - 1 + random.nextInt(3);
+      case 2 -> max + 1 + random.nextLong(THREADS);
+      default -> random.nextInt(max);
+    };
+  }
+
+  private static boolean isAtLeast(long word, long unit) {
+    return Counts.ownRefs(word) >= Counts.ownRefs(unit)
+        && Counts.unsafe(word) >= Counts.unsafe(unit)
+        && Counts.accessible(word) >= Counts.accessible(unit)
+        && Counts.safe(word) >= Counts.safe(unit)
+        && (Counts.isCached(word) || !Counts.isCached(unit));
+  }
+
+  /** It asks for its own fields and nothing else, whatever is in the others. */
+  @Test
+  void aPutAsksWhetherItsOwnFieldsAreLargeEnough() {
+    SplittableRandom random = new SplittableRandom(1);
+    for (int i = 0; i < 1_000_000; i++) {
+      long word = random(random);
+      for (Kind kind : Kind.values()) {
+        boolean held = isAtLeast(word, kind.unit);
+        assertEquals(held, Counts.has(word, kind.unit), () -> kind + " of " + fields(word));
+        boolean still = isAtLeast(word, kind.unit & ~Counts.OWN_MASK);
+        assertEquals(still, Counts.hasStill(word, kind.unit), () -> kind + " of " + fields(word));
+        assertEquals(still, Counts.hasStill(word | Counts.FROZEN, kind.unit));
+        assertFalse(Counts.has(word | Counts.FROZEN, kind.unit), "of a frozen frame");
+        if (held) {
+          long left = word - kind.unit;
+          assertEquals(Counts.isCached(word), Counts.isCached(left));
+          assertEquals(word & Counts.WAITED, left & Counts.WAITED);
+        }
+      }
+      assertEquals(Counts.isCached(word), Counts.has(word, Counts.CACHE_REF));
+    }
+  }
+
+  // ---- limits ----
+
+  /** What is added on trial by all threads stays in its field. */
+  @Test
+  void thereIsRoomAboveEveryLargestCount() {
+    for (Kind kind : Kind.values()) {
+      if (kind.isOnTrial()) {
+        long full = kind.max * kind.unit;
+        long over = full + THREADS * kind.unit;
+        assertTrue(over > 0, kind::name);
+        assertEquals(fields((kind.max + THREADS) * kind.unit), fields(over));
+        for (long field : FIELDS) {
+          if ((kind.unit & field) == 0) {
+            assertEquals(0, over & field, () -> kind + " reaches " + Long.toHexString(field));
+          }
+        }
+      }
+    }
   }
 
   @Test
-  void aReferenceTooFewBorrowsFromNobody() {
-    long word = word(0, 0, 5);
-    long after = word - Counts.REF;
-    assertTrue(after < 0);
-    assertEquals(word & ~Counts.REF_MASK, after & ~Counts.REF_MASK);
+  void aGetAsksWhetherItsOwnFieldsAreTooLarge() {
+    SplittableRandom random = new SplittableRandom(2);
+    for (int i = 0; i < 1_000_000; i++) {
+      long word = random(random);
+      boolean own = Counts.ownRefs(word) > Counts.MAX_OWN;
+      boolean unsafe = Counts.unsafe(word) > Counts.MAX_UNSAFE;
+      boolean accessible = Counts.accessible(word) > Counts.MAX_ACCESSIBLE;
+      boolean safe = Counts.safe(word) > Counts.MAX_SAFE;
+      assertEquals(own, Counts.isTooMany(word, Counts.REF));
+      assertEquals(own, Counts.isTooMany(word, Counts.PIN));
+      assertEquals(unsafe, Counts.isTooMany(word, Counts.UNSAFE_REF));
+      assertEquals(accessible, Counts.isTooMany(word, Counts.ACCESSIBLE_REF));
+      assertEquals(safe, Counts.isTooMany(word, Counts.SAFE));
+      assertEquals(own || safe, Counts.isTooMany(word, Counts.SAFE_REF));
+      if (own || unsafe || accessible || safe) {
+        assertFalse(Counts.isFarFromLimits(word), () -> fields(word));
+      }
+      assertFalse(Counts.isFarFromLimits(word | Counts.FROZEN));
+    }
+    assertTrue(Counts.isFarFromLimits(word(1000, 1000, 1000, 1000) + Counts.CACHE_REF));
   }
 
-  /** The same, by the operations that count. */
-  @Test
-  void theTableRefusesAStepTooFarAndChangesNothing() {
+  /** The same, by the operations that count: at the limit of one kind all others are as ever. */
+  @ParameterizedTest
+  @EnumSource
+  void theTableRefusesAStepTooFarAndChangesNothing(Kind full) {
     FrameTable frames = new FrameTable(1, IdleStrategy.spinThenPark());
     assertTrue(frames.reserve(1));
     FrameTable.Owner owner = frames.newOwner(pfn -> {});
     int pfn = frames.allocate(owner);
-    frames.thaw(pfn, Counts.REF);
-    for (int i = 0; i < Counts.MAX_SAFE; i++) {
-      assertTrue(frames.tryGet(pfn, Counts.SAFE_REF));
+    frames.thaw(pfn, Counts.CACHE_REF);
+    for (int i = 0; i < full.max; i++) {
+      assertTrue(frames.tryGet(pfn, full.unit));
     }
-    long full = frames.counts(pfn);
-    assertEquals(Counts.MAX_SAFE, Counts.safe(full));
-    assertEquals(Counts.MAX_SAFE + 1, Counts.refs(full));
-    assertThrows(IllegalStateException.class, () -> frames.tryGet(pfn, Counts.SAFE_REF));
-    assertEquals(full, frames.counts(pfn), "safe overflow");
-    assertTrue(frames.tryGet(pfn, Counts.REF), "other references are not concerned");
-    frames.put(pfn, Counts.REF);
-    for (int i = 0; i < Counts.MAX_SAFE; i++) {
-      frames.put(pfn, Counts.SAFE_REF);
+    long most = frames.counts(pfn);
+    assertEquals(Counts.CACHE_REF + full.max * full.unit, most);
+    for (int i = 0; i < 3; i++) {
+      IllegalStateException e =
+          assertThrows(IllegalStateException.class, () -> frames.tryGet(pfn, full.unit));
+      assertTrue(e.getMessage().contains("too many references"), e::getMessage);
+      assertEquals(most, frames.counts(pfn));
     }
-    assertTrue(frames.tryGet(pfn, Counts.REF));
-    long one = frames.counts(pfn);
-    assertThrows(IllegalStateException.class, () -> frames.put(pfn, Counts.SAFE_REF));
-    assertEquals(one, frames.counts(pfn), "safe underflow");
-    assertThrows(IllegalStateException.class, () -> frames.put(pfn, Counts.PIN));
-    assertEquals(one, frames.counts(pfn), "refs underflow");
-    frames.put(pfn, Counts.REF);
-
-    int pins = 0;
-    while (Counts.refs(frames.counts(pfn)) < Counts.MAX_REFS) {
-      assertTrue(frames.tryGet(pfn, Counts.PIN));
-      pins++;
+    for (Kind other : Kind.values()) {
+      long before = frames.counts(pfn);
+      if (!Counts.isTooMany(before + other.unit, other.unit)) {
+        assertTrue(frames.tryGet(pfn, other.unit), other::name);
+        frames.put(pfn, other.unit);
+      }
+      assertEquals(before, frames.counts(pfn), other::name);
     }
-    long many = frames.counts(pfn);
-    assertThrows(IllegalStateException.class, () -> frames.tryGet(pfn, Counts.REF));
-    assertThrows(IllegalStateException.class, () -> frames.tryGet(pfn, Counts.PIN));
-    assertEquals(many, frames.counts(pfn), "refs overflow");
-    for (int i = 0; i < pins; i++) {
-      frames.put(pfn, Counts.PIN);
+    for (int i = 0; i < full.max; i++) {
+      frames.put(pfn, full.unit);
     }
-    assertEquals(word(1, 0, 0), frames.counts(pfn));
-    frames.put(pfn, Counts.REF);
+    assertThrows(IllegalStateException.class, () -> frames.put(pfn, full.unit));
+    assertEquals(Counts.CACHE_REF, frames.counts(pfn));
+    frames.put(pfn, Counts.CACHE_REF);
     assertEquals(0, frames.used());
   }
 
   @Test
+  void aHolderIsMarkedAsSafeUpToTheLimitOnly() {
+    FrameTable frames = new FrameTable(1, IdleStrategy.spinThenPark());
+    assertTrue(frames.reserve(1));
+    int pfn = frames.allocate(frames.newOwner(freed -> {}));
+    frames.thaw(pfn, word(1, 0, 0, Counts.MAX_SAFE));
+    long full = frames.counts(pfn);
+    assertThrows(IllegalStateException.class, () -> frames.markSafe(pfn));
+    assertEquals(full, frames.counts(pfn));
+    frames.put(pfn, Counts.SAFE);
+    frames.markSafe(pfn);
+    assertEquals(full, frames.counts(pfn));
+  }
+
+  @Test
   void saysWhatItCounts() {
-    assertEquals("refs=3 safe=2 accessible=1", Counts.toString(word(3, 2, 1)));
-    assertEquals("frozen safe=0 accessible=0", Counts.toString(Counts.FREE));
-    assertTrue(Counts.toString(word(1, 0, 0) | Counts.WAITED).endsWith(" waited"));
-    assertTrue(Counts.toString(word(0, 0, 0) + Counts.CACHE_REF).contains(" cached"));
+    assertEquals("refs=9 safe=5 unsafe=3 accessible=4", Counts.toString(word(2, 3, 4, 5)));
+    assertEquals("frozen safe=0 unsafe=0 accessible=0", Counts.toString(Counts.FREE));
+    assertTrue(Counts.toString(Counts.REF | Counts.WAITED).endsWith(" waited"));
+    assertTrue(Counts.toString(Counts.CACHE_REF).contains("refs=1"));
+    assertTrue(Counts.toString(Counts.CACHE_REF).contains(" cached"));
   }
 }
