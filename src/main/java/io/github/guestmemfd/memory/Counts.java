@@ -88,6 +88,9 @@ public final class Counts {
   /** The largest number of the library's own references; 2^15 below the sign bit. */
   static final int MAX_OWN = (1 << 21) - (1 << 15);
 
+  /** The largest number of them that a pin may lead to: pins leave room for the others. */
+  static final int MAX_PINNED = MAX_OWN - (1 << 16);
+
   /** The largest number of unsafe references. */
   static final int MAX_UNSAFE = (1 << (UNSAFE_BITS - 1)) - 1;
 
@@ -120,7 +123,7 @@ public final class Counts {
 
   /** Whether a get of a unit that has made this word went past the largest count of a field. */
   static boolean isTooMany(long word, long unit) {
-    return ((unit & OWN_MASK) != 0 && own(word) > MAX_OWN)
+    return ((unit & OWN_MASK) != 0 && own(word) > (unit == PIN ? MAX_PINNED : MAX_OWN))
         || ((unit & UNSAFE_MASK) != 0 && (word & UNSAFE_TOP) != 0)
         || ((unit & ACCESSIBLE_MASK) != 0 && (word & ACCESSIBLE_TOP) != 0)
         || ((unit & SAFE_MASK) != 0 && (word & SAFE_TOP) != 0);

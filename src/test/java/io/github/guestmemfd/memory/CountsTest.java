@@ -29,7 +29,7 @@ class CountsTest {
   /** A kind of reference, and what a test needs to know of it. */
   private enum Kind {
     OWN(Counts.REF, Counts.MAX_OWN),
-    PIN(Counts.PIN, Counts.MAX_OWN / Counts.PIN_BIAS),
+    PIN(Counts.PIN, Counts.MAX_PINNED / Counts.PIN_BIAS),
     UNSAFE(Counts.UNSAFE_REF, Counts.MAX_UNSAFE),
     ACCESSIBLE(Counts.ACCESSIBLE_REF, Counts.MAX_ACCESSIBLE),
     SAFE_REF(Counts.SAFE_REF, Counts.MAX_SAFE),
@@ -224,7 +224,7 @@ class CountsTest {
       boolean accessible = Counts.accessible(word) > Counts.MAX_ACCESSIBLE;
       boolean safe = Counts.safe(word) > Counts.MAX_SAFE;
       assertEquals(own, Counts.isTooMany(word, Counts.REF));
-      assertEquals(own, Counts.isTooMany(word, Counts.PIN));
+      assertEquals(Counts.ownRefs(word) > Counts.MAX_PINNED, Counts.isTooMany(word, Counts.PIN));
       assertEquals(unsafe, Counts.isTooMany(word, Counts.UNSAFE_REF));
       assertEquals(accessible, Counts.isTooMany(word, Counts.ACCESSIBLE_REF));
       assertEquals(safe, Counts.isTooMany(word, Counts.SAFE));
