@@ -517,6 +517,10 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @param kind what the reference means to a conversion
    * @return the page frame number, at least 1, to be given back by {@link #put}; or a negated
    *     {@link Errno#code}
+   * @throws IllegalStateException if the folio has as many holders of the kind as can be counted,
+   *     32,767 safe, 2,047 unsafe or 2,047 accessible ones; nothing is taken. Just below that it
+   *     may be thrown too, while others are being refused. Such refusals are in no other holder's
+   *     way
    */
   public int tryGrab(long offset, HolderKind kind) {
     Objects.requireNonNull(kind, "kind");
@@ -532,9 +536,22 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   /**
    * Drops a reference that {@link #tryGrab} took. The descriptor may be closed by now.
    *
-   * @param pfn the page frame number
+   * <p><b>What a mistake comes to.</b> References are counted by kind. A put that names a kind of
+   * which nobody holds a reference on this frame drops nothing and is told so, whatever references
+   * of other kinds there are, and whatever other threads are doing. What mappings, {@link
+   * HostReference}s, LRU batches and walkers hold is of no kind that can be named here, so no
+   * mistake takes it away. An honest put never fails for what others take, are refused, or give
+   * back at the same time.
+   *
+   * <p>Counts do not tell holders of one kind apart. A put without a get, while another holder has
+   * a reference of the same kind on the frame, or is just about to have one (its {@code tryGrab} is
+   * under way), drops that: the other's own put may fail instead. So may the next file's, if the
+   * frame has been freed and used again. Who wants to be safe from that uses {@link #grab(long,
+   * HolderKind)}, whose {@link Folio} can be closed once.
+   *
+   * @param pfn the page frame number, of a frame that this file had when it was taken
    * @param kind the kind it was taken with
-   * @throws IllegalStateException if nobody holds such a reference; nothing is dropped
+   * @throws IllegalStateException if nobody holds a reference of that kind; nothing is dropped
    * @throws IllegalArgumentException if the host has no such frame
    */
   public void put(int pfn, HolderKind kind) {

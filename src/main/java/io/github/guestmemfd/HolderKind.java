@@ -1,6 +1,9 @@
 package io.github.guestmemfd;
 
-/** What a reference means to a conversion. */
+/**
+ * What a reference means to a conversion. Each kind is counted by itself, so a reference is dropped
+ * as the kind that it was taken as: see {@link GuestMemfd#put}.
+ */
 public enum HolderKind {
   /**
    * The guest's side. How it holds the folio, and whether it is in the way of a conversion, says
@@ -11,7 +14,7 @@ public enum HolderKind {
   /** Stands in the way of becoming inaccessible: anything on the host's side. */
   UNSAFE,
   /**
-   * As {@link #UNSAFE}, and counted apart: a user on the host's side that asked for the page to be
+   * As {@link #UNSAFE}, and named apart: a user on the host's side that asked for the page to be
    * accessible. Several may share a page, each with a reference of its own; a conversion that is
    * refused says how many there are. The accessible count of RFC v2.
    */

@@ -55,7 +55,9 @@ public interface ConversionProtocol {
    * What a guest-side holder does to hold a folio, in this order.
    *
    * <p>The first step must be {@link Step#REF}, {@link Step#REF_AND_SAFE} or {@link Step#LOCK}, or
-   * {@link Step#SAFE} alone; each step comes at most once.
+   * {@link Step#SAFE} alone; each step comes at most once. A reference that is taken later must be
+   * taken with the folio locked, for without the lock or a reference the frame may be another's.
+   * After the last step something must be held.
    *
    * @return the steps
    */
@@ -107,8 +109,10 @@ public interface ConversionProtocol {
 
   /**
    * Whether a conversion freezes each folio that passes (its count becomes 0, so to speak, and
-   * nobody can take a reference) until all of the range is converted or given up. A folio can be
-   * frozen only while nobody but the page cache holds it.
+   * nobody can take a reference, nor give one back) until all of the range is converted or given
+   * up. A folio can be frozen only while nobody but the page cache holds it, not even a guest-side
+   * holder without a reference; so for a protocol that freezes any holder stands in the way, even
+   * if {@link #mayTurnInaccessible} lets it pass.
    *
    * @return false by default
    */

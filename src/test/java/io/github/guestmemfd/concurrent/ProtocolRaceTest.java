@@ -261,6 +261,21 @@ class ProtocolRaceTest extends ProtocolFixture {
     plain.close();
   }
 
+  /** It is counted as safe, and has no reference: what a refusal says of it is no negative number. */
+  @Test
+  void aHolderThatDropsRefsBeforeSafeIsNoUnsafeOne() throws Exception {
+    GuestMemfd memfd = file(1, REF_FIRST);
+    write(memfd, 0, SECRET);
+    BusyFolio busy = new BusyFolio();
+    races.at(
+        RacePoint.BETWEEN_DROPS,
+        () -> assertEquals(Errno.EAGAIN, memfd.tryMakeInaccessible(0, PAGE, busy)));
+    memfd.grab(0).close();
+    races.check();
+    assertEquals("offset 0 held by 0 unsafe, 0 pinned, 1 safe", busy.toString());
+    assertQuiet(memfd);
+  }
+
   @Test
   void bothCountersDropsSafeBeforeRefsAndDoesNotLeak() throws Exception {
     GuestMemfd memfd = file(1, bothCounters());
