@@ -103,6 +103,10 @@ final class GuestHolding {
     if (problem.isEmpty() && (drops.size() != held.size() || !held.containsAll(drops))) {
       problem = "to drop what is held: " + held;
     }
+    if (problem.isEmpty() && protocol.freezes() && held.equals(EnumSet.of(Step.SAFE))) {
+      // A frozen count can neither be raised nor lowered, and it would never be frozen under one.
+      problem = "a protocol that freezes to have holders with a reference";
+    }
     if (!problem.isEmpty()) {
       throw new IllegalArgumentException(
           "protocol "
@@ -233,11 +237,7 @@ final class GuestHolding {
    */
   void drop(long index, int pfn) {
     if (oneStep) {
-      if (borrows) {
-        frames.putSafe(pfn);
-      } else {
-        frames.put(pfn, unit);
-      }
+      frames.put(pfn, unit);
       return;
     }
     if (countsLast) {

@@ -5,6 +5,7 @@ import io.github.guestmemfd.memory.FrameContents;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
+import io.github.guestmemfd.spi.RacePoint;
 import java.util.Objects;
 import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
@@ -329,6 +330,9 @@ public final class HostMemory implements AutoCloseable {
       }
       long open = now & (CREATED - 1);
       long used = frames.used(); // while no file is open or created, it only falls
+      if (hook != null) {
+        hook.at(RacePoint.BEFORE_HOST_CLOSE, -1);
+      }
       if (open != 0 || used != 0) {
         throw new GuestMemfdException(
             Errno.EBUSY,

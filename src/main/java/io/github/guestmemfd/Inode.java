@@ -154,6 +154,7 @@ final class Inode implements FrameTable.Listener {
             host.idle,
             hook,
             host.lru,
+            holding.borrows,
             () -> meters.count(Meter.LOOKUPS_STARTED_OVER));
     LOG.debug("created {}", this);
   }
@@ -216,7 +217,7 @@ final class Inode implements FrameTable.Listener {
       while (!isFolioUnlocked(index)) {
         interrupted = true;
       }
-      failures.attempt(() -> cache.remove(index, guest.borrows));
+      failures.attempt(() -> cache.remove(index));
     }
     cache.die();
     owner.close();
@@ -764,7 +765,7 @@ final class Inode implements FrameTable.Listener {
         unmap(from, to);
         for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
           long index = i;
-          failures.attempt(() -> cache.remove(index, guest.borrows));
+          failures.attempt(() -> cache.remove(index));
         }
         mtimeNanos = now();
       }

@@ -48,7 +48,7 @@ public class LookupVsReuseTest {
   @Actor
   public void punchAndReuse() {
     Pages.lock(cache, 0, 1);
-    cache.remove(0, false);
+    cache.remove(0);
     other.fill(0, other.slot(0), false);
     removed = true;
     cache.unlock(0, 1);

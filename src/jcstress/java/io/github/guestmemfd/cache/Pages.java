@@ -20,7 +20,16 @@ final class Pages {
   /** The page cache of a file with nothing in it, accessible, whose folios go into batches. */
   static PageCache empty(long pages, @Nullable LruBatches lru) {
     return new PageCache(
-        pages, false, Frames.TABLE, null, OWNER, IdleStrategy.spinThenPark(), null, lru, () -> {});
+        pages,
+        false,
+        Frames.TABLE,
+        null,
+        OWNER,
+        IdleStrategy.spinThenPark(),
+        null,
+        lru,
+        false,
+        () -> {});
   }
 
   /** The page cache of a file of one page, which is there. */
@@ -37,7 +46,7 @@ final class Pages {
   /** Takes out what is at page 0, which is locked. */
   static void clear(PageCache cache) {
     if (SlotWord.pfn(cache.slot(0)) != 0) {
-      cache.remove(0, false);
+      cache.remove(0);
     }
   }
 

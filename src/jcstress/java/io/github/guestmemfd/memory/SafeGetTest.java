@@ -13,9 +13,9 @@ import org.openjdk.jcstress.infra.results.II_Result;
 
 /**
  * Hypothesis: a safe holder without a reference, which comes while the folio leaves its page cache,
- * is either lent a reference or refused; the frame is freed once, and never while it is held.
+ * either keeps the frame or is refused; the frame is freed once, and never while it is held.
  *
- * <p>The hole looked for: the holder comes after the page cache has looked for holders to lend to.
+ * <p>The hole looked for: the page cache drops its reference as the last one.
  *
  * <pre>{@code java -jar target/guest-memfd-jcstress.jar -t SafeGetTest}</pre>
  */
@@ -27,19 +27,19 @@ import org.openjdk.jcstress.infra.results.II_Result;
 @Outcome(expect = FORBIDDEN, desc = "Freed twice, never, or while held (2).")
 @State
 public class SafeGetTest {
-  private final Frames.Counted frame = new Frames.Counted(Counts.CACHE_REF);
+  private final Frames.Counted frame = new Frames.Counted(Counts.LENT_CACHE_REF);
 
   @Actor
   public void holder(II_Result r) {
     if (Frames.TABLE.tryGet(frame.pfn, Counts.SAFE)) {
       r.r1 = frame.freed.get() == 0 ? 1 : 2;
-      Frames.TABLE.putSafe(frame.pfn);
+      Frames.TABLE.put(frame.pfn, Counts.SAFE);
     }
   }
 
   @Actor
   public void truncate() {
-    Frames.TABLE.putCacheRefAndLend(frame.pfn);
+    Frames.TABLE.put(frame.pfn, Counts.LENT_CACHE_REF);
   }
 
   @Arbiter
@@ -48,7 +48,7 @@ public class SafeGetTest {
     frame.owner.close();
   }
 
-  /** Broken: the page cache drops its reference and lends none. */
+  /** Broken: the page cache asks for references, of which the holder has none. */
   @JCStressTest
   @Outcome(
       id = {"0, 1", "1, 1"},

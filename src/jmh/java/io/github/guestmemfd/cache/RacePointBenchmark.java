@@ -71,6 +71,7 @@ public class RacePointBenchmark {
               IdleStrategy.spinThenPark(),
               hook(),
               null,
+              false,
               () -> {});
       for (int i = 0; i < pages; i++) {
         if (!cache.fill(i, cache.slot(i), false)) {

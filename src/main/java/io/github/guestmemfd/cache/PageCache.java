@@ -88,6 +88,7 @@ public final class PageCache {
   private final IdleStrategy idle;
   private final @Nullable RaceHook hook;
   private final @Nullable LruBatches lru;
+  private final long cacheRef;
   private final Runnable startedOver;
   private final SparseWords slots;
   private final WaitQueue waiters = new WaitQueue();
@@ -107,6 +108,7 @@ public final class PageCache {
    * @param idle how threads wait
    * @param hook called at race points, or null
    * @param lru takes a reference on every folio that comes into the cache, or null
+   * @param lends whether guest-side holders take no reference, and live by the cache's
    * @param startedOver called when a lookup has taken a reference back and starts over
    */
   public PageCache(
@@ -118,6 +120,7 @@ public final class PageCache {
       IdleStrategy idle,
       @Nullable RaceHook hook,
       @Nullable LruBatches lru,
+      boolean lends,
       Runnable startedOver) {
     this.frames = frames;
     this.contents = contents;
@@ -125,6 +128,7 @@ public final class PageCache {
     this.idle = idle;
     this.hook = hook;
     this.lru = lru;
+    this.cacheRef = lends ? Counts.LENT_CACHE_REF : Counts.CACHE_REF;
     this.startedOver = startedOver;
     this.slots =
         new SparseWords(
@@ -218,12 +222,12 @@ public final class PageCache {
       if (contents != null && !contents.populate(pfn)) {
         return false;
       }
-      long unit = lru == null ? Counts.CACHE_REF : Counts.CACHE_REF + Counts.REF;
+      long unit = lru == null ? cacheRef : cacheRef + Counts.REF;
       frames.thaw(pfn, unit);
       held = unit;
       if (lru != null) {
         lru.add(pfn); // before the slot shows it: whoever meets it there can drain it
-        held = Counts.CACHE_REF;
+        held = cacheRef;
       }
       at(RacePoint.BEFORE_SLOT_FILL, index);
       if (slots.compareAndSet(index, slot, SlotWord.filled(slot, pfn))) {
@@ -406,17 +410,12 @@ public final class PageCache {
    * it alive, as an orphan.
    *
    * @param index the page index
-   * @param lend whether safe holders have no reference of their own, and need one from now on
    */
-  public void remove(long index, boolean lend) {
+  public void remove(long index) {
     int pfn = SlotWord.pfn(slots.get(index));
     slots.update(index, index + 1, SlotWord::emptied, true);
     present.decrement();
-    if (lend) {
-      frames.putCacheRefAndLend(pfn);
-    } else {
-      frames.put(pfn, Counts.CACHE_REF);
-    }
+    frames.put(pfn, cacheRef);
   }
 
   /**

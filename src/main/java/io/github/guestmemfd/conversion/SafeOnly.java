@@ -7,8 +7,8 @@ import java.util.List;
  * else; gmem's own reference keeps the folio for it.
  *
  * <p><b>Assumptions.</b> gmem's reference does not go away while the safe count is above 0: a punch
- * is refused. (At the end of the file, which nobody can refuse, the library lends each safe holder
- * a reference of its own, so that the folio lives on as an orphan.)
+ * is refused. (At the end of the file, which cannot be refused, the safe count alone keeps the
+ * folio, which lives on as an orphan.)
  *
  * <p><b>Guarantees.</b> Sound: an unsafe holder has a reference, and any reference but gmem's is
  * refused. Safe holders are never in the way of a conversion, at no moment of their coming and

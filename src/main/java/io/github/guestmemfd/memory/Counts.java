@@ -4,10 +4,10 @@ package io.github.guestmemfd.memory;
  * The counts word of a frame: who holds it.
  *
  * <pre>
- *  63                42  41  40  39           28 27               16 15        0
- * +--------------------+---+---+---------------+-------------------+-----------+
- * |  own (22, signed)  | C | W |  unsafe (12)  |  accessible (12)  | safe (16) |
- * +--------------------+---+---+---------------+-------------------+-----------+
+ *  63            43  42  41  40  39          28 27              16 15        0
+ * +----------------+---+---+---+--------------+------------------+-----------+
+ * | own (21, sign) | C | L | W | unsafe (12)  | accessible (12)  | safe (16) |
+ * +----------------+---+---+---+--------------+------------------+-----------+
  * </pre>
  *
  * <ul>
@@ -17,6 +17,9 @@ package io.github.guestmemfd.memory;
  *       can drop one by mistake. It is the top field, so that a carry out of it leaves the word.
  *       Its sign bit means <i>frozen</i>: nobody may take a reference. A free frame is frozen.
  *   <li><b>C</b>: the page cache's reference, of which there is one at most.
+ *   <li><b>L</b>: that reference is lent: the file's guest-side holders take none of their own.
+ *       Holders that do so count on nothing but such a frame; on that of a file whose holders are
+ *       taken off the references, a late one would hide somebody.
  *   <li><b>W</b>: somebody waits for the counts to fall; whoever lowers one wakes them.
  *   <li><b>unsafe</b>, <b>accessible</b>: references that a caller took by a kind, and gives back
  *       by naming that kind again.
@@ -24,7 +27,8 @@ package io.github.guestmemfd.memory;
  *       if it has any, is counted in own.
  * </ul>
  *
- * <p>A frame lives for as long as any field but W is not 0.
+ * <p>A frame lives for as long as any field but W is not 0; a guest-side holder without a reference
+ * keeps it too, when it has left its page cache.
  *
  * <p><b>Limits and transients.</b> A get adds first and looks afterwards, so any field may hold,
  * for a moment, more than there are holders: what was added to a frozen frame, or past the largest
@@ -40,7 +44,8 @@ public final class Counts {
   static final int ACCESSIBLE_SHIFT = SAFE_BITS;
   static final int UNSAFE_SHIFT = ACCESSIBLE_SHIFT + ACCESSIBLE_BITS;
   static final int WAITED_SHIFT = UNSAFE_SHIFT + UNSAFE_BITS;
-  static final int CACHED_SHIFT = WAITED_SHIFT + 1;
+  static final int LENT_SHIFT = WAITED_SHIFT + 1;
+  static final int CACHED_SHIFT = LENT_SHIFT + 1;
   static final int OWN_SHIFT = CACHED_SHIFT + 1;
 
   static final long SAFE_MASK = (1L << SAFE_BITS) - 1;
@@ -60,6 +65,12 @@ public final class Counts {
 
   /** The page cache's reference. */
   public static final long CACHE_REF = 1L << CACHED_SHIFT;
+
+  /** Set while the page cache's reference is lent. */
+  static final long LENT = 1L << LENT_SHIFT;
+
+  /** The page cache's reference, by which guest-side holders live that have none of their own. */
+  public static final long LENT_CACHE_REF = CACHE_REF | LENT;
 
   /** One reference of a holder that is part of the library. */
   public static final long REF = 1L << OWN_SHIFT;
@@ -86,7 +97,7 @@ public final class Counts {
   public static final long PIN = REF * PIN_BIAS;
 
   /** The largest number of the library's own references; 2^15 below the sign bit. */
-  static final int MAX_OWN = (1 << 21) - (1 << 15);
+  static final int MAX_OWN = (1 << 20) - (1 << 15);
 
   /** The largest number of them that a pin may lead to: pins leave room for the others. */
   static final int MAX_PINNED = MAX_OWN - (1 << 16);
@@ -144,7 +155,7 @@ public final class Counts {
   static boolean has(long word, long unit) {
     return word >= 0
         && ((word - unit) & ~word & (FROZEN | TOPS)) == 0
-        && (unit & ~word & CACHE_REF) == 0;
+        && (unit & ~word & LENT_CACHE_REF) == 0;
   }
 
   /**
@@ -167,6 +178,11 @@ public final class Counts {
     return (word & CACHE_REF) != 0;
   }
 
+  /** Whether guest-side holders may come that take no reference. */
+  static boolean isLent(long word) {
+    return (word & LENT) != 0;
+  }
+
   /** Whether a frame with these counts is somebody's: held, or frozen in its page cache. */
   static boolean isInUse(long word) {
     return word >= 0 || isCached(word);
@@ -180,7 +196,7 @@ public final class Counts {
    * @return the answer; false for a frozen frame
    */
   public static boolean isCachesAlone(long word) {
-    return (word & ~WAITED) == CACHE_REF;
+    return (word & ~(WAITED | LENT)) == CACHE_REF;
   }
 
   /** The library's own references; negative when the frame is frozen. */
@@ -249,6 +265,7 @@ public final class Counts {
         + " accessible="
         + accessible(word)
         + (isCached(word) ? " cached" : "")
+        + (isLent(word) ? " lent" : "")
         + ((word & WAITED) == 0 ? "" : " waited");
   }
 }

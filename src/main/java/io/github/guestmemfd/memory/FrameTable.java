@@ -170,10 +170,9 @@ public final class FrameTable {
    *
    * @param pfn the frame
    * @param unit {@link Counts#REF}, {@link Counts#SAFE_REF}, {@link Counts#UNSAFE_REF}, {@link
-   *     Counts#ACCESSIBLE_REF} or {@link Counts#PIN}; or {@link Counts#SAFE} alone, which a frame
-   *     in a page cache allows
-   * @return false, and nothing taken, when the frame is frozen, or for {@code SAFE} not in a page
-   *     cache
+   *     Counts#ACCESSIBLE_REF} or {@link Counts#PIN}; or {@link Counts#SAFE} alone, which the frame
+   *     of a page cache that lends its reference allows
+   * @return false, and nothing taken, when the frame is frozen, or for {@code SAFE} not lent
    * @throws IllegalStateException if there are too many references of the kind already; nothing is
    *     taken. Close to its largest count a get may be refused while others are being refused
    */
@@ -206,14 +205,15 @@ public final class FrameTable {
   }
 
   /**
-   * For units that may not be added on trial. A safe holder without a reference lives by the page
-   * cache's: added to a frame that has left the page cache it could meet the last put. A pin is so
-   * many references that a few refused ones would fill the room above the largest count.
+   * For units that may not be added on trial. A safe holder without a reference that comes late,
+   * and is counted on the frame of a file whose safe holders have one, would for that moment make
+   * another holder's reference look like its own. A pin is so many references that a few refused
+   * ones would fill the room above the largest count.
    */
   private static boolean tryGetAfterLook(int pfn, long[] chunk, int at, long unit) {
     for (; ; ) {
       long old = (long) WORDS.getVolatile(chunk, at);
-      if (old < 0 || (unit == Counts.SAFE && !Counts.isCached(old))) {
+      if (old < 0 || (unit == Counts.SAFE && !Counts.isLent(old))) {
         return false;
       }
       if (Counts.isTooMany(old + unit, unit)) {
@@ -246,29 +246,6 @@ public final class FrameTable {
   }
 
   /**
-   * Drops a safe holder that lived by the page cache's reference; one by a reference that was lent
-   * to it, if the frame has left the page cache meanwhile.
-   *
-   * @param pfn the frame
-   * @throws IllegalStateException if there is no such holder; nothing is dropped
-   */
-  public void putSafe(int pfn) {
-    long[] chunk = counters(pfn);
-    int at = position(pfn);
-    for (; ; ) {
-      long old = (long) WORDS.getVolatile(chunk, at);
-      if (subtractIfHeld(pfn, chunk, at, old, unitOfSafe(old))) {
-        return;
-      }
-    }
-  }
-
-  /** What a holder that took {@link Counts#SAFE} alone has to give back. */
-  private static long unitOfSafe(long counts) {
-    return Counts.isCached(counts) ? Counts.SAFE : Counts.SAFE_REF;
-  }
-
-  /**
    * Gives back what {@link #tryGet} took and what was never used: the end of a lookup that came too
    * late. If another's put has dropped it by mistake, nothing is left to do, and nobody is hurt.
    *
@@ -276,19 +253,7 @@ public final class FrameTable {
    * @param unit what {@code tryGet} took
    */
   public void undoGet(int pfn, long unit) {
-    long[] chunk = counters(pfn);
-    int at = position(pfn);
-    if (unit != Counts.SAFE) {
-      takeBack(pfn, chunk, at, unit);
-      return;
-    }
-    for (; ; ) {
-      long old = (long) WORDS.getVolatile(chunk, at);
-      long held = unitOfSafe(old);
-      if (!Counts.has(old, held) || subtract(pfn, chunk, at, old, held)) {
-        return;
-      }
-    }
+    takeBack(pfn, counters(pfn), position(pfn), unit);
   }
 
   /**
@@ -302,24 +267,6 @@ public final class FrameTable {
     long counts = counts(pfn);
     if (!Counts.has(counts, Counts.SAFE)) {
       throw putWithoutGet(pfn, counts);
-    }
-  }
-
-  /**
-   * Drops the page cache's reference and lends one to each safe holder, which have none of their
-   * own.
-   *
-   * @param pfn the frame, in a page cache
-   */
-  public void putCacheRefAndLend(int pfn) {
-    long[] chunk = counters(pfn);
-    int at = position(pfn);
-    for (; ; ) {
-      long old = (long) WORDS.getVolatile(chunk, at);
-      requireHeld(pfn, old, Counts.CACHE_REF);
-      if (subtract(pfn, chunk, at, old, Counts.CACHE_REF - Counts.safe(old) * Counts.REF)) {
-        return;
-      }
     }
   }
 

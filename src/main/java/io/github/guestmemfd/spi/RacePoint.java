@@ -62,6 +62,11 @@ public enum RacePoint {
   /** The new attributes stand in the slots, which are still busy. */
   AFTER_COMMIT,
   /**
+   * A close of a {@code HostMemory} has looked what is left in it, and is about to close it or to
+   * refuse. The page index is -1.
+   */
+  BEFORE_HOST_CLOSE,
+  /**
    * A fault of a virtual machine's vCPU has got its page, and is about to take {@code mmu_lock} and
    * see whether an invalidation came in between. The index is the guest frame number. Only at the
    * hook of a {@code VirtualMachine}.

@@ -3,9 +3,9 @@ package io.github.guestmemfd.concurrent;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.guestmemfd.BusyFolio;
 import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
@@ -96,13 +96,18 @@ class AcceptedProtocolsTest extends ProtocolFixture {
     }
   }
 
-  /** What makes sense, by hand; and the traits make no difference to that. */
+  private static final List<Step> SAFE_ALONE = List.of(Step.SAFE);
+
+  /** What makes sense, by hand; freezing makes a difference to one list alone. */
   @Test
   void acceptsWhatMakesSense() {
     Set<String> accepted = new TreeSet<>();
     for (List<Step> takes : lists()) {
       boolean plain = isAccepted(Made.of(takes, false, false));
-      assertEquals(plain, isAccepted(Made.of(takes, true, true)), takes::toString);
+      assertEquals(plain, isAccepted(Made.of(takes, false, true)), takes::toString);
+      boolean freezes = plain && !takes.equals(SAFE_ALONE);
+      assertEquals(freezes, isAccepted(Made.of(takes, true, false)), takes::toString);
+      assertEquals(freezes, isAccepted(Made.of(takes, true, true)), takes::toString);
       if (plain) {
         accepted.add(takes.toString());
       }
@@ -192,31 +197,17 @@ class AcceptedProtocolsTest extends ProtocolFixture {
 
   // ---- freezing, and holders that a folio is not frozen under ----
 
-  private static final Made FREEZES_SAFE_ALONE = Made.of(List.of(Step.SAFE), true, false);
-
-  /** The holder has no reference, and would have to put with the count frozen. */
+  /** Its holders have no reference: they would have to raise and lower a count that is frozen. */
   @Test
-  void aFolioIsNotFrozenUnderASafeHolderWithoutAReference() throws Exception {
-    GuestMemfd memfd = file(1, FREEZES_SAFE_ALONE);
-    int pfn = memfd.tryGrab(0, HolderKind.SAFE);
-    races.at(RacePoint.ON_MISMATCH, () -> assertFalse(frames().isFrozen(pfn)));
-    BusyFolio busy = new BusyFolio();
-    assertEquals(Errno.EAGAIN, memfd.tryMakeInaccessible(0, PAGE, busy));
-    assertEquals("offset 0 held by 0 unsafe, 0 pinned, 1 safe", busy.toString());
-    memfd.put(pfn, HolderKind.SAFE);
-    assertEquals(Errno.OK, memfd.tryMakeInaccessible(0, PAGE));
-    assertQuiet(memfd);
-  }
-
-  @Test
-  void aConversionThatFreezesWaitsForIt() throws Exception {
-    GuestMemfd memfd = file(1, FREEZES_SAFE_ALONE, PATIENT);
-    int pfn = memfd.tryGrab(0, HolderKind.SAFE);
-    Worker<Errno> conversion = Worker.start(() -> memfd.tryMakeInaccessible(0, PAGE));
-    probe.awaitWaiting(conversion);
-    memfd.put(pfn, HolderKind.SAFE);
-    assertEquals(Errno.OK, conversion.result());
-    assertQuiet(memfd);
+  void aProtocolThatFreezesAndHasSafeAloneIsRefused() {
+    IllegalArgumentException e =
+        assertThrows(
+            IllegalArgumentException.class, () -> file(1, Made.of(SAFE_ALONE, true, false)));
+    assertEquals(
+        "protocol [SAFE] freezes: expected a protocol that freezes to have holders with a reference,"
+            + " actual takes [SAFE] and drops [SAFE]",
+        e.getMessage());
+    assertEquals(0, host.used());
   }
 
   /**

@@ -102,7 +102,7 @@ class CountLimitsTest extends ProtocolFixture {
               }
             });
     assertTrue(e.getMessage().contains("too many references"), e::getMessage);
-    assertEquals(1_952, pins.size());
+    assertEquals(928, pins.size());
     for (int i = 0; i < 3; i++) {
       assertThrows(IllegalStateException.class, () -> window.pin(0, PAGE));
     }

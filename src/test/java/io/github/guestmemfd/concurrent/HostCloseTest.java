@@ -9,10 +9,14 @@ import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.testing.RacePoints;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** A host is closed in one step, and only when nothing is left in it. */
 @Timeout(60)
@@ -49,6 +53,82 @@ class HostCloseTest {
     host.close(); // nothing more
     assertEquals(Errno.EBADF, assertThrows(GuestMemfdException.class, () -> file(host)).errno());
   }
+
+  // ---- in the middle of a close ----
+
+  private final RacePoints races = new RacePoints();
+
+  private HostMemory hostWithRaces() {
+    return HostMemory.builder(4L * PAGE).metadataOnly().raceHook(races).build();
+  }
+
+  /** It has looked, and is to refuse: neither another close nor a creation takes it for closed. */
+  @Test
+  void aCloseThatIsBeingRefusedClosesForNobody() throws Exception {
+    HostMemory host = hostWithRaces();
+    GuestMemfd open = file(host);
+    RacePoints.Gate looked = races.hold(RacePoint.BEFORE_HOST_CLOSE);
+    Worker<Errno> first = Worker.start(() -> close(host));
+    looked.awaitReached();
+    assertEquals(Errno.EBUSY, close(host));
+    file(host).close();
+    looked.release();
+    assertEquals(Errno.EBUSY, first.result());
+    open.close();
+    host.close();
+  }
+
+  /** A file that is created after the look is not closed over: the close looks again. */
+  @ParameterizedTest
+  @ValueSource(booleans = {true, false})
+  void aFileThatIsCreatedAfterTheLookIsSeen(boolean staysOpen) throws Exception {
+    HostMemory host = hostWithRaces();
+    RacePoints.Gate looked = races.hold(RacePoint.BEFORE_HOST_CLOSE);
+    Worker<Errno> closing = Worker.start(() -> close(host));
+    looked.awaitReached();
+    GuestMemfd created = file(host);
+    created.allocate(0, PAGE);
+    if (!staysOpen) {
+      created.close();
+    }
+    looked.release();
+    assertEquals(staysOpen ? Errno.EBUSY : Errno.OK, closing.result());
+    if (staysOpen) {
+      created.close();
+      host.close();
+    }
+    assertEquals(Errno.EBADF, assertThrows(GuestMemfdException.class, () -> file(host)).errno());
+  }
+
+  /** Its frame keeps the host open, though the file has come and gone after the look. */
+  @Test
+  void anOrphanOfAFileThatCameAfterTheLookIsSeen() throws Exception {
+    HostMemory host = hostWithRaces();
+    RacePoints.Gate looked = races.hold(RacePoint.BEFORE_HOST_CLOSE);
+    Worker<Errno> closing = Worker.start(() -> close(host));
+    looked.awaitReached();
+    GuestMemfd created = file(host);
+    Folio orphan = created.grab(0);
+    created.close();
+    looked.release();
+    assertEquals(Errno.EBUSY, closing.result());
+    orphan.close();
+    host.close();
+  }
+
+  /** Of two closes each does it or finds it done; both succeed. */
+  @Test
+  void twoClosesBothSucceed() throws Exception {
+    HostMemory host = hostWithRaces();
+    RacePoints.Gate looked = races.hold(RacePoint.BEFORE_HOST_CLOSE);
+    Worker<Errno> first = Worker.start(() -> close(host));
+    looked.awaitReached();
+    assertEquals(Errno.OK, close(host));
+    looked.release();
+    assertEquals(Errno.OK, first.result());
+  }
+
+  // ---- at any moment ----
 
   /** While one file is open no close succeeds, and whoever creates another does not notice them. */
   @Test

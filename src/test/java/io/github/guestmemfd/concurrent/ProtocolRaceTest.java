@@ -261,7 +261,9 @@ class ProtocolRaceTest extends ProtocolFixture {
     plain.close();
   }
 
-  /** It is counted as safe, and has no reference: what a refusal says of it is no negative number. */
+  /**
+   * It is counted as safe, and has no reference: what a refusal says of it is no negative number.
+   */
   @Test
   void aHolderThatDropsRefsBeforeSafeIsNoUnsafeOne() throws Exception {
     GuestMemfd memfd = file(1, REF_FIRST);

@@ -280,7 +280,7 @@ class PunchRaceTest extends ProtocolFixture {
 
   @ParameterizedTest
   @ValueSource(ints = {1, 3})
-  void safeHoldersAreLentReferencesAtTheEndOfTheFile(int holders) {
+  void safeHoldersKeepTheFolioAtTheEndOfTheFile(int holders) {
     GuestMemfd memfd = file(1, safeOnly());
     int pfn = write(memfd, 0, SECRET);
     List<Folio> folios = new ArrayList<>();
@@ -289,7 +289,7 @@ class PunchRaceTest extends ProtocolFixture {
     }
     assertCounts(1, holders, pfn);
     memfd.close();
-    assertCounts(holders, holders, pfn);
+    assertCounts(0, holders, pfn);
     assertFalse(frames().tryGet(pfn, Counts.SAFE), "an orphan lends to nobody");
     for (Folio folio : folios) {
       assertEquals(PAGE, host.used());
@@ -301,7 +301,7 @@ class PunchRaceTest extends ProtocolFixture {
     assertThrows(IllegalStateException.class, () -> memfd.put(pfn, HolderKind.SAFE));
   }
 
-  /** It is lent a reference like the others, and has to give that back too. */
+  /** It keeps the frame for a moment, like the others, and gives it back. */
   @ParameterizedTest
   @EnumSource(
       value = RacePoint.class,

@@ -1837,7 +1837,10 @@ class RacePointTest extends HostFixture {
 
   /** A hook may throw to simulate a failure at its step: nothing is left held, mapped or busy. */
   @ParameterizedTest
-  @EnumSource(value = RacePoint.class, mode = Mode.EXCLUDE, names = "BEFORE_MMU_LOCK") // a client's
+  @EnumSource(
+      value = RacePoint.class,
+      mode = Mode.EXCLUDE,
+      names = {"BEFORE_MMU_LOCK", "BEFORE_HOST_CLOSE"}) // a client's, and no file's
   void aFailureAtAnyStepLeavesNothingBehind(RacePoint point) throws Exception {
     ConversionProtocol whosePoint =
         switch (point) {

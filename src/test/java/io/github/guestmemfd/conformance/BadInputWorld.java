@@ -35,7 +35,6 @@ import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VcpuExit;
 import io.github.guestmemfd.kvm.VcpuExitException;
 import io.github.guestmemfd.kvm.VirtualMachine;
-import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.policy.ConversionHandler;
 import io.github.guestmemfd.policy.ConversionObserver;
@@ -169,7 +168,7 @@ final class BadInputWorld {
     ByteBuffer page = ByteBuffer.allocate((int) PAGE);
     for (int pfn = 1; pfn <= FRAMES; pfn++) {
       counts.add(frames.counts(pfn));
-      if (Counts.refs(frames.counts(pfn)) > 0) {
+      if (frames.counts(pfn) > 0) {
         page.clear();
         host.directMap().read(pfn, 0, page);
         CRC32 crc = new CRC32();

@@ -198,9 +198,6 @@ final class Invariants {
     e.refs += bench.guestRefs();
     e.safe += bench.guestSafe();
     e.locked |= bench.guestLocks();
-    if (!e.cached && bench.guestRefs() == 0 && !bench.guestLocks()) {
-      e.refs++; // lent when the folio left its file
-    }
   }
 
   private void frames() {

@@ -19,6 +19,7 @@ class CountsTest {
     Counts.ACCESSIBLE_MASK,
     Counts.UNSAFE_MASK,
     Counts.WAITED,
+    Counts.LENT,
     Counts.CACHE_REF,
     Counts.OWN_MASK
   };
@@ -100,7 +101,8 @@ class CountsTest {
         + Counts.accessible(word)
         + " "
         + Counts.safe(word)
-        + (Counts.isCached(word) ? " cached" : "");
+        + (Counts.isCached(word) ? " cached" : "")
+        + (Counts.isLent(word) ? " lent" : "");
   }
 
   @Test
@@ -112,6 +114,7 @@ class CountsTest {
     assertEquals("0 0 0 1", fields(Counts.SAFE));
     assertEquals("1 0 0 1", fields(Counts.SAFE_REF));
     assertEquals("0 0 0 0 cached", fields(Counts.CACHE_REF));
+    assertEquals("0 0 0 0 cached lent", fields(Counts.LENT_CACHE_REF));
     assertEquals(1 + 2 + 3 + 4, Counts.refs(word(2, 3, 4, 5) + Counts.CACHE_REF), "references");
     assertEquals(2, Counts.ownRefs(word(2, 3, 4, 5) | Counts.FROZEN), "though it is frozen");
   }
@@ -133,6 +136,7 @@ class CountsTest {
   @Test
   void knowsWhetherTheCacheIsAlone() {
     assertTrue(Counts.isCachesAlone(Counts.CACHE_REF));
+    assertTrue(Counts.isCachesAlone(Counts.LENT_CACHE_REF));
     assertTrue(Counts.isCachesAlone(Counts.CACHE_REF | Counts.WAITED));
     assertFalse(Counts.isCachesAlone(Counts.CACHE_REF | Counts.FROZEN));
     assertFalse(Counts.isCachesAlone(Counts.REF));
@@ -151,6 +155,7 @@ class CountsTest {
             any(random, Counts.MAX_ACCESSIBLE),
             any(random, Counts.MAX_SAFE))
         + (random.nextBoolean() ? Counts.CACHE_REF : 0)
+        + (random.nextBoolean() ? Counts.LENT : 0)
         + (random.nextBoolean() ? Counts.WAITED : 0);
   }
 
@@ -187,10 +192,13 @@ class CountsTest {
         if (held) {
           long left = word - kind.unit;
           assertEquals(Counts.isCached(word), Counts.isCached(left));
+          assertEquals(Counts.isLent(word), Counts.isLent(left));
           assertEquals(word & Counts.WAITED, left & Counts.WAITED);
         }
       }
       assertEquals(Counts.isCached(word), Counts.has(word, Counts.CACHE_REF));
+      assertEquals(
+          Counts.isCached(word) && Counts.isLent(word), Counts.has(word, Counts.LENT_CACHE_REF));
     }
   }
 
@@ -245,12 +253,12 @@ class CountsTest {
     assertTrue(frames.reserve(1));
     FrameTable.Owner owner = frames.newOwner(pfn -> {});
     int pfn = frames.allocate(owner);
-    frames.thaw(pfn, Counts.CACHE_REF);
+    frames.thaw(pfn, Counts.LENT_CACHE_REF);
     for (int i = 0; i < full.max; i++) {
       assertTrue(frames.tryGet(pfn, full.unit));
     }
     long most = frames.counts(pfn);
-    assertEquals(Counts.CACHE_REF + full.max * full.unit, most);
+    assertEquals(Counts.LENT_CACHE_REF + full.max * full.unit, most);
     for (int i = 0; i < 3; i++) {
       IllegalStateException e =
           assertThrows(IllegalStateException.class, () -> frames.tryGet(pfn, full.unit));
@@ -269,8 +277,8 @@ class CountsTest {
       frames.put(pfn, full.unit);
     }
     assertThrows(IllegalStateException.class, () -> frames.put(pfn, full.unit));
-    assertEquals(Counts.CACHE_REF, frames.counts(pfn));
-    frames.put(pfn, Counts.CACHE_REF);
+    assertEquals(Counts.LENT_CACHE_REF, frames.counts(pfn));
+    frames.put(pfn, Counts.LENT_CACHE_REF);
     assertEquals(0, frames.used());
   }
 
@@ -294,6 +302,7 @@ class CountsTest {
     assertEquals("frozen safe=0 unsafe=0 accessible=0", Counts.toString(Counts.FREE));
     assertTrue(Counts.toString(Counts.REF | Counts.WAITED).endsWith(" waited"));
     assertTrue(Counts.toString(Counts.CACHE_REF).contains("refs=1"));
-    assertTrue(Counts.toString(Counts.CACHE_REF).contains(" cached"));
+    assertTrue(Counts.toString(Counts.CACHE_REF).endsWith(" cached"));
+    assertTrue(Counts.toString(Counts.LENT_CACHE_REF).endsWith(" cached lent"));
   }
 }

@@ -236,6 +236,26 @@ class FrameTableTest {
     assertEquals(Counts.FREE, frames.counts(pfn));
   }
 
+  /** One that takes no reference comes only where the page cache lends its own, and stays. */
+  @Test
+  void aSafeHolderWithoutAReferenceKeepsTheFrame() {
+    FrameTable frames = table(2);
+    FrameTable.Owner owner = owner(frames);
+    int other = live(frames, owner, Counts.CACHE_REF);
+    assertFalse(frames.tryGet(other, Counts.SAFE), "holders have references there");
+    assertEquals(Counts.CACHE_REF, frames.counts(other));
+    int pfn = live(frames, owner, Counts.LENT_CACHE_REF);
+    assertTrue(frames.tryGet(pfn, Counts.SAFE));
+    frames.put(pfn, Counts.LENT_CACHE_REF);
+    assertEquals(0, freed.get());
+    assertFalse(frames.tryGet(pfn, Counts.SAFE), "it has left its page cache");
+    assertEquals(Counts.SAFE, frames.counts(pfn));
+    frames.put(pfn, Counts.SAFE);
+    assertEquals(1, freed.get());
+    assertFalse(frames.tryGet(pfn, Counts.SAFE), "it is free");
+    frames.put(other, Counts.CACHE_REF);
+  }
+
   /** A put without a get takes what a lookup is about to take back: that has nothing left to do. */
   @ParameterizedTest
   @ValueSource(longs = {Counts.UNSAFE_REF, Counts.ACCESSIBLE_REF, Counts.SAFE_REF, Counts.SAFE, 0})
@@ -244,11 +264,11 @@ class FrameTableTest {
     long unit = dies ? Counts.UNSAFE_REF : kind;
     FrameTable frames = table(1);
     FrameTable.Owner owner = owner(frames);
-    int pfn = live(frames, owner, Counts.CACHE_REF);
+    int pfn = live(frames, owner, Counts.LENT_CACHE_REF);
     long before = frames.counts(pfn);
     assertTrue(frames.tryGet(pfn, unit));
     if (dies) {
-      frames.put(pfn, Counts.CACHE_REF);
+      frames.put(pfn, Counts.LENT_CACHE_REF);
       before = Counts.FREE;
     }
     frames.put(pfn, unit); // by mistake
