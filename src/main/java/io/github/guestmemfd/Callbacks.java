@@ -1,50 +1,85 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.memory.FrameTable;
+import java.util.ArrayDeque;
+import java.util.Queue;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
 /**
- * What this thread is in the middle of, on any host.
+ * What this thread is in the middle of, on any host, and what it does when it is out of that.
  *
  * <p>Inside a callback of {@link GuestMemfdOps} it holds busy bits or a folio lock, and so must not
- * wait for any: not even for those of another host, whose callbacks may want ours. Inside a range
- * operation it holds busy bits, and must not begin another one on the side.
+ * wait for any: not even for those of another host, whose callbacks may want ours. Inside an
+ * operation it holds busy bits, a lock, or references that it is about to drop. What comes up
+ * meanwhile and needs pages itself, or calls out, waits until the thread is out of all that: the
+ * end of a file whose last descriptor was closed, a pending conversion to be tried, a future to be
+ * completed.
+ *
+ * <p><b>On the way out</b> the thread first does all that is the library's own work, and only then
+ * completes futures, since what depends on them is a user's code and may wait for anything. While
+ * it runs nothing is left that only this thread could do: of several futures that somebody depends
+ * on, the thread completes one, last of all, and the host's executor the others.
  */
 final class Callbacks {
+  /** How deep completions are nested on one stack, each run by what depends on another. */
+  private static final int MAX_NESTED = 8;
 
-  private static final class Depth {
-    int callbacks;
-    int operations;
-  }
+  private static final Logger LOG = LoggerFactory.getLogger(GuestMemfd.class);
 
-  private static final ThreadLocal<Depth> DEPTH = ThreadLocal.withInitial(Depth::new);
+  private static final ThreadLocal<Callbacks> CURRENT = ThreadLocal.withInitial(Callbacks::new);
+
+  private int callbacks;
+  private int operations;
+
+  /** Users' code further up on the stack that depends on a conversion. */
+  private int nested;
+
+  /** Whether the work of the way out is being done, further up on the stack. */
+  private boolean leaving;
+
+  private final Queue<Runnable> work = new ArrayDeque<>(4);
+  private final Queue<LaterConversion> over = new ArrayDeque<>(4);
 
   private Callbacks() {}
 
   /** Enters a callback, perhaps from inside another. */
   static void enter() {
-    DEPTH.get().callbacks++;
+    CURRENT.get().callbacks++;
   }
 
   /** Leaves the callback that was entered last. */
   static void leave() {
-    DEPTH.get().callbacks--;
+    CURRENT.get().callbacks--;
   }
 
   static boolean isInside() {
-    return DEPTH.get().callbacks != 0;
+    return CURRENT.get().callbacks != 0;
   }
 
-  /** Enters a range operation, whose pages this thread now holds. */
+  /** Enters an operation: until it is left, this thread has something in hand. */
   static void enterOperation() {
-    DEPTH.get().operations++;
+    CURRENT.get().operations++;
   }
 
-  /** Leaves a range operation, whose pages have been let go. */
+  /** Leaves an operation, whose pages have been let go. */
   static void leaveOperation() {
-    DEPTH.get().operations--;
+    Callbacks current = CURRENT.get();
+    current.operations--;
+    current.wayOut();
   }
 
   static boolean holdsPages() {
-    Depth depth = DEPTH.get();
-    return depth.callbacks != 0 || depth.operations != 0;
+    return CURRENT.get().isInTheMiddle();
+  }
+
+  private boolean isInTheMiddle() {
+    return callbacks != 0 || operations != 0;
+  }
+
+  /** Whether this thread must leave a completion to the executor. */
+  static boolean mustHandOver() {
+    return FrameTable.keepsLock() || CURRENT.get().nested >= MAX_NESTED;
   }
 
   /** Refuses an operation that may wait. */
@@ -52,6 +87,89 @@ final class Callbacks {
     if (isInside()) {
       throw new GuestMemfdException(
           Errno.EDEADLK, operation + " from inside a callback could wait for its own thread");
+    }
+  }
+
+  // ---- the way out ----
+
+  /** Runs something when this thread is out of everything: now, if it is. */
+  static void whenOut(Runnable step) {
+    Callbacks current = CURRENT.get();
+    current.work.add(step);
+    current.wayOut();
+  }
+
+  /** Completes the future of a conversion that is over when this thread is out of everything. */
+  static void complete(LaterConversion conversion) {
+    Callbacks current = CURRENT.get();
+    current.over.add(conversion);
+    current.wayOut();
+  }
+
+  /** To be called where callbacks end that are no part of an operation. */
+  static void out() {
+    CURRENT.get().wayOut();
+  }
+
+  private void wayOut() {
+    while (!isInTheMiddle() && !leaving && !(work.isEmpty() && over.isEmpty())) {
+      leaving = true;
+      try {
+        for (Runnable step = work.poll(); step != null; step = work.poll()) {
+          run(step);
+        }
+      } finally {
+        leaving = false;
+      }
+      completeAll();
+    }
+  }
+
+  private void completeAll() {
+    LaterConversion last = null;
+    boolean mayCallOut = !mustHandOver();
+    for (LaterConversion next = over.poll(); next != null; next = over.poll()) {
+      if (next.getNumberOfDependents() == 0) {
+        callOut(next::complete);
+      } else if (last == null && mayCallOut) {
+        last = next;
+      } else {
+        handOver(next);
+      }
+    }
+    if (last != null) {
+      callOut(last::complete);
+    }
+  }
+
+  private static void handOver(LaterConversion conversion) {
+    conversion.completions().handOver(() -> completeByExecutor(conversion));
+  }
+
+  /** Completes on a thread of the executor: which may be any, if it runs tasks where they are. */
+  private static void completeByExecutor(LaterConversion conversion) {
+    if (FrameTable.keepsLock()) {
+      conversion.completions().handOverLater(() -> completeByExecutor(conversion), 1);
+    } else {
+      CURRENT.get().callOut(conversion::complete);
+    }
+  }
+
+  /** Runs users' code, which may come back with anything. */
+  private void callOut(Runnable dependents) {
+    nested++;
+    try {
+      run(dependents);
+    } finally {
+      nested--;
+    }
+  }
+
+  private static void run(Runnable step) {
+    try {
+      step.run();
+    } catch (RuntimeException | Error e) {
+      LOG.warn("exception on the way out of an operation", e);
     }
   }
 }

@@ -1,38 +1,69 @@
 package io.github.guestmemfd;
 
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.Executor;
+import java.util.concurrent.SynchronousQueue;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
-import org.jctools.queues.atomic.MpscUnboundedAtomicArrayQueue;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
- * Pending conversions whose turn to be completed may have come.
- *
- * <p>It comes with a put, on whatever thread and in whatever situation that is. A thread that is
- * inside a callback or a range operation holds pages, and completing needs pages; so it only enters
- * the conversion here, and completes it when it is out of everything. One thread at a time
- * completes, for itself and for those that come meanwhile; nobody waits for it.
+ * Who completes pending conversions where the thread that lets go of the last reference cannot: the
+ * executor of a host, now or after a while. Nothing handed over is ever lost: what the executor
+ * refuses is handed over again.
  */
 final class Completions {
-  private final MpscUnboundedAtomicArrayQueue<LaterConversion> queue =
-      new MpscUnboundedAtomicArrayQueue<>(64);
+  private static final Logger LOG = LoggerFactory.getLogger(HostMemory.class);
 
-  /** Calls of {@link #run} that have not been answered; who raises it from 0 works for all. */
-  private final AtomicInteger calls = new AtomicInteger();
+  /** When to hand over again what was refused. */
+  private static final long REFUSED_MILLIS = 100;
 
-  /** Enters a conversion, and completes it at once if this thread may. */
-  void add(LaterConversion conversion) {
-    queue.offer(conversion);
-    run();
+  /** The default: threads of the library's, as many as work or wait, made when they are needed. */
+  private static final class DefaultPool {
+    private static final AtomicInteger NUMBERS = new AtomicInteger();
+
+    static final Executor INSTANCE =
+        new ThreadPoolExecutor(
+            0,
+            Integer.MAX_VALUE,
+            2,
+            TimeUnit.SECONDS,
+            new SynchronousQueue<>(),
+            task -> {
+              Thread thread =
+                  new Thread(task, "guest_memfd-completion-" + NUMBERS.incrementAndGet());
+              thread.setDaemon(true);
+              return thread;
+            });
   }
 
-  /** Completes what can be completed, unless this thread holds pages. */
-  void run() {
-    if (queue.isEmpty() || Callbacks.holdsPages() || calls.getAndIncrement() != 0) {
-      return;
+  private final @Nullable Executor executor;
+
+  /**
+   * Says who completes.
+   *
+   * @param executor the executor; null for the default
+   */
+  Completions(@Nullable Executor executor) {
+    this.executor = executor;
+  }
+
+  /** Has the executor run something, as soon as it will. Waits for nothing, and never throws. */
+  void handOver(Runnable task) {
+    try {
+      (executor == null ? DefaultPool.INSTANCE : executor).execute(task);
+    } catch (RuntimeException | Error e) {
+      LOG.warn("a completion was refused by its executor, and will be handed over again", e);
+      handOverLater(task, REFUSED_MILLIS);
     }
-    for (int answered = 1; answered != 0; answered = calls.addAndGet(-answered)) {
-      for (LaterConversion c = queue.poll(); c != null; c = queue.poll()) {
-        c.tryComplete();
-      }
-    }
+  }
+
+  /** As {@link #handOver}, after a while. */
+  void handOverLater(Runnable task, long millis) {
+    CompletableFuture.delayedExecutor(millis, TimeUnit.MILLISECONDS, Runnable::run)
+        .execute(() -> handOver(task)); // the JDK's timer does no more than hand over
   }
 }

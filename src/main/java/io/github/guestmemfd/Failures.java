@@ -1,6 +1,7 @@
 package io.github.guestmemfd;
 
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
 
 /**
  * Carries a sequence of steps to its end although some of them throw, and then throws what the
@@ -22,6 +23,13 @@ final class Failures {
       first = e;
     } else if (first != e) {
       first.addSuppressed(e);
+    }
+  }
+
+  /** Logs what was thrown, where there is no caller who could be told. */
+  void logIfAny(Logger log, String what) {
+    if (first != null) {
+      log.warn(what, first);
     }
   }
 

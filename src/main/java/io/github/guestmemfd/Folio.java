@@ -81,11 +81,15 @@ public final class Folio implements AutoCloseable {
 
   /**
    * Takes the folio lock, which keeps the folio from being converted or punched until {@link
-   * #unlock}. Those who wait get it in order. The lock belongs to this object, not to a thread.
+   * #unlock}. Those who wait get it in order. The lock belongs to this object, and any thread may
+   * give it back; until then the thread that took it must not wait for pages, since whoever has
+   * made them busy may be waiting for this lock. Who needs several locks takes them in ascending
+   * order, one file after the other.
    *
    * @throws GuestMemfdException EINTR if the thread is interrupted while it waits; EBADF if the
    *     file ends meanwhile; EAGAIN if a conversion of the page is pending; EDEADLK from inside a
-   *     callback
+   *     callback, or if the thread would wait for a lock that it has taken itself, or keeps any
+   *     folio lock and would wait for an operation on the page
    * @throws IllegalStateException if the file's protocol is one whose guest-side holders have the
    *     folio lock anyway
    */
@@ -101,7 +105,7 @@ public final class Folio implements AutoCloseable {
         long slot = inode.cache.slot(index);
         boolean elsewhere = SlotWord.pfn(slot) != pfn;
         if (elsewhere || !(SlotWord.isBusy(slot) || SlotWord.isNeither(slot))) {
-          locked.set(true);
+          keep();
           return;
         }
         inode.host.frames.unlock(pfn);
@@ -117,6 +121,20 @@ public final class Folio implements AutoCloseable {
     }
   }
 
+  /** The lock that has been taken outlasts this call. */
+  private void keep() {
+    boolean kept = false;
+    try {
+      inode.host.frames.keepLock(pfn);
+      locked.set(true);
+      kept = true;
+    } finally {
+      if (!kept) {
+        inode.host.frames.unlock(pfn);
+      }
+    }
+  }
+
   /**
    * Gives the folio lock back.
    *
@@ -126,7 +144,7 @@ public final class Folio implements AutoCloseable {
     if (!locked.compareAndSet(true, false)) {
       throw new IllegalStateException(this + ": unlock without lock");
     }
-    inode.host.frames.unlock(pfn);
+    inode.host.frames.unlockKept(pfn);
   }
 
   /**

@@ -7,7 +7,6 @@ import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.Step;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameTable;
-import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.spi.RacePoint;
 import java.util.EnumSet;
 import java.util.List;
@@ -198,11 +197,13 @@ final class GuestHolding {
       if (countsLast) {
         frames.markSafe(pfn); // it has a reference, or the lock of a folio that is in its place
       }
+      if (locked) {
+        frames.keepLock(pfn);
+      }
       done = true;
       return pfn;
     } catch (InterruptedException e) {
-      Waiting.restore(e);
-      return -Errno.EINTR.code();
+      return -Inode.ended(e).code();
     } finally {
       if (!done) {
         if (safe) {
@@ -261,7 +262,7 @@ final class GuestHolding {
       case REF -> frames.put(pfn, Counts.REF);
       case REF_AND_SAFE -> frames.put(pfn, Counts.SAFE_REF);
       case SAFE -> frames.put(pfn, Counts.SAFE);
-      case LOCK -> frames.unlock(pfn);
+      case LOCK -> frames.unlockKept(pfn);
       case UNLOCK -> throw new AssertionError("given back when it was taken");
     }
   }

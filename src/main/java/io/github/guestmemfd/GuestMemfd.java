@@ -314,7 +314,19 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @return the descriptor, to be closed on its own, or nothing if the file is gone
    */
   public Optional<GuestMemfd> reopen() {
-    return inode.tryOpen() ? Optional.of(newDescriptor(inode)) : Optional.empty();
+    if (!inode.tryOpen()) {
+      return Optional.empty();
+    }
+    boolean made = false;
+    try {
+      Optional<GuestMemfd> descriptor = Optional.of(newDescriptor(inode));
+      made = true;
+      return descriptor;
+    } finally {
+      if (!made) {
+        inode.close(); // no memory for the descriptor
+      }
+    }
   }
 
   GuestMemfd newDescriptor(Inode file) {
@@ -341,6 +353,17 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /**
+   * Whether this thread is inside a callback of {@link GuestMemfdOps}, of any file of any host:
+   * there everything that would have to wait for pages answers {@link Errno#EDEADLK}. A client that
+   * is called from inside callbacks asks before it takes anything that it would have to give back.
+   *
+   * @return the answer
+   */
+  public static boolean isInsideCallback() {
+    return Callbacks.isInside();
+  }
+
+  /**
    * Ties the file to the virtual machine whose memslots it backs. It can have one only.
    *
    * @param vm the virtual machine, compared by identity
@@ -364,14 +387,15 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /**
-   * Closes this descriptor. With the last descriptor and mapping the file goes. A second call does
-   * nothing.
+   * Closes this descriptor. With the last descriptor, mapping and operation under way the file
+   * goes: on the thread that ends the last of them, and if that is inside a callback, when it is
+   * out of it. A second call does nothing.
    *
-   * @throws GuestMemfdException EDEADLK from inside a callback
+   * <p>Waits for nothing. A folio that is locked when the file goes lives on as an orphan, until it
+   * is unlocked and has no other holder.
    */
   @Override
   public void close() {
-    Callbacks.forbid("close");
     if (CLOSED.compareAndSet(this, false, true)) {
       inode.close();
     }
@@ -794,7 +818,16 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
           errno, "mmap " + type + range(offset, length) + (exec ? " for execution" : ""));
     }
     long pages = ((length - 1) >> HostMemory.PAGE_SHIFT) + 1;
-    return newMapping(inode, offset >> HostMemory.PAGE_SHIFT, pages, read, write);
+    boolean made = false;
+    try {
+      HostMapping mapping = newMapping(inode, offset >> HostMemory.PAGE_SHIFT, pages, read, write);
+      made = true;
+      return mapping;
+    } finally {
+      if (!made) {
+        inode.close(); // no memory for the mapping
+      }
+    }
   }
 
   HostMapping newMapping(Inode file, long firstIndex, long pages, boolean read, boolean write) {

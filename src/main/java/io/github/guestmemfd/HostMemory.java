@@ -7,6 +7,7 @@ import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import java.util.Objects;
+import java.util.concurrent.Executor;
 import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 
@@ -29,8 +30,8 @@ public final class HostMemory implements AutoCloseable {
   final IdleStrategy idle;
   final @Nullable RaceHook hook;
 
-  /** Pending conversions that a put may have made possible. */
-  final Completions completions = new Completions();
+  /** Who completes pending conversions where the thread that lets go cannot. */
+  final Completions completions;
 
   final Meters meters = new Meters(null);
 
@@ -55,6 +56,7 @@ public final class HostMemory implements AutoCloseable {
     int count = (int) (builder.bytes >>> PAGE_SHIFT);
     this.idle = builder.idle;
     this.hook = builder.hook;
+    this.completions = new Completions(builder.completionExecutor);
     this.frames = new FrameTable(count, idle);
     this.lru = builder.cpus == 0 ? null : new LruBatches(frames, builder.cpus, builder.batchSize);
     this.contents = builder.metadataOnly ? null : new FrameContents(count);
@@ -103,6 +105,7 @@ public final class HostMemory implements AutoCloseable {
     private @Nullable RaceHook hook;
     private int cpus;
     private int batchSize;
+    private @Nullable Executor completionExecutor;
 
     private Builder(long bytes) {
       this.bytes = bytes;
@@ -126,6 +129,27 @@ public final class HostMemory implements AutoCloseable {
      */
     public Builder idleStrategy(IdleStrategy strategy) {
       idle = Objects.requireNonNull(strategy, "strategy");
+      return this;
+    }
+
+    /**
+     * Says who completes a {@linkplain GuestMemfd#makeInaccessibleLater pending conversion} where
+     * the thread that lets go of its last holder cannot: one that keeps a folio lock, or is in the
+     * middle of what depends on other conversions; and who tries again what would have had to wait.
+     *
+     * <p>By default threads of the library do, which all hosts share: daemons named {@code
+     * guest_memfd-completion-}n, as many as have something to do, made when they are needed and
+     * gone 2 seconds after that. A task does not wait for pages, but runs callbacks and whatever
+     * depends on the future, so it lasts as long as those do: an executor with few threads lets a
+     * slow one hold up others. One that runs its tasks on the calling thread ({@code
+     * Runnable::run}) makes tests deterministic; tasks that come up after a while are run by the
+     * timer of the JDK then. What the executor rejects is logged, and handed to it again.
+     *
+     * @param executor the executor; the host does not shut it down
+     * @return this
+     */
+    public Builder completionExecutor(Executor executor) {
+      completionExecutor = Objects.requireNonNull(executor, "executor");
       return this;
     }
 
@@ -268,7 +292,15 @@ public final class HostMemory implements AutoCloseable {
    * @return how many references were dropped
    */
   public int drainLru() {
-    return lru == null ? 0 : lru.drain();
+    if (lru == null) {
+      return 0;
+    }
+    Callbacks.enterOperation(); // what a put brings about comes after the last of them
+    try {
+      return lru.drain();
+    } finally {
+      Callbacks.leaveOperation();
+    }
   }
 
   /**

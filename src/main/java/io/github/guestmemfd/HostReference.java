@@ -128,8 +128,13 @@ public sealed class HostReference implements AutoCloseable permits RecordedRefer
       throw new IllegalStateException(this + ": put twice");
     }
     Failures failures = new Failures();
-    for (int pfn : pfns) {
-      failures.attempt(() -> inode.drop(pfn, unit));
+    Callbacks.enterOperation(); // what a put brings about comes after the last of them
+    try {
+      for (int pfn : pfns) {
+        failures.attempt(() -> inode.drop(pfn, unit));
+      }
+    } finally {
+      Callbacks.leaveOperation();
     }
     failures.throwIfAny();
   }

@@ -14,7 +14,11 @@ import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.ConcurrentNavigableMap;
+import java.util.concurrent.ConcurrentSkipListMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
@@ -99,14 +103,21 @@ final class Inode implements FrameTable.Listener {
   private final FrameTable.Owner owner;
   private final @Nullable RaceHook hook;
 
-  /** Descriptors and mappings; the file goes when the last of them does. */
+  /**
+   * Descriptors, mappings and operations under way; the file goes when the last of them does. A
+   * lookup of a page that is ready is no operation.
+   */
   private final AtomicLong opens = new AtomicLong(1);
 
   /** Every mapping of the file: the kernel's reverse map, i_mmap. */
   private final List<HostMapping> mappings = new CopyOnWriteArrayList<>();
 
-  /** Conversions that wait for the last holder to let go. */
-  private final List<LaterConversion> pending = new CopyOnWriteArrayList<>();
+  /**
+   * Conversions that wait for the last holder to let go, by their first pages: they never overlap.
+   * Changed with the busy bits of their pages.
+   */
+  private final ConcurrentNavigableMap<Long, LaterConversion> pending =
+      new ConcurrentSkipListMap<>();
 
   /** The virtual machine whose memslots the file is bound to, once it is. */
   final AtomicReference<@Nullable Object> boundTo = new AtomicReference<>();
@@ -174,11 +185,47 @@ final class Inode implements FrameTable.Listener {
     }
   }
 
-  /** Closes a descriptor or a mapping; the last one ends the file. */
+  /**
+   * Closes a descriptor or a mapping. The last of these and of the operations under way ends the
+   * file: now, unless this thread is in the middle of something.
+   */
   void close() {
     if (opens.decrementAndGet() == 0) {
-      end();
+      if (Callbacks.holdsPages()) {
+        Callbacks.whenOut(this::endByTheWay);
+      } else {
+        Failures failures = new Failures();
+        end(failures);
+        failures.throwIfAny();
+      }
     }
+  }
+
+  /**
+   * Begins an operation that may wait, or change pages: it holds the file open for as long as it
+   * lasts, as a system call does its {@code struct file}.
+   *
+   * @return false if the file is gone, and nothing has begun
+   */
+  private boolean enter() {
+    Callbacks.enterOperation();
+    boolean open = false;
+    try {
+      open = tryOpen();
+    } finally {
+      if (!open) {
+        Callbacks.leaveOperation();
+      }
+    }
+    return open;
+  }
+
+  /** Ends an operation, and the file with it if everything else has let go of that. */
+  private void leave() {
+    if (opens.decrementAndGet() == 0) {
+      Callbacks.whenOut(this::endByTheWay);
+    }
+    Callbacks.leaveOperation();
   }
 
   void add(HostMapping mapping) {
@@ -189,56 +236,60 @@ final class Inode implements FrameTable.Listener {
     mappings.remove(mapping);
   }
 
-  private void end() {
-    boolean interrupted = false;
+  /** Ends the file on a thread that has come for something else. */
+  private void endByTheWay() {
     Failures failures = new Failures();
-    for (int round = 0; ; round++) {
-      failures.attempt(() -> undoPending(0, pages, "the file is closed"));
-      interrupted |= lockUninterruptibly(0, pages, failures);
-      if (pending.isEmpty()) {
-        break;
-      }
-      cache.unlock(0, pages);
-      host.idle.idle(round, LOOK_AGAIN_NANOS); // one is just being completed or undone
-    }
-    Callbacks.enterOperation();
-    Callbacks.enter();
-    try {
-      failures.attempt(ops::release);
-    } finally {
-      Callbacks.leave();
-    }
-    Accesses.UnderWay underWay = underWay(0, pages);
-    if (underWay != null) {
-      failures.attempt(() -> underWay.awaitUninterruptibly(host.idle));
-    }
-    for (long i = cache.next(0, pages); i < pages; i = cache.next(i + 1, pages)) {
-      long index = i;
-      while (!isFolioUnlocked(index)) {
-        interrupted = true;
-      }
-      failures.attempt(() -> cache.remove(index));
-    }
-    cache.die();
-    owner.close();
-    host.closeFile();
-    LOG.debug("released {}", this);
-    Callbacks.leaveOperation();
-    host.completions.run();
-    if (interrupted) {
-      Thread.currentThread().interrupt();
-    }
-    failures.throwIfAny();
+    end(failures);
+    failures.logIfAny(LOG, "exception at the end of " + this);
   }
 
-  /** Waits for a folio lock to be free; false if interrupted. */
-  private boolean isFolioUnlocked(long index) {
+  /**
+   * The end of the file. Nothing uses it any more, and no operation is under way: no page is busy,
+   * and a folio lock that is taken is a user's. So this waits for nothing but accesses through the
+   * direct map, or a client's page table, that have begun; and these wait for nothing.
+   *
+   * @param failures takes what callbacks and race hooks throw
+   */
+  private void end(Failures failures) {
+    Callbacks.enterOperation();
     try {
-      cache.awaitFolioUnlocked(index);
-      return true;
-    } catch (InterruptedException e) {
-      return false;
+      lockAll(failures);
+      for (LaterConversion later : pending.values()) {
+        undo(later, "the file is closed");
+      }
+      Callbacks.enter();
+      try {
+        failures.attempt(ops::release);
+      } finally {
+        Callbacks.leave();
+      }
+      Accesses.UnderWay underWay = underWay(0, pages);
+      if (underWay != null) {
+        failures.attempt(() -> underWay.awaitUninterruptibly(host.idle));
+      }
+      for (long i = cache.next(0, pages); i < pages; i = cache.next(i + 1, pages)) {
+        long index = i;
+        failures.attempt(() -> cache.abandon(index));
+      }
+      cache.die();
+      owner.close();
+      host.closeFile();
+      LOG.debug("released {}", this);
+    } finally {
+      Callbacks.leaveOperation();
     }
+  }
+
+  private void lockAll(Failures failures) {
+    try {
+      if (cache.lock(0, pages)) {
+        failures.attempt(() -> at(RacePoint.RANGE_BUSY, 0));
+        return;
+      }
+    } catch (InterruptedException e) {
+      Waiting.restore(e);
+    }
+    throw new IllegalStateException("an operation is under way at the end of " + this);
   }
 
   /** A frame of this file has no holder left. */
@@ -253,11 +304,15 @@ final class Inode implements FrameTable.Listener {
         show(new Folio(this, -1, pfn, null), ops::freeFolio);
       }
     } finally {
-      host.completions.run(); // the callback may have let go of something
       if (contents != null && frames.isRemovedFromDirectMap(pfn)) {
         contents.zero(pfn); // it returns to the direct map, where its bytes must not be seen
       }
     }
+  }
+
+  @Override
+  public void isFree() {
+    Callbacks.out(); // the callback may have let go of something
   }
 
   /** Shows a folio to a callback, for as long as that takes. */
@@ -296,40 +351,54 @@ final class Inode implements FrameTable.Listener {
     if (wanted == Wanted.ANY) {
       meters.count(Meter.SLOW_GRABS);
     }
-    try {
-      for (long slot = firstSlot; ; slot = look(index, unit, wanted)) {
-        if (PageCache.isHit(slot, wanted)) {
-          int pfn = SlotWord.pfn(slot);
-          if (SlotWord.isReady(slot)) {
-            return pfn;
-          }
-          if (unit != 0) {
-            frames.undoGet(pfn, unit); // nobody waits for this lock with a reference in hand
-          }
-          int result = makeReady(index, slot);
-          if (result != 0) {
-            return result;
-          }
-        } else if (SlotWord.isBusy(slot)) {
-          if (Callbacks.isInside()) {
-            return -Errno.EDEADLK.code();
-          }
-          if (!awaitNotBusy(index)) {
-            return -Errno.EBADF.code();
-          }
-        } else if (!wanted.matches(slot)) {
+    for (long slot = firstSlot; ; slot = look(index, unit, wanted)) {
+      if (PageCache.isHit(slot, wanted)) {
+        if (SlotWord.isReady(slot)) {
+          return SlotWord.pfn(slot);
+        }
+        if (unit != 0) {
+          frames.undoGet(SlotWord.pfn(slot), unit); // nobody waits with a reference in hand
+        }
+      } else if (!SlotWord.isBusy(slot)) {
+        if (!wanted.matches(slot)) {
           return SIGBUS;
-        } else if (SlotWord.isNeither(slot)) {
+        }
+        if (SlotWord.isNeither(slot)) {
           return wanted == Wanted.ACCESSIBLE ? SIGBUS : -Errno.EAGAIN.code();
-        } else if (Callbacks.isInside()) {
-          return -Errno.EDEADLK.code(); // before the hole is filled: first use takes the folio lock
-        } else if (!fill(index, slot, false)) {
-          return -Errno.ENOMEM.code();
         }
       }
+      int result = bringOn(index, slot);
+      if (result != 0) {
+        return result;
+      }
+    }
+  }
+
+  /**
+   * Does for a page what it takes to look it up once more: waits for it, fills the hole, or makes
+   * its folio ready.
+   *
+   * @return 0, or a negated errno
+   */
+  private int bringOn(long index, long slot) {
+    if (Callbacks.isInside()) {
+      return -Errno.EDEADLK.code(); // before a hole is filled: first use takes the folio lock
+    }
+    if (!enter()) {
+      return -Errno.EBADF.code();
+    }
+    try {
+      if (SlotWord.isBusy(slot)) {
+        return awaitNotBusy(index) ? 0 : -Errno.EBADF.code();
+      }
+      if (SlotWord.pfn(slot) != 0) {
+        return makeReady(index, slot);
+      }
+      return fill(index, slot, false) ? 0 : -Errno.ENOMEM.code();
     } catch (InterruptedException e) {
-      Waiting.restore(e);
-      return -Errno.EINTR.code();
+      return -ended(e).code();
+    } finally {
+      leave();
     }
   }
 
@@ -372,9 +441,6 @@ final class Inode implements FrameTable.Listener {
   private int makeReady(long index, long slot) throws InterruptedException {
     int pfn = SlotWord.pfn(slot);
     at(RacePoint.BEFORE_FOLIO_LOCK, index);
-    if (Callbacks.isInside()) {
-      return -Errno.EDEADLK.code();
-    }
     frames.lock(pfn);
     try {
       if (cache.slot(index) != slot) {
@@ -403,7 +469,6 @@ final class Inode implements FrameTable.Listener {
       return 0;
     } finally {
       frames.unlock(pfn);
-      host.completions.run(); // a callback may have let go of something
     }
   }
 
@@ -504,6 +569,17 @@ final class Inode implements FrameTable.Listener {
     if (Callbacks.isInside()) {
       return Errno.EDEADLK;
     }
+    if (!enter()) {
+      return Errno.EBADF;
+    }
+    try {
+      return tryAllocate(from, to);
+    } finally {
+      leave();
+    }
+  }
+
+  private Errno tryAllocate(long from, long to) {
     long missing = to - from;
     for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
       missing--;
@@ -538,8 +614,7 @@ final class Inode implements FrameTable.Listener {
       mtimeNanos = now();
       return Errno.OK;
     } catch (InterruptedException e) {
-      Waiting.restore(e);
-      return Errno.EINTR;
+      return ended(e);
     } finally {
       frames.unreserve(missing);
     }
@@ -552,50 +627,111 @@ final class Inode implements FrameTable.Listener {
     if (Callbacks.isInside()) {
       return Errno.EDEADLK;
     }
+    if (!enter()) {
+      return Errno.EBADF;
+    }
+    boolean locked = false;
     try {
-      if (!cache.lock(from, to)) {
-        return Errno.EBADF;
+      Errno errno = makeBusy(from, to);
+      if (errno == Errno.OK) {
+        locked = passBusy(from, from, to);
       }
-      boolean passed = false;
-      try {
-        at(RacePoint.RANGE_BUSY, from);
-        passed = true;
-      } finally {
-        if (!passed) {
-          cache.unlock(from, to);
-        }
+      return errno;
+    } finally {
+      if (!locked) {
+        leave();
       }
-      Callbacks.enterOperation();
-      return Errno.OK;
-    } catch (InterruptedException e) {
-      Waiting.restore(e);
-      return Errno.EINTR;
-    } catch (OutOfMemoryError e) {
-      return Errno.ENOMEM;
     }
   }
 
   private void unlock(long from, long to) {
     cache.unlock(from, to);
-    Callbacks.leaveOperation();
-    host.completions.run();
+    leave();
+  }
+
+  private Errno makeBusy(long from, long to) {
+    try {
+      return cache.lock(from, to) ? Errno.OK : Errno.EBADF;
+    } catch (InterruptedException e) {
+      return ended(e);
+    } catch (OutOfMemoryError e) {
+      return Errno.ENOMEM;
+    }
+  }
+
+  /** Passes the race point, with pages busy that are let go if the hook throws. */
+  private boolean passBusy(long index, long from, long to) {
+    boolean passed = false;
+    try {
+      at(RacePoint.RANGE_BUSY, index);
+      passed = true;
+      return true;
+    } finally {
+      if (!passed) {
+        cache.unlock(from, to);
+      }
+    }
   }
 
   /**
    * Locks a range that is to be converted or punched: more than the range, if the protocol wants
-   * that, and none of it pending.
+   * that. Pending conversions of its pages are undone, for which all of their pages are busy for a
+   * moment; their futures fail when the operation is over. If this thread is interrupted before,
+   * nothing is undone.
    */
   private Errno lockToChange(long from, long to, String operation) {
-    for (int round = 0; ; round++) {
-      if (!pending.isEmpty() && !Callbacks.isInside()) {
-        undoPending(from, to, operation);
+    if (Callbacks.isInside()) {
+      return Errno.EDEADLK;
+    }
+    if (!enter()) {
+      return Errno.EBADF;
+    }
+    boolean locked = false;
+    try {
+      Errno errno = makeBusyAndUndo(from, to, operation);
+      if (errno == Errno.OK) {
+        locked = passBusy(from, first(from), last(to));
       }
-      Errno errno = lock(first(from), last(to));
-      if (errno != Errno.OK || !isPending(from, to)) {
+      return errno;
+    } finally {
+      if (!locked) {
+        leave();
+      }
+    }
+  }
+
+  private Errno makeBusyAndUndo(long from, long to, String operation) {
+    long low = Math.min(first(from), firstPending(from));
+    long high = Math.max(last(to), endPending(to));
+    for (; ; ) {
+      Errno errno = makeBusy(low, high);
+      if (errno != Errno.OK) {
         return errno;
       }
-      unlockChanged(from, to);
-      host.idle.idle(round, LOOK_AGAIN_NANOS); // it is just being begun, completed or undone
+      if (firstPending(from) >= low && endPending(to) <= high) {
+        break;
+      }
+      cache.unlock(low, high); // another one has come to be pending
+      low = Math.min(low, firstPending(from));
+      high = Math.max(high, endPending(to));
+      try {
+        Waiting.check();
+      } catch (InterruptedException e) {
+        return ended(e);
+      }
+    }
+    boolean undone = false;
+    try {
+      for (LaterConversion later : pending.subMap(firstPending(from), to).values()) {
+        undo(later, operation);
+      }
+      undone = true;
+      return Errno.OK;
+    } finally {
+      cache.unlock(low, undone ? first(from) : high);
+      if (undone) {
+        cache.unlock(last(to), high);
+      }
     }
   }
 
@@ -609,27 +745,6 @@ final class Inode implements FrameTable.Listener {
 
   private long last(long to) {
     return locksWholeFile ? pages : to;
-  }
-
-  /**
-   * Locks a range in any case: whoever calls this is bound to do what it locks it for.
-   *
-   * @param failures takes what a race hook throws
-   * @return whether the thread was interrupted meanwhile
-   */
-  private boolean lockUninterruptibly(long from, long to, Failures failures) {
-    boolean interrupted = false;
-    for (; ; ) {
-      try {
-        if (!cache.lock(from, to)) {
-          throw new IllegalStateException("locked after the end of " + this);
-        }
-        failures.attempt(() -> at(RacePoint.RANGE_BUSY, from));
-        return interrupted;
-      } catch (InterruptedException e) {
-        interrupted = true;
-      }
-    }
   }
 
   private Errno invalidateBegin(long from, long to) {
@@ -711,8 +826,7 @@ final class Inode implements FrameTable.Listener {
       mapping.remove(fromPage, to - mapping.firstIndex);
       return Errno.OK;
     } catch (InterruptedException e) {
-      Waiting.restore(e);
-      return Errno.EINTR;
+      return ended(e);
     } finally {
       unlock(from, to);
     }
@@ -770,8 +884,7 @@ final class Inode implements FrameTable.Listener {
         mtimeNanos = now();
       }
     } catch (InterruptedException e) {
-      Waiting.restore(e);
-      errno = Errno.EINTR;
+      errno = ended(e);
     } catch (RuntimeException | Error e) {
       failures.add(e);
     }
@@ -862,15 +975,11 @@ final class Inode implements FrameTable.Listener {
     try {
       errno = convertLocked(from, to, inaccessible, retry, busy);
       if (later != null && isRefused(errno, busy)) {
-        cache.setPending(from, to, true);
-        pending.add(later);
-        meters.count(Meter.PENDING_BEGUN);
-        later.await(frameOf(Objects.requireNonNull(busy)));
+        leavePending(later, Objects.requireNonNull(busy));
       }
       return errno;
     } catch (InterruptedException e) {
-      Waiting.restore(e);
-      return Errno.EINTR;
+      return ended(e);
     } finally {
       unlockChanged(from, to);
     }
@@ -1078,84 +1187,159 @@ final class Inode implements FrameTable.Listener {
 
   // ---- pending conversions ----
 
-  private boolean isPending(long from, long to) {
-    for (LaterConversion later : pending) {
-      if (later.overlaps(from, to)) {
-        return true;
-      }
-    }
-    return false;
+  /**
+   * Where the pending conversion begins that a page is part of; the page itself if there is none.
+   */
+  private long firstPending(long index) {
+    Map.Entry<Long, LaterConversion> entry = pending.floorEntry(index);
+    return entry != null && entry.getValue().to > index ? entry.getKey() : index;
   }
 
-  /** Undoes the pending conversions that concern a range. This thread holds no pages. */
-  private void undoPending(long from, long to, String operation) {
-    for (LaterConversion later : pending) {
-      if (later.overlaps(from, to)) {
-        later.undoFor(operation);
-      }
-    }
+  /** Where the last pending conversion ends that begins before a page; at least at that page. */
+  private long endPending(long end) {
+    Map.Entry<Long, LaterConversion> entry = pending.lowerEntry(end);
+    return entry == null ? end : Math.max(end, entry.getValue().to);
   }
 
-  /** The pages of a pending conversion, which its caller has claimed, are as they were before. */
-  void endPending(LaterConversion later) {
-    Failures failures = new Failures();
-    boolean interrupted = lockUninterruptibly(later.from, later.to, failures);
-    Callbacks.enterOperation();
+  /** Leaves a conversion of locked pages pending, until a busy folio is let go. */
+  private void leavePending(LaterConversion later, BusyFolio busy) {
+    boolean done = false;
     try {
-      cache.setPending(later.from, later.to, false);
-      pending.remove(later);
-      meters.count(Meter.PENDING_UNDONE);
+      pending.put(later.from, later);
+      cache.setPending(later.from, later.to, true);
+      meters.count(Meter.PENDING_BEGUN);
+      later.await(frameOf(busy));
+      done = true;
     } finally {
-      unlock(later.from, later.to);
+      if (!done) {
+        giveBack(later, new CancellationException());
+      }
     }
-    if (interrupted) {
-      Thread.currentThread().interrupt();
+  }
+
+  /** Undoes a pending conversion, whose pages are locked, on behalf of an operation. */
+  private void undo(LaterConversion later, String operation) {
+    if (giveBack(
+        later,
+        exception(
+            Errno.ECANCELED, "conversion of " + later.describe() + " undone: " + operation))) {
+      Callbacks.complete(later);
     }
-    failures.throwIfAny();
   }
 
   /**
-   * Tries a pending conversion, which its caller has claimed, once more.
+   * Ends a pending conversion without having converted; its locked pages are as they were before.
    *
-   * @return EAGAIN, with a folio in {@code busy}, if it is pending still; otherwise it is over
+   * @param why what its future is to fail with
+   * @return whether it is this that has ended it
    */
-  Errno convertPending(LaterConversion later, BusyFolio busy) {
+  private boolean giveBack(LaterConversion later, Throwable why) {
+    boolean undone = later.undo(why);
+    if (pending.remove(later.from, later)) {
+      cache.setPending(later.from, later.to, false);
+      meters.count(Meter.PENDING_UNDONE);
+    }
+    return undone;
+  }
+
+  /**
+   * Undoes a pending conversion on behalf of its user. If this thread must not wait for its pages
+   * any more, it is ended all the same, and the pages are given back a little later.
+   *
+   * @param why what its future is to fail with
+   * @param failures takes what a race hook throws
+   * @return whether it is this that has ended it
+   */
+  boolean undo(LaterConversion later, Throwable why, Failures failures) {
+    if (!enter()) {
+      return later.endWithoutPages(why); // the end of the file gives them back
+    }
+    try {
+      if (!cache.lock(later.from, later.to)) {
+        return false;
+      }
+      try {
+        failures.attempt(() -> at(RacePoint.RANGE_BUSY, later.from));
+        return giveBack(later, why);
+      } finally {
+        cache.unlock(later.from, later.to);
+      }
+    } catch (InterruptedException e) {
+      Waiting.restore(e);
+      boolean ended = later.endWithoutPages(why);
+      later.tryLater();
+      return ended;
+    } finally {
+      leave();
+    }
+  }
+
+  /** Tries a pending conversion once more, if that is possible without waiting. */
+  void tryPending(LaterConversion later) {
+    if (!later.mayBeTried() || !enter()) {
+      return; // or else the end of the file undoes it
+    }
     long from = first(later.from);
     long to = last(later.to);
-    Failures failures = new Failures();
-    boolean interrupted = lockUninterruptibly(from, to, failures);
-    Callbacks.enterOperation();
-    ConversionEvent event = Events.conversion();
-    Errno errno = null;
-    boolean over = true;
+    boolean locked = false;
     try {
-      failures.throwIfAny();
-      for (; ; ) {
-        try {
-          errno = convertLocked(later.from, later.to, true, RetryPolicy.failAtOnce(), busy);
-          over = !isRefused(errno, busy);
-          return errno;
-        } catch (InterruptedException e) {
-          interrupted = true; // not meant for this: the thread has come to let go of a folio
-        }
+      locked = makeBusy(from, to) == Errno.OK;
+      if (!locked) {
+        later.tryLater();
+      } else if (later.claim()) {
+        tryLocked(later, from);
+      }
+      if (locked && later.isEnded()) {
+        giveBack(later, new CancellationException());
+        Callbacks.complete(later);
       }
     } finally {
-      if (over) {
-        cache.setPending(later.from, later.to, false);
-        pending.remove(later);
-        meters.count(errno == Errno.OK ? Meter.PENDING_COMPLETED : Meter.PENDING_UNDONE);
-        countConversion(errno, true, null);
-        if (event != null) {
-          event.finish(this, later.from, later.to, true, Events.name(errno), 0);
-        }
-      } else {
-        later.await(frameOf(busy));
+      if (locked) {
+        cache.unlock(from, to);
       }
-      unlock(from, to);
-      if (interrupted) {
-        Thread.currentThread().interrupt();
-      }
+      leave();
     }
+  }
+
+  /** Tries a pending conversion that its caller has claimed, with the pages locked. */
+  private void tryLocked(LaterConversion later, long lockedFrom) {
+    ConversionEvent event = Events.conversion();
+    BusyFolio busy = new BusyFolio();
+    Errno errno = null;
+    Throwable failure = null;
+    boolean again = false;
+    try {
+      at(RacePoint.RANGE_BUSY, lockedFrom);
+      errno = convertLocked(later.from, later.to, true, RetryPolicy.failAtOnce(), busy);
+      // A callback that has been interrupted, and not one that refuses with this errno.
+      again = errno == Errno.EINTR && Thread.currentThread().isInterrupted();
+    } catch (InterruptedException e) {
+      Waiting.restore(e);
+      again = true;
+    } catch (RuntimeException | Error e) {
+      failure = e;
+    }
+    if (again) {
+      later.pend();
+      later.tryLater();
+      return;
+    }
+    if (isRefused(errno, busy)) {
+      later.await(frameOf(busy));
+      return;
+    }
+    if (errno != null && errno != Errno.OK) {
+      failure = exception(errno, "completing the conversion of " + later.describe());
+    }
+    cache.setPending(later.from, later.to, false);
+    pending.remove(later.from, later);
+    meters.count(errno == Errno.OK ? Meter.PENDING_COMPLETED : Meter.PENDING_UNDONE);
+    countConversion(errno, true, null);
+    if (event != null) {
+      event.finish(this, later.from, later.to, true, Events.name(errno), 0);
+    }
+    later.over(failure);
+    Callbacks.complete(later);
   }
 
   // ---- preparation ----
@@ -1316,8 +1500,7 @@ final class Inode implements FrameTable.Listener {
         LOG.warn("the memory of frame {} has failed: page {} of {}", pfn, index, this);
         return Errno.OK;
       } catch (InterruptedException e) {
-        Waiting.restore(e);
-        return Errno.EINTR;
+        return ended(e);
       } finally {
         if (begun) {
           endFailure(index);
@@ -1346,10 +1529,26 @@ final class Inode implements FrameTable.Listener {
     return new GuestMemfdException(errno, what);
   }
 
-  /** The exception for a wait that was interrupted; the thread's interrupt status is set again. */
-  static GuestMemfdException interrupted(InterruptedException e, String what) {
+  /**
+   * What a wait that ended before its time is to be answered with. If an interrupt has ended it,
+   * the thread's interrupt status is set again.
+   *
+   * @return EINTR, or EDEADLK for a wait that could have been for the thread itself
+   */
+  static Errno ended(InterruptedException e) {
     Waiting.restore(e);
-    return exception(Errno.EINTR, what + " was interrupted while waiting");
+    return Waiting.isDeadlock(e) ? Errno.EDEADLK : Errno.EINTR;
+  }
+
+  /** As {@link #ended}, as an exception. */
+  static GuestMemfdException interrupted(InterruptedException e, String what) {
+    Errno errno = ended(e);
+    return exception(
+        errno,
+        what
+            + (errno == Errno.EINTR
+                ? " was interrupted while waiting"
+                : " could wait for its own thread, which keeps a folio lock"));
   }
 
   void at(RacePoint point, long index) {

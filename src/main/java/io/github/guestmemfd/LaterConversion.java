@@ -1,8 +1,15 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.memory.Waiting;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.Executor;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
-import java.util.function.BooleanSupplier;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -12,26 +19,54 @@ import org.jspecify.annotations.Nullable;
  * <p>While it is pending its pages are neither side's, and whoever lets go of the folio that was
  * found busy has it tried again. Whoever cancels it, completes it exceptionally, or converts or
  * punches any of its pages undoes it first: then the pages are as they were.
+ *
+ * <h2>Who may do what</h2>
+ *
+ * Whoever has made its pages busy may try it, undo it, or have it wait again, so of these only one
+ * happens at a time. Without its pages it can only be ended: then it will not convert any more, and
+ * the pages are given back by the next who has them.
+ *
+ * <h2>A try never waits</h2>
+ *
+ * A try takes pages, folio locks and accesses under way as they are. Where it would have to wait,
+ * or an interrupt comes in between, nothing has changed, and the conversion is tried again by the
+ * host's executor after a while. So a put that lets go of the last reference waits for nothing, and
+ * no thread is held up by a conversion.
  */
 final class LaterConversion extends CompletableFuture<Void> {
+  private static final int MAX_DELAY_MILLIS = 100;
 
-  /** How long to sleep while a completion, which tells nobody when it is over, is under way. */
-  private static final long LOOK_AGAIN_NANOS = 20_000;
+  /** Where it is on its way. */
+  private sealed interface State permits Step, Ended, Over {}
 
-  private enum State {
+  private enum Step implements State {
+    /** Its first attempt is under way. */
+    BEGUN,
     PENDING,
-    /** Its state is being changed, by the thread that has set this. */
-    CLAIMED,
-    OVER
+    /** Another attempt is under way, by a thread that has the pages. */
+    TRIED
   }
+
+  /** It will not convert any more, but its pages are still marked. */
+  private record Ended(Throwable why) implements State {}
+
+  private record Over(@Nullable Throwable failure) implements State {}
 
   final long from;
   final long to;
   private final Inode inode;
-  private final AtomicReference<State> state = new AtomicReference<>(State.CLAIMED);
+  private final AtomicReference<State> state = new AtomicReference<>(Step.BEGUN);
 
-  /** The frame that was found busy. Written by whoever has claimed. */
+  /** The frame that was found busy; 0 for none. Written by who has the pages. */
   private int watched;
+
+  /** How long until the next try, if one is needed that no put brings about; 0 for at once. */
+  private volatile int delayMillis;
+
+  private final AtomicBoolean willBeTried = new AtomicBoolean();
+
+  /** With what its user wants it to end, if a try under way does not complete it. */
+  private volatile @Nullable Throwable wantedEnd;
 
   LaterConversion(Inode inode, long from, long to) {
     this.inode = inode;
@@ -39,8 +74,8 @@ final class LaterConversion extends CompletableFuture<Void> {
     this.to = to;
   }
 
-  boolean overlaps(long otherFrom, long otherTo) {
-    return from < otherTo && otherFrom < to;
+  Completions completions() {
+    return inode.host.completions;
   }
 
   /**
@@ -52,32 +87,47 @@ final class LaterConversion extends CompletableFuture<Void> {
   Errno begin(BusyFolio busy) {
     Errno errno = inode.convertLater(this, busy);
     if (errno == Errno.OK) {
-      finish(null);
+      over(null);
+      complete();
     }
     return errno;
   }
 
-  private void finish(@Nullable Throwable failure) {
-    state.set(State.OVER);
-    if (failure == null) {
-      super.complete(null);
-    } else {
-      super.completeExceptionally(failure);
-    }
-  }
+  // ---- for who has the pages ----
 
   /** Waits for a busy folio to be let go; its pages are in the page cache, and nobody's. */
   void await(int pfn) {
-    watched = pfn;
-    inode.host.frames.watch(pfn, this::triggered);
-    state.set(State.PENDING);
-    if (inode.mayTurnInaccessible(inode.host.frames.counts(pfn))) {
-      triggered(); // it was let go before anybody was told to tell us
+    boolean watching = false;
+    try {
+      watched = pfn;
+      inode.host.frames.watch(pfn, this::letGo);
+      watching = true;
+    } finally {
+      pend();
+      if (!watching) {
+        tryLater();
+      }
+    }
+    if (isFree(pfn)) {
+      tryAgain(); // it was let go before anybody was told to tell us
     }
   }
 
-  private void triggered() {
-    inode.host.completions.add(this);
+  private boolean isFree(int pfn) {
+    try {
+      return inode.mayTurnInaccessible(inode.host.frames.counts(pfn));
+    } catch (RuntimeException | Error e) {
+      return true; // a protocol that throws: the next try says so to the future
+    }
+  }
+
+  /** Is pending, or pending again. */
+  void pend() {
+    state.set(Step.PENDING);
+    Throwable why = wantedEnd;
+    if (why != null) {
+      tryToEnd(why);
+    }
   }
 
   private void stopWatching() {
@@ -87,93 +137,231 @@ final class LaterConversion extends CompletableFuture<Void> {
     }
   }
 
-  /** Completes it, if the folios allow that. This thread holds no pages. */
-  void tryComplete() {
-    if (!state.compareAndSet(State.PENDING, State.CLAIMED)) {
-      return; // over, or about to be
+  /** Begins a try; false if it is not to be tried any more. */
+  boolean claim() {
+    if (!state.compareAndSet(Step.PENDING, Step.TRIED)) {
+      return false;
     }
     stopWatching();
-    Throwable failure = null;
-    try {
-      BusyFolio busy = new BusyFolio();
-      Errno errno = inode.convertPending(this, busy);
-      if (errno == Errno.EAGAIN && busy.offset() >= 0) {
-        return; // awaits that folio
-      }
-      if (errno != Errno.OK) {
-        failure = Inode.exception(errno, "completing the conversion of " + describe());
-      }
-    } catch (Throwable e) {
-      failure = e;
-    }
-    finish(failure);
+    return true;
+  }
+
+  /** It is done, or has failed. */
+  void over(@Nullable Throwable failure) {
+    state.set(new Over(failure));
   }
 
   /**
    * Ends it without having converted.
    *
-   * @param failures takes what was thrown meanwhile
-   * @return false if it is over, or just being completed
+   * @param why what its future is to fail with
+   * @return false if something else has ended it before
    */
-  private boolean tryUndo(Failures failures) {
-    if (!state.compareAndSet(State.PENDING, State.CLAIMED)) {
-      return false;
-    }
+  boolean undo(Throwable why) {
     stopWatching();
-    failures.attempt(() -> inode.endPending(this));
-    state.set(State.OVER);
-    return true;
-  }
-
-  /** Undoes it on behalf of an operation on some of its pages. */
-  void undoFor(String operation) {
-    Failures failures = new Failures();
-    if (tryUndo(failures)) {
-      super.completeExceptionally(
-          Inode.exception(
-              Errno.ECANCELED, "conversion of " + describe() + " undone: " + operation));
+    boolean undone = state.compareAndSet(Step.PENDING, new Over(why));
+    if (state.get() instanceof Ended ended) {
+      over(ended.why);
     }
-    failures.throwIfAny();
+    return undone;
   }
 
-  /** Undoes it on behalf of its user, and ends it; waits for a completion that is under way. */
-  private boolean undo(BooleanSupplier end) {
+  /** Whether a try has anything to do. */
+  boolean mayBeTried() {
+    State now = state.get();
+    return now == Step.PENDING || now instanceof Ended;
+  }
+
+  /** Whether it has been ended by a thread that had not the pages, which are still marked. */
+  boolean isEnded() {
+    return state.get() instanceof Ended;
+  }
+
+  // ---- tries ----
+
+  /** The counts of the folio that is in the way have changed. */
+  private void letGo() {
+    delayMillis = 0;
+    Callbacks.whenOut(this::tryHere);
+  }
+
+  /** Has it tried once more, soon; but not over and over by one thread. */
+  private void tryAgain() {
+    if (delayMillis == 0) {
+      delayMillis = 1;
+      Callbacks.whenOut(this::tryHere);
+    } else {
+      tryLater();
+    }
+  }
+
+  /** Has it tried after a while, twice as long each time. */
+  void tryLater() {
+    int delay = Math.max(1, delayMillis);
+    delayMillis = Math.min(2 * delay, MAX_DELAY_MILLIS);
+    if (willBeTried.compareAndSet(false, true)) {
+      completions()
+          .handOverLater(
+              () -> {
+                willBeTried.set(false);
+                tryByExecutor();
+              },
+              delay);
+    }
+  }
+
+  /** Tries on this thread, or hands over if this thread must not. */
+  private void tryHere() {
+    if (Callbacks.mustHandOver()) {
+      completions().handOver(this::tryByExecutor);
+    } else {
+      tryNow();
+    }
+  }
+
+  /** Tries on a thread of the executor: which may be any, if it runs tasks where they come up. */
+  private void tryByExecutor() {
+    Callbacks.whenOut(this::tryNow);
+  }
+
+  /** Tries, with nothing in hand. An interrupt is not for this: it stays for later. */
+  private void tryNow() {
+    if (FrameTable.keepsLock()) {
+      tryLater();
+      return;
+    }
+    boolean interrupted = Thread.interrupted();
+    boolean done = false;
+    try {
+      Waiting.withoutWaiting(() -> inode.tryPending(this));
+      done = true;
+    } finally {
+      if (!done) {
+        tryLater();
+      }
+      if (interrupted) {
+        Thread.currentThread().interrupt();
+      }
+    }
+  }
+
+  /** Completes the future, if it is decided how. */
+  void complete() {
+    State now = state.get();
+    if (now instanceof Ended ended) {
+      super.completeExceptionally(ended.why);
+    } else if (now instanceof Over over) {
+      if (over.failure == null) {
+        super.complete(null);
+      } else {
+        super.completeExceptionally(over.failure);
+      }
+    }
+  }
+
+  // ---- ended by its user ----
+
+  /**
+   * Undoes it on behalf of its user.
+   *
+   * @param why what the future is to fail with
+   * @return whether it has been ended by this
+   */
+  private boolean end(Throwable why) {
     Callbacks.forbid("cancelling a conversion");
     Failures failures = new Failures();
-    for (int round = 0; !tryUndo(failures); round++) {
-      if (state.get() == State.OVER) {
-        return false;
-      }
-      inode.host.idle.idle(round, LOOK_AGAIN_NANOS);
-    }
-    boolean ended = end.getAsBoolean();
+    boolean ended = inode.undo(this, why, failures);
+    complete(); // also what has come before, and may just be about to
     failures.throwIfAny();
     return ended;
   }
 
+  /**
+   * Ends it without having the pages.
+   *
+   * @param why what the future is to fail with
+   * @return whether it has been ended by this; if not, it is over, or a try is under way, which
+   *     either completes it or ends it like this
+   */
+  boolean endWithoutPages(Throwable why) {
+    wantedEnd = why; // before the state is looked at: see pend
+    return tryToEnd(why);
+  }
+
+  private boolean tryToEnd(Throwable why) {
+    return state.compareAndSet(Step.PENDING, new Ended(why));
+  }
+
+  /**
+   * Undoes the conversion; what comes before its end, or without one, is the same as for any
+   * future. An interrupt ends the wait for its pages: then they are given back a little later.
+   */
   @Override
   public boolean cancel(boolean mayInterruptIfRunning) {
-    return !isDone() && undo(() -> super.cancel(mayInterruptIfRunning));
+    return (!isDone() && end(new CancellationException())) || isCancelled();
   }
 
   @Override
   public boolean completeExceptionally(Throwable failure) {
-    return !isDone() && undo(() -> super.completeExceptionally(failure));
+    return !isDone() && end(failure);
+  }
+
+  /** As for any future; the undoing is the executor's, and the timer goes with the conversion. */
+  @Override
+  @SuppressWarnings("FutureReturnValueIgnored") // the stages are nobody's
+  public CompletableFuture<Void> orTimeout(long timeout, TimeUnit unit) {
+    CompletableFuture<Void> timer = new CompletableFuture<>();
+    timer.completeOnTimeout(null, timeout, unit);
+    timer.thenRun(() -> completions().handOver(this::timeOut));
+    whenComplete((done, failure) -> timer.cancel(false));
+    return this;
+  }
+
+  private void timeOut() {
+    if (!isDone()) {
+      Callbacks.whenOut(
+          () -> {
+            Failures failures = new Failures();
+            Waiting.withoutWaiting(() -> inode.undo(this, new TimeoutException(), failures));
+            Callbacks.complete(this);
+            failures.throwIfAny();
+          });
+    }
+  }
+
+  private static UnsupportedOperationException completesByItself() {
+    return new UnsupportedOperationException("a conversion completes by itself");
   }
 
   @Override
   public boolean complete(Void value) {
-    throw new UnsupportedOperationException("a conversion completes by itself");
+    throw completesByItself();
+  }
+
+  @Override
+  public CompletableFuture<Void> completeAsync(Supplier<? extends Void> supplier) {
+    throw completesByItself();
+  }
+
+  @Override
+  public CompletableFuture<Void> completeAsync(
+      Supplier<? extends Void> supplier, Executor executor) {
+    throw completesByItself();
+  }
+
+  @Override
+  public CompletableFuture<Void> completeOnTimeout(Void value, long timeout, TimeUnit unit) {
+    throw completesByItself();
   }
 
   @Override
   public void obtrudeValue(Void value) {
-    throw new UnsupportedOperationException("a conversion completes by itself");
+    throw completesByItself();
   }
 
   @Override
   public void obtrudeException(Throwable failure) {
-    throw new UnsupportedOperationException("a conversion completes by itself");
+    throw completesByItself();
   }
 
   /** Dependent stages are ordinary ones: ending them does nothing to the conversion. */
@@ -182,7 +370,7 @@ final class LaterConversion extends CompletableFuture<Void> {
     return new CompletableFuture<>();
   }
 
-  private String describe() {
+  String describe() {
     return "pages " + from + " to " + to + " of " + inode;
   }
 }

@@ -74,7 +74,7 @@ final class RecordedMemfd extends GuestMemfd {
 
   @Override
   public void close() {
-    if (isOpen() && !Callbacks.isInside()) {
+    if (isOpen()) {
       listener.close(this);
     }
     super.close();

@@ -3,7 +3,6 @@ package io.github.guestmemfd;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.memory.FrameTable;
 import java.lang.reflect.Field;
-import java.util.Collection;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicLong;
 
@@ -38,7 +37,7 @@ public final class Insides {
 
   /** Conversions of a file that wait for the last holder. */
   public static int pending(GuestMemfd memfd) {
-    return field(Inode.class, inode(memfd), "pending", Collection.class).size();
+    return field(Inode.class, inode(memfd), "pending", Map.class).size();
   }
 
   /** Frames of which somebody wants to know when their counts change. */

@@ -4,11 +4,13 @@ import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameContents;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.memory.WaitQueue;
+import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import java.lang.invoke.VarHandle;
 import java.util.concurrent.atomic.LongAdder;
+import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -288,10 +290,16 @@ public final class PageCache {
    *
    * @param index the page index
    * @return false if the file is gone, and its pages busy for ever
-   * @throws InterruptedException if the thread is interrupted while it waits
+   * @throws InterruptedException if the thread is interrupted while it waits; {@link
+   *     Waiting#deadlock} if it keeps a folio lock, for which the operation it would wait for may
+   *     be waiting
    */
   public boolean awaitNotBusy(long index) throws InterruptedException {
-    waiters.await(index, () -> dead || !SlotWord.isBusy(slots.get(index)), idle, Long.MAX_VALUE);
+    BooleanSupplier over = () -> dead || !SlotWord.isBusy(slots.get(index));
+    if (FrameTable.keepsLock() && !over.getAsBoolean()) {
+      throw Waiting.deadlock();
+    }
+    waiters.await(index, over, idle, Long.MAX_VALUE);
     return !dead;
   }
 
@@ -416,6 +424,21 @@ public final class PageCache {
     slots.update(index, index + 1, SlotWord::emptied, true);
     present.decrement();
     frames.put(pfn, cacheRef);
+  }
+
+  /**
+   * As {@link #remove}, at the end of the file, which waits for nobody: a folio that is locked then
+   * is kept by its lock.
+   *
+   * @param index the page index
+   */
+  public void abandon(long index) {
+    int pfn = SlotWord.pfn(slots.get(index));
+    slots.update(index, index + 1, SlotWord::emptied, true);
+    present.decrement();
+    if (!frames.leaveToLock(pfn)) {
+      frames.put(pfn, cacheRef);
+    }
   }
 
   /**

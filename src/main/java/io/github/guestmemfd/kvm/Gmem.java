@@ -12,9 +12,6 @@ import java.util.concurrent.CopyOnWriteArrayList;
  * client, the user's.
  */
 final class Gmem implements GuestMemfdOps {
-  /** How many callbacks of users this thread is inside. */
-  private static final ThreadLocal<int[]> DEPTH = ThreadLocal.withInitial(() -> new int[1]);
-
   /** The memslots that the file backs. */
   final List<BoundSlot> bindings = new CopyOnWriteArrayList<>();
 
@@ -27,10 +24,6 @@ final class Gmem implements GuestMemfdOps {
     this.next = next;
   }
 
-  static boolean isInsideCallback() {
-    return DEPTH.get()[0] != 0;
-  }
-
   @Override
   public Errno invalidateBegin(long offset, long length) {
     Errno errno = mmu.invalidateBegin(bindings, offset, length);
@@ -38,13 +31,11 @@ final class Gmem implements GuestMemfdOps {
       return errno;
     }
     boolean begun = false;
-    DEPTH.get()[0]++;
     try {
       errno = next.invalidateBegin(offset, length);
       begun = errno == Errno.OK;
       return errno;
     } finally {
-      DEPTH.get()[0]--;
       if (!begun) {
         mmu.invalidateEnd();
       }
@@ -54,7 +45,7 @@ final class Gmem implements GuestMemfdOps {
   @Override
   public void invalidateEnd(long offset, long length) {
     try {
-      inside(() -> next.invalidateEnd(offset, length));
+      next.invalidateEnd(offset, length);
     } finally {
       mmu.invalidateEnd();
     }
@@ -62,27 +53,17 @@ final class Gmem implements GuestMemfdOps {
 
   @Override
   public Errno prepareAccessible(Folio folio) {
-    DEPTH.get()[0]++;
-    try {
-      return next.prepareAccessible(folio);
-    } finally {
-      DEPTH.get()[0]--;
-    }
+    return next.prepareAccessible(folio);
   }
 
   @Override
   public Errno prepareInaccessible(Folio folio) {
-    DEPTH.get()[0]++;
-    try {
-      return next.prepareInaccessible(folio);
-    } finally {
-      DEPTH.get()[0]--;
-    }
+    return next.prepareInaccessible(folio);
   }
 
   @Override
   public void freeFolio(Folio folio) {
-    inside(() -> next.freeFolio(folio));
+    next.freeFolio(folio);
   }
 
   boolean isOf(Mmu other) {
@@ -101,19 +82,10 @@ final class Gmem implements GuestMemfdOps {
       mmu.invalidateBeginUninterruptibly(bindings, 0, Long.MAX_VALUE);
     } finally {
       try {
-        inside(next::release);
+        next.release();
       } finally {
         mmu.invalidateEnd();
       }
-    }
-  }
-
-  private static void inside(Runnable callback) {
-    DEPTH.get()[0]++;
-    try {
-      callback.run();
-    } finally {
-      DEPTH.get()[0]--;
     }
   }
 }

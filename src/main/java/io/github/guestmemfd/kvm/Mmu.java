@@ -78,7 +78,7 @@ final class Mmu {
     if (slot.gmem == null) {
       return -Errno.EOPNOTSUPP.code(); // nobody would tell us of invalidations
     }
-    if (Gmem.isInsideCallback()) {
+    if (GuestMemfd.isInsideCallback()) {
       return -Errno.EDEADLK.code();
     }
     long seq = invalidateSeq; // first of all

@@ -4,10 +4,10 @@ package io.github.guestmemfd.memory;
  * The state word of a frame: everything about it but who holds it.
  *
  * <pre>
- *  63                32  31                  7  6   5   4   3   2   1   0
- * +--------------------+----------------------+---+---+---+---+---+---+---+
- * |  owner, next (32)  |          0           | A | P | X | D | U | W | L |
- * +--------------------+----------------------+---+---+---+---+---+---+---+
+ *  63                32  31              8  7   6   5   4   3   2   1   0
+ * +--------------------+------------------+---+---+---+---+---+---+---+---+
+ * |  owner, next (32)  |        0         | C | A | P | X | D | U | W | L |
+ * +--------------------+------------------+---+---+---+---+---+---+---+---+
  * </pre>
  *
  * <ul>
@@ -18,6 +18,8 @@ package io.github.guestmemfd.memory;
  *   <li><b>P</b>: prepared, the operations have been told what the folio is used for.
  *   <li><b>A</b>: allocated. Clear, the frame is free. Who sets X or A looks at the other in the
  *       same atomic step, so a frame fails either in use or free.
+ *   <li><b>C</b>: the page cache's reference is left to the lock: its file is gone, and the next
+ *       unlock drops it. Set only while L is.
  *   <li><b>owner</b>: the number of the file the frame belongs to, 0 before it enters a page cache.
  *       While the frame is free: the pfn of the next free frame.
  * </ul>
@@ -34,6 +36,7 @@ final class FrameState {
   static final long POISONED = 1L << 4;
   static final long PREPARED = 1L << 5;
   static final long ALLOCATED = 1L << 6;
+  static final long LEFT = 1L << 7;
 
   static final int OWNER_SHIFT = 32;
   static final long OWNER_MASK = -1L << OWNER_SHIFT;

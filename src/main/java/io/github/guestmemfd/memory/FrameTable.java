@@ -7,6 +7,7 @@ import java.util.Arrays;
 import java.util.BitSet;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
@@ -64,6 +65,13 @@ public final class FrameTable {
 
   private final ReentrantLock ownersLock = new ReentrantLock();
   private final WaitQueue[] queues;
+
+  /** How many folio locks this thread keeps, of all hosts; changed by whatever thread unlocks. */
+  private static final ThreadLocal<AtomicInteger> KEPT =
+      ThreadLocal.withInitial(AtomicInteger::new);
+
+  /** The threads, by their counters, that keep the locks of frames beyond a call. */
+  private final ConcurrentMap<Integer, AtomicInteger> keepers = new ConcurrentHashMap<>();
 
   /** What to run when the counts of a frame change. */
   private final ConcurrentMap<Integer, Runnable> watchers = new ConcurrentHashMap<>();
@@ -488,12 +496,16 @@ public final class FrameTable {
    * wanted.
    *
    * @param pfn the frame
-   * @throws InterruptedException if the thread is interrupted while it waits
+   * @throws InterruptedException if the thread is interrupted while it waits; {@link
+   *     Waiting#deadlock} if it keeps this very lock
    */
   public void lock(int pfn) throws InterruptedException {
     for (int round = 0; round < WaitQueue.ROUNDS_BEFORE_QUEUE; round++) {
       if (tryLock(pfn)) {
         return;
+      }
+      if (round == 0 && keepers.get(pfn) == KEPT.get()) {
+        throw Waiting.deadlock();
       }
       Waiting.check();
       idle.idle(round, 1_000);
@@ -528,6 +540,65 @@ public final class FrameTable {
     }
   }
 
+  /**
+   * Says that the lock this thread has just taken stays taken when the call of the library is over.
+   * Until {@link #unlockKept}, by whatever thread, this thread keeps a lock that others may wait
+   * for.
+   *
+   * @param pfn the frame, locked by this thread
+   */
+  public void keepLock(int pfn) {
+    AtomicInteger kept = KEPT.get();
+    keepers.put(pfn, kept);
+    kept.incrementAndGet();
+  }
+
+  /**
+   * Gives a kept lock back.
+   *
+   * @param pfn the frame
+   * @throws IllegalStateException if no thread keeps its lock
+   */
+  public void unlockKept(int pfn) {
+    AtomicInteger kept = keepers.remove(pfn);
+    if (kept == null) {
+      throw new IllegalStateException("frame " + pfn + " is not locked by a user");
+    }
+    boolean left = passOn(pfn);
+    kept.decrementAndGet();
+    if (left) {
+      putCacheRef(pfn);
+    }
+  }
+
+  /**
+   * Whether this thread keeps the lock of a folio of any host, and so must not wait for pages:
+   * whoever has made them busy may be waiting for that lock.
+   *
+   * @return the answer
+   */
+  public static boolean keepsLock() {
+    return KEPT.get().get() != 0;
+  }
+
+  /**
+   * Leaves the page cache's reference to the folio lock, if that is taken: the next unlock drops it.
+   *
+   * @param pfn a frame that has left its page cache, with the reference of that
+   * @return false if the lock is free, and the reference the caller's still
+   */
+  public boolean leaveToLock(int pfn) {
+    for (; ; ) {
+      long word = state(pfn);
+      if ((word & FrameState.LOCKED) == 0) {
+        return false;
+      }
+      if (casState(pfn, word, word | FrameState.LEFT)) {
+        return true;
+      }
+    }
+  }
+
   private void leave(int pfn, WaitQueue queue, WaitQueue.Waiter waiter) {
     queue.lock.lock();
     try {
@@ -551,36 +622,46 @@ public final class FrameTable {
    * @throws IllegalStateException if it is not locked
    */
   public void unlock(int pfn) {
+    if (passOn(pfn)) {
+      putCacheRef(pfn); // the lock's word outlives every use of the frame
+    }
+  }
+
+  private void putCacheRef(int pfn) {
+    put(pfn, Counts.isLent(counts(pfn)) ? Counts.LENT_CACHE_REF : Counts.CACHE_REF);
+  }
+
+  /** Unlocks; whether the page cache's reference was left to the lock, and is to be dropped now. */
+  private boolean passOn(int pfn) {
     for (; ; ) {
       long word = state(pfn);
       if ((word & FrameState.LOCKED) == 0) {
         throw new IllegalStateException("frame " + pfn + " is not locked");
       }
       if ((word & FrameState.WAITERS) != 0) {
-        handOver(pfn);
-        return;
+        return handOver(pfn);
       }
-      if (casState(pfn, word, word & ~FrameState.LOCKED)) {
-        return;
+      if (casState(pfn, word, word & ~(FrameState.LOCKED | FrameState.LEFT))) {
+        return (word & FrameState.LEFT) != 0;
       }
     }
   }
 
-  private void handOver(int pfn) {
+  private boolean handOver(int pfn) {
     WaitQueue queue = queue(pfn);
     queue.lock.lock();
     try {
       WaitQueue.Waiter waiter = queue.first(lockKey(pfn));
       if (waiter == null) { // the last one left before we came
-        clearState(pfn, FrameState.LOCKED | FrameState.WAITERS);
-        return;
+        long all = FrameState.LOCKED | FrameState.WAITERS | FrameState.LEFT;
+        return (clearState(pfn, all) & FrameState.LEFT) != 0;
       }
       queue.remove(waiter);
-      if (queue.first(waiter.key) == null) {
-        clearState(pfn, FrameState.WAITERS);
-      }
+      boolean isLast = queue.first(waiter.key) == null;
+      long was = clearState(pfn, FrameState.LEFT | (isLast ? FrameState.WAITERS : 0));
       waiter.granted = true;
       LockSupport.unpark(waiter.thread);
+      return (was & FrameState.LEFT) != 0;
     } finally {
       queue.lock.unlock();
     }
@@ -600,7 +681,7 @@ public final class FrameTable {
    * Waits until whoever holds the folio lock now has let go of it.
    *
    * @param pfn the frame
-   * @throws InterruptedException if the thread is interrupted while it waits
+   * @throws InterruptedException as {@link #lock}
    */
   public void awaitUnlocked(int pfn) throws InterruptedException {
     if (isLocked(pfn)) {
@@ -853,6 +934,7 @@ public final class FrameTable {
       release(pfn);
       if (owner != null) {
         owner.forget();
+        owner.listener.isFree();
       }
     }
   }
@@ -963,6 +1045,9 @@ public final class FrameTable {
      * @param pfn the frame
      */
     void freed(int pfn);
+
+    /** A frame of which this was told has gone back: the thread has nothing more to do with it. */
+    default void isFree() {}
   }
 
   /**

@@ -15,7 +15,12 @@ public final class Waiting {
   private static final ThreadLocal<int[]> FORBIDDEN = ThreadLocal.withInitial(() -> new int[1]);
 
   /** A wait that ended because its thread must not wait, and not for an interrupt. */
-  private static final class Refused extends InterruptedException {
+  private static class Refused extends InterruptedException {
+    private static final long serialVersionUID = 1L;
+  }
+
+  /** A wait that did not begin, since it could be for the thread itself. */
+  private static final class Deadlock extends Refused {
     private static final long serialVersionUID = 1L;
   }
 
@@ -107,6 +112,25 @@ public final class Waiting {
     } finally {
       forbidden[0]--;
     }
+  }
+
+  /**
+   * To be thrown instead of a wait that could be for the thread itself.
+   *
+   * @return the exception; no interrupt, for {@link #restore}
+   */
+  public static InterruptedException deadlock() {
+    return new Deadlock();
+  }
+
+  /**
+   * Whether a wait did not begin because it could be for the thread itself.
+   *
+   * @param e what the wait threw
+   * @return true for {@link #deadlock}
+   */
+  public static boolean isDeadlock(InterruptedException e) {
+    return e instanceof Deadlock;
   }
 
   /**
