@@ -351,25 +351,43 @@ final class Inode implements FrameTable.Listener {
     if (wanted == Wanted.ANY) {
       meters.count(Meter.SLOW_GRABS);
     }
-    for (long slot = firstSlot; ; slot = look(index, unit, wanted)) {
-      if (PageCache.isHit(slot, wanted)) {
-        if (SlotWord.isReady(slot)) {
-          return SlotWord.pfn(slot);
+    boolean open = false; // most of what is not ready is answered at once
+    try {
+      for (long slot = firstSlot; ; slot = look(index, unit, wanted)) {
+        if (PageCache.isHit(slot, wanted)) {
+          if (SlotWord.isReady(slot)) {
+            return SlotWord.pfn(slot);
+          }
+          if (unit != 0) {
+            frames.undoGet(SlotWord.pfn(slot), unit); // nobody waits with a reference in hand
+          }
+        } else if (!SlotWord.isBusy(slot)) {
+          if (!wanted.matches(slot)) {
+            return SIGBUS;
+          }
+          if (SlotWord.isNeither(slot)) {
+            return wanted == Wanted.ACCESSIBLE ? SIGBUS : -Errno.EAGAIN.code();
+          }
         }
-        if (unit != 0) {
-          frames.undoGet(SlotWord.pfn(slot), unit); // nobody waits with a reference in hand
+        if (!open) {
+          if (Callbacks.isInside()) { // before a hole is filled: first use takes the folio lock
+            return -Errno.EDEADLK.code();
+          }
+          open = enter();
+          if (!open) {
+            return -Errno.EBADF.code();
+          }
         }
-      } else if (!SlotWord.isBusy(slot)) {
-        if (!wanted.matches(slot)) {
-          return SIGBUS;
-        }
-        if (SlotWord.isNeither(slot)) {
-          return wanted == Wanted.ACCESSIBLE ? SIGBUS : -Errno.EAGAIN.code();
+        int result = bringOn(index, slot);
+        if (result != 0) {
+          return result;
         }
       }
-      int result = bringOn(index, slot);
-      if (result != 0) {
-        return result;
+    } catch (InterruptedException e) {
+      return -ended(e).code();
+    } finally {
+      if (open) {
+        leave();
       }
     }
   }
@@ -380,26 +398,14 @@ final class Inode implements FrameTable.Listener {
    *
    * @return 0, or a negated errno
    */
-  private int bringOn(long index, long slot) {
-    if (Callbacks.isInside()) {
-      return -Errno.EDEADLK.code(); // before a hole is filled: first use takes the folio lock
+  private int bringOn(long index, long slot) throws InterruptedException {
+    if (SlotWord.isBusy(slot)) {
+      return awaitNotBusy(index) ? 0 : -Errno.EBADF.code();
     }
-    if (!enter()) {
-      return -Errno.EBADF.code();
+    if (SlotWord.pfn(slot) != 0) {
+      return makeReady(index, slot);
     }
-    try {
-      if (SlotWord.isBusy(slot)) {
-        return awaitNotBusy(index) ? 0 : -Errno.EBADF.code();
-      }
-      if (SlotWord.pfn(slot) != 0) {
-        return makeReady(index, slot);
-      }
-      return fill(index, slot, false) ? 0 : -Errno.ENOMEM.code();
-    } catch (InterruptedException e) {
-      return -ended(e).code();
-    } finally {
-      leave();
-    }
+    return fill(index, slot, false) ? 0 : -Errno.ENOMEM.code();
   }
 
   private boolean awaitNotBusy(long index) throws InterruptedException {
@@ -728,10 +734,14 @@ final class Inode implements FrameTable.Listener {
       undone = true;
       return Errno.OK;
     } finally {
-      cache.unlock(low, undone ? first(from) : high);
-      if (undone) {
-        cache.unlock(last(to), high);
-      }
+      unlockIfAny(low, undone ? first(from) : high);
+      unlockIfAny(undone ? last(to) : high, high);
+    }
+  }
+
+  private void unlockIfAny(long from, long to) {
+    if (from < to) {
+      cache.unlock(from, to);
     }
   }
 

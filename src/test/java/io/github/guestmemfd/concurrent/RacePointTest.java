@@ -1178,7 +1178,7 @@ class RacePointTest extends HostFixture {
       assertQuiet(memfd);
     }
 
-    /** A close cannot be given up: an interrupted one waits on, and the status stays set. */
+    /** A close waits for nothing: an interrupted one is done, and the status stays set. */
     @Test
     void doesNotEndAClose() throws Exception {
       GuestMemfd memfd = file(2, AT_ONCE);
@@ -1189,15 +1189,14 @@ class RacePointTest extends HostFixture {
       Worker<Boolean> close =
           Worker.start(
               () -> {
+                Thread.currentThread().interrupt();
                 memfd.close();
                 return Thread.currentThread().isInterrupted();
               });
-      probe.awaitWaiting(close);
-      close.interruptAndAwait();
-      assertFalse(close.isDone());
-      gate.release();
-      conversion.result();
       assertTrue(close.result(), "the interrupt status is gone");
+      assertEquals(2L * PAGE, host.used(), "the conversion keeps the file");
+      gate.release();
+      assertEquals(Errno.OK, conversion.result());
       assertEquals(0, host.used());
     }
   }
@@ -1207,54 +1206,43 @@ class RacePointTest extends HostFixture {
   @Nested
   class Close {
 
-    /** The page stays busy from the moment the waiter sees it to the end of the file. */
+    /** Who waits for a page keeps the file, as a system call does, and gets what it came for. */
     @ParameterizedTest
     @ValueSource(booleans = {true, false})
-    void wakesThoseWhoWaitForAPage(boolean fault) throws Exception {
+    void comesAfterThoseWhoWaitForAPage(boolean fault) throws Exception {
       GuestMemfd memfd = file(2, AT_ONCE);
       memfd.allocate(0, 2L * PAGE);
       HostMapping window = map(memfd);
-      if (!fault) {
-        window.close(); // so that the descriptor is the last that keeps the file
-      }
       RacePoints.Gate busy = races.hold(RacePoint.RANGE_BUSY);
       Worker<Errno> conversion = Worker.start(() -> memfd.tryMakeInaccessible(PAGE, PAGE));
       busy.awaitReached();
-      RacePoints.Gate loaded = races.hold(RacePoint.AFTER_SLOT_LOAD);
       Worker<?> waiter =
           Worker.start(
-              () ->
-                  refused(
-                      Errno.EBADF,
-                      () -> {
-                        if (fault) {
-                          window.putLong(0, 1);
-                        } else {
-                          memfd.grab(0);
-                        }
-                      }));
-      loaded.awaitReached();
-      Worker<?> close =
-          Worker.start(
               () -> {
-                window.close();
-                memfd.close();
+                if (fault) {
+                  assertThrows(SigBusException.class, () -> window.putLong(PAGE, 1));
+                } else {
+                  memfd.grab(PAGE).close();
+                }
                 return null;
               });
-      probe.awaitWaiting(close); // it has page 0, and waits for page 1
-      loaded.release();
       probe.awaitWaiting(waiter);
+      run(
+          () -> {
+            window.close();
+            memfd.close();
+          });
+      assertEquals(2L * PAGE, host.used());
       busy.release();
       assertEquals(Errno.OK, conversion.result());
-      close.result();
       waiter.result();
       assertEquals(0, host.used());
     }
 
-    /** The waiter sleeps through the end of the file. */
+    /** The waiter sleeps while everything else lets go of the file. */
     @ParameterizedTest
     @EnumSource(Interruption.Waiting.class)
-    void isSeenByThoseWhoWokeTooLate(Interruption.Waiting waiting) throws Exception {
+    void comesAfterThoseWhoWakeLate(Interruption.Waiting waiting) throws Exception {
       GuestMemfd memfd = file(2, AT_ONCE);
       HostMapping window = map(memfd);
       Folio folio = memfd.grab(0);
@@ -1262,7 +1250,19 @@ class RacePointTest extends HostFixture {
       Worker<Errno> conversion = Worker.start(() -> memfd.tryMakeInaccessible(0, PAGE));
       busy.awaitReached();
       Worker<?> waiter =
-          Worker.start(() -> refused(Errno.EBADF, () -> waiting.call(memfd, window, folio)));
+          Worker.start(
+              () -> {
+                switch (waiting) {
+                  case LOAD, STORE, BULK ->
+                      assertThrows(SigBusException.class, () -> waiting.call(memfd, window, folio));
+                  case GET_USER_PAGES, POPULATE ->
+                      refused(Errno.EFAULT, () -> waiting.call(memfd, window, folio));
+                  case FOLIO_LOCK -> // needs the folio, which it has, and not the file
+                      refused(Errno.EBADF, () -> waiting.call(memfd, window, folio));
+                  default -> waiting.call(memfd, window, folio);
+                }
+                return null;
+              });
       RacePoints.Gate asleep = races.gate();
       probe.freeze(waiter, asleep);
       busy.release();
@@ -1281,7 +1281,7 @@ class RacePointTest extends HostFixture {
     }
 
     @Test
-    void waitsForAFolioBeingPrepared() throws Exception {
+    void comesAfterAFirstUse() throws Exception {
       RacePoints.Gate inside = races.gate();
       GuestMemfd memfd =
           file(
@@ -1297,17 +1297,12 @@ class RacePointTest extends HostFixture {
                       }));
       Worker<Integer> grab = Worker.start(() -> memfd.tryGrab(0, SAFE));
       inside.awaitReached();
-      Worker<?> close =
-          Worker.start(
-              () -> {
-                memfd.close();
-                return null;
-              });
-      probe.awaitWaiting(close);
-      assertFalse(close.isDone());
+      run(memfd::close);
+      assertEquals(PAGE, host.used(), "the grab keeps the file");
       inside.release();
-      close.result();
-      assertEquals(-Errno.EBADF.code(), grab.result());
+      int pfn = grab.result();
+      assertEquals(PAGE, host.used(), "an orphan");
+      memfd.put(pfn, SAFE);
       assertEquals(0, host.used());
     }
   }
@@ -1422,7 +1417,7 @@ class RacePointTest extends HostFixture {
             refused(Errno.EDEADLK, () -> window.madvise(0, PAGE, Advice.DONTNEED));
             refused(Errno.EDEADLK, () -> window.madvise(0, PAGE, Advice.REMOVE));
             refused(Errno.EDEADLK, other::lock);
-            refused(Errno.EDEADLK, second::close);
+            second.close(); // waits for nothing
             refused(Errno.EDEADLK, secondWindow::close);
             if (when != When.FIRST_USE_INACCESSIBLE) { // there the access is a SIGBUS
               refused(Errno.EDEADLK, () -> window.putLong(0, 1));
@@ -1513,7 +1508,7 @@ class RacePointTest extends HostFixture {
                         public void release() {
                           refused(Errno.EBADF, () -> memfd[0].makeInaccessible(0, PAGE));
                           refused(Errno.EBADF, () -> memfd[0].grab(0));
-                          refused(Errno.EDEADLK, () -> memfd[0].close());
+                          memfd[0].close(); // a second time, which does nothing
                           assertTrue(memfd[0].reopen().isEmpty());
                           seen.add("release");
                         }

@@ -67,7 +67,9 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.Executor;
 import java.util.concurrent.ThreadFactory;
+import java.util.function.BooleanSupplier;
 import java.util.function.Function;
 import java.util.zip.CRC32;
 
@@ -420,6 +422,8 @@ final class BadInputWorld {
     make(String.class, w -> "", w -> "x", w -> "\0");
     make(List.class, w -> List.of(), w -> Arrays.asList((Object) null), w -> List.of("", "x"));
     make(String[].class, w -> new String[0], w -> new String[] {"x", null});
+    make(Executor.class, w -> (Executor) Runnable::run);
+    make(BooleanSupplier.class, w -> (BooleanSupplier) () -> true);
     make(ThreadFactory.class, w -> (ThreadFactory) r -> null, w -> (ThreadFactory) Thread::new);
     make(byte[].class, w -> new byte[0], w -> new byte[8], w -> new byte[3 * (int) PAGE]);
     make(
