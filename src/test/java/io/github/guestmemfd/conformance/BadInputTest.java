@@ -75,7 +75,7 @@ class BadInputTest {
    * Calls of which a part may have been done when they are refused, as their documentation says:
    * what is known of the state afterwards is that it is sound.
    */
-  private static final Set<String> IN_PARTS =
+  static final Set<String> IN_PARTS =
       Set.of(
           "HostMapping.madvise", // the populated prefix; the mapped part
           "HostMapping.put", // what lies before the page that faults
@@ -147,7 +147,7 @@ class BadInputTest {
   }
 
   /** What a program can call of a class, other than what every object or constant has. */
-  private static List<Executable> callable(Class<?> type) {
+  static List<Executable> callable(Class<?> type) {
     List<Executable> all = new ArrayList<>();
     if (!Modifier.isAbstract(type.getModifiers())) {
       all.addAll(List.of(type.getConstructors()));
@@ -180,7 +180,7 @@ class BadInputTest {
     return all;
   }
 
-  private static String name(Class<?> type, Executable method) {
+  static String name(Class<?> type, Executable method) {
     String simple = type.getCanonicalName().substring(type.getPackageName().length() + 1);
     return method instanceof Constructor ? simple + ".new" : simple + "." + method.getName();
   }
@@ -391,14 +391,14 @@ class BadInputTest {
             .collect(Collectors.joining());
   }
 
-  private static boolean isNullInside(Object argument) {
+  static boolean isNullInside(Object argument) {
     return argument == null
         || (argument instanceof Object[] array && Arrays.asList(array).contains(null))
         || (argument instanceof List<?> list && list.stream().anyMatch(Objects::isNull));
   }
 
   /** An exception of a kind that says what the caller did wrong. */
-  private static boolean isWellMeant(Throwable thrown, boolean withNull) {
+  static boolean isWellMeant(Throwable thrown, boolean withNull) {
     if (thrown instanceof NullPointerException) {
       return withNull;
     }
@@ -413,7 +413,7 @@ class BadInputTest {
         || thrown.getClass() == IndexOutOfBoundsException.class;
   }
 
-  private static boolean isRefusal(Object result) {
+  static boolean isRefusal(Object result) {
     return (result instanceof Errno errno && errno != Errno.OK)
         || (result instanceof Integer number && number < 0); // a pfn, or a negated errno
   }

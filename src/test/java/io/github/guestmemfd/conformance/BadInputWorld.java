@@ -83,11 +83,11 @@ final class BadInputWorld {
   final Deque<AutoCloseable> open = new ArrayDeque<>();
   final HostMemory host = HostMemory.ofBytes(FRAMES * PAGE);
   final VirtualMachine vm = new VirtualMachine();
-  final GuestMemfdOps ops = vm.ops(GuestMemfdOps.NONE);
-  final GuestMemfd memfd = opened(describe().ops(ops).build());
-  final GuestMemfd watched = opened(memfd.dup());
-  final GuestMemfd other = opened(describe().size(PAGE).build());
-  final GuestMemfd closed = memfd.dup();
+  final GuestMemfdOps ops;
+  final GuestMemfd memfd;
+  final GuestMemfd watched;
+  final GuestMemfd other;
+  final GuestMemfd closed;
   final HostMapping map;
   final Vcpu vcpu;
   private final FrameTable frames;
@@ -95,6 +95,20 @@ final class BadInputWorld {
 
   /** Pages: shared with content, a shared hole, private with content, a private hole. */
   BadInputWorld() {
+    this(GuestMemfdOps.NONE);
+  }
+
+  /**
+   * A world whose file has a client.
+   *
+   * @param client called back
+   */
+  BadInputWorld(GuestMemfdOps client) {
+    ops = vm.ops(client);
+    memfd = opened(describe().ops(ops).build());
+    watched = opened(memfd.dup());
+    other = opened(describe().size(PAGE).build());
+    closed = memfd.dup();
     closed.close();
     vm.adopt(memfd, ops);
     vm.bind(0, GPA, SIZE, memfd, 0);
@@ -124,7 +138,7 @@ final class BadInputWorld {
     return GuestMemfd.builder(host).size(SIZE).flags(3).retryPolicy(RetryPolicy.failAtOnce());
   }
 
-  private <T extends AutoCloseable> T opened(T resource) {
+  <T extends AutoCloseable> T opened(T resource) {
     open.push(resource);
     return resource;
   }
