@@ -1,5 +1,7 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.memory.Waiting;
+import io.github.guestmemfd.spi.IdleStrategy;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
 import java.util.concurrent.SynchronousQueue;
@@ -40,7 +42,13 @@ final class Completions {
             });
   }
 
+  /** How long to sleep while a try, which tells nobody when it ends, is under way. */
+  private static final long LOOK_AGAIN_NANOS = 20_000;
+
   private final @Nullable Executor executor;
+
+  /** Tries of the executor that are under way. */
+  private final AtomicInteger tries = new AtomicInteger();
 
   /**
    * Says who completes.
@@ -58,6 +66,56 @@ final class Completions {
     } catch (RuntimeException | Error e) {
       LOG.warn("a completion was refused by its executor, and will be handed over again", e);
       handOverLater(task, REFUSED_MILLIS);
+    }
+  }
+
+  /**
+   * Runs a try of the executor, and says so to {@link #await}: also while it ends the file that it
+   * has kept open, but not while what depends on it runs.
+   */
+  void attempt(Runnable attempt) {
+    Callbacks.whenOut(
+        () -> {
+          Runnable end = new End();
+          tries.incrementAndGet();
+          boolean queued = false;
+          try {
+            attempt.run();
+          } finally {
+            try {
+              Callbacks.whenOut(end);
+              queued = true;
+            } finally {
+              if (!queued) {
+                end.run();
+              }
+            }
+          }
+        });
+  }
+
+  /** The end of a try, which counts once. */
+  private final class End implements Runnable {
+    private boolean over;
+
+    @Override
+    public void run() {
+      if (!over) {
+        over = true;
+        tries.decrementAndGet();
+      }
+    }
+  }
+
+  /**
+   * Waits until the executor tries nothing: whoever has closed a file cannot know that a try, which
+   * nobody has called, keeps it open for a moment. An interrupt ends the wait.
+   */
+  void await(IdleStrategy idle) {
+    try {
+      Waiting.await(idle, () -> tries.get() == 0, LOOK_AGAIN_NANOS);
+    } catch (InterruptedException e) {
+      Waiting.restore(e);
     }
   }
 

@@ -206,17 +206,22 @@ final class GuestHolding {
       return -Inode.ended(e).code();
     } finally {
       if (!done) {
-        if (safe) {
-          frames.put(pfn, Counts.SAFE);
-        }
-        if (locked) {
-          frames.unlock(pfn);
-        }
-        if (ref) {
-          frames.put(pfn, Counts.REF);
-        }
-        if (unit != 0) {
-          frames.undoGet(pfn, unit);
+        Callbacks.enterOperation(); // what a put brings about comes after the unlock
+        try {
+          if (safe) {
+            frames.put(pfn, Counts.SAFE);
+          }
+          if (locked) {
+            frames.unlock(pfn);
+          }
+          if (ref) {
+            frames.put(pfn, Counts.REF);
+          }
+          if (unit != 0) {
+            frames.undoGet(pfn, unit);
+          }
+        } finally {
+          Callbacks.leaveOperation();
         }
       }
     }

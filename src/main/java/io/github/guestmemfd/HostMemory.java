@@ -354,6 +354,9 @@ public final class HostMemory implements AutoCloseable {
    */
   @Override
   public void close() {
+    if (!Callbacks.holdsPages()) {
+      completions.await(idle);
+    }
     drainLru();
     for (; ; ) {
       long now = files.get();

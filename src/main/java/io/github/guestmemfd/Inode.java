@@ -1321,8 +1321,9 @@ final class Inode implements FrameTable.Listener {
     try {
       at(RacePoint.RANGE_BUSY, lockedFrom);
       errno = convertLocked(later.from, later.to, true, RetryPolicy.failAtOnce(), busy);
-      // A callback that has been interrupted, and not one that refuses with this errno.
-      again = errno == Errno.EINTR && Thread.currentThread().isInterrupted();
+      // A callback that has been interrupted or would wait, and not one that refuses like this.
+      again =
+          errno == Errno.EINTR && (Waiting.isRefused() || Thread.currentThread().isInterrupted());
     } catch (InterruptedException e) {
       Waiting.restore(e);
       again = true;

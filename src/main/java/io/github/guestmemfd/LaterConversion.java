@@ -221,7 +221,7 @@ final class LaterConversion extends CompletableFuture<Void> {
 
   /** Tries on a thread of the executor: which may be any, if it runs tasks where they come up. */
   private void tryByExecutor() {
-    Callbacks.whenOut(this::tryNow);
+    completions().attempt(this::tryNow);
   }
 
   /** Tries, with nothing in hand. An interrupt is not for this: it stays for later. */
@@ -319,13 +319,14 @@ final class LaterConversion extends CompletableFuture<Void> {
 
   private void timeOut() {
     if (!isDone()) {
-      Callbacks.whenOut(
-          () -> {
-            Failures failures = new Failures();
-            Waiting.withoutWaiting(() -> inode.undo(this, new TimeoutException(), failures));
-            Callbacks.complete(this);
-            failures.throwIfAny();
-          });
+      completions()
+          .attempt(
+              () -> {
+                Failures failures = new Failures();
+                Waiting.withoutWaiting(() -> inode.undo(this, new TimeoutException(), failures));
+                Callbacks.complete(this);
+                failures.throwIfAny();
+              });
     }
   }
 

@@ -12,7 +12,16 @@ import java.util.function.BooleanSupplier;
  * can deal with, and its interrupt status stays as it is.
  */
 public final class Waiting {
-  private static final ThreadLocal<int[]> FORBIDDEN = ThreadLocal.withInitial(() -> new int[1]);
+  private static final ThreadLocal<Attempt> ATTEMPT = ThreadLocal.withInitial(Attempt::new);
+
+  /** What a thread must not do now. */
+  private static final class Attempt {
+    /** How many attempts that must not wait are under way, one inside the other. */
+    int depth;
+
+    /** Whether the innermost one would have waited. */
+    boolean refused;
+  }
 
   /** A wait that ended because its thread must not wait, and not for an interrupt. */
   private static class Refused extends InterruptedException {
@@ -36,7 +45,9 @@ public final class Waiting {
     if (Thread.interrupted()) {
       throw new InterruptedException();
     }
-    if (FORBIDDEN.get()[0] != 0) {
+    Attempt attempt = ATTEMPT.get();
+    if (attempt.depth != 0) {
+      attempt.refused = true;
       throw new Refused();
     }
   }
@@ -105,13 +116,26 @@ public final class Waiting {
    * @param attempt its waits end as if they were interrupted
    */
   public static void withoutWaiting(Runnable attempt) {
-    int[] forbidden = FORBIDDEN.get();
-    forbidden[0]++;
+    Attempt current = ATTEMPT.get();
+    boolean outer = current.refused;
+    current.refused = false;
+    current.depth++;
     try {
       attempt.run();
     } finally {
-      forbidden[0]--;
+      current.depth--;
+      current.refused = outer;
     }
+  }
+
+  /**
+   * Whether an {@linkplain #withoutWaiting attempt} of this thread has come to a wait: then what
+   * was answered by an interrupted wait is no answer of a user's.
+   *
+   * @return false if none is under way
+   */
+  public static boolean isRefused() {
+    return ATTEMPT.get().refused;
   }
 
   /**
