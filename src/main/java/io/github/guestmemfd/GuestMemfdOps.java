@@ -26,6 +26,11 @@ public interface GuestMemfdOps {
    * stop using them. The client drops what guest mappings it has there; no new grab of them
    * succeeds until the operation is over. A memory failure goes on even if this refuses.
    *
+   * <p>Of a conversion the client hears what changes, and nothing else: this comes once for each
+   * run of pages that are not yet as they are to be, in ascending order. If it refuses one of them,
+   * those before it end, and none is converted. Pages that are as they are to be stay in use; where
+   * all of a range are, nothing comes.
+   *
    * <p>Held: the busy bits of the range. Models {@code kvm_gmem_invalidate_begin}.
    *
    * @param offset the start of the range in bytes
@@ -38,7 +43,8 @@ public interface GuestMemfdOps {
 
   /**
    * The operation is over, done or not. Comes exactly once after each {@code invalidateBegin} that
-   * agreed, with the same range. If this throws, a conversion is undone; a punch is not.
+   * agreed, with the same range. If this throws, a conversion is undone, whatever other runs of it
+   * have been ended; a punch is not.
    *
    * <p>Held: the busy bits of the range. Models {@code kvm_gmem_invalidate_end}.
    *

@@ -44,13 +44,17 @@ import org.slf4j.LoggerFactory;
  *   <li>(to inaccessible) ask the protocol about each folio's counts; on a mismatch look again as
  *       the retry policy says;
  *   <li>{@code invalidateBegin}; for a conversion prepare each folio; change the slots; {@code
- *       invalidateEnd};
+ *       invalidateEnd}; a conversion does the first and the last for each run of pages that change;
  *   <li>make the pages free again and wake who waits.
  * </ol>
  *
  * Up to the change of the slots everything can be undone, and is, if anything refuses or throws. A
  * punch begins with {@code invalidateBegin}, so that clients can let go before the protocol is
  * asked about what is left.
+ *
+ * <p>A conversion does steps 2 to 5 to the pages that change. Those that are as wanted already are
+ * left alone, since there are guests for which the content of a page is lost when it is
+ * invalidated; where all are, it ends after step 1.
  *
  * <h2>A pending conversion</h2>
  *
@@ -809,6 +813,20 @@ final class Inode implements FrameTable.Listener {
     }
   }
 
+  /** As {@link #awaitAccesses}, but only to folios that a conversion changes. */
+  private void awaitAccessesToChanging(long from, long to, boolean inaccessible)
+      throws InterruptedException {
+    Accesses.UnderWay underWay = frames.accesses.underWay();
+    if (underWay != null) {
+      for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+        if (isInaccessible(i) != inaccessible) {
+          underWay.concerns(SlotWord.pfn(cache.slot(i)));
+        }
+      }
+      underWay.await(host.idle);
+    }
+  }
+
   private Accesses.@Nullable UnderWay underWay(long from, long to) {
     Accesses.UnderWay underWay = frames.accesses.underWay();
     if (underWay != null) {
@@ -1007,25 +1025,34 @@ final class Inode implements FrameTable.Listener {
   private Errno convertLocked(
       long from, long to, boolean inaccessible, RetryPolicy policy, @Nullable BusyFolio busy)
       throws InterruptedException {
-    if (cache.isAll(from, to, inaccessible)) {
-      return Errno.OK;
+    long first = cache.next(from, to, !inaccessible);
+    if (first == to) {
+      return Errno.OK; // all of it is as wanted
     }
     try {
       if (inaccessible) {
-        unmap(from, to);
-        if (isAnyInTheWay(from, to, mayTurnInaccessible, policy, Objects.requireNonNull(busy))) {
+        unmapAccessible(first, to);
+        if (isAnyInTheWay(first, to, mayTurnInaccessible, policy, Objects.requireNonNull(busy))) {
           return Errno.EAGAIN;
         }
       } else {
-        awaitInaccessibleUnlocked(from, to);
+        awaitInaccessibleUnlocked(first, to);
       }
       at(RacePoint.BEFORE_COMMIT, from);
-      Errno errno = invalidateBegin(from, to);
-      return errno == Errno.OK ? commit(from, to, inaccessible) : errno;
+      return commit(first, to, inaccessible);
     } finally {
       if (freezes && inaccessible) {
-        unfreeze(from, to);
+        unfreeze(first, to);
       }
+    }
+  }
+
+  /** Step 2 of a conversion to inaccessible: what is inaccessible already is left alone. */
+  private void unmapAccessible(long from, long to) throws InterruptedException {
+    for (long run = from; run < to; ) {
+      long end = cache.next(run, to, true);
+      unmap(run, end);
+      run = cache.next(end, to, false);
     }
   }
 
@@ -1108,34 +1135,43 @@ final class Inode implements FrameTable.Listener {
     }
   }
 
-  /** Step 5: prepares the folios and changes the slots, or neither. Ends the invalidation. */
+  /**
+   * Step 5: invalidates what changes, prepares the folios and changes the slots; or nothing of
+   * that. Each run of pages that change is an invalidation of its own, which ends in any case.
+   *
+   * @param from the first page that changes
+   */
   private Errno commit(long from, long to, boolean inaccessible) throws InterruptedException {
+    Invalidation invalidation = new Invalidation(from, to, inaccessible);
     boolean prepared = false;
-    boolean changed = false;
     boolean done = false;
     try {
       Errno errno;
       try {
-        awaitAccesses(from, to); // the clients', which have been told
-        errno = prepareAll(from, to, inaccessible);
-        prepared = errno == Errno.OK;
+        errno = invalidation.begin();
+        if (errno == Errno.OK) {
+          awaitAccessesToChanging(from, to, inaccessible); // the clients', which have been told
+          errno = prepareAll(from, to, inaccessible);
+          prepared = errno == Errno.OK;
+        }
         if (prepared) {
           cache.setAttribute(from, to, inaccessible);
-          changed = true;
+          invalidation.changed = true;
           at(RacePoint.AFTER_COMMIT, from);
         }
       } catch (Throwable e) {
         try {
-          invalidateEnd(from, to);
+          invalidation.end();
         } catch (Throwable end) {
           e.addSuppressed(end);
         }
         throw e;
       }
-      invalidateEnd(from, to);
+      invalidation.end();
       done = true;
       return errno;
     } finally {
+      boolean changed = invalidation.changed;
       if (changed && !done) {
         cache.undoAttribute(from, to);
       }
@@ -1145,6 +1181,73 @@ final class Inode implements FrameTable.Listener {
       if (changed && done && !inaccessible) {
         restoreToDirectMap(from, to);
       }
+    }
+  }
+
+  /**
+   * What clients are told of a conversion: of each run of pages that change, in ascending order,
+   * and of no other. The runs are found in the slots each time, since there may be very many.
+   */
+  private final class Invalidation {
+    private final long from;
+    private final long to;
+    private final boolean inaccessible;
+
+    /** Where the last run ends of which a begin has been agreed to. */
+    private long begun;
+
+    /** Whether the attribute of the pages has been changed. */
+    boolean changed;
+
+    /**
+     * Takes the range as it is.
+     *
+     * @param from the first page that changes
+     */
+    Invalidation(long from, long to, boolean inaccessible) {
+      this.from = from;
+      this.to = to;
+      this.inaccessible = inaccessible;
+      this.begun = from;
+    }
+
+    /** Begins each run, up to the first that is refused. */
+    Errno begin() {
+      if (!hasOps) {
+        return Errno.OK;
+      }
+      for (long run = from; run < to; ) {
+        long end = endOfRun(run, to);
+        Errno errno = invalidateBegin(run, end);
+        if (errno != Errno.OK) {
+          return errno;
+        }
+        begun = end;
+        run = nextRun(end, to);
+      }
+      return Errno.OK;
+    }
+
+    /** Ends each run that has begun, whatever one of the ends throws. */
+    void end() {
+      Failures failures = new Failures();
+      for (long run = from; run < begun; ) {
+        long first = run;
+        long end = endOfRun(run, begun);
+        failures.attempt(() -> invalidateEnd(first, end));
+        run = nextRun(end, begun);
+      }
+      failures.throwIfAny();
+    }
+
+    private long nextRun(long after, long limit) {
+      return changed
+          ? cache.nextChanged(after, limit, true)
+          : cache.next(after, limit, !inaccessible);
+    }
+
+    private long endOfRun(long run, long limit) {
+      return changed ? cache.nextChanged(run, limit, false) : cache.next(run, limit, inaccessible);
     }
   }
 

@@ -83,6 +83,14 @@ public final class PageCache {
       slot -> SlotWord.isInaccessible(slot) ? slot : SparseWords.Change.STOP;
   private static final SparseWords.Change STOP_AT_INACCESSIBLE =
       slot -> SlotWord.isInaccessible(slot) ? SparseWords.Change.STOP : slot;
+  private static final SparseWords.Change STOP_AT_CHANGED =
+      slot -> SlotWord.isChanged(slot) ? SparseWords.Change.STOP : slot;
+  private static final SparseWords.Change STOP_AT_UNCHANGED =
+      slot -> SlotWord.isChanged(slot) ? slot : SparseWords.Change.STOP;
+  private static final SparseWords.Change STOP_AT_OPEN_TO_HOST =
+      slot -> SlotWord.isOpenToHost(slot) ? SparseWords.Change.STOP : slot;
+  private static final SparseWords.Change STOP_AT_CLOSED_TO_HOST =
+      slot -> SlotWord.isOpenToHost(slot) ? slot : SparseWords.Change.STOP;
 
   private final FrameTable frames;
   private final @Nullable FrameContents contents;
@@ -368,16 +376,48 @@ public final class PageCache {
   }
 
   /**
-   * Whether all pages of a range have an attribute.
+   * The first page of a range that has an attribute. Parts of the file whose pages are all alike
+   * and have no folio are looked at once each, however large they are.
    *
    * @param from the first page index
    * @param to the page index after the last
    * @param inaccessible the attribute
-   * @return the answer, true to the end of the caller's lock
+   * @return its page index, {@code to} if there is none; true to the end of the caller's lock
    */
-  public boolean isAll(long from, long to, boolean inaccessible) {
-    return slots.update(from, to, inaccessible ? STOP_AT_ACCESSIBLE : STOP_AT_INACCESSIBLE, false)
-        == to;
+  public long next(long from, long to, boolean inaccessible) {
+    return find(from, to, inaccessible ? STOP_AT_INACCESSIBLE : STOP_AT_ACCESSIBLE);
+  }
+
+  /**
+   * The first page of a locked range whose attribute {@link #setAttribute} has changed, or not
+   * changed. Looks at the file as {@link #next(long, long, boolean)} does.
+   *
+   * @param from the first page index
+   * @param to the page index after the last
+   * @param changed whether the page is to be one that changed
+   * @return its page index; {@code to} if there is none
+   */
+  public long nextChanged(long from, long to, boolean changed) {
+    return find(from, to, changed ? STOP_AT_CHANGED : STOP_AT_UNCHANGED);
+  }
+
+  /**
+   * The first page of a range that the host may touch, or may not: one that is pending it may not.
+   * Looks at the file as {@link #next(long, long, boolean)} does. Needs no lock; each page is
+   * looked at once, in ascending order.
+   *
+   * @param from the first page index
+   * @param to the page index after the last
+   * @param open whether the host is to be allowed to touch the page
+   * @return its page index; {@code to} if there was none
+   */
+  public long nextForHost(long from, long to, boolean open) {
+    return find(from, to, open ? STOP_AT_OPEN_TO_HOST : STOP_AT_CLOSED_TO_HOST);
+  }
+
+  /** Where a change that changes nothing says stop. */
+  private long find(long from, long to, SparseWords.Change stop) {
+    return slots.update(from, to, stop, false);
   }
 
   /**

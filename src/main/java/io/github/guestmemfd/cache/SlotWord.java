@@ -97,6 +97,21 @@ public final class SlotWord {
     return (slot & NEITHER) != 0;
   }
 
+  /**
+   * Whether the host may touch the page, as far as its attribute goes.
+   *
+   * @param slot a slot
+   * @return false if it is the guest's, or neither side's
+   */
+  public static boolean isOpenToHost(long slot) {
+    return (slot & (INACCESSIBLE | NEITHER)) == 0;
+  }
+
+  /** Whether the page has changed its attribute in the operation that is under way there. */
+  static boolean isChanged(long slot) {
+    return ((slot & WAS_INACCESSIBLE) != 0) != ((slot & INACCESSIBLE) != 0);
+  }
+
   /** Whether nobody may begin to use the page. */
   static boolean isClosed(long slot) {
     return (slot & (BUSY | NEITHER)) != 0;

@@ -498,10 +498,14 @@ final class SequentialModel {
         }
       }
     }
-    ask(file, "invalidateBegin", offset, length, null);
+    List<long[]> begun = new ArrayList<>();
     List<Long> prepared = new ArrayList<>();
     Stop failure = null;
     try {
+      for (long[] run : runs(changing)) {
+        ask(file, "invalidateBegin", run[0] * PAGE, run[1] * PAGE, null);
+        begun.add(run);
+      }
       for (long page : changing) {
         Content content = file.cache.get(page);
         if (content != null && content.ready) { // others are prepared at their first use
@@ -513,14 +517,20 @@ final class SequentialModel {
       failure = e;
       unprepare(file, prepared, inaccessible);
     }
-    try {
-      tell(file, "invalidateEnd", offset, length, null);
-    } catch (Stop e) {
+    Stop thrown = null;
+    for (long[] run : begun) {
+      try {
+        tell(file, "invalidateEnd", run[0] * PAGE, run[1] * PAGE, null);
+      } catch (Stop e) {
+        thrown = thrown == null ? e : thrown;
+      }
+    }
+    if (thrown != null) {
       if (failure == null) {
         unprepare(file, prepared, inaccessible);
       }
       if (failure == null || failure.outcome instanceof Outcome.Refused) {
-        failure = e; // what is thrown goes before what is answered
+        failure = thrown; // what is thrown goes before what is answered
       }
     }
     if (failure != null) {
@@ -533,6 +543,20 @@ final class SequentialModel {
         file.inaccessible.remove(page);
       }
     }
+  }
+
+  /** The runs of neighbouring pages: the first page and the number of each. */
+  private static List<long[]> runs(List<Long> pages) {
+    List<long[]> runs = new ArrayList<>();
+    for (long page : pages) {
+      long[] last = runs.isEmpty() ? null : runs.get(runs.size() - 1);
+      if (last != null && last[0] + last[1] == page) {
+        last[1]++;
+      } else {
+        runs.add(new long[] {page, 1});
+      }
+    }
+    return runs;
   }
 
   // ---- mapping ----

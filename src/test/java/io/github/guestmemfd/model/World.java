@@ -17,8 +17,10 @@ import io.github.guestmemfd.model.SequentialModel.Mapping;
 import io.github.guestmemfd.model.SequentialModel.Reference;
 import io.github.guestmemfd.model.SequentialModel.Vm;
 import java.nio.ByteBuffer;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Deque;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -424,7 +426,7 @@ final class World {
 
   /** What holds of the callbacks whatever the model says. */
   private void checkPairs() {
-    Map<Integer, Callback> begun = new HashMap<>();
+    Map<Integer, Deque<Callback>> begun = new HashMap<>();
     Map<Integer, Integer> released = new HashMap<>();
     Map<Integer, Integer> freed = new HashMap<>();
     for (int i = 0; i < ops.callbacks.size(); i++) {
@@ -432,14 +434,16 @@ final class World {
       int file = callback.file();
       switch (callback.method()) {
         case "invalidateBegin" -> {
-          require("begun before " + callback, null, begun.get(file));
           if (ops.agreed.get(i)) {
-            begun.put(file, callback);
+            begun.computeIfAbsent(file, f -> new ArrayDeque<>()).add(callback);
           }
         }
         case "invalidateEnd" -> {
-          Callback begin = begun.remove(file);
-          require("begun at " + callback, true, begin != null);
+          require("begun at " + callback, true, begun.containsKey(file));
+          Callback begin = begun.get(file).remove(); // in the order of the begins
+          if (begun.get(file).isEmpty()) {
+            begun.remove(file);
+          }
           require("offset", begin.offset(), callback.offset());
           require("length", begin.length(), callback.length());
         }
