@@ -632,7 +632,48 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /**
-   * Makes a range accessible to the host, all or nothing. Contents stay.
+   * The first page of a range that the host may touch. Parts of the file that are alike and have no
+   * folio are looked at once each, so that a range of terabytes takes no time where nothing is.
+   *
+   * <p>Takes no lock and waits for nothing. Each page is looked at once, in ascending order, with
+   * volatile semantics; while pages are converted the answer may be old when it comes.
+   *
+   * @param offset the start in bytes, a multiple of 4096
+   * @param length the length in bytes, a positive multiple of 4096
+   * @return the offset of the page; {@code offset + length} if there is none
+   * @throws GuestMemfdException EBADF; EINVAL if the range is not such a range in the file
+   */
+  public long firstAccessible(long offset, long length) {
+    return first(offset, length, true);
+  }
+
+  /**
+   * The first page of a range that the host may not touch: it is the guest's, or a conversion of it
+   * to inaccessible is pending. From there to {@link #firstAccessible} are pages that can be
+   * treated alike. Looks at the file as that does.
+   *
+   * @param offset the start in bytes, a multiple of 4096
+   * @param length the length in bytes, a positive multiple of 4096
+   * @return the offset of the page; {@code offset + length} if there is none
+   * @throws GuestMemfdException EBADF; EINVAL if the range is not such a range in the file
+   */
+  public long firstInaccessible(long offset, long length) {
+    return first(offset, length, false);
+  }
+
+  private long first(long offset, long length, boolean accessible) {
+    Errno errno = checkConvert(offset, length);
+    if (errno != Errno.OK) {
+      throw Inode.exception(errno, "attributes" + range(offset, length));
+    }
+    long from = offset >> HostMemory.PAGE_SHIFT;
+    long to = from + (length >> HostMemory.PAGE_SHIFT);
+    return inode.cache.nextForHost(from, to, accessible) << HostMemory.PAGE_SHIFT;
+  }
+
+  /**
+   * Makes a range accessible to the host, all or nothing. Contents stay. Pages that are accessible
+   * already are left alone, and clients do not hear of them.
    *
    * @param offset the start in bytes, a multiple of 4096
    * @param length the length in bytes, a positive multiple of 4096
@@ -659,7 +700,8 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
   /**
    * Makes a range inaccessible to the host, all or nothing. When this returns, no mapping and no
-   * reference of the host reaches the content. Contents stay.
+   * reference of the host reaches the content. Contents stay. Pages that are inaccessible already
+   * are left alone, and clients do not hear of them.
    *
    * @param offset the start in bytes, a multiple of 4096
    * @param length the length in bytes, a positive multiple of 4096
