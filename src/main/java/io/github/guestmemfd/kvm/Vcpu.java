@@ -95,6 +95,7 @@ public final class Vcpu {
   private boolean completed;
   private long mmioValue;
   private Errno hypercallResult = Errno.OK;
+  private long convertedUpTo;
 
   Vcpu(VirtualMachine vm, int id) {
     this.vm = vm;
@@ -376,8 +377,8 @@ public final class Vcpu {
   }
 
   /**
-   * Makes the vCPU exit with {@link VcpuExit.Interrupted} at its next access, or in the fault it is
-   * waiting in: {@code kvm_run.immediate_exit}. May be called by any thread.
+   * Makes the vCPU exit with {@link VcpuExit.Interrupted} at its next access or hypercall, or in
+   * the fault it is waiting in: {@code kvm_run.immediate_exit}. May be called by any thread.
    */
   public void requestExit() {
     exitRequested = true;
@@ -562,15 +563,29 @@ public final class Vcpu {
    * @param attribute what they are to become
    * @return what the handler {@linkplain #completeHypercall answered}, OK if it just went on;
    *     EINVAL without an exit if the address is not a multiple of 4096, or the range empty or
-   *     wraps
+   *     wraps. A guest that gets EAGAIN asks again for what is left from {@link #convertedUpTo} on
    * @throws VcpuExitException if the vCPU exits outside {@link #run}
    */
   public Errno mapGpaRange(long gpa, long pages, MemoryAttribute attribute) {
-    if (!tryMapGpaRange(gpa, pages, attribute)) {
+    while (!tryMapGpaRange(gpa, pages, attribute)) {
+      boolean asks = reason == Reason.HYPERCALL; // else an exit was requested
       leave();
-      return hypercallResult;
+      if (asks) {
+        return hypercallResult;
+      }
     }
     return Errno.EINVAL;
+  }
+
+  /**
+   * How far the hypercall got that was made last: with {@code TDG.VP.VMCALL<MapGPA>}, the address
+   * in {@code R11}.
+   *
+   * @return the first guest physical address of the range asked for that the monitor has not dealt
+   *     with; the address after the range if it has dealt with all of it
+   */
+  public long convertedUpTo() {
+    return convertedUpTo;
   }
 
   /**
@@ -579,7 +594,8 @@ public final class Vcpu {
    * @param gpa the first guest physical address
    * @param pages how many pages
    * @param attribute what they are to become
-   * @return false if the vCPU has exited with the hypercall; true if it is refused without that:
+   * @return false if the vCPU has exited with the hypercall, or with {@link VcpuExit.Interrupted}
+   *     if an {@linkplain #requestExit exit was requested}; true if it is refused without that:
    *     EINVAL
    */
   public boolean tryMapGpaRange(long gpa, long pages, MemoryAttribute attribute) {
@@ -587,13 +603,20 @@ public final class Vcpu {
     if ((gpa & OFFSET_MASK) != 0
         || pages <= 0
         || Long.compareUnsigned((gpa >>> PAGE_SHIFT) + pages, gpa >>> PAGE_SHIFT) <= 0) {
+      convertedUpTo = gpa;
       return true;
+    }
+    if (exitRequested) {
+      exitRequested = false;
+      exitInterrupted();
+      return false;
     }
     reason = Reason.HYPERCALL;
     exitGpa = gpa;
     exitSize = pages;
     exitAttribute = attribute;
     hypercallResult = Errno.OK;
+    convertedUpTo = endOfHypercall();
     vm.stats.hypercallCount.increment();
     return false;
   }
@@ -664,16 +687,47 @@ public final class Vcpu {
   }
 
   /**
-   * For a handler: what the hypercall answers the guest.
+   * For a handler: what the hypercall answers the guest. With OK all of the range is done, with
+   * anything else nothing of it.
    *
-   * @param result the answer, OK if this is not called
+   * @param result the answer, OK if this is not called; guests know those of {@link
+   *     VcpuExit.Hypercall#answerTo}
    * @throws IllegalStateException if the vCPU has not exited with a {@link VcpuExit.Hypercall}
    */
   public void completeHypercall(Errno result) {
+    requireHypercall();
+    hypercallResult = Objects.requireNonNull(result, "result");
+    convertedUpTo = result == Errno.OK ? endOfHypercall() : exitGpa;
+  }
+
+  /**
+   * For a handler: what the hypercall answers the guest, where it was dealt with in part.
+   *
+   * @param result the answer; with EAGAIN the guest asks again from the address on
+   * @param upTo the first guest physical address that was not dealt with, a multiple of 4096 in the
+   *     range or at its end
+   * @throws IllegalStateException if the vCPU has not exited with a {@link VcpuExit.Hypercall}
+   * @throws IllegalArgumentException if the address is none of these
+   */
+  public void completeHypercall(Errno result, long upTo) {
+    requireHypercall();
+    if ((upTo & OFFSET_MASK) != 0
+        || Long.compareUnsigned((upTo - exitGpa) >>> PAGE_SHIFT, exitSize) > 0) {
+      throw new IllegalArgumentException(
+          "expected a page of " + exit() + ", actual 0x" + Long.toHexString(upTo));
+    }
+    hypercallResult = Objects.requireNonNull(result, "result");
+    convertedUpTo = upTo;
+  }
+
+  private void requireHypercall() {
     if (reason != Reason.HYPERCALL) {
       throw new IllegalStateException(this + " has not exited with a hypercall");
     }
-    hypercallResult = result;
+  }
+
+  private long endOfHypercall() {
+    return exitGpa + (exitSize << PAGE_SHIFT);
   }
 
   /**

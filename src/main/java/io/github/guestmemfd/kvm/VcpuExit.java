@@ -69,6 +69,9 @@ public sealed interface VcpuExit {
   /**
    * The guest asks for a conversion: {@code KVM_EXIT_HYPERCALL} with {@code KVM_HC_MAP_GPA_RANGE}.
    *
+   * <p>What a guest can be told is little: that it has been done, that it is to ask again from some
+   * address on, or that it must not ask for this. See {@link #answerTo}.
+   *
    * @param gpa the first address, a multiple of 4096
    * @param pages how many pages, at least 1
    * @param attribute what they are to become
@@ -83,6 +86,22 @@ public sealed interface VcpuExit {
      */
     public Hypercall {
       Objects.requireNonNull(attribute, "attribute");
+    }
+
+    /**
+     * What a guest is told when its monitor has met an errno: what KVM takes as a result of {@code
+     * KVM_HC_MAP_GPA_RANGE} for guests of TDX and SEV-SNP.
+     *
+     * @param errno what a conversion answered
+     * @return {@link Errno#OK}; EAGAIN, which tells the guest to ask again, for what passes:
+     *     EAGAIN, EBUSY and EINTR; EINVAL for everything else
+     */
+    public static Errno answerTo(Errno errno) {
+      return switch (errno) {
+        case OK -> Errno.OK;
+        case EAGAIN, EBUSY, EINTR -> Errno.EAGAIN;
+        default -> Errno.EINVAL;
+      };
     }
   }
 

@@ -433,6 +433,26 @@ public final class VirtualMachine {
     return slot == null ? Optional.empty() : Optional.of(slot.memslot);
   }
 
+  /**
+   * The memslot that covers a guest address or, if there is none, the first one above it.
+   *
+   * @param gpa the guest physical address, at least 0
+   * @return the slot, if there is one
+   */
+  public Optional<Memslot> nextMemslot(long gpa) {
+    BoundSlot[] sorted = sortedSlots;
+    int low = 0;
+    for (int high = sorted.length; low < high; ) {
+      int middle = (low + high) >>> 1;
+      if (sorted[middle].endGpa() > gpa) {
+        high = middle;
+      } else {
+        low = middle + 1;
+      }
+    }
+    return low == sorted.length ? Optional.empty() : Optional.of(sorted[low].memslot);
+  }
+
   @Nullable BoundSlot find(long gpa) {
     return find(sortedSlots, gpa);
   }
@@ -491,7 +511,8 @@ public final class VirtualMachine {
    *
    * <p>The range may go over several memslots and files. What lies in one piece in one file is
    * converted all or nothing; the pieces one after the other, and those that were done stay done if
-   * a later one is refused.
+   * a later one is refused. Pages that are of the attribute already are left alone: vCPUs go on
+   * using what they have mapped of them.
    *
    * @param gpa the first guest physical address, a multiple of 4096
    * @param size the size in bytes, a positive multiple of 4096
@@ -672,7 +693,7 @@ public final class VirtualMachine {
 
   /**
    * Maps a range for the guest, each page as what it is: {@code KVM_PRE_FAULT_MEMORY}. Holes are
-   * allocated.
+   * allocated. An interrupt ends it before the next page.
    *
    * @param gpa the first guest physical address, a multiple of 4096
    * @param size the size in bytes, a positive multiple of 4096
@@ -686,7 +707,7 @@ public final class VirtualMachine {
     Errno errno = isNoRange(gpa, size) ? Errno.EINVAL : Errno.OK;
     long done = 0;
     while (errno == Errno.OK && done < size) {
-      errno = preFaultPage(gpa + done);
+      errno = Thread.currentThread().isInterrupted() ? Errno.EINTR : preFaultPage(gpa + done);
       if (errno == Errno.OK) {
         done += PAGE_SIZE;
       }

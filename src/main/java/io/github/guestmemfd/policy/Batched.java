@@ -3,9 +3,12 @@ package io.github.guestmemfd.policy;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.kvm.MemoryAttribute;
 import java.util.BitSet;
+import java.util.Map;
+import java.util.NavigableMap;
 import java.util.Optional;
-import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.ConcurrentMap;
+import java.util.TreeMap;
+import java.util.concurrent.ConcurrentNavigableMap;
+import java.util.concurrent.ConcurrentSkipListMap;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
@@ -16,8 +19,17 @@ final class Batched implements ConversionPolicy {
   private static final int BLOCK_PAGES = 1 << (BLOCK_SHIFT - PAGE_SHIFT);
   private static final int FIRST_THRESHOLD = 2;
 
-  /** By guest address, in blocks. */
-  private final ConcurrentMap<Long, Block> blocks = new ConcurrentHashMap<>();
+  /** By guest address, in blocks: those of which more is known than that all of it is shared. */
+  private final ConcurrentNavigableMap<Long, Block> blocks = new ConcurrentSkipListMap<>();
+
+  /** Taken to make a block and for the next. Nothing is called under it. */
+  private final ReentrantLock unmadeLock = new ReentrantLock();
+
+  /**
+   * What the guest wants shared, in blocks, of those that are not in the map yet: runs by their
+   * first, with the one after the last. What it says of blocks that are in the map means nothing.
+   */
+  private final NavigableMap<Long, Long> unmadeShared = new TreeMap<>();
 
   @Override
   public String id() {
@@ -36,13 +48,17 @@ final class Batched implements ConversionPolicy {
 
   @Override
   public Optional<GpaRange> onHypercall(GpaRange range, MemoryAttribute attribute) {
-    forEachBlock(range, attribute, (block, from, to) -> block.wants(from, to, attribute));
+    note(range, attribute);
+    forEachBlock(range, (block, from, to) -> block.wants(from, to, attribute));
     return Optional.empty();
   }
 
   @Override
   public void converted(GpaRange range, MemoryAttribute attribute) {
-    forEachBlock(range, attribute, (block, from, to) -> block.converted(from, to, attribute));
+    if (attribute == MemoryAttribute.SHARED) {
+      note(range, attribute);
+    }
+    forEachBlock(range, (block, from, to) -> block.converted(from, to, attribute));
   }
 
   /** Something to do with the pages from one to before another in a block. */
@@ -50,22 +66,104 @@ final class Batched implements ConversionPolicy {
     void on(Block block, int from, int to);
   }
 
-  /** Blocks of which nothing is known, and that are to be private, need not come into being. */
-  private void forEachBlock(GpaRange range, MemoryAttribute attribute, Action action) {
-    for (long at = range.gpa(); at < range.end(); ) {
-      long number = at >> BLOCK_SHIFT;
-      long last = Math.min(range.end() - 1, at | ((1L << BLOCK_SHIFT) - 1));
-      Block block = attribute == MemoryAttribute.SHARED ? blockAt(number) : blocks.get(number);
-      if (block != null) {
-        action.on(block, pageInBlock(at), pageInBlock(last) + 1);
+  /** Does something with the blocks of a range that have been made. */
+  private void forEachBlock(GpaRange range, Action action) {
+    long first = range.gpa() >> BLOCK_SHIFT;
+    long last = (range.end() - 1) >> BLOCK_SHIFT;
+    blocks
+        .subMap(first, true, last, true)
+        .forEach(
+            (number, block) -> {
+              int from = number == first ? pageInBlock(range.gpa()) : 0;
+              int to = number == last ? pageInBlock(range.end() - 1) + 1 : BLOCK_PAGES;
+              action.on(block, from, to);
+            });
+  }
+
+  /**
+   * Notes what a guest wants of blocks that have not been made, before those that have are told. It
+   * makes those that come to be shared in part; of whole ones there may be millions.
+   */
+  private void note(GpaRange range, MemoryAttribute attribute) {
+    boolean shared = attribute == MemoryAttribute.SHARED;
+    long from = (range.gpa() >> BLOCK_SHIFT) + (pageInBlock(range.gpa()) == 0 ? 0 : 1);
+    long to = range.end() >> BLOCK_SHIFT;
+    if (from < to) {
+      setUnmade(from, to, shared);
+    }
+    noteInPart(range.gpa(), shared);
+    noteInPart(range.end(), shared);
+  }
+
+  /** Makes a block in which a range begins or ends, unless all of it is wanted private before. */
+  private void noteInPart(long gpa, boolean shared) {
+    long number = gpa >> BLOCK_SHIFT;
+    if (pageInBlock(gpa) != 0 && (shared || isUnmadeShared(number))) {
+      blockAt(number);
+    }
+  }
+
+  /** Notes whether whole blocks are wanted shared. */
+  private void setUnmade(long from, long to, boolean shared) {
+    unmadeLock.lock();
+    try {
+      Map.Entry<Long, Long> before = unmadeShared.lowerEntry(from);
+      Map.Entry<Long, Long> last = unmadeShared.lowerEntry(to);
+      long start = from;
+      long end = to;
+      if (before != null && before.getValue() >= from) {
+        start = before.getKey();
       }
-      at = last + 1;
+      if (last != null && last.getValue() > to) {
+        end = last.getValue();
+      }
+      unmadeShared.subMap(start, to).clear();
+      if (shared) {
+        Long next = unmadeShared.remove(to); // begins where this ends
+        unmadeShared.put(start, next == null ? end : next);
+      } else {
+        putRun(start, from);
+        putRun(to, end);
+      }
+    } finally {
+      unmadeLock.unlock();
+    }
+  }
+
+  private boolean isUnmadeShared(long number) {
+    unmadeLock.lock();
+    try {
+      Map.Entry<Long, Long> run = unmadeShared.floorEntry(number);
+      return run != null && run.getValue() > number;
+    } finally {
+      unmadeLock.unlock();
+    }
+  }
+
+  private void putRun(long from, long to) {
+    if (from < to) {
+      unmadeShared.put(from, to);
     }
   }
 
   private Block blockAt(long number) {
     @Nullable Block block = blocks.get(number);
-    return block != null ? block : blocks.computeIfAbsent(number, n -> new Block());
+    return block != null ? block : makeBlock(number);
+  }
+
+  private Block makeBlock(long number) {
+    unmadeLock.lock();
+    try {
+      @Nullable Block made = blocks.get(number);
+      if (made != null) {
+        return made;
+      }
+      Block block = new Block(isUnmadeShared(number));
+      blocks.put(number, block);
+      return block;
+    } finally {
+      unmadeLock.unlock();
+    }
   }
 
   private static int pageInBlock(long gpa) {
@@ -87,6 +185,10 @@ final class Batched implements ConversionPolicy {
 
     /** Whether a neighbourhood has been converted since the last conversion to shared. */
     private boolean batched;
+
+    Block(boolean isShared) {
+      shared.set(0, BLOCK_PAGES, isShared);
+    }
 
     GpaRange onPrivateFault(GpaRange pages, long gpa, int first) {
       int after = first + (int) (pages.size() >> PAGE_SHIFT);

@@ -33,13 +33,24 @@ import java.util.Optional;
  * attribute that was used by now, the guest is entered again at once: neither the policy nor the
  * observer hears of it.
  *
- * <p><b>A hypercall</b> for a range with memslots: converts what the policy answers, and if more
- * than was asked for is refused, what was asked for. The guest gets the errno, and is entered
- * again. Nothing is tried again: EAGAIN goes to the guest, which may ask again, as TDX guests do
- * when {@code TDG.VP.VMCALL<MapGPA>} answers RETRY. If there is no memslot for a part of it the
- * guest gets ENOENT, if it reaches beyond 2^63 - 1 EINVAL, and the policy is not asked. A range
- * that is of that attribute already is converted all the same, which the file answers with OK at
- * once.
+ * <p><b>A hypercall</b>: converts what the policy answers, and if more than was asked for is
+ * refused, what was asked for. Then the guest is entered again, with an {@linkplain
+ * VcpuExit.Hypercall#answerTo answer} that guests know: OK; EINVAL; or EAGAIN, and it may ask
+ * again, as TDX guests do when {@code TDG.VP.VMCALL<MapGPA>} answers RETRY. The observer hears the
+ * errno that was met. Nothing is tried again here.
+ *
+ * <ul>
+ *   <li>Where there is no memslot there is nothing to make shared, and that succeeds: guests ask
+ *       for it to have accesses to devices exit. If a part of the range has none and is to be
+ *       private, the guest gets EINVAL, and nothing is converted; the same if the range reaches
+ *       beyond 2^63 - 1.
+ *   <li>The policy is asked about one piece after the other: what lies in memslots without a gap,
+ *       and in one GiB of guest addresses. What was done of the pieces stays done, and {@link
+ *       Vcpu#convertedUpTo} tells the guest how far it has come.
+ *   <li>After each piece, and in waits, an interrupt ends it: the guest gets EAGAIN, and the vCPU
+ *       exits with {@link VcpuExit.Interrupted} at its next access or hypercall.
+ *   <li>Of a range that is of that attribute already the file and its clients see nothing.
+ * </ul>
  *
  * <p><b>Everything else</b> goes to {@linkplain Builder#otherwise another handler}.
  *
@@ -57,6 +68,9 @@ import java.util.Optional;
  */
 public final class ConversionHandler implements ExitHandler {
   private static final int PAGE_SIZE = HostMemory.PAGE_SIZE;
+
+  /** How much of a hypercall is done between two looks for an interrupt. */
+  private static final long PIECE = 1L << 30;
 
   /** How long to sleep when nobody tells when it is time to look again. */
   private static final long LOOK_AGAIN_NANOS = 20_000;
@@ -197,7 +211,7 @@ public final class ConversionHandler implements ExitHandler {
         throw new IllegalStateException(
             policy.id() + ": expected a range in " + memory + ", actual " + range);
       }
-      Errno errno = convert(range, range, MemoryAttribute.PRIVATE, retries);
+      Errno errno = convert(range, range, MemoryAttribute.PRIVATE, retries).errno();
       if (errno != Errno.OK) {
         throw new GuestMemfdException(errno, "conversion before the first run: " + range);
       }
@@ -222,27 +236,65 @@ public final class ConversionHandler implements ExitHandler {
           "expected a vCPU of the virtual machine that this was made for, actual " + vcpu);
     }
     if (exit instanceof VcpuExit.Hypercall call) {
-      vcpu.completeHypercall(onHypercall(call));
+      onHypercall(vcpu, call);
       return true;
     }
     return (exit instanceof VcpuExit.MemoryFault fault && onMemoryFault(fault))
         || otherwise.handle(vcpu, exit);
   }
 
-  private Errno onHypercall(VcpuExit.Hypercall call) {
+  private void onHypercall(Vcpu vcpu, VcpuExit.Hypercall call) {
     if (call.gpa() < 0 || call.pages() > (Long.MAX_VALUE - call.gpa()) / PAGE_SIZE) {
-      return Errno.EINVAL;
+      vcpu.completeHypercall(Errno.EINVAL);
+      return;
     }
     GpaRange asked = new GpaRange(call.gpa(), call.pages() * PAGE_SIZE);
-    if (endOfMemory(asked.gpa(), asked.end()) < asked.end()) {
-      return Errno.ENOENT;
+    Progress progress = doPieces(asked, call.attribute());
+    if (progress.errno() == Errno.EINTR) {
+      vcpu.requestExit(); // a guest that just asks again would not notice
     }
-    Optional<GpaRange> answer = policy.onHypercall(asked, call.attribute());
+    vcpu.completeHypercall(VcpuExit.Hypercall.answerTo(progress.errno()), progress.upTo());
+  }
+
+  /** Deals with a range that a guest has asked for, as far as that goes. */
+  private Progress doPieces(GpaRange asked, MemoryAttribute attribute) {
+    boolean needsMemory = attribute == MemoryAttribute.PRIVATE;
+    long at = asked.gpa();
+    if (needsMemory && endOfMemory(at, asked.end()) < asked.end()) {
+      return new Progress(Errno.ENOENT, at); // before anything is converted
+    }
+    while (at < asked.end()) {
+      long start = startOfMemory(at, asked.end());
+      long end = endOfMemory(start, Math.min(asked.end(), (start & -PIECE) + PIECE));
+      if (needsMemory && start > at) {
+        return new Progress(Errno.ENOENT, at); // a memslot has gone
+      }
+      if (start < end) {
+        if (at > asked.gpa() && Thread.currentThread().isInterrupted()) {
+          return new Progress(Errno.EINTR, at);
+        }
+        Progress piece = doPiece(new GpaRange(start, end - start), attribute);
+        boolean hasGone = piece.errno() == Errno.ENOENT && endOfMemory(start, end) < end;
+        if (piece.errno() != Errno.OK && (needsMemory || !hasGone)) {
+          return piece;
+        }
+        at = hasGone ? start : end;
+      } else {
+        at = start; // the end, or a memslot has gone
+      }
+    }
+    return new Progress(Errno.OK, at);
+  }
+
+  private Progress doPiece(GpaRange piece, MemoryAttribute attribute) {
+    Optional<GpaRange> answer = policy.onHypercall(piece, attribute);
     if (answer.isEmpty()) {
-      return Errno.OK;
+      return new Progress(Errno.OK, piece.end());
     }
-    GpaRange needed = answer.get().contains(asked) ? asked : answer.get();
-    return convert(answer.get(), needed, call.attribute(), 0);
+    GpaRange needed = answer.get().contains(piece) ? piece : answer.get();
+    Progress progress = convert(answer.get(), needed, attribute, 0);
+    long upTo = Math.min(Math.max(progress.upTo(), piece.gpa()), piece.end());
+    return new Progress(progress.errno(), upTo);
   }
 
   /** Returns false if the vCPU cannot go on. */
@@ -260,7 +312,7 @@ public final class ConversionHandler implements ExitHandler {
       return false;
     }
     GpaRange wanted = withMemory(answer.get(), used);
-    return convert(wanted, used, fault.attribute(), retries) == Errno.OK;
+    return convert(wanted, used, fault.attribute(), retries).errno() == Errno.OK;
   }
 
   // ---- the range ----
@@ -285,6 +337,11 @@ public final class ConversionHandler implements ExitHandler {
     return new GpaRange(start, endOfMemory(used.end(), answer.end()) - start);
   }
 
+  /** The first address with a memslot from one address on, or the other if that is before. */
+  private long startOfMemory(long from, long to) {
+    return vm.nextMemslot(from).map(s -> Math.max(from, Math.min(s.gpa(), to))).orElse(to);
+  }
+
   /** The first address without a memslot from one address on, or the other if that is before. */
   private long endOfMemory(long from, long to) {
     long at = from;
@@ -300,33 +357,42 @@ public final class ConversionHandler implements ExitHandler {
 
   // ---- converting ----
 
+  /**
+   * What has come of a conversion.
+   *
+   * @param errno why it stopped
+   * @param upTo where; what comes before is done
+   */
+  private record Progress(Errno errno, long upTo) {}
+
   /** Converts a range, or of it what cannot be done without. */
-  private Errno convert(GpaRange wanted, GpaRange needed, MemoryAttribute attribute, int again) {
-    Errno errno = attempt(wanted, attribute);
-    if (errno != Errno.OK && errno != Errno.EINTR && !wanted.equals(needed)) {
-      errno = attempt(needed, attribute);
+  private Progress convert(GpaRange wanted, GpaRange needed, MemoryAttribute attribute, int again) {
+    Progress last = attempt(wanted, attribute);
+    if (last.errno() != Errno.OK && last.errno() != Errno.EINTR && !wanted.equals(needed)) {
+      last = attempt(needed, attribute);
     }
-    for (int round = 0; round < again && isInTheWay(errno); round++) {
+    for (int round = 0; round < again && isInTheWay(last.errno()); round++) {
       if (Thread.currentThread().isInterrupted()) {
-        return Errno.EINTR;
+        return new Progress(Errno.EINTR, last.upTo());
       }
       idle.idle(round, LOOK_AGAIN_NANOS);
-      errno = attempt(needed, attribute);
+      last = attempt(needed, attribute);
     }
-    return errno;
+    return last;
   }
 
   private static boolean isInTheWay(Errno errno) {
     return errno == Errno.EAGAIN || errno == Errno.EBUSY;
   }
 
-  private Errno attempt(GpaRange range, MemoryAttribute attribute) {
+  private Progress attempt(GpaRange range, MemoryAttribute attribute) {
     BusyGuestPage busy = new BusyGuestPage();
     observer.begin(range, attribute);
     Errno errno = Errno.ECANCELED; // unless it returns
     try {
       errno = change(range, attribute, busy);
-      return errno;
+      return new Progress(
+          errno, errno == Errno.OK ? range.end() : Math.max(range.gpa(), busy.convertedUpTo()));
     } finally {
       try {
         observer.end(range, attribute, errno, busy);
@@ -393,24 +459,23 @@ public final class ConversionHandler implements ExitHandler {
       return Errno.EBADF;
     }
     try (GuestMemfd memfd = file.get()) {
-      for (long from = offset; from < end; ) {
-        long to = endOfPrivate(memfd, from, end);
-        if (from < to) {
-          memfd.punchHole(from, to - from);
+      for (long at = offset; at < end; ) {
+        if (Thread.currentThread().isInterrupted()) {
+          return Errno.EINTR;
         }
-        from = to + PAGE_SIZE; // what is there is shared, or the end
+        long from = memfd.firstInaccessible(at, end - at);
+        if (from < end) {
+          at = memfd.firstAccessible(from, end - from);
+          if (from < at) {
+            memfd.punchHole(from, at - from);
+          }
+        } else {
+          at = end;
+        }
       }
       return Errno.OK;
     } catch (GuestMemfdException e) {
       return e.errno();
     }
-  }
-
-  private static long endOfPrivate(GuestMemfd memfd, long from, long end) {
-    long to = from;
-    while (to < end && !memfd.isAccessible(to)) {
-      to += PAGE_SIZE;
-    }
-    return to;
   }
 }

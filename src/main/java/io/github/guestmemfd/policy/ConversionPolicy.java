@@ -59,9 +59,10 @@ public interface ConversionPolicy {
   Optional<GpaRange> onMemoryFault(GpaRange pages, MemoryAttribute attribute);
 
   /**
-   * What to convert because the guest asks for it.
+   * What to convert because the guest asks for it. Of a large range, or one with gaps, this is
+   * asked about each {@linkplain ConversionHandler piece}.
    *
-   * @param range what it asked for
+   * @param range what it asked for, all of it with memory
    * @param attribute what it is to be
    * @return a range; or nothing, if the hypercall is to succeed without a conversion
    */
@@ -129,8 +130,9 @@ public interface ConversionPolicy {
    * pages.
    *
    * <p>It costs up to 512 times fewer exits than {@link #onFault} for a guest that takes its memory
-   * into use in order, some 200 bytes of Java heap for each 2 MiB of which the guest has used or
-   * said something, and one lock for each, which is held for the time of a look at 512 bits.
+   * into use in order, some 200 bytes of Java heap for each 2 MiB of which the guest has used
+   * something or asked for a part, and one lock for each, which is held for the time of a look at
+   * 512 bits.
    *
    * <p>Comes from the 2 MiB of the page tables: KVM maps a huge page only where all of its pages
    * have one attribute, and Linux guests accept memory in pieces of 2 MiB for that reason.

@@ -232,7 +232,133 @@ class VcpuTest extends VmFixture {
     assertThrows(IllegalStateException.class, () -> vcpu.completeMmio(0));
   }
 
+  @Test
+  void theAnswerSaysHowFarTheMonitorGot() {
+    bound(4);
+    List<Long> upTo = new ArrayList<>();
+    vcpu.run(
+        v -> {
+          assertEquals(Errno.OK, v.mapGpaRange(GPA, 4, PRIVATE));
+          upTo.add(v.convertedUpTo());
+          assertEquals(Errno.EAGAIN, v.mapGpaRange(GPA, 3, PRIVATE));
+          upTo.add(v.convertedUpTo());
+          assertEquals(Errno.OK, v.mapGpaRange(GPA, 2, PRIVATE));
+          upTo.add(v.convertedUpTo());
+          assertEquals(Errno.EAGAIN, v.mapGpaRange(GPA, 1, PRIVATE));
+          upTo.add(v.convertedUpTo());
+          assertEquals(Errno.EINVAL, v.mapGpaRange(GPA + 1, 1, PRIVATE));
+          upTo.add(v.convertedUpTo());
+        },
+        (v, exit) -> {
+          switch ((int) ((VcpuExit.Hypercall) exit).pages()) {
+            case 4 -> {} // just goes on
+            case 3 -> v.completeHypercall(Errno.EAGAIN, GPA + PAGE);
+            case 2 -> v.completeHypercall(Errno.OK);
+            default -> v.completeHypercall(Errno.EAGAIN);
+          }
+          return true;
+        });
+    assertEquals(List.of(GPA + 4L * PAGE, GPA + PAGE, GPA + 2L * PAGE, GPA, GPA + 1), upTo);
+
+    assertFalse(vcpu.tryMapGpaRange(GPA, 2, SHARED));
+    for (long wrong : new long[] {GPA - PAGE, GPA + 1, GPA + 3L * PAGE}) {
+      assertThrows(
+          IllegalArgumentException.class, () -> vcpu.completeHypercall(Errno.EAGAIN, wrong));
+    }
+    vcpu.completeHypercall(Errno.OK, GPA + 2L * PAGE);
+    assertThrows(NullPointerException.class, () -> vcpu.completeHypercall(null));
+    assertThrows(NullPointerException.class, () -> vcpu.completeHypercall(null, GPA));
+    vcpu.tryRead(0, 8, SHARED);
+    assertThrows(IllegalStateException.class, () -> vcpu.completeHypercall(Errno.OK));
+    assertThrows(IllegalStateException.class, () -> vcpu.completeHypercall(Errno.OK, GPA));
+  }
+
+  @Test
+  void anExitThatIsRequestedComesBeforeAHypercall() {
+    bound(1);
+    List<VcpuExit> exits = new ArrayList<>();
+    vcpu.requestExit();
+    vcpu.run(
+        v -> assertEquals(Errno.EAGAIN, v.mapGpaRange(GPA, 1, PRIVATE)),
+        (v, exit) -> {
+          exits.add(exit);
+          if (exit instanceof VcpuExit.Hypercall) {
+            v.completeHypercall(Errno.EAGAIN);
+          }
+          return true;
+        });
+    assertEquals(
+        List.of(new VcpuExit.Interrupted(), new VcpuExit.Hypercall(GPA, 1, PRIVATE)), exits);
+  }
+
+  @Test
+  void whatAGuestIsTold() {
+    for (Errno errno : Errno.values()) {
+      Errno told =
+          switch (errno) {
+            case OK -> Errno.OK;
+            case EAGAIN, EBUSY, EINTR -> Errno.EAGAIN;
+            default -> Errno.EINVAL;
+          };
+      assertEquals(told, VcpuExit.Hypercall.answerTo(errno));
+    }
+  }
+
+  @Test
+  void theNextMemslotIsFound() {
+    GuestMemfd memfd = file(4);
+    assertEquals(Optional.empty(), vm.nextMemslot(0));
+    vm.bind(7, GPA + 2L * PAGE, 2L * PAGE, memfd, 0);
+    vm.bind(3, GPA + 8L * PAGE, PAGE, memfd, 2L * PAGE);
+    for (long page = 0; page < 12; page++) {
+      int expected = page < 4 ? 7 : page < 9 ? 3 : -1;
+      int found = vm.nextMemslot(GPA + page * PAGE).map(Memslot::slot).orElse(-1);
+      assertEquals(expected, found, "page " + page);
+    }
+  }
+
+  @Test
+  void anInterruptEndsPreFaulting() {
+    bound(2);
+    Thread.currentThread().interrupt();
+    refused(GuestMemfdException.class, Errno.EINTR, () -> vm.preFault(GPA, 2L * PAGE));
+    assertTrue(Thread.interrupted(), "the status stays");
+    assertEquals(2L * PAGE, vm.preFault(GPA, 2L * PAGE));
+  }
+
   // ---- attributes of a range ----
+
+  /** What a conversion passes over the guest goes on using as it is mapped. */
+  @Test
+  void pagesThatAreAsWantedStayMapped() {
+    bound(4);
+    vm.setMemoryAttributes(GPA, PAGE, PRIVATE);
+    vm.setMemoryAttributes(GPA + 2L * PAGE, PAGE, PRIVATE);
+    write(vcpu, GPA, 42, PRIVATE);
+    write(vcpu, GPA + 2L * PAGE, 43, PRIVATE);
+    write(vcpu, GPA + 3L * PAGE, 44, SHARED);
+    long faults = vm.stats().faults();
+    long zaps = vm.stats().zaps();
+    vm.setMemoryAttributes(GPA, 4L * PAGE, PRIVATE);
+    assertEquals(42, read(vcpu, GPA, PRIVATE));
+    assertEquals(43, read(vcpu, GPA + 2L * PAGE, PRIVATE));
+    assertEquals(zaps + 1, vm.stats().zaps(), "of the page that was shared");
+    assertEquals(faults, vm.stats().faults());
+    assertEquals(44, read(vcpu, GPA + 3L * PAGE, PRIVATE));
+
+    vm.setMemoryAttributes(GPA + PAGE, PAGE, SHARED);
+    write(vcpu, GPA + PAGE, 45, SHARED);
+    faults = vm.stats().faults();
+    zaps = vm.stats().zaps();
+    long invalidations = vm.stats().invalidations();
+    vm.setMemoryAttributes(GPA + PAGE, 2L * PAGE, SHARED);
+    assertEquals(45, read(vcpu, GPA + PAGE, SHARED));
+    assertEquals(zaps + 1, vm.stats().zaps());
+    assertEquals(faults, vm.stats().faults());
+    assertEquals(invalidations + 1, vm.stats().invalidations());
+    vm.setMemoryAttributes(GPA + PAGE, 2L * PAGE, SHARED);
+    assertEquals(invalidations + 1, vm.stats().invalidations(), "all of it is as wanted");
+  }
 
   @Test
   void aRangeOverSeveralMemslotsAndFiles() {

@@ -45,6 +45,36 @@ class BatchedTest {
 
   // ---- to private ----
 
+  /** Half of the guest addresses there are: what is said of them stands, block by block or not. */
+  @Test
+  void hypercallsOfAnySizeAreRemembered() {
+    long last = (1L << 50) - BLOCK; // the first page of the last whole block
+    fault(3 * BLOCK + 7, PRIVATE);
+    policy.onHypercall(pages(5, 1L << 50), SHARED);
+    policy.onHypercall(pages(2 * BLOCK - 2, 10 * BLOCK + 2), PRIVATE);
+    policy.onHypercall(pages(8 * BLOCK, 9 * BLOCK), SHARED);
+    assertNeighbourhood(0, 5, 0);
+    assertNeighbourhood(BLOCK + 500, BLOCK + 501, BLOCK + 500); // but for its last two pages
+    assertNeighbourhood(2 * BLOCK - 2, 2 * BLOCK, 2 * BLOCK - 1);
+    assertNeighbourhood(2 * BLOCK, 3 * BLOCK, 2 * BLOCK);
+    assertNeighbourhood(3 * BLOCK, 4 * BLOCK, 3 * BLOCK); // the one that was made before
+    assertNeighbourhood(8 * BLOCK + 9, 8 * BLOCK + 10, 8 * BLOCK + 9);
+    assertNeighbourhood(9 * BLOCK, 10 * BLOCK, 9 * BLOCK);
+    assertNeighbourhood(10 * BLOCK, 10 * BLOCK + 2, 10 * BLOCK);
+    assertNeighbourhood(11 * BLOCK + 1, 11 * BLOCK + 2, 11 * BLOCK + 1);
+    assertNeighbourhood(last + 4, last + 5, last + 4);
+    assertNeighbourhood(1L << 50, (1L << 50) + BLOCK, 1L << 50);
+  }
+
+  /** After enough private faults on one page of a block, what of it is converted. */
+  private void assertNeighbourhood(long from, long to, long page) {
+    GpaRange answer = pages(page, page + 1);
+    for (int i = 0; i < 3 && answer.size() == PAGE; i++) {
+      answer = policy.onMemoryFault(pages(page, page + 1), PRIVATE).orElseThrow();
+    }
+    assertEquals(pages(from, to), answer);
+  }
+
   @Test
   void afterTwoSinglePagesTheBlockIsConverted() {
     assertSingles(2, 600);

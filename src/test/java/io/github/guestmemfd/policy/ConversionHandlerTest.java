@@ -19,6 +19,7 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.Protection;
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.kvm.Access;
 import io.github.guestmemfd.kvm.BusyGuestPage;
 import io.github.guestmemfd.kvm.ExitHandler;
@@ -329,7 +330,7 @@ class ConversionHandlerTest extends VmFixture {
     ConversionHandler handler = with(scripted).onShared(PrivatePages.DISCARD).build();
     try (Folio folio = memfd.grab(0)) {
       folio.buffer().putLong(0, 42);
-      run(guest -> assertEquals(Errno.EBUSY, guest.mapGpaRange(GPA, 1, SHARED)), handler);
+      run(guest -> assertEquals(Errno.EAGAIN, guest.mapGpaRange(GPA, 1, SHARED)), handler);
       assertEquals(PRIVATE, attribute(0), "nothing is converted");
       assertEquals(42, folio.buffer().getLong(0), "or lost");
       assertFalse(handler.handle(vcpu, fault(0, SHARED)), "the vCPU cannot go on");
@@ -555,17 +556,264 @@ class ConversionHandlerTest extends VmFixture {
     assertEquals(List.of(), attempts.seen);
   }
 
-  @Test
-  void aHypercallOutsideTheMemoryIsRefused() {
+  // ---- what the guest is told ----
+
+  /** As for the 32-bit hole that OVMF asks for on TDX; whatever the policy. */
+  @ParameterizedTest
+  @ValueSource(strings = {"eager", "on-fault", "batched", "hypercall"})
+  void whereThereIsNoMemoryOnlySharedMakesSense(String id) {
     bound(2);
+    ConversionHandler handler = with(ConversionPolicy.byId(id).orElseThrow()).build();
+    run(
+        guest -> {
+          assertAnswer(Errno.OK, guest, 0xC000_0000L, 16, SHARED, 0xC001_0000L);
+          assertAnswer(Errno.EINVAL, guest, 0xC000_0000L, 16, PRIVATE, 0xC000_0000L);
+          assertAnswer(Errno.OK, guest, 0, 1L << 50, SHARED, 1L << 62);
+          assertAnswer(Errno.EINVAL, guest, GPA, 3, PRIVATE, GPA);
+          assertAnswer(Errno.EINVAL, guest, GPA - PAGE, 1, PRIVATE, GPA - PAGE);
+          assertAnswer(Errno.EINVAL, guest, -2L * PAGE, 1, SHARED, -2L * PAGE);
+          assertAnswer(Errno.EINVAL, guest, GPA, 1L << 51, SHARED, GPA);
+        },
+        handler);
+    assertEquals(SHARED, attribute(0));
+  }
+
+  private static void assertAnswer(
+      Errno errno, Vcpu guest, long gpa, long pages, MemoryAttribute attribute, long upTo) {
+    String what = pages + " pages " + attribute + " from 0x" + Long.toHexString(gpa);
+    assertEquals(errno, guest.mapGpaRange(gpa, pages, attribute), what);
+    assertEquals(upTo, guest.convertedUpTo(), what);
+  }
+
+  @Test
+  void holesAreNotConverted() {
+    GuestMemfd memfd = file(4);
+    memfd.makeInaccessible(0, memfd.size());
+    vm.bind(0, GPA + 2L * PAGE, PAGE, memfd, 0);
+    vm.bind(1, GPA + 4L * PAGE, 2L * PAGE, memfd, PAGE);
+    ConversionHandler handler = with(ConversionPolicy.hypercallOnly()).build();
+    run(guest -> assertAnswer(Errno.OK, guest, GPA, 8, SHARED, GPA + 8L * PAGE), handler);
+    run(
+        guest -> assertAnswer(Errno.EINVAL, guest, GPA + 2L * PAGE, 4, PRIVATE, GPA + 2L * PAGE),
+        handler);
+    assertEquals(List.of("2-3 SHARED OK", "4-6 SHARED OK"), attempts.seen);
+    assertEquals(3L * PAGE, memfd.firstInaccessible(0, memfd.size()), "not the page without slot");
+  }
+
+  /** The monitor meets whatever there is; the guest hears what guests know. */
+  @ParameterizedTest
+  @EnumSource(Errno.class)
+  void theGuestHearsWhatGuestsKnowAndTheObserverTheTruth(Errno errno) {
+    GuestMemfd memfd =
+        file(
+            1,
+            new GuestMemfdOps() {
+              @Override
+              public Errno invalidateBegin(long offset, long length) {
+                return errno;
+              }
+            });
+    vm.bind(0, GPA, PAGE, memfd, 0);
     scripted.answer = Optional.of(pages(0, 1));
+    Errno told =
+        switch (errno) {
+          case OK -> Errno.OK;
+          case EAGAIN, EBUSY, EINTR -> Errno.EAGAIN;
+          default -> Errno.EINVAL;
+        };
+    assertEquals(told, hypercall(with(scripted).build(), 0, 1));
+    assertEquals(List.of("0-1 PRIVATE " + errno), attempts.seen);
+  }
+
+  @Test
+  void aFileThatIsGoneIsAnErrorOfTheGuest() {
+    bound(1).close();
+    scripted.answer = Optional.of(pages(0, 1));
+    assertEquals(Errno.EINVAL, hypercall(with(scripted).build(), 0, 1));
+    assertEquals(List.of("0-1 PRIVATE EBADF"), attempts.seen);
+  }
+
+  // ---- how far it got ----
+
+  /** Two files: what of the first has been done is not done again. */
+  @Test
+  void aGuestGoesOnWhereTheHypercallStopped() {
+    GuestMemfd one = file(2);
+    GuestMemfd two = file(2);
+    vm.bind(0, GPA, 2L * PAGE, one, 0);
+    vm.bind(1, GPA + 2L * PAGE, 2L * PAGE, two, 0);
+    HostReference pin = window(two).pin(PAGE, PAGE);
+    ConversionHandler handler = with(ConversionPolicy.hypercallOnly()).build();
+    run(
+        guest -> {
+          long end = GPA + 4L * PAGE;
+          int asked = 0;
+          for (long at = GPA; at < end; at = guest.convertedUpTo(), asked++) {
+            Errno errno = guest.mapGpaRange(at, (end - at) / PAGE, PRIVATE);
+            assertEquals(asked == 0 ? Errno.EAGAIN : Errno.OK, errno);
+            if (errno == Errno.EAGAIN) {
+              pin.close();
+            }
+          }
+          assertEquals(2, asked);
+        },
+        handler);
+    assertEquals(List.of("0-4 PRIVATE EAGAIN 3 held by 1", "2-4 PRIVATE OK"), attempts.seen);
+  }
+
+  /** What the policy wants is not what the guest has asked for: the address is in what it asked. */
+  @Test
+  void theAddressReachedIsOneThatTheGuestKnows() {
+    GuestMemfd one = file(2);
+    GuestMemfd two = file(2);
+    vm.bind(0, GPA, 2L * PAGE, one, 0);
+    vm.bind(1, GPA + 2L * PAGE, 2L * PAGE, two, 0);
+    scripted.answer = Optional.of(pages(0, 4));
     ConversionHandler handler = with(scripted).build();
-    assertEquals(Errno.ENOENT, hypercall(handler, 1, 3));
-    assertEquals(Errno.ENOENT, hypercall(handler, -1, 1));
-    assertEquals(Errno.ENOENT, hypercall(handler, 0, 1L << 40));
-    assertEquals(Errno.EINVAL, hypercall(handler, 0, 1L << 51));
-    run(guest -> assertEquals(Errno.EINVAL, guest.mapGpaRange(-2L * PAGE, 1, PRIVATE)), handler);
-    assertEquals(List.of(), scripted.heard);
+    try (HostReference first = window(one).pin(0, PAGE);
+        HostReference last = window(two).pin(PAGE, PAGE)) {
+      assertTrue(first.isPinned() && last.isPinned());
+      run(guest -> assertAnswer(Errno.OK, guest, GPA + PAGE, 2, SHARED, GPA + 3L * PAGE), handler);
+      run(guest -> assertAnswer(Errno.EAGAIN, guest, GPA, 1, PRIVATE, GPA), handler);
+      scripted.answer = Optional.of(pages(3, 4)); // elsewhere
+      run(guest -> assertAnswer(Errno.EAGAIN, guest, GPA, 2, PRIVATE, GPA + 2L * PAGE), handler);
+    }
+  }
+
+  /** Holes of eight TiB, by nodes and not by page; the policy is asked by GiB. */
+  @ParameterizedTest
+  @CsvSource({
+    "eager, KEEP",
+    "eager, DISCARD",
+    "on-fault, DISCARD",
+    "batched, KEEP",
+    "batched, DISCARD",
+    "hypercall, KEEP",
+    "hypercall, DISCARD",
+  })
+  void terabytesOfNothingTakeNoTime(String id, PrivatePages onShared) {
+    long size = 1L << 43;
+    try (HostMemory large = HostMemory.metadataOnly(1L << 20);
+        GuestMemfd memfd =
+            vm.createGuestMemfd(
+                GuestMemfd.builder(large)
+                    .size(size)
+                    .flags(CreateFlag.MMAP, CreateFlag.INIT_SHARED))) {
+      vm.bind(0, 0, size / 2, memfd, 0);
+      vm.bind(1, size / 2, size / 2, memfd, size / 2);
+      ConversionHandler handler =
+          ConversionHandler.builder(vm, ConversionPolicy.byId(id).orElseThrow())
+              .onShared(onShared)
+              .build();
+      run(
+          guest -> {
+            for (int round = 0; round < 5; round++) {
+              assertAnswer(Errno.OK, guest, 0, size / PAGE, PRIVATE, size);
+              assertAnswer(Errno.OK, guest, 0, size / PAGE, SHARED, size);
+            }
+          },
+          handler);
+    }
+  }
+
+  @Test
+  void aLargeRangeIsDoneInPieces() {
+    long gib = 1L << 30;
+    long size = 4 * gib;
+    try (HostMemory large = HostMemory.metadataOnly(1L << 20);
+        GuestMemfd memfd =
+            vm.createGuestMemfd(
+                GuestMemfd.builder(large)
+                    .size(size)
+                    .flags(CreateFlag.MMAP, CreateFlag.INIT_SHARED)
+                    .retryPolicy(RetryPolicy.failAtOnce()))) {
+      vm.bind(0, 0, size, memfd, 0);
+      ConversionHandler handler = with(ConversionPolicy.hypercallOnly()).build();
+      try (HostMapping window = memfd.mmap(0, size, Protection.READ, Protection.WRITE);
+          HostReference pin = window.pin(2 * gib, PAGE)) {
+        assertTrue(pin.isPinned());
+        run(
+            guest ->
+                assertAnswer(
+                    Errno.EAGAIN, guest, gib - PAGE, (2 * gib) / PAGE + 2, PRIVATE, 2 * gib),
+            handler);
+      }
+      assertEquals(gib - PAGE, memfd.firstInaccessible(0, size));
+      assertEquals(2 * gib, memfd.firstAccessible(gib - PAGE, size - gib + PAGE));
+      assertEquals(3, attempts.seen.size(), attempts.seen.toString());
+      run(
+          guest -> assertAnswer(Errno.OK, guest, 2 * gib, gib / PAGE + 1, PRIVATE, 3 * gib + PAGE),
+          handler);
+    }
+  }
+
+  // ---- interrupts ----
+
+  /** The first piece is done, the guest is told where it ended, and the vCPU then leaves it. */
+  @Test
+  void anInterruptEndsAHypercallBetweenPieces() {
+    long gib = 1L << 30;
+    try (HostMemory large = HostMemory.metadataOnly(1L << 20);
+        GuestMemfd memfd =
+            vm.createGuestMemfd(
+                GuestMemfd.builder(large)
+                    .size(4 * gib)
+                    .flags(CreateFlag.MMAP, CreateFlag.INIT_SHARED))) {
+      vm.bind(0, 0, memfd.size(), memfd, 0);
+      List<Long> upTo = new ArrayList<>();
+      List<VcpuExit> others = new ArrayList<>();
+      Optional<VcpuExit> exit =
+          vcpu.run(
+              guest -> {
+                Thread.currentThread().interrupt();
+                for (long at = 0; at < 4 * gib; at = guest.convertedUpTo()) {
+                  assertEquals(Errno.EAGAIN, guest.mapGpaRange(at, (4 * gib - at) / PAGE, PRIVATE));
+                  upTo.add(guest.convertedUpTo());
+                }
+              },
+              with(ConversionPolicy.eager()).otherwise((v, e) -> !others.add(e)).build());
+      assertTrue(Thread.interrupted(), "the status stays");
+      assertEquals(Optional.of(new VcpuExit.Interrupted()), exit);
+      assertEquals(List.of(new VcpuExit.Interrupted()), others);
+      assertEquals(List.of(gib), upTo);
+      assertEquals(gib, memfd.firstAccessible(0, memfd.size()));
+    }
+  }
+
+  /** Between two punches. */
+  @Test
+  void anInterruptEndsDiscarding() {
+    int[] punches = {0};
+    GuestMemfd memfd =
+        file(
+            6,
+            new GuestMemfdOps() {
+              @Override
+              public Errno invalidateBegin(long offset, long length) {
+                if (punches[0]++ == 0) {
+                  Thread.currentThread().interrupt();
+                }
+                return Errno.OK;
+              }
+            });
+    vm.bind(0, GPA, memfd.size(), memfd, 0);
+    for (long page : new long[] {1, 3, 5}) {
+      punches[0] = 1;
+      memfd.makeInaccessible(page * PAGE, PAGE);
+    }
+    punches[0] = 0;
+    Optional<VcpuExit> exit =
+        vcpu.run(
+            guest -> {
+              assertAnswer(Errno.EAGAIN, guest, GPA, 6, SHARED, GPA);
+              guest.touch(GPA, Access.READ, SHARED);
+            },
+            with(ConversionPolicy.hypercallOnly()).onShared(PrivatePages.DISCARD).build());
+    assertTrue(Thread.interrupted(), "the status stays");
+    assertEquals(Optional.of(new VcpuExit.Interrupted()), exit);
+    assertEquals(1, memfd.metrics().punches());
+    assertEquals(List.of("0-6 SHARED EINTR"), attempts.seen);
+    assertEquals(PRIVATE, attribute(1), "nothing is converted before all is discarded");
   }
 
   // ---- ranges ----
