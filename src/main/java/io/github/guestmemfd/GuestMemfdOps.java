@@ -44,7 +44,9 @@ public interface GuestMemfdOps {
   /**
    * The operation is over, done or not. Comes exactly once after each {@code invalidateBegin} that
    * agreed, with the same range. If this throws, a conversion is undone, whatever other runs of it
-   * have been ended; a punch is not.
+   * have been ended; a punch is not. Since pages may have been used in between as what they were to
+   * be, each run is then invalidated once more, after the attributes are back and before any page
+   * is to be had: begin, what undoes the preparation, end. What clients answer to that is logged.
    *
    * <p>Held: the busy bits of the range. Models {@code kvm_gmem_invalidate_end}.
    *

@@ -1137,7 +1137,8 @@ final class Inode implements FrameTable.Listener {
 
   /**
    * Step 5: invalidates what changes, prepares the folios and changes the slots; or nothing of
-   * that. Each run of pages that change is an invalidation of its own, which ends in any case.
+   * that. Each run of pages that change is an invalidation of its own, which ends in any case. If
+   * the attributes are undone after that has begun to end, each run is invalidated once more.
    *
    * @param from the first page that changes
    */
@@ -1171,14 +1172,12 @@ final class Inode implements FrameTable.Listener {
       done = true;
       return errno;
     } finally {
-      boolean changed = invalidation.changed;
-      if (changed && !done) {
+      if (invalidation.changed && !done) {
         cache.undoAttribute(from, to);
-      }
-      if (prepared && !done) {
+        invalidation.undo();
+      } else if (prepared && !done) {
         unprepare(from, to, inaccessible);
-      }
-      if (changed && done && !inaccessible) {
+      } else if (done && invalidation.changed && !inaccessible) {
         restoreToDirectMap(from, to);
       }
     }
@@ -1238,6 +1237,45 @@ final class Inode implements FrameTable.Listener {
         run = nextRun(end, begun);
       }
       failures.throwIfAny();
+    }
+
+    /**
+     * After the attributes have been undone, with which clients may have used pages since they were
+     * told of the end: invalidates each run once more, and undoes its preparation. There is nothing
+     * left to fall back to: what clients answer is logged.
+     */
+    void undo() {
+      changed = false;
+      for (long run = from; run < to; ) {
+        long end = endOfRun(run, to);
+        boolean begun = beginUndoing(run, end);
+        unprepare(run, end, inaccessible);
+        if (begun) {
+          endUndoing(run, end);
+        }
+        run = nextRun(end, to);
+      }
+    }
+
+    private boolean beginUndoing(long run, long end) {
+      try {
+        Errno errno = invalidateBegin(run, end);
+        if (errno != Errno.OK) {
+          LOG.warn("{} while undoing the conversion of page {} of {}", errno, run, Inode.this);
+        }
+        return errno == Errno.OK;
+      } catch (Throwable e) {
+        LOG.warn("exception while undoing the conversion of page {} of {}", run, Inode.this, e);
+        return false;
+      }
+    }
+
+    private void endUndoing(long run, long end) {
+      try {
+        invalidateEnd(run, end);
+      } catch (Throwable e) {
+        LOG.warn("exception while undoing the conversion of page {} of {}", run, Inode.this, e);
+      }
     }
 
     private long nextRun(long after, long limit) {

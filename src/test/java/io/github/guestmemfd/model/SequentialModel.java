@@ -527,7 +527,7 @@ final class SequentialModel {
     }
     if (thrown != null) {
       if (failure == null) {
-        unprepare(file, prepared, inaccessible);
+        undo(file, runs(changing), prepared, inaccessible);
       }
       if (failure == null || failure.outcome instanceof Outcome.Refused) {
         failure = thrown; // what is thrown goes before what is answered
@@ -541,6 +541,29 @@ final class SequentialModel {
         file.inaccessible.add(page);
       } else {
         file.inaccessible.remove(page);
+      }
+    }
+  }
+
+  /** Undoes a conversion that was done but for its end; what the client answers changes nothing. */
+  private void undo(File file, List<long[]> runs, List<Long> prepared, boolean inaccessible) {
+    for (long[] run : runs) {
+      boolean begun = true;
+      try {
+        ask(file, "invalidateBegin", run[0] * PAGE, run[1] * PAGE, null);
+      } catch (Stop e) {
+        begun = false;
+      }
+      unprepare(
+          file,
+          prepared.stream().filter(p -> p >= run[0] && p < run[0] + run[1]).toList(),
+          inaccessible);
+      if (begun) {
+        try {
+          tell(file, "invalidateEnd", run[0] * PAGE, run[1] * PAGE, null);
+        } catch (Stop e) {
+          // logged
+        }
       }
     }
   }

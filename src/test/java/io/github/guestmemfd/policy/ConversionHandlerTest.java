@@ -33,6 +33,9 @@ import io.github.guestmemfd.spi.IdleStrategy;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.FutureTask;
+import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -814,6 +817,102 @@ class ConversionHandlerTest extends VmFixture {
     assertEquals(1, memfd.metrics().punches());
     assertEquals(List.of("0-6 SHARED EINTR"), attempts.seen);
     assertEquals(PRIVATE, attribute(1), "nothing is converted before all is discarded");
+  }
+
+  /**
+   * A vCPU is in the middle of discarding; a second thread converts a page that it has not come to;
+   * a third interrupts it. The punch that is under way is finished, what has become shared keeps
+   * its content, and the guest that asks again gets the rest.
+   */
+  @Test
+  void threeThreadsWhileARangeIsDiscarded() throws Exception {
+    CountDownLatch isDiscarding = new CountDownLatch(1);
+    CountDownLatch goOn = new CountDownLatch(1);
+    boolean[] holds = {false};
+    GuestMemfd memfd =
+        file(
+            6,
+            new GuestMemfdOps() {
+              @Override
+              public Errno invalidateBegin(long offset, long length) {
+                if (holds[0] && offset == 3L * PAGE) {
+                  holds[0] = false;
+                  isDiscarding.countDown();
+                  awaitUninterruptibly(goOn);
+                }
+                return Errno.OK;
+              }
+            });
+    vm.bind(0, GPA, memfd.size(), memfd, 0);
+    for (long page : new long[] {1, 3, 5}) {
+      try (Folio folio = memfd.grab(page * PAGE)) {
+        folio.buffer().putLong(0, 40 + page);
+      }
+      memfd.makeInaccessible(page * PAGE, PAGE);
+    }
+    holds[0] = true;
+    ConversionHandler handler =
+        with(ConversionPolicy.hypercallOnly()).onShared(PrivatePages.DISCARD).build();
+    FutureTask<Boolean> discards =
+        new FutureTask<>(
+            () -> {
+              Optional<VcpuExit> exit =
+                  vcpu.run(
+                      guest -> {
+                        assertAnswer(Errno.EAGAIN, guest, GPA, 6, SHARED, GPA);
+                        guest.touch(GPA, Access.READ, SHARED);
+                      },
+                      handler);
+              assertEquals(Optional.of(new VcpuExit.Interrupted()), exit);
+              return Thread.interrupted();
+            });
+    FutureTask<Void> converts =
+        new FutureTask<>(
+            () -> {
+              memfd.makeAccessible(5L * PAGE, PAGE);
+              return null;
+            });
+    Thread discarding = start(discards);
+    try {
+      assertTrue(isDiscarding.await(10, TimeUnit.SECONDS));
+      start(converts);
+      converts.get(10, TimeUnit.SECONDS); // another page: waits for no one
+      assertEquals(PRIVATE, attribute(1), "discarded, and not yet shared");
+      discarding.interrupt();
+    } finally {
+      goOn.countDown();
+    }
+    assertTrue(discards.get(10, TimeUnit.SECONDS), "the status stays");
+    assertEquals(List.of("0-6 SHARED EINTR"), attempts.seen);
+    assertEquals(2, memfd.metrics().punches());
+    run(guest -> assertAnswer(Errno.OK, guest, GPA, 6, SHARED, GPA + 6L * PAGE), handler);
+    assertEquals(4, memfd.metrics().punches(), "what is private still, and nothing else");
+    for (long page = 0; page < 6; page++) {
+      try (Folio folio = memfd.grab(page * PAGE)) {
+        assertEquals(page == 5 ? 45 : 0, folio.buffer().getLong(0), "page " + page);
+      }
+    }
+  }
+
+  private static Thread start(FutureTask<?> task) {
+    Thread thread = new Thread(task);
+    thread.setDaemon(true);
+    thread.start();
+    return thread;
+  }
+
+  private static void awaitUninterruptibly(CountDownLatch latch) {
+    boolean interrupted = false;
+    while (latch.getCount() > 0) {
+      try {
+        latch.await();
+      } catch (InterruptedException e) {
+        interrupted = true;
+      }
+    }
+    if (interrupted) {
+      Thread.currentThread().interrupt();
+    }
   }
 
   // ---- ranges ----
