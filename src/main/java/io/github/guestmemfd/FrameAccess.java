@@ -3,6 +3,7 @@ package io.github.guestmemfd;
 import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.FrameContents;
 import java.nio.ByteBuffer;
+import java.util.Objects;
 
 /**
  * Accesses of a client to frames that it has mapped: how a guest page table uses them without a
@@ -35,19 +36,25 @@ public final class FrameAccess {
    * Announces an access to a frame. A read-modify-write with volatile semantics: the next read of
    * the client's entry does not come before it.
    *
-   * @param pfn the page frame number, at least 1
+   * @param pfn the page frame number, from 1 to that of the host's last frame
    * @return the access, to be {@linkplain #end ended} by the same thread; never 0
+   * @throws IndexOutOfBoundsException if the host has no such frame
    */
   public long begin(int pfn) {
-    return accesses.begin(pfn, 1);
+    return accesses.begin(checked(pfn), 1);
   }
 
   /**
    * Ends an access: a release store.
    *
    * @param access what {@link #begin} returned, once
+   * @throws IllegalStateException if no such access is under way; nothing is changed
    */
   public void end(long access) {
+    if (!accesses.isUnderWay(access)) {
+      throw new IllegalStateException(
+          "expected an access that has begun and not ended, actual " + Long.toHexString(access));
+    }
     accesses.end(access);
   }
 
@@ -68,9 +75,15 @@ public final class FrameAccess {
    * @param pfn a frame that has been in use
    * @return the buffer, shared: its position, limit and order must not be changed
    * @throws UnsupportedOperationException if the host is metadata only
+   * @throws IndexOutOfBoundsException if the host has no such frame
+   * @throws IllegalStateException if the frame has never been in use
    */
   public ByteBuffer buffer(int pfn) {
-    return host.bytes().chunk(pfn);
+    return host.bytes().chunk(checked(pfn));
+  }
+
+  private int checked(int pfn) {
+    return host.directMap().checked(pfn);
   }
 
   /**
@@ -89,10 +102,12 @@ public final class FrameAccess {
    *
    * @param pfns the frames, of which entries have been taken away
    * @param count how many of them count, from the first on
+   * @throws IndexOutOfBoundsException if there are not so many
    * @throws InterruptedException if the thread is interrupted while it waits; the accesses stay
    *     announced
    */
   public void await(int[] pfns, int count) throws InterruptedException {
+    Objects.checkFromIndexSize(0, count, pfns.length);
     Accesses.UnderWay underWay = accesses.underWay();
     if (underWay != null) {
       concern(underWay, pfns, count);
@@ -105,8 +120,10 @@ public final class FrameAccess {
    *
    * @param pfns the frames
    * @param count how many of them count
+   * @throws IndexOutOfBoundsException if there are not so many
    */
   public void awaitUninterruptibly(int[] pfns, int count) {
+    Objects.checkFromIndexSize(0, count, pfns.length);
     Accesses.UnderWay underWay = accesses.underWay();
     if (underWay != null) {
       concern(underWay, pfns, count);

@@ -1627,7 +1627,7 @@ final class Inode implements FrameTable.Listener {
     Errno nothingLeft = again ? Errno.EHWPOISON : Errno.OK;
     Errno errno = lock(index, index + 1);
     if (errno != Errno.OK) {
-      return errno == Errno.EBADF ? nothingLeft : errno;
+      return errno == Errno.EBADF ? awaitEnd(index, pfn, nothingLeft) : errno;
     }
     try {
       long slot = cache.slot(index);
@@ -1660,6 +1660,16 @@ final class Inode implements FrameTable.Listener {
       }
     } finally {
       unlock(index, index + 1);
+    }
+  }
+
+  /** Waits until the end of the file, which is under way, has taken a page from its users. */
+  private Errno awaitEnd(long index, int pfn, Errno then) {
+    try {
+      Waiting.await(host.idle, () -> SlotWord.pfn(cache.slot(index)) != pfn, LOOK_AGAIN_NANOS);
+      return then;
+    } catch (InterruptedException e) {
+      return ended(e);
     }
   }
 

@@ -149,6 +149,25 @@ public final class Accesses {
   }
 
   /**
+   * Whether an access is under way. It may be one of another thread's, if that has announced the
+   * same in the same slot.
+   *
+   * @param access any number
+   * @return the answer
+   */
+  public boolean isUnderWay(long access) {
+    int place = (int) (access >>> COUNT_SHIFT);
+    int at = place & ((1 << BLOCK_SHIFT) - 1);
+    int block = place >>> BLOCK_SHIFT;
+    long[] slots = (long[]) BLOCK.getVolatile(blocks, block);
+    return slots != null
+        && at < slots.length
+        && (at & ((1 << SLOT_SHIFT) - 1)) == FIRST
+        && pfn(access) != 0
+        && (((long) SLOTS.getOpaque(slots, at) ^ access) & WHAT_MASK) == 0;
+  }
+
+  /**
    * The first frame of an access.
    *
    * @param access what {@link #begin} returned, or 0

@@ -582,7 +582,8 @@ public final class FrameTable {
   }
 
   /**
-   * Leaves the page cache's reference to the folio lock, if that is taken: the next unlock drops it.
+   * Leaves the page cache's reference to the folio lock, if that is taken: the next unlock drops
+   * it.
    *
    * @param pfn a frame that has left its page cache, with the reference of that
    * @return false if the lock is free, and the reference the caller's still

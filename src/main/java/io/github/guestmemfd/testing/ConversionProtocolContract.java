@@ -461,9 +461,7 @@ public abstract class ConversionProtocolContract {
   public final void guestsMayLetGoAfterTheEnd() {
     try (Stage stage = new Stage()) {
       Scene scene = scene(stage, AT_ONCE);
-      if (!protocol().guestDrops().contains(Step.LOCK)) { // with it, the end waits for them
-        scene.guest(Party.AT_HOLDING);
-      }
+      scene.guest(Party.AT_HOLDING);
       scene.window.close();
       stage.run("close", self -> scene.memfd.close());
       scene.close();

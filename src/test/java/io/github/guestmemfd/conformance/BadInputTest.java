@@ -69,7 +69,9 @@ class BadInputTest {
               "RacePoints.Gate.awaitReached", "waits for another thread; so it is for",
               "RacePoints.check", "fails the test, by an AssertionError, on purpose",
               "RacePoints.close", "the same",
-              "Folio.lock", "waits for the folio's lock, as long as another holds it"));
+              "Folio.lock", "waits for the folio's lock, as long as another holds it",
+              "FrameAccess.begin",
+                  "announces an access, for which all others wait: FrameAccessTest"));
 
   /**
    * Calls of which a part may have been done when they are refused, as their documentation says:

@@ -9,6 +9,7 @@ import io.github.guestmemfd.ConversionBlockedException;
 import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.FileStat;
 import io.github.guestmemfd.Folio;
+import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdListener;
 import io.github.guestmemfd.GuestMemfdOps;
@@ -383,6 +384,7 @@ final class BadInputWorld {
     make(ConversionProtocol.class, w -> ConversionProtocol.lastPut());
     make(ForwardingProtocol.class, w -> new ForwardingProtocol(ConversionProtocol.timedWait()) {});
     make(RetryPolicy.class, w -> RetryPolicy.spin(1));
+    make(FrameAccess.class, w -> w.memfd.frameAccess());
     make(MemoryParcels.class, w -> parcels(w));
     make(VirtualMachine.class, w -> w.vm);
     make(VirtualMachine.Builder.class, w -> VirtualMachine.builder());
@@ -440,6 +442,7 @@ final class BadInputWorld {
     make(BooleanSupplier.class, w -> (BooleanSupplier) () -> true);
     make(ThreadFactory.class, w -> (ThreadFactory) r -> null, w -> (ThreadFactory) Thread::new);
     make(byte[].class, w -> new byte[0], w -> new byte[8], w -> new byte[3 * (int) PAGE]);
+    make(int[].class, w -> new int[0], w -> new int[] {-1, 0, 1, Integer.MAX_VALUE});
     make(
         ByteBuffer.class,
         w -> ByteBuffer.allocate(0),

@@ -53,7 +53,8 @@ class InsideCallbackTest {
               "RacePoints.Gate.awaitReached", "waits for another thread; so it is for",
               "RacePoints.check", "fails the test, by an AssertionError, on purpose",
               "RacePoints.close", "the same",
-              "GuestMemfd.put", "called for each tryGrab; else it drops what others hold"));
+              "GuestMemfd.put", "called for each tryGrab; else it drops what others hold",
+              "FrameAccess.begin", "announces an access, for which the operation waits"));
 
   private static final Map<String, Integer> ANSWERS = new TreeMap<>();
 

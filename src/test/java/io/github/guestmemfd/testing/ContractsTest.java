@@ -53,7 +53,6 @@ class ContractsTest {
   @ParameterizedTest
   @CsvSource({
     "DropsItsReferenceFirst, SOUNDNESS, noHostHolderOutlivesAConversion, at BETWEEN_DROPS",
-    "DropsItsReferenceFirst, STEPS, guestsMayLetGoAfterTheEnd, cannot give back",
     "TrustsSafeHolders, SOUNDNESS, noHostHolderOutlivesAConversion, a guest-side holder at HOLDING",
     "TrustsSafeHolders, SOUNDNESS, noReferenceHidesBehindGuests, reads what the guest wrote",
     "AllowsForOneMore, SOUNDNESS, noHostHolderOutlivesAConversion, reads what the host wrote",
