@@ -106,6 +106,8 @@ class FaultMatrixTest {
           "isPinned",
           "poisoned",
           "hasContents",
+          "frameAccess",
+          "convertedUpTo",
           "bindTo",
           "start");
 

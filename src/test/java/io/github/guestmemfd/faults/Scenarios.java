@@ -201,6 +201,8 @@ final class Scenarios {
             return busy.offset() < 0 ? errno.name() : busy.toString();
           });
       whole("attribute", () -> same(false, f.isAccessible(PAGE)));
+      some("first accessible", () -> same(3L * PAGE, f.firstAccessible(PAGE, 3L * PAGE)));
+      some("first inaccessible", () -> same((long) PAGE, f.firstInaccessible(0, 4L * PAGE)));
     }
   }
 
@@ -873,6 +875,7 @@ final class Scenarios {
       some("prefault one", () -> vm.preFault(GPA, PAGE) == PAGE ? OK : "SHORT");
       some("hypercall", () -> same(true, vcpu.tryMapGpaRange(1, 1, PRIVATE)));
       some("memslot", () -> same(f, vm.memslotAt(GPA).orElseThrow().memfd()));
+      some("next memslot", () -> same(f, vm.nextMemslot(GPA - 1).orElseThrow().memfd()));
       whole(
           "unbind",
           () -> {
