@@ -9,6 +9,10 @@ import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameContents;
 import io.github.guestmemfd.memory.Frames;
 import io.github.guestmemfd.spi.RacePoint;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /** Files of a shared host for states: a host of its own for each would be made too slowly. */
@@ -81,6 +85,19 @@ final class Files {
             METADATA, PAGE, SHARED, ops, ConversionProtocol.lastPut(), RetryPolicy.completeLater());
     inode.drop(inode.get(0, Counts.REF), Counts.REF);
     return inode;
+  }
+
+  /**
+   * Whether a stage of a pending conversion is done, in the end: where two tries of it meet, the
+   * host's executor tries again a little later.
+   */
+  static boolean isDoneSoon(CompletableFuture<Void> stage) {
+    try {
+      stage.get(10, TimeUnit.SECONDS);
+      return true;
+    } catch (InterruptedException | ExecutionException | TimeoutException e) {
+      return false;
+    }
   }
 
   static boolean isInaccessible(Inode inode, long index) {

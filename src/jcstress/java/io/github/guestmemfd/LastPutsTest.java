@@ -6,6 +6,7 @@ import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.Frames;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.openjdk.jcstress.annotations.Actor;
 import org.openjdk.jcstress.annotations.Arbiter;
@@ -33,11 +34,11 @@ public class LastPutsTest {
   private final Inode inode = Files.later(ops);
   private final LaterConversion later = new LaterConversion(inode, 0, 1);
   private final int held = inode.get(0, Counts.REF);
+  private final CompletableFuture<Void> stage = later.thenRun(done::incrementAndGet);
 
   public LastPutsTest() {
     inode.get(0, Counts.REF);
     later.begin(new BusyFolio());
-    later.thenRun(done::incrementAndGet);
   }
 
   @Actor
@@ -52,9 +53,10 @@ public class LastPutsTest {
 
   @Arbiter
   public void count(IIZ_Result r) {
+    boolean isDone = Files.isDoneSoon(stage);
     r.r1 = ops.count;
     r.r2 = done.get();
-    r.r3 = Files.isInaccessible(inode, 0);
+    r.r3 = isDone && Files.isInaccessible(inode, 0);
     inode.close();
   }
 

@@ -147,14 +147,21 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
 
   /** Removes the revoked entries of a range, and drops their references, whatever one throws. */
   void remove(long from, long to) {
-    Failures failures = new Failures();
+    Failures failures = null; // made when needed: most often nothing throws
     for (long page = table.next(from, to); page < to; page = table.next(page + 1, to)) {
       int pfn = table.remove(page);
       if (pfn != 0) {
-        failures.attempt(() -> inode.drop(pfn, Counts.REF));
+        try {
+          inode.drop(pfn, Counts.REF);
+        } catch (RuntimeException | Error e) {
+          failures = failures == null ? new Failures() : failures;
+          failures.add(e);
+        }
       }
     }
-    failures.throwIfAny();
+    if (failures != null) {
+      failures.throwIfAny();
+    }
   }
 
   // ---- one number ----

@@ -20,7 +20,7 @@ import org.junit.jupiter.api.Timeout;
 
 /** Announcements of accesses, and who waits for which. */
 @Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
-class AccessesTest {
+class AccessSlotsTest {
   private final Accesses accesses = new Accesses();
   private final WaitProbe probe = new WaitProbe();
 

@@ -28,7 +28,7 @@ import org.junit.jupiter.params.provider.ValueSource;
  * are two facts. What converts or frees a page waits for the access, whichever thread has taken the
  * entry out, and whether or not that thread has waited to the end.
  */
-class RemovedIsNotFinishedTest extends ProtocolFixture {
+class AccessUnderWayTest extends ProtocolFixture {
 
   /** What waits for accesses to the first page of a file, and can be interrupted. */
   enum Operation {
@@ -76,8 +76,8 @@ class RemovedIsNotFinishedTest extends ProtocolFixture {
   private static final Outcome INTERRUPTED = new Outcome(Errno.EINTR, true);
 
   /** Starts an operation, and returns when it waits. */
-  private Worker<Outcome> start(
-      Operation operation, HostMapping window, GuestMemfd memfd, int pfn) throws Exception {
+  private Worker<Outcome> start(Operation operation, HostMapping window, GuestMemfd memfd, int pfn)
+      throws Exception {
     Worker<Outcome> worker =
         Worker.start(
             () -> {
@@ -304,8 +304,7 @@ class RemovedIsNotFinishedTest extends ProtocolFixture {
 
   private static Worker<Errno> convert(GuestMemfd memfd, boolean inaccessible) {
     return Worker.start(
-        () ->
-            inaccessible ? memfd.tryMakeInaccessible(0, PAGE) : memfd.tryMakeAccessible(0, PAGE));
+        () -> inaccessible ? memfd.tryMakeInaccessible(0, PAGE) : memfd.tryMakeAccessible(0, PAGE));
   }
 
   /** The end of a file cannot be given up: an interrupt is kept, and the frame is not freed. */
