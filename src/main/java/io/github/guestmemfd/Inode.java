@@ -158,19 +158,27 @@ final class Inode implements FrameTable.Listener {
     this.waitsWithFolioLock = protocol.waitsWithFolioLock();
     this.locksWholeFile = protocol.locksWholeFile();
     this.ino = host.openFile();
-    this.owner = frames.newOwner(this);
-    this.cache =
-        new PageCache(
-            pages,
-            (flags & CreateFlag.INIT_SHARED.bit) == 0,
-            frames,
-            host.contents,
-            owner,
-            host.idle,
-            hook,
-            host.lru,
-            holding.borrows,
-            () -> meters.count(Meter.LOOKUPS_STARTED_OVER));
+    boolean created = false;
+    try {
+      this.owner = frames.newOwner(this);
+      this.cache =
+          new PageCache(
+              pages,
+              (flags & CreateFlag.INIT_SHARED.bit) == 0,
+              frames,
+              host.contents,
+              owner,
+              host.idle,
+              hook,
+              host.lru,
+              holding.borrows,
+              () -> meters.count(Meter.LOOKUPS_STARTED_OVER));
+      created = true;
+    } finally {
+      if (!created) { // there was no memory for it
+        host.closeFile();
+      }
+    }
     LOG.debug("created {}", this);
   }
 
