@@ -183,6 +183,30 @@ class CompletionTest extends ProtocolFixture {
     assertQuiet(memfd);
   }
 
+  /** What depends on a conversion may want any lock, so it is not for a thread that keeps one. */
+  @Test
+  void whatDependsOnItDoesNotRunWhereALockIsKept() throws Exception {
+    GuestMemfd memfd = later(1);
+    GuestMemfd locked = later(1);
+    Folio unsafe = memfd.grab(0, UNSAFE);
+    CompletableFuture<Errno> dependent =
+        memfd
+            .makeInaccessibleLater(0, PAGE)
+            .handle((done, failure) -> locked.tryMakeInaccessible(0, PAGE));
+    run(
+        () -> {
+          Folio folio = locked.grab(0);
+          folio.lock();
+          memfd.makeAccessible(0, PAGE); // undoes it
+          folio.unlock();
+          folio.close();
+        });
+    await(dependent);
+    assertThat(dependent.join()).as("not EDEADLK").isIn(Errno.OK, Errno.EAGAIN);
+    unsafe.close();
+    assertQuiet(memfd);
+  }
+
   // ---- inside a callback ----
 
   enum Callback {
