@@ -10,7 +10,8 @@ import java.util.concurrent.TimeUnit;
  * themselves and quickly; others may not. While a conversion tries, all pages of its range are
  * busy.
  *
- * @param spins how often to look again, idling in between, before waiting; at least 0
+ * @param spins how often to look again at each folio that is in the way, idling in between, before
+ *     waiting for it; at least 0
  * @param waitNanos how long to wait after that, in nanoseconds and for the whole range, woken
  *     whenever a reference is dropped; at least 0
  * @param completesLater whether a conversion that still is refused after that may be left pending,
@@ -45,7 +46,7 @@ public record RetryPolicy(int spins, long waitNanos, boolean completesLater) {
   /**
    * Looks again a number of times, then refuses.
    *
-   * @param spins how often
+   * @param spins how often, for each folio that is in the way
    * @return the policy
    * @throws IllegalArgumentException if it is negative
    */
@@ -56,7 +57,7 @@ public record RetryPolicy(int spins, long waitNanos, boolean completesLater) {
   /**
    * Looks again a number of times, then waits for holders to let go, then refuses.
    *
-   * @param spins how often to look
+   * @param spins how often to look, for each folio that is in the way
    * @param wait how long to wait, for the whole range; what is longer than 2^63 - 1 nanoseconds
    *     (292 years) counts as that
    * @return the policy

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.concurrent;
 
 import static io.github.guestmemfd.CreateFlag.MMAP;
+import static io.github.guestmemfd.CreateFlag.NO_DIRECT_MAP;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -15,6 +16,8 @@ import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /** A frame keeps its bytes when it is freed: nobody may see them before they are overwritten. */
 class ScrubTest extends HostFixture {
@@ -122,6 +125,58 @@ class ScrubTest extends HostFixture {
     assertThrows(ArithmeticException.class, () -> memfd.grab(0));
     assertThrows(IllegalStateException.class, () -> kept.get(0).buffer());
     assertThrows(IllegalStateException.class, () -> kept.get(0).zero());
+  }
+
+  /** How the last reference on a page goes. */
+  enum End {
+    PUNCH,
+    CLOSE,
+    LAST_PUT,
+    PUNCH_WITH_A_CLIENT_THAT_THROWS
+  }
+
+  /**
+   * The bytes that were out of the direct map are gone before the frame is in it again: as part of
+   * a file that has allocated it, and has not come to zero it for its first use.
+   */
+  @ParameterizedTest
+  @EnumSource
+  void aFrameIsZeroedBeforeItReturnsToTheDirectMap(End end) {
+    GuestMemfdOps client =
+        new GuestMemfdOps() {
+          @Override
+          public void freeFolio(Folio folio) {
+            if (end == End.PUNCH_WITH_A_CLIENT_THAT_THROWS) {
+              throw new ArithmeticException("planned");
+            }
+          }
+        };
+    GuestMemfd secretive = file(1, b -> b.flags(MMAP, NO_DIRECT_MAP).ops(client));
+    Folio folio = secretive.grab(0);
+    int pfn = folio.pfn();
+    for (ByteBuffer bytes = folio.buffer(); bytes.hasRemaining(); ) {
+      bytes.putLong(SECRET);
+    }
+    assertUnreachable(host, pfn);
+    if (end != End.LAST_PUT) {
+      folio.close();
+    }
+    switch (end) {
+      case PUNCH -> secretive.punchHole(0, PAGE);
+      case CLOSE -> secretive.close();
+      case LAST_PUT -> {
+        secretive.close();
+        folio.close();
+      }
+      default -> assertThrows(ArithmeticException.class, () -> secretive.punchHole(0, PAGE));
+    }
+    assertUnreachable(host, pfn);
+    GuestMemfd other = file(1);
+    other.allocate(0, PAGE);
+    assertTrue(host.directMap().contains(pfn), "the frame has gone to another file");
+    ByteBuffer seen = ByteBuffer.allocate(PAGE);
+    host.directMap().read(pfn, 0, seen);
+    assertEquals(ByteBuffer.allocate(PAGE), seen.flip(), "a secret");
   }
 
   private void assertUnreachable(HostMemory of, int pfn) {
