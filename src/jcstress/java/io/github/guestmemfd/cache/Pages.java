@@ -19,17 +19,18 @@ final class Pages {
 
   /** The page cache of a file with nothing in it, accessible, whose folios go into batches. */
   static PageCache empty(long pages, @Nullable LruBatches lru) {
-    return new PageCache(
-        pages,
-        false,
-        Frames.TABLE,
-        null,
-        OWNER,
-        IdleStrategy.spinThenPark(),
-        null,
-        lru,
-        false,
-        () -> {});
+    return empty(pages, lru, IdleStrategy.spinThenPark());
+  }
+
+  /** The page cache of a file of one page, which is busy, and whose threads wait in a way. */
+  static PageCache busy(IdleStrategy idle) {
+    PageCache cache = empty(1, null, idle);
+    lock(cache, 0, 1);
+    return cache;
+  }
+
+  private static PageCache empty(long pages, @Nullable LruBatches lru, IdleStrategy idle) {
+    return new PageCache(pages, false, Frames.TABLE, null, OWNER, idle, null, lru, false, () -> {});
   }
 
   /** The page cache of a file of one page, which is there. */

@@ -349,11 +349,12 @@ public final class PageCache {
    *
    * @param from the first page index
    * @param to the page index after the last
+   * @return whether any thread was waiting, for whatever pages of the file
    */
-  public void unlock(long from, long to) {
+  public boolean unlock(long from, long to) {
     slots.update(from, to, RELEASE, true);
     VarHandle.fullFence(); // the stores before the look for waiters: see WaitQueue
-    waiters.wake(from, to);
+    return waiters.wake(from, to);
   }
 
   /** Marks the file as gone. The caller has locked all of it and never unlocks it. */

@@ -109,10 +109,11 @@ public final class WaitQueue {
    *
    * @param from the first key
    * @param to the key after the last
+   * @return whether any thread was queued, with whatever key
    */
-  public void wake(long from, long to) {
+  public boolean wake(long from, long to) {
     if (size.get() == 0) {
-      return;
+      return false;
     }
     lock.lock();
     try {
@@ -124,6 +125,7 @@ public final class WaitQueue {
     } finally {
       lock.unlock();
     }
+    return true;
   }
 
   /** The waiter with this key that came first, or null. The caller holds the lock. */
