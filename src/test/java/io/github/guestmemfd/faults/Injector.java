@@ -27,6 +27,42 @@ final class Injector implements RaceHook {
     }
   }
 
+  /** What it throws where the stack is to end. */
+  static final class InjectedOverflow extends StackOverflowError {
+    private static final long serialVersionUID = 1L;
+
+    InjectedOverflow(String where) {
+      super("injected at " + where);
+    }
+
+    @Override
+    public Throwable fillInStackTrace() {
+      return this;
+    }
+  }
+
+  /** What it throws where the memory of the JVM is to end. */
+  static final class InjectedOutOfMemory extends OutOfMemoryError {
+    private static final long serialVersionUID = 1L;
+
+    InjectedOutOfMemory(String where) {
+      super("injected at " + where);
+    }
+
+    @Override
+    public Throwable fillInStackTrace() {
+      return this;
+    }
+  }
+
+  /** Whether something was thrown by this. */
+  static boolean isInjected(Throwable e) {
+    return e instanceof Injected
+        || e instanceof InjectedError
+        || e instanceof InjectedOverflow
+        || e instanceof InjectedOutOfMemory;
+  }
+
   /** The callbacks of the step so far. */
   final List<Ops.Callback> callbacks = new ArrayList<>();
 
@@ -83,10 +119,12 @@ final class Injector implements RaceHook {
     if (f.kind().isRefusal()) {
       return Errno.EPERM;
     }
-    if (f.kind() == Fault.Kind.CALLBACK_THROWS_ERROR) {
-      throw new InjectedError(here);
+    switch (f.kind()) {
+      case CALLBACK_THROWS_ERROR -> throw new InjectedError(here);
+      case CALLBACK_OVERFLOWS -> throw new InjectedOverflow(here);
+      case CALLBACK_RUNS_OUT_OF_MEMORY -> throw new InjectedOutOfMemory(here);
+      default -> throw new Injected(here);
     }
-    throw new Injected(here);
   }
 
   @Override
@@ -99,13 +137,16 @@ final class Injector implements RaceHook {
     if (fault == null || fault.n() != n) {
       return;
     }
+    if (!fault.kind().isOfRacePoints()) {
+      return;
+    }
     String here = point + ", race point " + n;
-    if (fault.kind() == Fault.Kind.INTERRUPT_AT_RACE_POINT) {
-      where = here;
-      Thread.currentThread().interrupt();
-    } else if (fault.kind() == Fault.Kind.RACE_POINT_THROWS) {
-      where = here;
-      throw new Injected(here);
+    where = here;
+    switch (fault.kind()) {
+      case INTERRUPT_AT_RACE_POINT -> Thread.currentThread().interrupt();
+      case RACE_POINT_OVERFLOWS -> throw new InjectedOverflow(here);
+      case RACE_POINT_RUNS_OUT_OF_MEMORY -> throw new InjectedOutOfMemory(here);
+      default -> throw new Injected(here);
     }
   }
 }

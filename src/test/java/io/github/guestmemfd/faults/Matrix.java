@@ -60,8 +60,11 @@ final class Matrix {
         }
       }
       for (int n = 0; n < recorded.points; n++) {
-        play(new Fault(Kind.RACE_POINT_THROWS, step, n));
-        play(new Fault(Kind.INTERRUPT_AT_RACE_POINT, step, n));
+        for (Kind k : Kind.values()) {
+          if (k.isOfRacePoints()) {
+            play(new Fault(k, step, n));
+          }
+        }
       }
       play(new Fault(Kind.INTERRUPT_BEFORE, step, 0));
       for (int frames = 0; !play(new Fault(Kind.NO_MEMORY, step, frames)); frames++) {
@@ -195,7 +198,9 @@ final class Matrix {
         case CALLBACK_REFUSES, ALL_CALLBACKS_REFUSE -> outcome.equals("EPERM");
         case INTERRUPT_AT_RACE_POINT, INTERRUPT_BEFORE -> outcome.equals("EINTR");
         case NO_MEMORY -> outcome.equals("ENOMEM");
-        default -> outcome.startsWith("INJECTED");
+        default ->
+            outcome.startsWith("INJECTED")
+                || (fault.kind().isOutOfMemory() && outcome.equals("ENOMEM"));
       };
     }
 

@@ -1,8 +1,6 @@
 package io.github.guestmemfd.faults;
 
 import io.github.guestmemfd.GuestMemfdException;
-import io.github.guestmemfd.faults.Injector.Injected;
-import io.github.guestmemfd.faults.Injector.InjectedError;
 import io.github.guestmemfd.kvm.VcpuExit;
 import io.github.guestmemfd.kvm.VcpuExitException;
 import java.util.ArrayList;
@@ -72,7 +70,7 @@ abstract class Scenario {
 
   /** What an exception says. */
   static String outcome(Throwable e) {
-    if (e instanceof Injected || e instanceof InjectedError) {
+    if (Injector.isInjected(e)) {
       return injected(e);
     }
     if (e instanceof GuestMemfdException refused) {
