@@ -40,7 +40,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 class FaultMatrixTest {
 
   /** Fewer faults than this would mean that scenarios do not reach what they did. */
-  private static final int LEAST = 40_000;
+  private static final int LEAST = 70_000;
 
   /** Lines of a report that make sense to read. */
   private static final int REPORTED = 5;
