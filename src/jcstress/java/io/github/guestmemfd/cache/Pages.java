@@ -22,9 +22,13 @@ final class Pages {
     return empty(pages, lru, IdleStrategy.spinThenPark());
   }
 
-  /** The page cache of a file of one page, which is busy, and whose threads wait in a way. */
+  /**
+   * The page cache of a file whose first page alone is busy, so that it has a word of its own.
+   *
+   * @param idle how threads wait for it
+   */
   static PageCache busy(IdleStrategy idle) {
-    PageCache cache = empty(1, null, idle);
+    PageCache cache = empty(2, null, idle);
     lock(cache, 0, 1);
     return cache;
   }
