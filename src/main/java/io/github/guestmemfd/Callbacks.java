@@ -2,7 +2,13 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.memory.FrameTable;
 import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Queue;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -18,8 +24,8 @@ import org.slf4j.LoggerFactory;
  *
  * <p><b>On the way out</b> the thread first does all that is the library's own work, and only then
  * completes futures, since what depends on them is a user's code and may wait for anything. While
- * it runs nothing is left that only this thread could do: of several futures that somebody depends
- * on, the thread completes one, last of all, and the host's executor the others.
+ * it runs nothing is left that only this thread could do: of several futures the thread completes
+ * one that something depends on, last of all, and the host's executor the others.
  */
 final class Callbacks {
   /** How deep completions are nested on one stack, each run by what depends on another. */
@@ -102,6 +108,7 @@ final class Callbacks {
   /** Completes the future of a conversion that is over when this thread is out of everything. */
   static void complete(LaterConversion conversion) {
     Callbacks current = CURRENT.get();
+    conversion.readyToComplete();
     current.over.add(conversion);
     current.wayOut();
   }
@@ -126,15 +133,24 @@ final class Callbacks {
   }
 
   private void completeAll() {
+    if (over.isEmpty()) {
+      return;
+    }
+    List<LaterConversion> all = new ArrayList<>(over);
+    over.clear();
     LaterConversion last = null;
-    boolean mayCallOut = !mustHandOver();
-    for (LaterConversion next = over.poll(); next != null; next = over.poll()) {
+    if (!mustHandOver()) {
+      last = all.get(0);
+      for (int i = 1; i < all.size() && last.getNumberOfDependents() == 0; i++) {
+        last = all.get(i);
+      }
+      all.remove(last);
+    }
+    // All the others, also those that nothing depends on: it may in a moment, and then wait.
+    Rest.handOver(all);
+    for (LaterConversion next : all) {
       if (next.getNumberOfDependents() == 0) {
         callOut(next::complete);
-      } else if (last == null && mayCallOut) {
-        last = next;
-      } else {
-        handOver(next);
       }
     }
     if (last != null) {
@@ -142,16 +158,55 @@ final class Callbacks {
     }
   }
 
-  private static void handOver(LaterConversion conversion) {
-    conversion.completions().handOver(() -> completeByExecutor(conversion));
-  }
+  /**
+   * Conversions that are over, to be completed by executors. What depends on one may wait for the
+   * others, so each thread that completes one has asked for a further thread before.
+   */
+  private static final class Rest implements Runnable {
+    private final Queue<LaterConversion> left;
 
-  /** Completes on a thread of the executor: which may be any, if it runs tasks where they are. */
-  private static void completeByExecutor(LaterConversion conversion) {
-    if (FrameTable.keepsLock()) {
-      conversion.completions().handOverLater(() -> completeByExecutor(conversion), 1);
-    } else {
-      CURRENT.get().callOut(conversion::complete);
+    /** Whether an executor has been asked, and has not begun. */
+    private final AtomicBoolean asked = new AtomicBoolean();
+
+    /** Threads that run this, and so go on by themselves: an executor may run tasks at once. */
+    private final Set<Thread> running = ConcurrentHashMap.newKeySet();
+
+    private Rest(List<LaterConversion> all) {
+      left = new ConcurrentLinkedQueue<>(all);
+    }
+
+    static void handOver(List<LaterConversion> all) {
+      if (!all.isEmpty()) {
+        new Rest(all).ask();
+      }
+    }
+
+    private void ask() {
+      LaterConversion next = left.peek();
+      if (next != null && asked.compareAndSet(false, true)) {
+        next.completions().handOver(this);
+      }
+    }
+
+    @Override
+    public void run() {
+      LaterConversion first = left.peek();
+      if (first != null && FrameTable.keepsLock()) {
+        first.completions().handOverLater(this, 1);
+        return;
+      }
+      asked.set(false);
+      Thread thread = Thread.currentThread();
+      if (running.add(thread)) {
+        try {
+          for (LaterConversion next = left.poll(); next != null; next = left.poll()) {
+            ask();
+            CURRENT.get().callOut(next::complete);
+          }
+        } finally {
+          running.remove(thread);
+        }
+      }
     }
   }
 

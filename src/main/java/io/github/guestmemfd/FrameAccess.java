@@ -103,8 +103,8 @@ public final class FrameAccess {
    * @param pfns the frames, of which entries have been taken away
    * @param count how many of them count, from the first on
    * @throws IndexOutOfBoundsException if there are not so many
-   * @throws InterruptedException if the thread is interrupted while it waits; the accesses stay
-   *     announced
+   * @throws InterruptedException if the thread is interrupted, or must not wait, before they have
+   *     ended; they stay announced. For a callback {@link #interrupted} has the answer
    */
   public void await(int[] pfns, int count) throws InterruptedException {
     Objects.checkFromIndexSize(0, count, pfns.length);
@@ -113,6 +113,18 @@ public final class FrameAccess {
       concern(underWay, pfns, count);
       underWay.await(host.idle);
     }
+  }
+
+  /**
+   * What a callback answers when {@link #await} has thrown. Sets the interrupt status of the thread
+   * again, if it was an interrupt: a thread that completes a pending conversion while it does
+   * something else must not wait either, and nobody has interrupted that.
+   *
+   * @param e what was thrown
+   * @return {@link Errno#EINTR}
+   */
+  public static Errno interrupted(InterruptedException e) {
+    return Inode.ended(e);
   }
 
   /**

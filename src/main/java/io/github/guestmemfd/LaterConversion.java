@@ -4,6 +4,7 @@ import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.memory.Waiting;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
@@ -64,6 +65,9 @@ final class LaterConversion extends CompletableFuture<Void> {
   private volatile int delayMillis;
 
   private final AtomicBoolean willBeTried = new AtomicBoolean();
+
+  /** Whether it is over and its pages have been dealt with: whoever waits may complete it. */
+  private volatile boolean ready;
 
   /** With what its user wants it to end, if a try under way does not complete it. */
   private volatile @Nullable Throwable wantedEnd;
@@ -242,6 +246,38 @@ final class LaterConversion extends CompletableFuture<Void> {
       if (interrupted) {
         Thread.currentThread().interrupt();
       }
+    }
+  }
+
+  /** It is decided how the future is to be completed, and nothing is left to be done before. */
+  void readyToComplete() {
+    ready = true;
+  }
+
+  // ---- waited for: what is ready is not left to another thread, which may be this one ----
+
+  @Override
+  public Void join() {
+    completeIfReady();
+    return super.join();
+  }
+
+  @Override
+  public Void get() throws InterruptedException, ExecutionException {
+    completeIfReady();
+    return super.get();
+  }
+
+  @Override
+  public Void get(long timeout, TimeUnit unit)
+      throws InterruptedException, ExecutionException, TimeoutException {
+    completeIfReady();
+    return super.get(timeout, unit);
+  }
+
+  private void completeIfReady() {
+    if (ready && !Callbacks.isInside() && !Callbacks.mustHandOver()) {
+      complete();
     }
   }
 

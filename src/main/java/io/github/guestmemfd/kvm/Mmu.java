@@ -192,8 +192,7 @@ final class Mmu {
       begun = true;
       return Errno.OK;
     } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-      return Errno.EINTR;
+      return FrameAccess.interrupted(e);
     } finally {
       if (!begun) {
         invalidateEnd();

@@ -14,6 +14,7 @@ import io.github.guestmemfd.CreateFlag;
 import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.conversion.ConversionProtocol;
@@ -370,6 +371,28 @@ class CompletionTest extends ProtocolFixture {
     one.close();
     two.close();
     assertQuiet(memfd);
+  }
+
+  /** The same where the executor is the thread itself: who waits for a future completes it. */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void aDependentMayWaitForAnotherThatTheSameThreadIsToComplete(boolean reverse) throws Exception {
+    try (HostMemory direct = hostWith(Runnable::run);
+        GuestMemfd memfd = later(direct, 2)) {
+      Folio one = memfd.grab(0, UNSAFE);
+      Folio two = memfd.grab(PAGE, UNSAFE);
+      CompletableFuture<Void> first = memfd.makeInaccessibleLater(0, PAGE);
+      CompletableFuture<Void> second = memfd.makeInaccessibleLater(PAGE, PAGE);
+      CompletableFuture<Void> waiting = reverse ? second : first;
+      CompletableFuture<Void> waitedFor = reverse ? first : second;
+      CompletableFuture<Throwable> stage = waiting.handle((done, failure) -> failureOf(waitedFor));
+      CompletableFuture<Void> other = waitedFor.exceptionally(failure -> null);
+      run(() -> memfd.punchHole(0, 2L * PAGE)); // undoes both
+      assertInstanceOf(GuestMemfdException.class, stage.join());
+      assertTrue(other.isDone());
+      one.close();
+      two.close();
+    }
   }
 
   /** A stage that blocks holds up the thread that runs it, and no other file. */
