@@ -124,7 +124,7 @@ public final class FrameAccess {
    * @return {@link Errno#EINTR}
    */
   public static Errno interrupted(InterruptedException e) {
-    return Inode.ended(e);
+    return Inode.ended(Objects.requireNonNull(e, "e"));
   }
 
   /**

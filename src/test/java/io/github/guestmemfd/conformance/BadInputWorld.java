@@ -37,6 +37,7 @@ import io.github.guestmemfd.kvm.VcpuExit;
 import io.github.guestmemfd.kvm.VcpuExitException;
 import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.policy.ConversionHandler;
 import io.github.guestmemfd.policy.ConversionObserver;
 import io.github.guestmemfd.policy.ConversionPolicy;
@@ -385,6 +386,7 @@ final class BadInputWorld {
     make(ForwardingProtocol.class, w -> new ForwardingProtocol(ConversionProtocol.timedWait()) {});
     make(RetryPolicy.class, w -> RetryPolicy.spin(1));
     make(FrameAccess.class, w -> w.memfd.frameAccess());
+    make(InterruptedException.class, w -> Waiting.deadlock()); // sets no interrupt status
     make(MemoryParcels.class, w -> parcels(w));
     make(VirtualMachine.class, w -> w.vm);
     make(VirtualMachine.Builder.class, w -> VirtualMachine.builder());
