@@ -27,15 +27,17 @@ import org.openjdk.jcstress.annotations.State;
 public class HandOverTest {
   private static int next; // states are made by one thread
 
-  /** The round of the waiting at which the lock is given back: around that at which it queues. */
+  /** The idling at which the lock is given back: around that before which the waiter queues. */
   private final int at = WaitQueue.ROUNDS_BEFORE_QUEUE - 2 + (next++ & 3);
 
-  private volatile int round = -1;
+  /** How often the waiter has come to idle: its own count, since rounds start anew in the queue. */
+  private volatile int idlings;
+
   private final FrameTable frames =
       new FrameTable(
           64,
-          (r, maxNanos) -> {
-            round = r;
+          (round, maxNanos) -> {
+            idlings = idlings + 1; // the waiter's alone
             LockSupport.parkNanos(maxNanos);
           });
   private final int pfn;
@@ -55,7 +57,7 @@ public class HandOverTest {
 
   @Signal
   public void unlock() {
-    while (round < Math.min(at, WaitQueue.ROUNDS_BEFORE_QUEUE)) {
+    while (idlings <= Math.min(at, WaitQueue.ROUNDS_BEFORE_QUEUE)) {
       Thread.onSpinWait();
     }
     frames.unlock(pfn);
