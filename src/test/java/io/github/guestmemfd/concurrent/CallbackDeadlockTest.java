@@ -11,6 +11,7 @@ import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.concurrent.InCallback.Where;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import java.util.ArrayList;
 import java.util.List;
@@ -20,65 +21,6 @@ import org.junit.jupiter.params.provider.EnumSource;
 
 /** What callbacks do that they must not: wait, in a circle, or answer nothing. */
 class CallbackDeadlockTest extends HostFixture {
-
-  /** Where a callback steps out of line. */
-  enum Callback {
-    INVALIDATE_BEGIN,
-    INVALIDATE_END,
-    PREPARE_ACCESSIBLE,
-    PREPARE_INACCESSIBLE,
-    FREE_FOLIO,
-    RELEASE
-  }
-
-  /** Does something in one of the callbacks; the others agree. */
-  private static class Nested implements GuestMemfdOps {
-    private final Callback callback;
-    private Runnable body = () -> {};
-
-    Nested(Callback callback) {
-      this.callback = callback;
-    }
-
-    private void in(Callback which) {
-      if (which == callback) {
-        body.run();
-      }
-    }
-
-    @Override
-    public Errno invalidateBegin(long offset, long length) {
-      in(Callback.INVALIDATE_BEGIN);
-      return Errno.OK;
-    }
-
-    @Override
-    public void invalidateEnd(long offset, long length) {
-      in(Callback.INVALIDATE_END);
-    }
-
-    @Override
-    public Errno prepareAccessible(Folio folio) {
-      in(Callback.PREPARE_ACCESSIBLE);
-      return Errno.OK;
-    }
-
-    @Override
-    public Errno prepareInaccessible(Folio folio) {
-      in(Callback.PREPARE_INACCESSIBLE);
-      return Errno.OK;
-    }
-
-    @Override
-    public void freeFolio(Folio folio) {
-      in(Callback.FREE_FOLIO);
-    }
-
-    @Override
-    public void release() {
-      in(Callback.RELEASE);
-    }
-  }
 
   /**
    * A's callback converts in B, on another host, whose callback converts in A, where the range is
@@ -124,14 +66,14 @@ class CallbackDeadlockTest extends HostFixture {
   /** From every callback, nothing that could wait is let in, on another host neither. */
   @ParameterizedTest
   @EnumSource
-  void anotherHostIsRefusedToo(Callback callback) throws Exception {
+  void anotherHostIsRefusedToo(Where callback) throws Exception {
     try (HostMemory otherHost = HostMemory.ofBytes(64L * PAGE);
         GuestMemfd other =
             GuestMemfd.builder(otherHost).size(PAGE).flags(MMAP, INIT_SHARED).build()) {
       List<String> calls = new ArrayList<>();
-      Nested outer = new Nested(callback);
+      InCallback outer = new InCallback(callback);
       GuestMemfd memfd = file(1, outer);
-      outer.body =
+      outer.always(
           () -> {
             calls.add("called");
             assertEquals(Errno.EDEADLK, other.tryMakeInaccessible(0, PAGE));
@@ -139,7 +81,7 @@ class CallbackDeadlockTest extends HostFixture {
             refused(Errno.EDEADLK, () -> other.punchHole(0, PAGE));
             refused(Errno.EDEADLK, () -> other.allocate(0, PAGE));
             other.dup().close(); // waits for nothing
-          };
+          });
       run(
           () -> {
             memfd.grab(0).close();
@@ -159,41 +101,40 @@ class CallbackDeadlockTest extends HostFixture {
 
   /** Answers null in one callback, while armed. */
   private static final class Mute implements GuestMemfdOps {
-    private final Callback callback;
+    private final Where callback;
     private boolean armed;
 
-    Mute(Callback callback) {
+    Mute(Where callback) {
       this.callback = callback;
     }
 
-    private Errno answer(Callback which) {
+    private Errno answer(Where which) {
       return armed && which == callback ? null : Errno.OK;
     }
 
     @Override
     public Errno invalidateBegin(long offset, long length) {
-      return answer(Callback.INVALIDATE_BEGIN);
+      return answer(Where.INVALIDATE_BEGIN);
     }
 
     @Override
     public Errno prepareAccessible(Folio folio) {
-      return answer(Callback.PREPARE_ACCESSIBLE);
+      return answer(Where.PREPARE_ACCESSIBLE);
     }
 
     @Override
     public Errno prepareInaccessible(Folio folio) {
-      return answer(Callback.PREPARE_INACCESSIBLE);
+      return answer(Where.PREPARE_INACCESSIBLE);
     }
   }
 
   @ParameterizedTest
   @EnumSource(
-      value = Callback.class,
+      value = Where.class,
       names = {"INVALIDATE_BEGIN", "PREPARE_ACCESSIBLE", "PREPARE_INACCESSIBLE"})
-  void aConversionWithoutAnAnswerChangesNothing(Callback callback) throws Exception {
+  void aConversionWithoutAnAnswerChangesNothing(Where callback) throws Exception {
     for (boolean toInaccessible : new boolean[] {true, false}) {
-      if (callback
-          == (toInaccessible ? Callback.PREPARE_ACCESSIBLE : Callback.PREPARE_INACCESSIBLE)) {
+      if (callback == (toInaccessible ? Where.PREPARE_ACCESSIBLE : Where.PREPARE_INACCESSIBLE)) {
         continue; // it would not be asked
       }
       Mute mute = new Mute(callback);
@@ -224,7 +165,7 @@ class CallbackDeadlockTest extends HostFixture {
 
   @Test
   void aPunchWithoutAnAnswerPunchesNothing() throws Exception {
-    Mute mute = new Mute(Callback.INVALIDATE_BEGIN);
+    Mute mute = new Mute(Where.INVALIDATE_BEGIN);
     GuestMemfd memfd = file(1, mute);
     write(memfd, 0, SECRET);
     mute.armed = true;
@@ -236,7 +177,7 @@ class CallbackDeadlockTest extends HostFixture {
 
   @Test
   void aFirstUseWithoutAnAnswerCanBeTriedAgain() throws Exception {
-    Mute mute = new Mute(Callback.PREPARE_ACCESSIBLE);
+    Mute mute = new Mute(Where.PREPARE_ACCESSIBLE);
     GuestMemfd memfd = file(1, mute);
     mute.armed = true;
     assertThrows(NullPointerException.class, () -> memfd.grab(0));

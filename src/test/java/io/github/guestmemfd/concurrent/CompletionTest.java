@@ -7,7 +7,6 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertSame;
-import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.CreateFlag;
@@ -15,8 +14,8 @@ import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdException;
-import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.concurrent.InCallback.Where;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.spi.RacePoint;
@@ -47,20 +46,6 @@ import org.junit.jupiter.params.provider.ValueSource;
  * whatever host: it neither waits for itself nor gets lost.
  */
 class CompletionTest extends ProtocolFixture {
-  private final AtomicInteger rangesBusy = new AtomicInteger();
-
-  @Override
-  void passes(RacePoint point, long index) {
-    if (point == RacePoint.RANGE_BUSY) {
-      rangesBusy.incrementAndGet();
-    }
-    super.passes(point, index);
-  }
-
-  private GuestMemfd later(int pages) {
-    return file(pages, b -> b.retryPolicy(RetryPolicy.completeLater()));
-  }
-
   private static GuestMemfd later(HostMemory host, int pages) {
     return on(host, pages, b -> b);
   }
@@ -210,87 +195,27 @@ class CompletionTest extends ProtocolFixture {
 
   // ---- inside a callback ----
 
-  enum Callback {
-    PREPARE_ACCESSIBLE,
-    PREPARE_INACCESSIBLE,
-    INVALIDATE_BEGIN,
-    INVALIDATE_END,
-    FREE_FOLIO,
-    RELEASE
-  }
-
-  /** Does something in one of the callbacks, once. */
-  private static final class In implements GuestMemfdOps {
-    private final Callback which;
-    private final AtomicReference<Runnable> body;
-
-    In(Callback which, Runnable body) {
-      this.which = which;
-      this.body = new AtomicReference<>(body);
-    }
-
-    private void at(Callback here) {
-      if (here == which) {
-        body.getAndSet(() -> {}).run();
-      }
-    }
-
-    @Override
-    public Errno prepareAccessible(Folio folio) {
-      at(Callback.PREPARE_ACCESSIBLE);
-      return Errno.OK;
-    }
-
-    @Override
-    public Errno prepareInaccessible(Folio folio) {
-      at(Callback.PREPARE_INACCESSIBLE);
-      return Errno.OK;
-    }
-
-    @Override
-    public Errno invalidateBegin(long offset, long length) {
-      at(Callback.INVALIDATE_BEGIN);
-      return Errno.OK;
-    }
-
-    @Override
-    public void invalidateEnd(long offset, long length) {
-      at(Callback.INVALIDATE_END);
-    }
-
-    @Override
-    public void freeFolio(Folio folio) {
-      at(Callback.FREE_FOLIO);
-    }
-
-    @Override
-    public void release() {
-      at(Callback.RELEASE);
-    }
-  }
-
   /** The last put comes in a callback of a file of this host, or of another. */
   @ParameterizedTest
   @EnumSource
-  void aPutInsideACallbackCompletesAfterIt(Callback callback) throws Exception {
+  void aPutInsideACallbackCompletesAfterIt(Where callback) throws Exception {
     putInside(callback, host);
     try (HostMemory another = HostMemory.ofBytes(8L * PAGE)) {
       putInside(callback, another);
     }
   }
 
-  private void putInside(Callback callback, HostMemory where) throws Exception {
+  private void putInside(Where callback, HostMemory where) throws Exception {
     GuestMemfd memfd = later(1);
     Folio unsafe = memfd.grab(0, UNSAFE);
     CompletableFuture<Void> conversion = memfd.makeInaccessibleLater(0, PAGE);
     AtomicReference<Boolean> doneInside = new AtomicReference<>();
-    In ops =
-        new In(
-            callback,
-            () -> {
-              unsafe.close();
-              doneInside.set(conversion.isDone());
-            });
+    InCallback ops = new InCallback(callback);
+    ops.once(
+        () -> {
+          unsafe.close();
+          doneInside.set(conversion.isDone());
+        });
     run(
         () -> {
           try (GuestMemfd other = on(where, 1, b -> b.ops(ops))) {
@@ -466,35 +391,7 @@ class CompletionTest extends ProtocolFixture {
     assertQuiet(memfd);
   }
 
-  // ---- completed from outside ----
-
-  @Test
-  void nothingFromOutsideCompletesIt() throws Exception {
-    GuestMemfd memfd = later(1);
-    Folio unsafe = memfd.grab(0, UNSAFE);
-    CompletableFuture<Void> conversion = memfd.makeInaccessibleLater(0, PAGE);
-    List<Runnable> attempts =
-        List.of(
-            () -> conversion.complete(null),
-            () -> conversion.completeAsync(() -> null),
-            () -> conversion.completeAsync(() -> null, Runnable::run),
-            () -> conversion.completeOnTimeout(null, 1, TimeUnit.NANOSECONDS),
-            () -> conversion.obtrudeValue(null),
-            () -> conversion.obtrudeException(new IllegalStateException()));
-    for (Runnable attempt : attempts) {
-      assertThrows(UnsupportedOperationException.class, attempt::run);
-      assertFalse(conversion.isDone());
-    }
-    conversion.copy().complete(null); // its own
-    conversion.thenRun(() -> {}).completeAsync(() -> null, Runnable::run);
-    assertFalse(conversion.isDone());
-    assertEquals(1, memfd.metrics().pendingBegun());
-    unsafe.close();
-    await(conversion);
-    assertFalse(conversion.cancel(true), "too late");
-    assertFalse(conversion.isCancelled());
-    assertQuiet(memfd);
-  }
+  // ---- ended by its user ----
 
   @Test
   void isCancelledAsOftenAsAskedFor() throws Exception {
@@ -576,14 +473,8 @@ class CompletionTest extends ProtocolFixture {
   /** The cancelling waits for the page, which a conversion keeps busy, and is interrupted. */
   @Test
   void anInterruptedCancelIsACancelAllTheSame() throws Exception {
-    GuestMemfd memfd =
-        file(
-            2,
-            b ->
-                b.retryPolicy(RetryPolicy.completeLater())
-                    .protocol(
-                        ConversionProtocol
-                            .invalidateLock())); // its conversions make all pages busy
+    // A protocol whose conversions make all pages busy.
+    GuestMemfd memfd = file(2, ConversionProtocol.invalidateLock(), RetryPolicy.completeLater());
     Folio unsafe = memfd.grab(0, UNSAFE);
     CompletableFuture<Void> conversion = memfd.makeInaccessibleLater(0, PAGE);
     RacePoints.Gate busy = races.hold(RacePoint.RANGE_BUSY);
@@ -617,17 +508,12 @@ class CompletionTest extends ProtocolFixture {
   @Test
   void anErrorInACompletionFailsThatOneAlone() throws Exception {
     StackOverflowError planned = new StackOverflowError("planned");
-    GuestMemfd memfd =
-        file(
-            2,
-            b ->
-                b.retryPolicy(RetryPolicy.completeLater())
-                    .ops(
-                        new In(
-                            Callback.PREPARE_INACCESSIBLE,
-                            () -> {
-                              throw planned;
-                            })));
+    InCallback client = new InCallback(Where.PREPARE_INACCESSIBLE);
+    client.once(
+        () -> {
+          throw planned;
+        });
+    GuestMemfd memfd = file(2, b -> b.retryPolicy(RetryPolicy.completeLater()).ops(client));
     Folio one = memfd.grab(0, UNSAFE);
     Folio two = memfd.grab(PAGE, UNSAFE);
     CompletableFuture<Void> first = memfd.makeInaccessibleLater(0, PAGE);

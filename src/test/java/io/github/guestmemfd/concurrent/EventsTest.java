@@ -155,7 +155,7 @@ class EventsTest extends HostFixture {
 
   @Test
   void aPendingConversionIsTwoEvents() throws Throwable {
-    GuestMemfd memfd = file(1, b -> b.retryPolicy(RetryPolicy.completeLater()));
+    GuestMemfd memfd = later(1);
     HostReference reference = map(memfd).getUserPages(0, PAGE);
     assertThat(
             recorded(

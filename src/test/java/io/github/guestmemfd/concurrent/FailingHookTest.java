@@ -12,7 +12,6 @@ import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.conversion.ConversionProtocol;
-import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.gunyah.MemoryParcels;
 import io.github.guestmemfd.kvm.MemoryAttribute;
 import io.github.guestmemfd.kvm.Vcpu;
@@ -79,7 +78,7 @@ class FailingHookTest extends HostFixture {
 
   @Test
   void aCompletionFailsAndThePagesAreAsTheyWere() throws Exception {
-    GuestMemfd memfd = file(1, b -> b.retryPolicy(RetryPolicy.completeLater()));
+    GuestMemfd memfd = later(1);
     Folio folio = memfd.grab(0, UNSAFE);
     CompletableFuture<Void> later = pending(memfd);
     failing = RacePoint.RANGE_BUSY;
@@ -91,7 +90,7 @@ class FailingHookTest extends HostFixture {
 
   @Test
   void aConversionIsUndoneForAnotherOperation() throws Exception {
-    GuestMemfd memfd = file(1, b -> b.retryPolicy(RetryPolicy.completeLater()));
+    GuestMemfd memfd = later(1);
     try (Folio folio = memfd.grab(0, UNSAFE)) {
       CompletableFuture<Void> later = pending(memfd);
       fails(RacePoint.RANGE_BUSY, () -> memfd.makeAccessible(0, PAGE));
@@ -103,7 +102,7 @@ class FailingHookTest extends HostFixture {
 
   @Test
   void aConversionIsCancelled() throws Exception {
-    GuestMemfd memfd = file(1, b -> b.retryPolicy(RetryPolicy.completeLater()));
+    GuestMemfd memfd = later(1);
     try (Folio folio = memfd.grab(0, UNSAFE)) {
       CompletableFuture<Void> later = pending(memfd);
       fails(RacePoint.RANGE_BUSY, () -> later.cancel(false));

@@ -10,7 +10,6 @@ import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
-import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
 import java.util.concurrent.CompletableFuture;
@@ -55,15 +54,11 @@ class FirstUseCompletionTest extends HostFixture {
     abstract void run(GuestMemfd memfd, HostMapping window);
   }
 
-  private GuestMemfd later() {
-    return file(1, b -> b.retryPolicy(RetryPolicy.completeLater()));
-  }
-
   /** The client lets go of it while it prepares the page, when its thread must not convert. */
   @ParameterizedTest
   @EnumSource
   void ofAnotherPageByItsClient(FirstUse use) throws Exception {
-    GuestMemfd memfd = later();
+    GuestMemfd memfd = later(1);
     Folio last = memfd.grab(0, UNSAFE);
     CompletableFuture<Void> conversion = memfd.makeInaccessibleLater(0, PAGE);
     AtomicReference<Boolean> doneInside = new AtomicReference<>();
@@ -92,7 +87,7 @@ class FirstUseCompletionTest extends HostFixture {
   /** The reference is that of the lookup itself, of a page that is not ready. */
   @Test
   void ofTheSamePageByItsLookup() throws Exception {
-    GuestMemfd memfd = later();
+    GuestMemfd memfd = later(1);
     memfd.allocate(0, PAGE);
     RacePoints.Gate gate = races.hold(RacePoint.AFTER_LOOKUP);
     Worker<Integer> user = Worker.start(() -> memfd.tryGrab(0, UNSAFE));
@@ -103,7 +98,7 @@ class FirstUseCompletionTest extends HostFixture {
   /** The same, after a wait: the first use is an operation by then. */
   @Test
   void ofTheSamePageByItsLookupAfterAWait() throws Exception {
-    GuestMemfd memfd = later();
+    GuestMemfd memfd = later(1);
     memfd.allocate(0, PAGE);
     RacePoints.Gate busy = races.hold(RacePoint.RANGE_BUSY);
     Worker<Errno> other = Worker.start(() -> memfd.tryMakeAccessible(0, PAGE));

@@ -99,6 +99,11 @@ abstract class HostFixture {
     return file(pages, b -> b.ops(ops));
   }
 
+  /** A file whose conversions complete later. */
+  GuestMemfd later(int pages) {
+    return file(pages, b -> b.retryPolicy(RetryPolicy.completeLater()));
+  }
+
   HostMapping map(GuestMemfd memfd) {
     HostMapping window = memfd.mmap(0, memfd.size(), READ, WRITE);
     open.push(window);

@@ -43,7 +43,9 @@ import org.junit.jupiter.params.provider.MethodSource;
 /** Conversions that complete when the last holder lets go, and what undoes them. */
 class LaterConversionTest extends HostFixture {
 
-  private GuestMemfd later(int pages) {
+  /** With the protocol that completes later by itself. */
+  @Override
+  GuestMemfd later(int pages) {
     return later(pages, ConversionProtocol.lastPut());
   }
 
@@ -236,17 +238,28 @@ class LaterConversionTest extends HostFixture {
     GuestMemfd memfd = later(1);
     Folio unsafe = memfd.grab(0, UNSAFE);
     CompletableFuture<Void> conversion = memfd.makeInaccessibleLater(0, PAGE);
-    assertThrows(UnsupportedOperationException.class, () -> conversion.complete(null));
-    assertThrows(UnsupportedOperationException.class, () -> conversion.obtrudeValue(null));
-    assertThrows(
-        UnsupportedOperationException.class,
-        () -> conversion.obtrudeException(new IllegalStateException()));
+    List<Runnable> attempts =
+        List.of(
+            () -> conversion.complete(null),
+            () -> conversion.completeAsync(() -> null),
+            () -> conversion.completeAsync(() -> null, Runnable::run),
+            () -> conversion.completeOnTimeout(null, 1, TimeUnit.NANOSECONDS),
+            () -> conversion.obtrudeValue(null),
+            () -> conversion.obtrudeException(new IllegalStateException()));
+    for (Runnable attempt : attempts) {
+      assertThrows(UnsupportedOperationException.class, attempt::run);
+      assertFalse(conversion.isDone());
+    }
+    conversion.copy().complete(null); // its own
+    conversion.thenRun(() -> {}).completeAsync(() -> null, Runnable::run);
     CompletableFuture<Void> dependent = conversion.thenRun(() -> {});
     assertTrue(dependent.cancel(true));
     assertFalse(conversion.isDone(), "a dependent stage is the user's own");
+    assertEquals(1, memfd.metrics().pendingBegun());
     unsafe.close();
     conversion.join();
     assertFalse(conversion.cancel(true));
+    assertFalse(conversion.isCancelled());
     assertFalse(conversion.completeExceptionally(new IllegalStateException("too late")));
     conversion.join();
     assertQuiet(memfd);
@@ -347,27 +360,6 @@ class LaterConversionTest extends HostFixture {
         };
     pin.close();
     assertSame(planned, assertThrows(CompletionException.class, conversion::join).getCause());
-    client.inBegin = () -> {};
-    assertQuiet(memfd);
-  }
-
-  @Test
-  void aPutInsideACallbackCompletesAfterIt() throws Exception {
-    Client client = new Client();
-    GuestMemfd memfd = later(1);
-    GuestMemfd other = later(1, client);
-    Folio unsafe = memfd.grab(0, UNSAFE);
-    CompletableFuture<Void> conversion = memfd.makeInaccessibleLater(0, PAGE);
-    AtomicReference<Boolean> doneInside = new AtomicReference<>();
-    client.inBegin =
-        () -> {
-          unsafe.close();
-          doneInside.set(conversion.isDone());
-        };
-    other.makeInaccessible(0, PAGE);
-    assertEquals(false, doneInside.get(), "the thread held pages");
-    assertTrue(conversion.isDone());
-    conversion.join();
     client.inBegin = () -> {};
     assertQuiet(memfd);
   }

@@ -169,7 +169,7 @@ class MetricsTest extends HostFixture {
 
   @Test
   void pendingConversions() throws Exception {
-    GuestMemfd memfd = file(1, b -> b.retryPolicy(RetryPolicy.completeLater()));
+    GuestMemfd memfd = later(1);
     HostMapping window = map(memfd);
     HostReference reference = window.getUserPages(0, PAGE);
     counted(memfd, Map.of("firstUses", 1L));

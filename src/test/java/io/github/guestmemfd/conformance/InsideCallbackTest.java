@@ -3,11 +3,11 @@ package io.github.guestmemfd.conformance;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.github.guestmemfd.Errno;
-import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdException;
-import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HolderKind;
+import io.github.guestmemfd.concurrent.InCallback;
+import io.github.guestmemfd.concurrent.InCallback.Where;
 import io.github.guestmemfd.conformance.BadInputWorld.State;
 import io.github.guestmemfd.gunyah.MemoryParcels;
 import io.github.guestmemfd.kvm.Vcpu;
@@ -57,67 +57,6 @@ class InsideCallbackTest {
               "FrameAccess.begin", "announces an access, for which the operation waits"));
 
   private static final Map<String, Integer> ANSWERS = new TreeMap<>();
-
-  /** Where the calls are made from. */
-  enum Where {
-    INVALIDATE_BEGIN,
-    INVALIDATE_END,
-    PREPARE_ACCESSIBLE,
-    PREPARE_INACCESSIBLE,
-    FREE_FOLIO,
-    RELEASE
-  }
-
-  /** Runs something in one of its callbacks, once. */
-  private static final class Client implements GuestMemfdOps {
-    private final Where where;
-    private Runnable body;
-
-    Client(Where where) {
-      this.where = where;
-    }
-
-    private void in(Where callback) {
-      Runnable now = body;
-      if (callback == where && now != null) {
-        body = null;
-        now.run();
-      }
-    }
-
-    @Override
-    public Errno invalidateBegin(long offset, long length) {
-      in(Where.INVALIDATE_BEGIN);
-      return Errno.OK;
-    }
-
-    @Override
-    public void invalidateEnd(long offset, long length) {
-      in(Where.INVALIDATE_END);
-    }
-
-    @Override
-    public Errno prepareAccessible(Folio folio) {
-      in(Where.PREPARE_ACCESSIBLE);
-      return Errno.OK;
-    }
-
-    @Override
-    public Errno prepareInaccessible(Folio folio) {
-      in(Where.PREPARE_INACCESSIBLE);
-      return Errno.OK;
-    }
-
-    @Override
-    public void freeFolio(Folio folio) {
-      in(Where.FREE_FOLIO);
-    }
-
-    @Override
-    public void release() {
-      in(Where.RELEASE);
-    }
-  }
 
   /** The calls are real ones: most of them work, and many have to be refused for where they are. */
   @AfterAll
@@ -171,7 +110,7 @@ class InsideCallbackTest {
   private static final class Round {
     private final Class<?> type;
     private final Where where;
-    private final Client client;
+    private final InCallback client;
     private final BadInputWorld world;
     private final GuestMemfd ours;
     private final Random random = new Random(1);
@@ -183,7 +122,7 @@ class InsideCallbackTest {
     Round(Class<?> type, Where where, boolean itself) {
       this.type = type;
       this.where = where;
-      this.client = new Client(where);
+      this.client = new InCallback(where);
       this.world = itself ? new BadInputWorld(client) : new BadInputWorld();
       this.ours =
           itself
@@ -211,9 +150,9 @@ class InsideCallbackTest {
         ours.makeAccessible(3 * PAGE, PAGE);
         ours.grab(2 * PAGE).close();
         ours.grab(3 * PAGE).close();
-        client.body = () -> calls.forEach(this::call);
+        client.once(() -> calls.forEach(this::call));
         operate();
-        if (client.body != null) {
+        if (client.isArmed()) {
           wrong.add("the callback did not come: " + where);
         }
         for (Object result : results) {

@@ -21,6 +21,7 @@ import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.Insides;
 import io.github.guestmemfd.cache.SlotWord;
+import io.github.guestmemfd.concurrent.WaitProbe;
 import io.github.guestmemfd.concurrent.Worker;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.kvm.Mapped;
@@ -126,7 +127,7 @@ class SecondOperationTest {
   }
 
   @AutoClose private final RacePoints races = new RacePoints();
-  private final Waits waits = new Waits();
+  private final WaitProbe probe = new WaitProbe();
 
   @ParameterizedTest
   @MethodSource("all")
@@ -143,7 +144,7 @@ class SecondOperationTest {
 
     /** A frame for the page, and one that a neighbour has. */
     private final HostMemory host =
-        HostMemory.builder(2L * PAGE).raceHook(races).idleStrategy(waits).build();
+        HostMemory.builder(2L * PAGE).raceHook(races).idleStrategy(probe).build();
 
     private final VirtualMachine vm;
     private final Vcpu vcpu;
@@ -157,7 +158,7 @@ class SecondOperationTest {
       this.first = first;
       this.second = second;
       this.disturbance = disturbance;
-      VirtualMachine.Builder builder = VirtualMachine.builder().raceHook(races).idleStrategy(waits);
+      VirtualMachine.Builder builder = VirtualMachine.builder().raceHook(races).idleStrategy(probe);
       vm = (way.keepsReferences() ? builder.keepReferences() : builder).build();
       vcpu = vm.createVcpu();
       memfd =
@@ -196,7 +197,7 @@ class SecondOperationTest {
       Worker<Boolean> access = Worker.start(this::access);
       gate.awaitReached();
       Worker<Outcome> one = start(first);
-      waits.await(one, 1);
+      probe.awaitWaiting(one, 1);
       assertNothingIsFreed();
       if (disturbance != Disturbance.LATE_INTERRUPT) {
         disturb(one, firstStays());
@@ -205,12 +206,12 @@ class SecondOperationTest {
       if (doesNotWait()) {
         two.result();
       } else {
-        waits.await(two, 1);
+        probe.awaitWaiting(two, 1);
       }
       if (disturbance == Disturbance.LATE_INTERRUPT) {
         disturb(one, isLeftToTheFirst());
         if (first.isInterruptible() && second.isInterruptible()) {
-          waits.await(two, 2); // no more for the first, but for the access
+          probe.awaitWaiting(two, 2); // no more for the first, but for the access
         }
       }
       assertNothingIsFreed();
@@ -219,7 +220,7 @@ class SecondOperationTest {
         two.interrupt();
         assertEquals(new Outcome(Errno.EINTR, true), two.result());
         three = start(second);
-        waits.await(three, 1);
+        probe.awaitWaiting(three, 1);
         assertNothingIsFreed();
       }
       assertEquals(doesNotWait(), three.isDone(), "the access is under way");
@@ -290,8 +291,8 @@ class SecondOperationTest {
     private void disturb(Worker<Outcome> worker, boolean stays) throws Exception {
       switch (disturbance) {
         case INTERRUPT, LATE_INTERRUPT -> worker.interruptAndAwait();
-        case STACK_OVERFLOW -> waits.fail(worker, new StackOverflowError("planned"));
-        case OUT_OF_MEMORY -> waits.fail(worker, new OutOfMemoryError("planned"));
+        case STACK_OVERFLOW -> probe.fail(worker, new StackOverflowError("planned"));
+        case OUT_OF_MEMORY -> probe.fail(worker, new OutOfMemoryError("planned"));
         default -> throw new AssertionError(disturbance);
       }
       if (!firstStays() && !stays) {
