@@ -146,7 +146,7 @@ final class Callbacks {
       }
       all.remove(last);
     }
-    // All the others, also those that nothing depends on: it may in a moment, and then wait.
+    // All the others, also those that nothing depends on: something may in a moment, and wait.
     Rest.handOver(all);
     for (LaterConversion next : all) {
       if (next.getNumberOfDependents() == 0) {

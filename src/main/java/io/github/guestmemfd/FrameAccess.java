@@ -116,9 +116,9 @@ public final class FrameAccess {
   }
 
   /**
-   * What a callback answers when {@link #await} has thrown. Sets the interrupt status of the thread
-   * again, if it was an interrupt: a thread that completes a pending conversion while it does
-   * something else must not wait either, and nobody has interrupted that.
+   * What a callback answers when {@link #await} has thrown. If the thread was interrupted, sets its
+   * interrupt status again. If it only must not wait, since it tries a pending conversion, leaves
+   * the status as it is; the conversion is tried again later.
    *
    * @param e what was thrown
    * @return {@link Errno#EINTR}

@@ -143,7 +143,8 @@ public final class HostMemory implements AutoCloseable {
      * depends on the future, so it lasts as long as those do: an executor with few threads lets a
      * slow one hold up others. One that runs its tasks on the calling thread ({@code
      * Runnable::run}) makes tests deterministic; tasks that come up after a while are run by the
-     * timer of the JDK then. What the executor rejects is logged, and handed to it again.
+     * timer of the JDK then, and a stage that depends on one conversion must not wait for a stage
+     * that depends on another. What the executor rejects is logged, and handed to it again.
      *
      * @param executor the executor; the host does not shut it down
      * @return this
