@@ -210,6 +210,9 @@ class SecondOperationTest {
       }
       if (disturbance == Disturbance.LATE_INTERRUPT) {
         disturb(one, isLeftToTheFirst());
+        if (isLeftToTheFirst()) {
+          probe.awaitWaiting(one, 2); // has given up, and waits again to end the file
+        }
         if (first.isInterruptible() && second.isInterruptible()) {
           probe.awaitWaiting(two, 2); // no more for the first, but for the access
         }
