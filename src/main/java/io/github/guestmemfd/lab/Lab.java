@@ -4,7 +4,7 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.lab.report.Environment;
 import io.github.guestmemfd.lab.report.HtmlReport;
 import io.github.guestmemfd.lab.report.JsonReport;
-import io.github.guestmemfd.lab.report.Measurement;
+import io.github.guestmemfd.lab.report.Session;
 import io.github.guestmemfd.lab.report.TableReport;
 import io.github.guestmemfd.lab.workload.Run;
 import io.github.guestmemfd.lab.workload.RunConfig;
@@ -16,43 +16,25 @@ import java.io.Writer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.Collections;
 import java.util.List;
-import java.util.Random;
-import java.util.SortedMap;
-import java.util.TreeMap;
+import java.util.Locale;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
-import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A session of the lab: its runs one after the other, and the reports.
+ * A session of the lab: its {@link Rounds}, and the reports.
  *
  * <p>When the JVM is asked to end, as by Ctrl-C, the run under way ends, those to come are left
  * out, and the reports are made of what there is.
  */
 final class Lab {
-  /** How much of the time is for the JVM to warm up: this part, and not more than so much. */
-  private static final double WARM_UP_PART = 0.2;
-
-  private static final double WARM_UP_SECONDS = 5;
-
-  /** How many slices that time is cut into, each for another run. */
-  private static final int WARM_UP_RUNS = 24;
-
-  /** Makes the order of the runs, always the same one. */
-  private static final long ORDER_SEED = 1;
-
   private static final long REPORT_SECONDS = 60;
 
   private final List<Run> runs;
-  private final double seconds;
-  private final long size;
-  private final boolean verbose;
-  private final @Nullable Path json;
-  private final @Nullable Path html;
+  private final Rounds.Plan plan;
+  private final Reports reports;
+  private final Session.Options options;
   private final PrintWriter out;
   private final PrintWriter err;
 
@@ -63,26 +45,25 @@ final class Lab {
   private boolean failed;
 
   /**
-   * Prepares a session.
+   * What to make of a session.
    *
-   * @param seconds how long all runs take together
-   * @param size the guest's memory in bytes
+   * @param verbose whether the table has a row for each run
+   * @param json a file for programs, or null
+   * @param html a file for a browser, or null
    */
+  record Reports(boolean verbose, @Nullable Path json, @Nullable Path html) {}
+
+  /** Prepares a session. */
   Lab(
       List<? extends Run> runs,
-      double seconds,
-      long size,
-      boolean verbose,
-      @Nullable Path json,
-      @Nullable Path html,
+      Session.Options options,
+      Reports reports,
       PrintWriter out,
       PrintWriter err) {
     this.runs = List.copyOf(runs);
-    this.seconds = seconds;
-    this.size = size;
-    this.verbose = verbose;
-    this.json = json;
-    this.html = html;
+    this.plan = Rounds.Plan.of(runs.size(), options.seconds());
+    this.options = options;
+    this.reports = reports;
     this.out = out;
     this.err = err;
   }
@@ -117,31 +98,20 @@ final class Lab {
     }
   }
 
-  /**
-   * What was measured, in the order of the runs. They are made in another one: a JVM gets faster
-   * with time, and a machine has its moments, which must not be for or against one protocol.
-   */
-  private List<Measurement> measure() {
-    List<Integer> order = new ArrayList<>(IntStream.range(0, runs.size()).boxed().toList());
-    Collections.shuffle(order, new Random(ORDER_SEED));
-    double warmUp = Math.min(WARM_UP_SECONDS, seconds * WARM_UP_PART);
-    double each = (seconds - warmUp) / runs.size();
-    SortedMap<Integer, Measurement> measured = new TreeMap<>();
-    Progress progress = new Progress(out, runs.size());
-    try (HostMemory host = RunConfig.host(size)) {
-      progress.show(0, "warming up");
-      for (int i = 0; i < WARM_UP_RUNS && !stopped; i++) {
-        Run run = runs.get(order.get(i % order.size()));
-        run.withSeconds(warmUp / WARM_UP_RUNS).measure(host, () -> stopped);
-      }
-      for (int index : order) {
-        if (stopped) {
-          break;
-        }
-        Run run = runs.get(index).withSeconds(each);
-        progress.show(measured.size(), run.name());
-        measured.put(index, run.measure(host, () -> stopped));
-      }
+  private Rounds.Result measure() {
+    Progress progress = new Progress(out, err, runs.size(), plan.rounds());
+    progress.begin(
+        String.format(
+            Locale.ROOT,
+            "lab: %d %s a round, %d rounds of %.2f s a run after a warm-up: at most %.0f s",
+            runs.size(),
+            runs.size() == 1 ? "run" : "runs",
+            plan.rounds(),
+            plan.seconds(),
+            Math.ceil(plan.total(runs.size()))));
+    Rounds rounds = new Rounds(runs, plan, options.seed());
+    try (HostMemory host = RunConfig.host(options.size())) {
+      rounds.run(host, progress, () -> stopped);
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt(); // with what there is so far
     } catch (IllegalStateException e) {
@@ -152,27 +122,31 @@ final class Lab {
     } finally {
       progress.clear();
     }
-    return List.copyOf(measured.values());
+    return rounds.result();
   }
 
-  private int report(List<Measurement> measured) throws IOException {
-    if (measured.size() < runs.size()) {
-      out.printf("Stopped after %d of %d runs.%n", measured.size(), runs.size());
+  private int report(Rounds.Result result) throws IOException {
+    int all = runs.size() * plan.rounds();
+    if (result.measured().size() < all) {
+      out.printf("Stopped after %d of %d runs.%n", result.measured().size(), all);
     }
-    TableReport.print(measured, verbose, out);
-    if (json != null) {
-      try (OutputStream file = new BufferedOutputStream(Files.newOutputStream(json))) {
-        JsonReport.write(measured, file);
+    Session session =
+        new Session(
+            result.measured(), result.unsettled(), plan.isLongEnough(), options, Environment.current());
+    TableReport.print(session, reports.verbose, out);
+    if (reports.json != null) {
+      try (OutputStream file = new BufferedOutputStream(Files.newOutputStream(reports.json))) {
+        JsonReport.write(session, file);
       }
-      out.println("JSON: " + json);
+      out.println("JSON: " + reports.json);
     }
-    if (html != null) {
-      try (Writer file = Files.newBufferedWriter(html, StandardCharsets.UTF_8)) {
-        HtmlReport.write(measured, Environment.current(), file);
+    if (reports.html != null) {
+      try (Writer file = Files.newBufferedWriter(reports.html, StandardCharsets.UTF_8)) {
+        HtmlReport.write(session, file);
       }
-      out.println("HTML: " + html);
+      out.println("HTML: " + reports.html);
     }
     out.flush();
-    return TableReport.isClean(measured) && !failed ? 0 : 1;
+    return TableReport.isClean(session.runs()) && !failed ? 0 : 1;
   }
 }

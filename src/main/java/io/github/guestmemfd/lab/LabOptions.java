@@ -1,6 +1,8 @@
 package io.github.guestmemfd.lab;
 
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.lab.report.Session;
+import io.github.guestmemfd.lab.report.TableReport;
 import io.github.guestmemfd.lab.workload.Request;
 import io.github.guestmemfd.lab.workload.Run;
 import io.github.guestmemfd.lab.workload.RunConfig;
@@ -33,6 +35,7 @@ import picocli.CommandLine.Spec;
 final class LabOptions {
   private static final String ALL = "all";
   private static final String DEFAULT_POLICY = "on-fault";
+  private static final double DEFAULT_SECONDS = 20;
   private static final long SMALLEST_PART = 256 << 10;
   private static final long LARGEST = 1L << 36;
 
@@ -42,19 +45,27 @@ final class LabOptions {
   @Option(
       names = "--seconds",
       paramLabel = "N",
-      defaultValue = "20",
+      description = {
+        "How long all runs take together, with up to a fifth of it to warm up (default: 20; with"
+            + " --full as long as good figures take).",
+        "Each run is made once a round, in an order of its own each round, for at least 5 rounds."
+      })
+  private @Nullable Double seconds;
+
+  @Option(
+      names = "--full",
       description =
-          "How long all runs take together, with a fifth of it, at most 5, to warm up; each gets the"
-              + " same part (default: 20).")
-  private double seconds;
+          "All workloads, with 1 and 4 vCPUs, and all policies with atomic-pair too, unless they are"
+              + " named.")
+  private boolean full;
 
   @Option(
       names = "--vcpus",
       paramLabel = "N",
       split = ",",
-      defaultValue = "1,4",
-      description = "How many vCPUs: a number, or several with commas between (default: 1,4).")
-  private List<Integer> vcpus = List.of();
+      description =
+          "How many vCPUs: a number, or several with commas between (default: 4; with --full 1,4).")
+  private @Nullable List<Integer> vcpus;
 
   @Option(
       names = "--protocol",
@@ -69,7 +80,7 @@ final class LabOptions {
       split = ",",
       description = {
         "Conversion policies, with commas between, or all: eager, on-fault, batched, hypercall.",
-        "Default: on-fault; and if no protocol is named either, all of them with atomic-pair."
+        "Default: on-fault; with --full, and no protocol named, all of them with atomic-pair too."
       })
   private @Nullable List<String> policies;
 
@@ -77,12 +88,11 @@ final class LabOptions {
       names = "--workload",
       paramLabel = "ID",
       split = ",",
-      defaultValue = ALL,
       description = {
-        "Workloads, with commas between, or all (default: all):",
+        "Workloads, with commas between, or all (default: share,adversary; with --full all):",
         "boot, virtio, balloon, share, adversary, restore."
       })
-  private List<String> workloads = List.of();
+  private @Nullable List<String> workloads;
 
   @Option(
       names = "--trace",
@@ -107,7 +117,8 @@ final class LabOptions {
       names = "--seed",
       paramLabel = "N",
       defaultValue = "1",
-      description = "What the requested operations come from (default: 1).")
+      description =
+          "What the requested operations, and the order of the runs, come from (default: 1).")
   private long seed;
 
   @Option(
@@ -132,6 +143,11 @@ final class LabOptions {
   private boolean verbose;
 
   @Option(
+      names = "--explain",
+      description = "Runs nothing: says what each column of the tables means.")
+  private boolean explain;
+
+  @Option(
       names = "--requests",
       paramLabel = "N",
       defaultValue = "0",
@@ -142,6 +158,10 @@ final class LabOptions {
   int run() {
     CommandLine commandLine = spec.commandLine();
     PrintWriter out = commandLine.getOut();
+    if (explain) {
+      TableReport.explain(out);
+      return 0;
+    }
     if (requests > 0) {
       printRequests(workloadRuns(), out);
       return 0;
@@ -149,14 +169,44 @@ final class LabOptions {
     List<? extends Run> runs = traces.isEmpty() ? workloadRuns() : traceRuns();
     checkWritable("--json", json);
     checkWritable("--html", html);
-    return new Lab(runs, seconds, parseSize(), verbose, json, html, out, commandLine.getErr())
-        .run();
+    Session.Options options =
+        new Session.Options(arguments(), seconds(runs.size()), seed, parseSize());
+    Lab.Reports reports = new Lab.Reports(verbose, json, html);
+    return new Lab(runs, options, reports, out, commandLine.getErr()).run();
+  }
+
+  private List<String> arguments() {
+    CommandLine.ParseResult parsed = spec.commandLine().getParseResult();
+    return parsed == null ? List.of() : parsed.originalArgs();
+  }
+
+  private double seconds(int runs) {
+    if (seconds != null) {
+      return seconds;
+    }
+    return full ? Rounds.Plan.enoughSeconds(runs) : DEFAULT_SECONDS;
+  }
+
+  private List<Integer> vcpus() {
+    if (vcpus != null) {
+      return vcpus;
+    }
+    return full ? List.of(1, 4) : List.of(4);
+  }
+
+  private List<String> workloads() {
+    if (workloads != null) {
+      return workloads;
+    }
+    return full ? List.of(ALL) : List.of(Workload.SHARE.id(), Workload.ADVERSARY.id());
   }
 
   private void checkNumbers(long bytes) {
-    check(seconds > 0 && seconds <= 1e6, "--seconds: expected more than 0, actual " + seconds);
+    check(
+        seconds == null || (seconds > 0 && seconds <= 1e6),
+        "--seconds: expected more than 0, actual " + seconds);
     check(requests >= 0, "--requests: expected 0 or more, actual " + requests);
-    for (int n : vcpus) {
+    for (int n : vcpus()) {
       check(n >= 1 && n <= 1024, "--vcpus: expected 1 to 1024, actual " + n);
       check(
           bytes / n >= SMALLEST_PART,
@@ -176,7 +226,7 @@ final class LabOptions {
             spec.commandLine(), "--trace: expected a trace file, actual " + file + ": " + e, e);
       }
       for (ConversionProtocol protocol : protocols()) {
-        for (int n : vcpus) {
+        for (int n : vcpus()) {
           runs.add(new TraceRun(trace, String.valueOf(file.getFileName()), protocol, n, 1));
         }
       }
@@ -188,14 +238,14 @@ final class LabOptions {
     long bytes = parseSize();
     checkNumbers(bytes);
     List<Workload> chosen =
-        choose("--workload", workloads, Arrays.asList(Workload.values()), Workload::id);
+        choose("--workload", workloads(), Arrays.asList(Workload.values()), Workload::id);
     List<PrivatePages> shared =
         choose("--on-shared", onShared, Arrays.asList(PrivatePages.values()), PrivatePages::id);
     List<RunConfig> runs = new ArrayList<>();
     for (Pair pair : pairs()) {
       for (PrivatePages privatePages : shared) {
         for (Workload workload : chosen) {
-          for (int n : vcpus) {
+          for (int n : vcpus()) {
             runs.add(
                 new RunConfig(
                     pair.protocol, pair.policy, privatePages, workload, n, bytes, 1, seed));
@@ -217,7 +267,7 @@ final class LabOptions {
         pairs.add(new Pair(protocol, policy));
       }
     }
-    if (protocols == null && policies == null) {
+    if (full && protocols == null && policies == null) {
       for (String policy : ConversionPolicy.ids()) {
         if (!policy.equals(DEFAULT_POLICY)) {
           pairs.add(new Pair(ConversionProtocol.atomicPair(), policy));

@@ -1,23 +1,50 @@
 package io.github.guestmemfd.lab;
 
+import io.github.guestmemfd.lab.workload.Run;
 import java.io.PrintWriter;
 import picocli.CommandLine.Help.Ansi;
 
-/** A line on a terminal that says how far the lab is; where there is no terminal, nothing. */
-final class Progress {
+/**
+ * A line on a terminal that says how far the lab is. Where there is no terminal, one line on the
+ * error stream says at the begin what is to come.
+ */
+final class Progress implements Rounds.Listener {
   private static final int WIDTH = 78;
 
   private final PrintWriter out;
+  private final PrintWriter err;
   private final int all;
   private final boolean isTerminal = Ansi.AUTO.enabled();
+  private int begun;
 
-  Progress(PrintWriter out, int all) {
+  /**
+   * Shows nothing yet.
+   *
+   * @param runs how many runs there are in a round
+   * @param rounds how many rounds there are
+   */
+  Progress(PrintWriter out, PrintWriter err, int runs, int rounds) {
     this.out = out;
-    this.all = all;
+    this.err = err;
+    this.all = runs * rounds;
   }
 
-  void show(int done, String what) {
-    write("[" + done + "/" + all + "] " + what);
+  /** Says what is to come. */
+  void begin(String text) {
+    if (!isTerminal) {
+      err.println(text);
+      err.flush();
+    }
+  }
+
+  @Override
+  public void warmingUp(int round) {
+    write("warming up, round " + (round + 1));
+  }
+
+  @Override
+  public void measuring(int round, Run run) {
+    write("[" + begun++ + "/" + all + "] round " + (round + 1) + ": " + run.name());
   }
 
   void clear() {

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.abort;
 
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.lab.workload.Workload;
 import io.github.guestmemfd.policy.ConversionPolicy;
 import java.io.IOException;
 import java.io.PrintWriter;
@@ -51,10 +52,47 @@ class CommandLineTest {
     for (ConversionProtocol protocol : ConversionProtocol.all()) {
       assertThat(out.toString()).contains(protocol.id());
     }
-    for (String policy : ConversionPolicy.ids()) {
-      assertThat(out.toString()).contains(policy);
+    assertThat(out.toString()).contains("share", "adversary", "Clean:", "Verdict");
+    assertThat(out.toString()).doesNotContain("\r").doesNotContain("boot ");
+  }
+
+  /** Without a terminal one line says at once what runs, and for how long; the table stays clean. */
+  @Test
+  void oneLineOnTheErrorStreamSaysWhatIsToCome() {
+    assertThat(lab("--protocol=last-put", "--workload=share", "--vcpus=1")).isZero();
+    assertThat(err.toString().lines())
+        .singleElement()
+        .asString()
+        .startsWith("lab: 1 run a round, ")
+        .endsWith("at most 1 s");
+    assertThat(out.toString()).doesNotContain("a round");
+  }
+
+  @Test
+  void fullIsEveryWorkloadAndNumberOfVcpus() {
+    assertThat(run("--full", "--requests=1")).isZero();
+    for (Workload workload : Workload.values()) {
+      assertThat(out.toString())
+          .contains("# " + workload.id() + ", 1 vCPUs,", "# " + workload.id() + ", 4 vCPUs,");
     }
-    assertThat(out.toString()).contains("Clean:").doesNotContain("\r");
+  }
+
+  @Test
+  void fullIsEveryPolicyWithTheDefaultProtocol() {
+    assertThat(run("--full", "--workload=share", "--vcpus=1", "--size=2m", "--seconds=0.5", "-v"))
+        .isZero();
+    assertThat(err.toString()).startsWith("lab: 11 runs a round, ");
+    for (String policy : ConversionPolicy.ids()) {
+      assertThat(out.toString()).contains("Workload share, policy " + policy);
+    }
+    assertThat(out.toString()).contains("By policy, atomic-pair", "too short to compare rates");
+  }
+
+  @Test
+  void theColumnsAreExplainedWithoutARun() {
+    assertThat(run("--explain")).isZero();
+    assertThat(out.toString()).contains("first-look mismatch").contains("verdict, cost");
+    assertThat(err.toString()).isEmpty();
   }
 
   @Test
@@ -78,9 +116,15 @@ class CommandLineTest {
         .isZero();
     assertThat(Files.readString(html)).startsWith("<!DOCTYPE html>");
     List<String> lines = Files.readAllLines(json);
-    assertThat(lines).filteredOn(l -> l.contains("\"protocol\"")).hasSize(2 * 2 * 2 * 2);
-    assertThat(lines).filteredOn(l -> l.contains("\"seed\" : -5")).hasSize(16);
-    assertThat(lines).filteredOn(l -> l.contains("\"frames_leaked\" : 0")).hasSize(16);
+    int cells = 2 * 2 * 2 * 2;
+    assertThat(lines).filteredOn(l -> l.contains("\"round\" : ")).hasSize(cells * 5);
+    assertThat(lines).filteredOn(l -> l.contains("\"round\" : 4,")).hasSize(cells);
+    assertThat(lines).filteredOn(l -> l.contains("\"rounds\" : 5,")).hasSize(1 + cells);
+    assertThat(lines).filteredOn(l -> l.contains("\"seed\" : -5")).hasSize(1 + cells * 5);
+    assertThat(lines)
+        .filteredOn(l -> l.contains("\"frames_leaked\" : 0"))
+        .hasSize(cells * 5 + cells);
+    assertThat(lines).anyMatch(l -> l.contains("\"--size=1m\", \"--seconds=0.2\""));
   }
 
   @Test
@@ -118,9 +162,17 @@ class CommandLineTest {
     Path json = folder.resolve("lab.json");
     assertThat(lab("--trace", trace, "--vcpus", "2", "--json", json.toString())).isZero();
     List<String> lines = Files.readAllLines(json);
-    assertThat(lines).filteredOn(l -> l.contains("conversions-pinned.trace")).hasSize(8);
-    assertThat(lines).filteredOn(l -> l.matches(".*\"guest_ops\" : [1-9].*")).hasSize(8);
-    assertThat(lines).filteredOn(l -> l.matches(".*\"leaks\" : 0,")).hasSize(7);
+    int runsAndCells = 8 * 5 + 8;
+    assertThat(lines)
+        .filteredOn(l -> l.contains("\"workload\" : \"conversions-pinned.trace\""))
+        .hasSize(runsAndCells);
+    assertThat(lines)
+        .filteredOn(l -> l.matches(".*\"guest_ops\" : [1-9].*"))
+        .hasSize(runsAndCells);
+    assertThat(lines)
+        .filteredOn(l -> l.matches(".*\"first_look_mismatch\" : null,"))
+        .hasSize(runsAndCells + 8);
+    assertThat(lines).filteredOn(l -> l.matches(" +\"leaks\" : [1-9].*")).hasSize(5 + 1 + 1);
     assertThat(out.toString()).contains("a held page was converted: convert ");
     String bad = file("bad", "no trace");
     assertThat(lab("--trace", bad)).isEqualTo(2);

@@ -1,16 +1,18 @@
 package io.github.guestmemfd.lab.report;
 
 import java.util.List;
+import java.util.function.DoubleFunction;
 import java.util.function.Function;
 import java.util.function.ToDoubleFunction;
+import java.util.stream.Stream;
 
 /**
- * One number of the summaries, the same in the text and in the page.
+ * One number of the summaries, the same in the text and in the page, with what explains it.
  *
  * @param top the head's first line
  * @param bottom the head's second line; may be empty
  * @param meaning what it is, in a sentence
- * @param value what to order by
+ * @param value what to order by, -1 if it is not known
  * @param text what to show
  */
 record Column(
@@ -20,7 +22,17 @@ record Column(
     ToDoubleFunction<Totals> value,
     Function<Totals, String> text) {
 
-  static final List<Column> ALL =
+  static final String LEAKS =
+      "How often the host reached content after its page had become inaccessible.";
+  static final String FALSE_BUSY =
+      "Attempts to convert to inaccessible that were refused although nobody on the host held a"
+          + " page.";
+  static final String FIRST_LOOK =
+      "Of the attempts that no holder was in the way of, the share whose first look at the counts"
+          + " failed all the same, whatever a second look mended.";
+
+  /** What happened, in all rounds together. */
+  static final List<Column> TOTALS =
       List.of(
           count(
               "made",
@@ -30,38 +42,30 @@ record Column(
           count(
               "refused",
               "held",
-              "Conversions to inaccessible that were refused while somebody on the host held a page.",
+              "Attempts to convert to inaccessible that were refused while somebody on the host held a"
+                  + " page.",
               Totals::refusedWithUnsafeHolder),
           count(
               "false",
               "busy",
-              "Conversions to inaccessible that were refused although nobody on the host held a page.",
+              FALSE_BUSY,
               Totals::refusedWithoutUnsafeHolder),
-          new Column(
-              "false",
-              "rate",
-              "False busy, of all conversions that nobody on the host was in the way of.",
-              Totals::falseBusyRate,
-              t -> Numbers.percent(t.falseBusyRate())),
+          count(
+              "gave",
+              "up",
+              "How often a guest did without a page being inaccessible, after it had been refused"
+                  + " several times.",
+              Totals::gaveUp),
           count(
               "leaks",
               "",
-              "How often the host reached content after its page had become inaccessible.",
+              LEAKS,
               Totals::leaks),
           count(
               "retries",
               "",
               "How often a conversion looked at the counts once more.",
               Totals::retries),
-          latency("p50", "The median of what a conversion to inaccessible took, in µs.", 50),
-          latency("p99", "99 of 100 conversions took this long or less, in µs.", 99),
-          latency("max", "The longest conversion to inaccessible, in µs.", 100),
-          new Column(
-              "guest",
-              "ops/s",
-              "Operations of the guest in a second, all vCPUs together.",
-              Totals::guestOpsPerSecond,
-              t -> Numbers.count(t.guestOpsPerSecond())),
           count(
               "SIGBUS",
               "",
@@ -71,19 +75,77 @@ record Column(
               "frames",
               "leaked",
               "Frames still in use when everything had been closed.",
-              Totals::framesLeaked));
+              Totals::framesLeaked),
+          new Column(
+              "longest",
+              "µs",
+              "The longest that a conversion took, from the first ask until the page was"
+                  + " inaccessible.",
+              Totals::longestNanos,
+              t ->
+                  t.longestNanos() == 0
+                      ? Numbers.NONE
+                      : Numbers.micros((double) t.longestNanos())));
+
+  /** How it went: the median of the rounds, and the interval it may be off by. */
+  static final List<Column> FIGURES =
+      List.of(
+          figure(
+              "guest",
+              "ops/s",
+              "Operations of the guest in a second, all vCPUs together; of several combinations of"
+                  + " workload and vCPUs the geometric mean.",
+              Totals::guestOpsPerSecond,
+              Numbers::count),
+          figure(
+              "first-look",
+              "mismatch",
+              FIRST_LOOK,
+              Totals::firstLookMismatch,
+              Numbers::percent),
+          figure(
+              "false",
+              "rate",
+              "False busy, of all conversions that nobody on the host was in the way of.",
+              Totals::falseBusyRate,
+              Numbers::percent),
+          figure(
+              "p50",
+              "µs",
+              "Half of the conversions took this long or less, from the first ask until the page was"
+                  + " inaccessible, refusals and waits included.",
+              t -> t.nanosAt(50),
+              Numbers::micros),
+          figure(
+              "p99",
+              "µs",
+              "99 of 100 conversions took this long or less, counted in the same way.",
+              t -> t.nanosAt(99),
+              Numbers::micros));
+
+  static final List<Column> ALL = Stream.concat(TOTALS.stream(), FIGURES.stream()).toList();
+
+  /** Its head, in one line. */
+  String name() {
+    return (top + " " + bottom).strip();
+  }
 
   private static Column count(
       String top, String bottom, String meaning, ToDoubleFunction<Totals> value) {
     return new Column(top, bottom, meaning, value, t -> Numbers.count(value.applyAsDouble(t)));
   }
 
-  private static Column latency(String top, String meaning, double percentile) {
+  private static Column figure(
+      String top,
+      String bottom,
+      String meaning,
+      Function<Totals, Estimate> estimate,
+      DoubleFunction<String> text) {
     return new Column(
         top,
-        "µs",
+        bottom,
         meaning,
-        t -> t.nanosAt(percentile),
-        t -> t.hasLatency() ? Numbers.micros(t.nanosAt(percentile)) : Numbers.NONE);
+        t -> estimate.apply(t).isKnown() ? estimate.apply(t).median() : -1,
+        t -> Numbers.estimate(estimate.apply(t), text));
   }
 }

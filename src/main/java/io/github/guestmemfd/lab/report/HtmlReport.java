@@ -21,11 +21,11 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Measurements as one page for a browser: a summary, charts, and every run. The page has everything
- * inside, the charting library too, and loads nothing from anywhere.
+ * A session as one page for a browser: a summary, charts, every combination, and a verdict. The page
+ * has everything inside, the charting library too, and loads nothing from anywhere.
  *
  * <p>The template, the styles and the script are resources of this package. The script gets the
- * numbers as JSON; what can be read without a script (facts, findings, summary) is in the page.
+ * numbers as JSON; what can be read without a script (facts, findings, summary, verdict) is in the page.
  */
 public final class HtmlReport {
 
@@ -46,26 +46,29 @@ public final class HtmlReport {
   /**
    * Writes the page.
    *
-   * @param runs what was measured
-   * @param environment where and when
+   * @param session what was measured
    * @param out where to; in UTF-8, which the page says it is; flushed, not closed
    * @throws IllegalStateException if the charting library (org.webjars:echarts, an optional
    *     dependency) is not on the class path
    * @throws IOException if {@code out} throws it
    */
-  public static void write(List<Measurement> runs, Environment environment, Writer out)
-      throws IOException {
+  public static void write(Session session, Writer out) throws IOException {
+    List<Measurement> runs = session.runs();
+    Verdict verdict = Verdict.of(runs);
     Map<String, String> parts =
-        Map.of(
-            "style", resource("report.css"),
-            "facts", facts(runs, environment),
-            "findings", findings(runs),
-            "summary", summary(runs),
-            "unsound", Runs.areSound(runs) ? "" : UNSOUND_NOTE,
-            "data", data(runs),
-            "echarts", echarts(HtmlReport.class.getClassLoader()),
-            "version", ECHARTS_VERSION,
-            "script", resource("report.js"));
+        Map.ofEntries(
+            Map.entry("style", resource("report.css")),
+            Map.entry("facts", facts(session)),
+            Map.entry("findings", findings(session, verdict)),
+            Map.entry("spread", escaped(Session.ABOUT_FIGURES)),
+            Map.entry("figures", summary(Column.FIGURES, runs)),
+            Map.entry("totals", summary(Column.TOTALS, runs)),
+            Map.entry("unsound", Runs.areSound(runs) ? "" : UNSOUND_NOTE),
+            Map.entry("verdict", verdict(verdict)),
+            Map.entry("data", data(runs)),
+            Map.entry("echarts", echarts(HtmlReport.class.getClassLoader())),
+            Map.entry("version", ECHARTS_VERSION),
+            Map.entry("script", resource("report.js")));
     Matcher place = PLACE.matcher(resource("report.html"));
     out.write(
         place.replaceAll(
@@ -110,12 +113,15 @@ public final class HtmlReport {
 
   // What is read without a script.
 
-  private static String facts(List<Measurement> runs, Environment environment) {
+  private static String facts(Session session) {
+    List<Measurement> runs = session.runs();
+    Environment environment = session.environment();
     StringBuilder html = new StringBuilder();
     fact(html, "When", WHEN.format(environment.when()));
-    fact(html, "Runs", runs.size() + seconds(runs));
+    fact(html, "Runs", runs.size() + seconds(runs) + ", in " + session.rounds() + " rounds");
     fact(html, "Guest memory", distinct(runs, m -> Numbers.bytes(m.size())));
-    fact(html, "Seed", distinct(runs, m -> String.valueOf(m.seed())));
+    fact(html, "Seed", String.valueOf(session.options().seed()));
+    fact(html, "Options", String.join(" ", session.options().arguments()));
     fact(html, "JVM", environment.jvm());
     fact(html, "System", environment.os());
     fact(html, "Cores", String.valueOf(environment.cores()));
@@ -137,36 +143,39 @@ public final class HtmlReport {
 
   private static void fact(StringBuilder html, String name, String value) {
     html.append("<div><dt>").append(name).append("</dt><dd>");
-    html.append(escaped(value)).append("</dd></div>\n");
+    html.append(value.isEmpty() ? Numbers.NONE : escaped(value)).append("</dd></div>\n");
   }
 
-  private static String findings(List<Measurement> runs) {
-    List<Finding> all = Finding.of(runs);
-    Finding verdict = all.get(all.size() - 1);
+  private static String findings(Session session, Verdict verdict) {
+    List<Finding> all = Finding.of(session.runs());
+    Finding last = all.get(all.size() - 1);
     StringBuilder html = new StringBuilder();
-    html.append("<p class=\"verdict ")
-        .append(verdict.failure() ? "bad" : "good")
+    html.append("<p class=\"clean ")
+        .append(last.failure() ? "bad" : "good")
         .append("\">")
-        .append(escaped(verdict.text()))
+        .append(escaped(last.text()))
         .append("</p>\n");
-    if (all.size() > 1) {
-      html.append("<ul>\n");
-      for (Finding finding : all.subList(0, all.size() - 1)) {
-        html.append(finding.failure() ? "<li class=\"bad\">" : "<li>")
-            .append(escaped(finding.text()));
-        if (!finding.example().isEmpty()) {
-          html.append("<br><span class=\"first\">First: ")
-              .append(escaped(finding.example()))
-              .append("</span>");
-        }
-        html.append("</li>\n");
-      }
-      html.append("</ul>\n");
+    if (!verdict.sentence().isEmpty()) {
+      html.append("<p>")
+          .append(escaped(verdict.sentence()))
+          .append(" <a href=\"#verdict\">Why: the verdict</a></p>\n");
     }
-    return html.toString();
+    html.append("<ul>\n");
+    for (Finding finding : all.subList(0, all.size() - 1)) {
+      html.append(finding.failure() ? "<li class=\"bad\">" : "<li>")
+          .append(escaped(finding.text()));
+      if (!finding.example().isEmpty()) {
+        html.append("<br><span class=\"first\">First: ")
+            .append(escaped(finding.example()))
+            .append("</span>");
+      }
+      html.append("</li>\n");
+    }
+    session.doubts().forEach(doubt -> html.append("<li>").append(escaped(doubt)).append("</li>\n"));
+    return html.append("</ul>\n").toString();
   }
 
-  private static String summary(List<Measurement> runs) {
+  private static String summary(List<Column> columns, List<Measurement> runs) {
     Function<Measurement, String> policy = Runs.policy(runs);
     List<Measurement> fair = Runs.comparable(Measurement::protocol, policy, runs);
     StringBuilder html = new StringBuilder();
@@ -176,23 +185,16 @@ public final class HtmlReport {
           .append("</caption>\n");
     }
     html.append("<thead><tr><th scope=\"col\">protocol</th>");
-    for (Column column : Column.ALL) {
-      html.append("<th scope=\"col\" title=\"")
-          .append(escaped(column.meaning()))
-          .append("\">")
-          .append(escaped(column.top()))
-          .append(column.bottom().isEmpty() ? "" : "<br>" + escaped(column.bottom()))
-          .append("</th>");
+    for (Column column : columns) {
+      head(html, column.top(), column.bottom(), column.meaning());
     }
     html.append("</tr></thead>\n<tbody>\n");
     Runs.byProtocol(fair)
         .forEach(
             (id, its) -> {
               Totals totals = Totals.of(its);
-              html.append("<tr><th scope=\"row\">").append(escaped(id));
-              html.append(
-                  Runs.areSound(its) ? "</th>" : " <span class=\"mark\">unsound</span></th>");
-              for (Column column : Column.ALL) {
+              html.append("<tr>").append(rowHead(id, Runs.areSound(its), false));
+              for (Column column : columns) {
                 html.append("<td data-v=\"")
                     .append(column.value().applyAsDouble(totals))
                     .append("\">")
@@ -202,6 +204,46 @@ public final class HtmlReport {
               html.append("</tr>\n");
             });
     return html.append("</tbody>").toString();
+  }
+
+  private static String verdict(Verdict verdict) {
+    StringBuilder html = new StringBuilder();
+    html.append("<thead><tr><th scope=\"col\">protocol</th>");
+    for (VerdictColumn column : VerdictColumn.ALL) {
+      head(html, column.head(), "", column.meaning());
+    }
+    html.append("</tr></thead>\n<tbody>\n");
+    for (Verdict.Row row : verdict.rows()) {
+      html.append("<tr>").append(rowHead(row.id(), row.sound(), row.isDefault()));
+      for (VerdictColumn column : VerdictColumn.ALL) {
+        html.append(column.isText() ? "<td class=\"text\">" : "<td>")
+            .append(escaped(column.text().apply(row)))
+            .append("</td>");
+      }
+      html.append("</tr>\n");
+    }
+    html.append("</tbody></table></div>\n");
+    if (!verdict.sentence().isEmpty()) {
+      html.append("<p class=\"choice\">").append(escaped(verdict.sentence())).append("</p>\n");
+    }
+    return html.toString();
+  }
+
+  private static void head(StringBuilder html, String top, String bottom, String meaning) {
+    html.append("<th scope=\"col\" title=\"")
+        .append(escaped(meaning))
+        .append("\">")
+        .append(escaped(top))
+        .append(bottom.isEmpty() ? "" : "<br>" + escaped(bottom))
+        .append("</th>");
+  }
+
+  private static String rowHead(String id, boolean sound, boolean isDefault) {
+    return "<th scope=\"row\">"
+        + escaped(id)
+        + (isDefault ? " <span class=\"default\">default</span>" : "")
+        + (sound ? "" : " <span class=\"mark\">unsound</span>")
+        + "</th>";
   }
 
   private static String escaped(String text) {
@@ -231,9 +273,9 @@ public final class HtmlReport {
       }
       json.writeEndArray();
       json.writeNumberField("bucketsPerOctave", Latencies.BUCKETS_PER_OCTAVE);
-      json.writeArrayFieldStart("runs");
-      for (Measurement m : runs) {
-        write(m, json);
+      json.writeArrayFieldStart("cells");
+      for (List<Measurement> cell : Runs.byCell(runs)) {
+        write(cell, json);
       }
       json.writeEndArray();
       json.writeEndObject();
@@ -241,35 +283,53 @@ public final class HtmlReport {
     return text.toString().replace("<", "\\u003c");
   }
 
-  private static void write(Measurement m, JsonGenerator json) throws IOException {
-    Totals totals = Totals.of(List.of(m));
+  /** A combination: sums over its rounds, what the figures of each round come from, the last map. */
+  private static void write(List<Measurement> rounds, JsonGenerator json) throws IOException {
+    Totals totals = Totals.of(rounds);
+    Measurement last = rounds.get(rounds.size() - 1);
     json.writeStartObject();
-    json.writeStringField("protocol", m.protocol());
-    json.writeStringField("policy", m.policy());
-    json.writeStringField("onShared", m.onShared());
-    json.writeStringField("workload", m.workload());
-    json.writeNumberField("vcpus", m.vcpus());
-    json.writeStringField("seed", String.valueOf(m.seed())); // a script's numbers have 53 bits
-    json.writeNumberField("seconds", m.seconds());
-    json.writeNumberField("toInaccessible", m.conversionsToInaccessible());
-    json.writeNumberField("toAccessible", m.conversionsToAccessible());
-    json.writeNumberField("held", m.refusedWithUnsafeHolder());
-    json.writeNumberField("falseBusy", m.refusedWithoutUnsafeHolder());
-    json.writeNumberField("leaks", m.leaks());
-    json.writeStringField("firstLeak", m.firstLeak());
-    json.writeNumberField("retries", m.retries());
-    json.writeNumberField("guestFaults", m.guestFaults());
-    json.writeNumberField("hostFaults", m.hostFaults());
-    json.writeNumberField("sigbus", m.sigbus());
-    json.writeNumberField("guestOps", m.guestOps());
-    json.writeNumberField("hostOps", m.hostOps());
-    json.writeNumberField("corruptions", m.corruptions());
-    json.writeNumberField("framesLeaked", m.framesLeaked());
-    json.writeNumberField("p50", totals.nanosAt(50));
-    json.writeNumberField("p99", totals.nanosAt(99));
-    json.writeNumberField("max", totals.nanosAt(100));
-    Latencies.write(m.latency(), json);
-    Pictures.write(m.map(), json);
+    json.writeStringField("protocol", last.protocol());
+    json.writeStringField("policy", last.policy());
+    json.writeStringField("onShared", last.onShared());
+    json.writeStringField("workload", last.workload());
+    json.writeNumberField("vcpus", last.vcpus());
+    json.writeNumberField("toInaccessible", totals.conversionsToInaccessible());
+    json.writeNumberField("toAccessible", totals.sum(Measurement::conversionsToAccessible));
+    json.writeNumberField("held", totals.refusedWithUnsafeHolder());
+    json.writeNumberField("falseBusy", totals.refusedWithoutUnsafeHolder());
+    json.writeNumberField("gaveUp", totals.gaveUp());
+    json.writeNumberField("leaks", totals.leaks());
+    json.writeStringField("firstLeak", firstLeak(rounds));
+    json.writeNumberField("retries", totals.retries());
+    json.writeNumberField("guestFaults", totals.sum(Measurement::guestFaults));
+    json.writeNumberField("hostFaults", totals.sum(Measurement::hostFaults));
+    json.writeNumberField("sigbus", totals.sigbus());
+    json.writeNumberField("hostOps", totals.sum(Measurement::hostOps));
+    json.writeNumberField("corruptions", totals.sum(Measurement::corruptions));
+    json.writeNumberField("framesLeaked", totals.framesLeaked());
+    json.writeNumberField("longest", totals.longestNanos());
+    json.writeArrayFieldStart("rounds");
+    for (Measurement m : rounds) {
+      json.writeStartObject();
+      json.writeNumberField("seconds", m.seconds());
+      json.writeNumberField("guestOps", m.guestOps());
+      json.writeNumberField("converted", m.latency().getTotalCount());
+      json.writeNumberField("falseBusy", m.refusedWithoutUnsafeHolder());
+      json.writeNumberField("looks", m.firstLooks());
+      json.writeNumberField("mismatches", m.firstLookMismatches());
+      json.writeEndObject();
+    }
+    json.writeEndArray();
+    Latencies.write(totals.latency(), json);
+    Pictures.write(last.map(), json);
     json.writeEndObject();
+  }
+
+  private static String firstLeak(List<Measurement> rounds) {
+    return rounds.stream()
+        .map(Measurement::firstLeak)
+        .filter(text -> !text.isEmpty())
+        .findFirst()
+        .orElse("");
   }
 }

@@ -7,69 +7,203 @@ import com.fasterxml.jackson.core.StreamWriteFeature;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.math.BigDecimal;
+import java.math.MathContext;
 import java.util.List;
 
-/** Measurements as JSON, for programs: an array with an object for each run. */
+/**
+ * A session as JSON, for programs: where and how it was measured, every run, every combination over
+ * its rounds, and the verdict. docs/lab.md describes it.
+ */
 public final class JsonReport {
+
+  /** What {@code schema_version} says; greater if a key has gone or means something else. */
+  static final int SCHEMA_VERSION = 1;
+
+  private static final MathContext DIGITS = new MathContext(6);
 
   private static final JsonFactory FACTORY =
       JsonFactory.builder().disable(StreamWriteFeature.AUTO_CLOSE_TARGET).build();
 
-  private JsonReport() {}
+  private final JsonGenerator json;
+
+  private JsonReport(JsonGenerator json) {
+    this.json = json;
+  }
 
   /**
-   * Writes the report in UTF-8. Latencies are in microseconds, and 0 if no conversion succeeded.
+   * Writes the report in UTF-8. Latencies are in microseconds; what is not known is null.
    *
-   * @param runs what was measured
+   * @param session what was measured
    * @param out where to; flushed, not closed
    * @throws IOException if {@code out} throws it
    */
-  public static void write(List<Measurement> runs, OutputStream out) throws IOException {
+  public static void write(Session session, OutputStream out) throws IOException {
     try (JsonGenerator json = FACTORY.createGenerator(out, JsonEncoding.UTF8)) {
       json.useDefaultPrettyPrinter();
-      json.writeStartArray();
-      for (Measurement m : runs) {
-        write(m, json);
-      }
-      json.writeEndArray();
+      new JsonReport(json).write(session);
       json.writeRaw('\n');
     }
   }
 
-  private static void write(Measurement m, JsonGenerator json) throws IOException {
-    Totals totals = Totals.of(List.of(m));
+  private void write(Session session) throws IOException {
+    List<Measurement> runs = session.runs();
     json.writeStartObject();
-    json.writeStringField("protocol", m.protocol());
-    json.writeStringField("policy", m.policy());
-    json.writeStringField("workload", m.workload());
-    json.writeNumberField("vcpus", m.vcpus());
-    json.writeNumberField("seconds", m.seconds());
-    json.writeNumberField("seed", m.seed());
-    json.writeNumberField("conversions_to_inaccessible", m.conversionsToInaccessible());
-    json.writeNumberField("conversions_to_accessible", m.conversionsToAccessible());
-    json.writeNumberField("refused_with_unsafe_holder", m.refusedWithUnsafeHolder());
-    json.writeNumberField("refused_without_unsafe_holder", m.refusedWithoutUnsafeHolder());
-    json.writeNumberField("leaks", m.leaks());
-    json.writeNumberField("retries", m.retries());
-    json.writeNumberField("guest_faults", m.guestFaults());
-    json.writeNumberField("host_faults", m.hostFaults());
-    json.writeNumberField("sigbus", m.sigbus());
-    json.writeNumberField("p50_us", micros(totals.nanosAt(50)));
-    json.writeNumberField("p99_us", micros(totals.nanosAt(99)));
-    json.writeNumberField("max_us", micros(totals.nanosAt(100)));
-    json.writeNumberField("frames_leaked", m.framesLeaked());
-    json.writeBooleanField("sound", m.sound());
-    json.writeStringField("on_shared", m.onShared());
-    json.writeNumberField("size_bytes", m.size());
-    json.writeNumberField("guest_ops", m.guestOps());
-    json.writeNumberField("host_ops", m.hostOps());
-    json.writeStringField("first_leak", m.firstLeak());
-    json.writeNumberField("corruptions", m.corruptions());
-    json.writeNumberField("guest_ops_per_second", totals.guestOpsPerSecond());
+    json.writeNumberField("schema_version", SCHEMA_VERSION);
+    write(session.environment());
+    write(session.options());
+    json.writeNumberField("rounds", session.rounds());
+    writeStrings("doubts", session.doubts());
+    json.writeArrayFieldStart("runs");
+    for (Measurement m : runs) {
+      write(m);
+    }
+    json.writeEndArray();
+    json.writeArrayFieldStart("cells");
+    for (List<Measurement> cell : Runs.byCell(runs)) {
+      writeCell(cell);
+    }
+    json.writeEndArray();
+    write(Verdict.of(runs), Finding.of(runs), Finding.isClean(runs));
     json.writeEndObject();
   }
 
-  private static BigDecimal micros(long nanos) {
-    return BigDecimal.valueOf(nanos, 3);
+  private void write(Environment environment) throws IOException {
+    json.writeObjectFieldStart("environment");
+    json.writeStringField("date", environment.when().toString());
+    json.writeStringField("jvm", environment.jvm());
+    json.writeStringField("os", environment.os());
+    json.writeNumberField("cores", environment.cores());
+    json.writeEndObject();
+  }
+
+  private void write(Session.Options options) throws IOException {
+    json.writeObjectFieldStart("options");
+    writeStrings("arguments", options.arguments());
+    json.writeNumberField("seconds", options.seconds());
+    json.writeNumberField("seed", options.seed());
+    json.writeNumberField("size_bytes", options.size());
+    json.writeEndObject();
+  }
+
+  private void write(Measurement m) throws IOException {
+    json.writeStartObject();
+    writeNames(m);
+    json.writeNumberField("round", m.round());
+    json.writeNumberField("seconds", m.seconds());
+    json.writeNumberField("seed", m.seed());
+    json.writeNumberField("size_bytes", m.size());
+    writeCounts(List.of(m));
+    json.writeStringField("first_leak", m.firstLeak());
+    writeFigures(Totals.of(List.of(m)), false);
+    json.writeEndObject();
+  }
+
+  private void writeCell(List<Measurement> cell) throws IOException {
+    json.writeStartObject();
+    writeNames(cell.get(0));
+    json.writeNumberField("rounds", cell.size());
+    writeCounts(cell);
+    writeFigures(Totals.of(cell), true);
+    json.writeEndObject();
+  }
+
+  private void writeNames(Measurement m) throws IOException {
+    json.writeStringField("protocol", m.protocol());
+    json.writeBooleanField("sound", m.sound());
+    json.writeStringField("policy", m.policy());
+    json.writeStringField("on_shared", m.onShared());
+    json.writeStringField("workload", m.workload());
+    json.writeNumberField("vcpus", m.vcpus());
+  }
+
+  private void writeCounts(List<Measurement> runs) throws IOException {
+    Totals totals = Totals.of(runs);
+    json.writeNumberField("conversions_to_inaccessible", totals.conversionsToInaccessible());
+    json.writeNumberField(
+        "conversions_to_accessible", totals.sum(Measurement::conversionsToAccessible));
+    json.writeNumberField("refused_with_unsafe_holder", totals.refusedWithUnsafeHolder());
+    json.writeNumberField("refused_without_unsafe_holder", totals.refusedWithoutUnsafeHolder());
+    json.writeNumberField("gave_up", totals.gaveUp());
+    json.writeNumberField("first_looks", totals.sum(Measurement::firstLooks));
+    json.writeNumberField("first_look_mismatches", totals.sum(Measurement::firstLookMismatches));
+    json.writeNumberField("retries", totals.retries());
+    json.writeNumberField("leaks", totals.leaks());
+    json.writeNumberField("corruptions", totals.sum(Measurement::corruptions));
+    json.writeNumberField("frames_leaked", totals.framesLeaked());
+    json.writeNumberField("guest_faults", totals.sum(Measurement::guestFaults));
+    json.writeNumberField("host_faults", totals.sum(Measurement::hostFaults));
+    json.writeNumberField("sigbus", totals.sigbus());
+    json.writeNumberField("guest_ops", totals.sum(Measurement::guestOps));
+    json.writeNumberField("host_ops", totals.sum(Measurement::hostOps));
+  }
+
+  private void writeFigures(Totals totals, boolean spread) throws IOException {
+    write("guest_ops_per_second", totals.guestOpsPerSecond(), spread);
+    write("first_look_mismatch", totals.firstLookMismatch(), spread);
+    write("false_busy_rate", totals.falseBusyRate(), spread);
+    write("p50_us", totals.nanosAt(50).over(1000), spread);
+    write("p99_us", totals.nanosAt(99).over(1000), spread);
+    json.writeFieldName("longest_us");
+    write(totals.longestNanos() == 0 ? Double.NaN : totals.longestNanos() / 1000.0);
+  }
+
+  /** A figure with its interval, or without. */
+  private void write(String name, Estimate estimate, boolean spread) throws IOException {
+    json.writeFieldName(name);
+    if (!spread || !estimate.isKnown()) {
+      write(estimate.median());
+      return;
+    }
+    json.writeStartObject();
+    json.writeFieldName("median");
+    write(estimate.median());
+    json.writeFieldName("low");
+    write(estimate.low());
+    json.writeFieldName("high");
+    write(estimate.high());
+    json.writeEndObject();
+  }
+
+  /** JSON has no NaN, and no more digits are measured than these. */
+  private void write(double number) throws IOException {
+    if (Double.isFinite(number)) {
+      json.writeNumber(new BigDecimal(number).round(DIGITS).toPlainString());
+    } else {
+      json.writeNull();
+    }
+  }
+
+  private void write(Verdict verdict, List<Finding> findings, boolean clean) throws IOException {
+    json.writeObjectFieldStart("verdict");
+    json.writeBooleanField("clean", clean);
+    writeStrings("findings", findings.stream().map(Finding::text).toList());
+    json.writeArrayFieldStart("protocols");
+    for (Verdict.Row row : verdict.rows()) {
+      json.writeStartObject();
+      json.writeStringField("protocol", row.id());
+      json.writeBooleanField("default", row.isDefault());
+      json.writeBooleanField("sound", row.sound());
+      json.writeStringField("on_mismatch", row.onMismatch());
+      json.writeNumberField("leaks", row.leaks());
+      json.writeNumberField("false_busy", row.falseBusy());
+      write("first_look_mismatch", row.firstLook(), true);
+      write("guest_ops_per_second", row.rate(), true);
+      json.writeBooleanField("fastest_sound", row.fastest());
+      write("cost", row.cost(), true);
+      json.writeBooleanField("tie", row.isTie());
+      json.writeStringField("choose", row.when());
+      json.writeEndObject();
+    }
+    json.writeEndArray();
+    json.writeStringField("sentence", verdict.sentence());
+    json.writeEndObject();
+  }
+
+  private void writeStrings(String name, List<String> texts) throws IOException {
+    json.writeArrayFieldStart(name);
+    for (String text : texts) {
+      json.writeString(text);
+    }
+    json.writeEndArray();
   }
 }

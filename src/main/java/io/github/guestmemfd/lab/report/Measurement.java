@@ -11,6 +11,7 @@ import org.HdrHistogram.Histogram;
  * @param onShared what became of private pages on conversion to shared: keep or discard
  * @param workload the name of the workload
  * @param vcpus how many vCPUs ran
+ * @param round the round of the session that it was made in, from 0
  * @param seconds how long it ran
  * @param seed what the sequence of requested operations came from
  * @param size the guest's memory in bytes
@@ -20,6 +21,10 @@ import org.HdrHistogram.Histogram;
  *     the busy page, at any time of the attempt
  * @param refusedWithoutUnsafeHolder conversions to inaccessible that were refused although nobody
  *     held the busy page: false busy
+ * @param firstLooks attempts to convert to inaccessible that no holder was in the way of when they
+ *     first looked at the counts; 0 if that is not known
+ * @param firstLookMismatches how many of them found other counts than they may pass all the same,
+ *     whatever a second look mended
  * @param leaks how often the host reached content after its page had become private
  * @param firstLeak how the first leak was found; empty if there was none
  * @param corruptions how often the guest found other content in a page than it should have, where
@@ -30,7 +35,9 @@ import org.HdrHistogram.Histogram;
  * @param sigbus accesses of the host that ended in SIGBUS
  * @param guestOps what the guest's side has done of what it was asked for
  * @param hostOps what the host's side has done
- * @param latency how long the successful conversions to inaccessible took, in nanoseconds
+ * @param latency from the first ask for a page to be inaccessible until it was, in nanoseconds, with
+ *     all attempts that were refused, and all waits
+ * @param gaveUp from the first ask until whoever asked did without, in nanoseconds
  * @param framesLeaked frames still in use when everything had been closed
  * @param map the guest's pages over time
  */
@@ -41,6 +48,7 @@ public record Measurement(
     String onShared,
     String workload,
     int vcpus,
+    int round,
     double seconds,
     long seed,
     long size,
@@ -48,6 +56,8 @@ public record Measurement(
     long conversionsToAccessible,
     long refusedWithUnsafeHolder,
     long refusedWithoutUnsafeHolder,
+    long firstLooks,
+    long firstLookMismatches,
     long leaks,
     String firstLeak,
     long corruptions,
@@ -58,5 +68,54 @@ public record Measurement(
     long guestOps,
     long hostOps,
     Histogram latency,
+    Histogram gaveUp,
     long framesLeaked,
-    PageMap map) {}
+    PageMap map) {
+
+  /**
+   * The same, made in a round of a session.
+   *
+   * @param number from 0
+   * @return the measurement
+   */
+  public Measurement inRound(int number) {
+    return new Measurement(
+        protocol,
+        sound,
+        policy,
+        onShared,
+        workload,
+        vcpus,
+        number,
+        seconds,
+        seed,
+        size,
+        conversionsToInaccessible,
+        conversionsToAccessible,
+        refusedWithUnsafeHolder,
+        refusedWithoutUnsafeHolder,
+        firstLooks,
+        firstLookMismatches,
+        leaks,
+        firstLeak,
+        corruptions,
+        retries,
+        guestFaults,
+        hostFaults,
+        sigbus,
+        guestOps,
+        hostOps,
+        latency,
+        gaveUp,
+        framesLeaked,
+        map);
+  }
+
+  /** What it was a measurement of, which each round measures again. */
+  Cell cell() {
+    return new Cell(protocol, policy, onShared, workload, vcpus);
+  }
+
+  /** One combination of what the lab varies. */
+  record Cell(String protocol, String policy, String onShared, String workload, int vcpus) {}
+}

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.lab.report;
 
 import java.util.Locale;
+import java.util.function.DoubleFunction;
 
 /** Numbers as people read them: short, three digits or fewer that count. */
 final class Numbers {
@@ -24,8 +25,8 @@ final class Numbers {
   }
 
   /** Nanoseconds as microseconds, without the unit: 0.25, 4.1, 12.3, 10012. */
-  static String micros(long nanos) {
-    double us = nanos / 1000.0;
+  static String micros(double nanos) {
+    double us = nanos / 1000;
     if (us >= 99_999.5) {
       return count(us);
     }
@@ -58,6 +59,36 @@ final class Numbers {
   /** Seconds: 2 s, 0.5 s. */
   static String seconds(double n) {
     return digits(n, n == Math.rint(n) ? 0 : n < 0.95 ? 2 : 1) + " s";
+  }
+
+  /** A ratio: 0.97, 1.00, 12.3. */
+  static String ratio(double n) {
+    return digits(n, n < 9.995 ? 2 : 1);
+  }
+
+  /** A figure with its interval, if there is one: 1.4% (1.3–1.6%). */
+  static String estimate(Estimate e, DoubleFunction<String> text) {
+    if (!e.isKnown()) {
+      return NONE;
+    }
+    String median = text.apply(e.median());
+    if (!e.hasInterval()) {
+      return median;
+    }
+    String low = text.apply(e.low());
+    String high = text.apply(e.high());
+    String unit = unit(high);
+    String from = unit(low).equals(unit) ? low.substring(0, low.length() - unit.length()) : low;
+    return median + " (" + from + "–" + high + ")";
+  }
+
+  /** What follows the last digit. */
+  private static String unit(String number) {
+    int end = number.length();
+    while (end > 0 && !Character.isDigit(number.charAt(end - 1))) {
+      end--;
+    }
+    return number.substring(end);
   }
 
   private static String tenths(double n) {

@@ -31,6 +31,15 @@ final class Runs {
         .collect(Collectors.groupingBy(key, LinkedHashMap::new, Collectors.toList()));
   }
 
+  /** The rounds of each combination, as they come. */
+  static List<List<Measurement>> byCell(List<Measurement> runs) {
+    return List.copyOf(
+        runs.stream()
+            .collect(
+                Collectors.groupingBy(Measurement::cell, LinkedHashMap::new, Collectors.toList()))
+            .values());
+  }
+
   /**
    * The policy of a run; with what becomes of pages made shared, if that is not always the same.
    */

@@ -3,14 +3,15 @@ package io.github.guestmemfd.lab.report;
 import java.io.PrintWriter;
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Function;
 
 /**
- * Measurements as text, for the end of a run: a summary by protocol, by policy if there is more
- * than one, and by workload; then what was found, in words.
+ * Measurements as text, for the end of a session: summaries by protocol, by policy and by workload
+ * if there is more than one; then what was found, in words, and a verdict.
  */
 public final class TableReport {
 
@@ -25,11 +26,12 @@ public final class TableReport {
   /**
    * Prints the report. Lines have at most 120 columns, unless names are long.
    *
-   * @param runs what was measured, in the order it is to be shown
+   * @param session what was measured
    * @param everyRun whether to print a row for each run too
    * @param out where to; flushed, not closed
    */
-  public static void print(List<Measurement> runs, boolean everyRun, PrintWriter out) {
+  public static void print(Session session, boolean everyRun, PrintWriter out) {
+    List<Measurement> runs = session.runs();
     if (!runs.isEmpty()) {
       Function<Measurement, String> policy = Runs.policy(runs);
       if (everyRun) {
@@ -38,17 +40,26 @@ public final class TableReport {
       Map<String, List<Measurement>> protocols = new LinkedHashMap<>();
       List<Measurement> samePolicies = Runs.comparable(Measurement::protocol, policy, runs);
       Runs.byProtocol(samePolicies).forEach((id, its) -> protocols.put(marked(id, its), its));
-      printTable("By protocol" + only(policy, samePolicies, runs), protocols, out);
+      printTables("protocol", only(policy, samePolicies, runs), protocols, out);
+      printFirstLooks(samePolicies, out);
       List<Measurement> sameProtocols = Runs.comparable(policy, Measurement::protocol, runs);
       Map<String, List<Measurement>> policies = Runs.by(policy, sameProtocols);
       if (policies.size() > 1) {
-        printTable("By policy" + only(Measurement::protocol, sameProtocols, runs), policies, out);
+        String only = only(Measurement::protocol, sameProtocols, runs);
+        printTables("policy", only, policies, out);
       }
-      printTable("By workload", Runs.by(Measurement::workload, runs), out);
+      Map<String, List<Measurement>> workloads = Runs.by(Measurement::workload, runs);
+      if (workloads.size() > 1) {
+        printTable("workload", "", Column.TOTALS, workloads, out);
+      }
+      out.println(Session.ABOUT_FIGURES);
       if (!Runs.areSound(runs)) {
         out.println("!  does not claim to be sound: kept to show its flaw, its leaks are expected");
-        out.println();
       }
+      out.println();
+    }
+    for (String doubt : session.doubts()) {
+      printWrapped("", doubt, out);
     }
     for (Finding finding : Finding.of(runs)) {
       printWrapped("", finding.text(), out);
@@ -56,6 +67,29 @@ public final class TableReport {
         printWrapped("    ", "first: " + finding.example(), out);
       }
     }
+    if (!runs.isEmpty()) {
+      out.println();
+      printVerdict(Verdict.of(runs), out);
+    }
+    out.flush();
+  }
+
+  /**
+   * Prints what every column means.
+   *
+   * @param out where to; flushed, not closed
+   */
+  public static void explain(PrintWriter out) {
+    for (Column column : Column.ALL) {
+      out.println(column.name());
+      printWrapped("    ", column.meaning(), out);
+    }
+    for (VerdictColumn column : VerdictColumn.ALL) {
+      out.println("verdict, " + column.head());
+      printWrapped("    ", column.meaning(), out);
+    }
+    out.println();
+    out.println(Session.ABOUT_FIGURES);
     out.flush();
   }
 
@@ -80,7 +114,7 @@ public final class TableReport {
     return Runs.areSound(runs) ? id : id + UNSOUND;
   }
 
-  /** One table for each workload and policy, with a row for each run. */
+  /** The counts and the figures of each workload and policy, with a row for each run. */
   private static void printEveryRun(List<Measurement> runs, PrintWriter out) {
     Runs.by(Measurement::workload, runs)
         .forEach(
@@ -88,46 +122,110 @@ public final class TableReport {
                 Runs.by(Runs.policy(runs), ofWorkload)
                     .forEach(
                         (policy, ofPolicy) -> {
-                          List<List<String>> rows = new ArrayList<>();
-                          rows.add(head("protocol", "vCPUs", c -> c.top()));
-                          rows.add(head("", "", c -> c.bottom()));
-                          for (Measurement m : ofPolicy) {
-                            List<String> row = new ArrayList<>();
-                            row.add(marked(m.protocol(), List.of(m)));
-                            row.add(String.valueOf(m.vcpus()));
-                            row.addAll(cells(List.of(m)));
-                            rows.add(row);
-                          }
                           out.println("Workload " + workload + ", policy " + policy);
-                          printAligned(rows, 1, out);
+                          printRows(Column.TOTALS, ofPolicy, out);
+                          printRows(Column.FIGURES, ofPolicy, out);
                         }));
   }
 
+  private static void printRows(List<Column> columns, List<Measurement> runs, PrintWriter out) {
+    List<List<String>> rows = heads(List.of("protocol", "vCPUs", "round"), columns);
+    for (Measurement m : runs) {
+      List<String> row = new ArrayList<>();
+      row.add(marked(m.protocol(), List.of(m)));
+      row.add(String.valueOf(m.vcpus()));
+      row.add(String.valueOf(m.round() + 1));
+      row.addAll(cells(columns, List.of(m)));
+      rows.add(row);
+    }
+    printAligned(rows, 1, out);
+  }
+
+  private static void printTables(
+      String what, String only, Map<String, List<Measurement>> groups, PrintWriter out) {
+    printTable(what, only, Column.TOTALS, groups, out);
+    printTable(what, only, Column.FIGURES, groups, out);
+  }
+
   private static void printTable(
-      String title, Map<String, List<Measurement>> groups, PrintWriter out) {
-    List<List<String>> rows = new ArrayList<>();
-    rows.add(head(title, "runs", Column::top));
-    rows.add(head("", "", Column::bottom));
+      String what,
+      String only,
+      List<Column> columns,
+      Map<String, List<Measurement>> groups,
+      PrintWriter out) {
+    out.println("By " + what + only);
+    List<List<String>> rows = heads(List.of(what), columns);
     groups.forEach(
         (name, runs) -> {
-          List<String> row = new ArrayList<>();
-          row.add(name);
-          row.add(String.valueOf(runs.size()));
-          row.addAll(cells(runs));
+          List<String> row = new ArrayList<>(List.of(name));
+          row.addAll(cells(columns, runs));
           rows.add(row);
         });
     printAligned(rows, 1, out);
   }
 
-  private static List<String> head(String first, String second, Function<Column, String> line) {
-    List<String> row = new ArrayList<>(List.of(first, second));
-    Column.ALL.forEach(c -> row.add(line.apply(c)));
-    return row;
+  /** The thread's central problem: how often a first look fails for nothing, and with how many. */
+  private static void printFirstLooks(List<Measurement> runs, PrintWriter out) {
+    List<Integer> vcpus = runs.stream().map(Measurement::vcpus).distinct().sorted().toList();
+    List<List<String>> rows = new ArrayList<>();
+    List<String> head = new ArrayList<>(List.of("First-look mismatch"));
+    vcpus.forEach(n -> head.add(n == 1 ? "1 vCPU" : n + " vCPUs"));
+    rows.add(head);
+    Runs.byProtocol(runs)
+        .forEach(
+            (id, its) -> {
+              List<String> row = new ArrayList<>(List.of(marked(id, its)));
+              for (int n : vcpus) {
+                Totals totals = Totals.of(its.stream().filter(m -> m.vcpus() == n).toList());
+                row.add(Numbers.estimate(totals.firstLookMismatch(), Numbers::percent));
+              }
+              rows.add(row);
+            });
+    printAligned(rows, 1, out);
   }
 
-  private static List<String> cells(Collection<Measurement> runs) {
+  private static void printVerdict(Verdict verdict, PrintWriter out) {
+    List<VerdictColumn> columns = new ArrayList<>(VerdictColumn.ALL);
+    columns.remove(VerdictColumn.WHEN); // a sentence; they follow
+    List<List<String>> rows = new ArrayList<>();
+    rows.add(new ArrayList<>(List.of("Verdict")));
+    columns.forEach(c -> rows.get(0).add(c.head()));
+    for (Verdict.Row row : verdict.rows()) {
+      List<String> cells = new ArrayList<>(List.of(named(row)));
+      columns.forEach(c -> cells.add(c.text().apply(row)));
+      rows.add(cells);
+    }
+    printAligned(rows, 2, out);
+    out.println("Choose");
+    int widest = verdict.rows().stream().mapToInt(r -> r.id().length()).max().orElse(0);
+    for (Verdict.Row row : verdict.rows()) {
+      out.println(
+          GAP + row.id() + " ".repeat(widest - row.id().length()) + GAP + row.when());
+    }
+    if (!verdict.sentence().isEmpty()) {
+      out.println();
+      printWrapped("", verdict.sentence(), out);
+    }
+  }
+
+  private static String named(Verdict.Row row) {
+    return row.id() + (row.isDefault() ? " (default)" : "");
+  }
+
+  /** The two lines of a head. */
+  private static List<List<String>> heads(List<String> first, List<Column> columns) {
+    List<String> top = new ArrayList<>(first);
+    List<String> bottom = new ArrayList<>(Collections.nCopies(first.size(), ""));
+    for (Column column : columns) {
+      top.add(column.top());
+      bottom.add(column.bottom());
+    }
+    return new ArrayList<>(List.of(top, bottom));
+  }
+
+  private static List<String> cells(List<Column> columns, Collection<Measurement> runs) {
     Totals totals = Totals.of(runs);
-    return Column.ALL.stream().map(c -> c.text().apply(totals)).toList();
+    return columns.stream().map(c -> c.text().apply(totals)).toList();
   }
 
   /** The first columns to the left, the others to the right; a blank line after the last row. */

@@ -1,97 +1,176 @@
 package io.github.guestmemfd.lab.report;
 
+import java.util.ArrayList;
 import java.util.Collection;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.function.ToDoubleFunction;
+import java.util.function.ToLongFunction;
+import java.util.stream.Collectors;
 import org.HdrHistogram.Histogram;
 
-/** Some runs as if they were one: counts added, latencies merged by adding their histograms. */
+/**
+ * Some runs together. Counts are added. What is a rate, a share or a latency is an {@link Estimate}
+ * from the rounds of the session.
+ */
 final class Totals {
 
-  private final Histogram latency = new Histogram(3);
-  private double seconds;
-  private long conversionsToInaccessible;
-  private long refusedWithUnsafeHolder;
-  private long refusedWithoutUnsafeHolder;
-  private long leaks;
-  private long retries;
-  private long sigbus;
-  private long guestOps;
-  private long framesLeaked;
+  /** A percentile is told only if so many samples are beyond it. */
+  static final int SAMPLES_BEYOND = 10;
 
-  private Totals() {}
+  private final List<Measurement> runs;
 
-  static Totals of(Collection<Measurement> measurements) {
-    Totals all = new Totals();
-    measurements.forEach(all::add);
-    return all;
+  /** The runs of each round; not of one that was cut short, which compares with no other. */
+  private final List<List<Measurement>> rounds;
+
+  private Totals(Collection<Measurement> runs) {
+    this.runs = List.copyOf(runs);
+    Map<Integer, List<Measurement>> byRound = new TreeMap<>();
+    runs.forEach(m -> byRound.computeIfAbsent(m.round(), n -> new ArrayList<>()).add(m));
+    int whole = byRound.values().stream().mapToInt(List::size).max().orElse(0);
+    rounds = byRound.values().stream().filter(round -> round.size() == whole).toList();
   }
 
-  private void add(Measurement m) {
-    seconds += m.seconds();
-    conversionsToInaccessible += m.conversionsToInaccessible();
-    refusedWithUnsafeHolder += m.refusedWithUnsafeHolder();
-    refusedWithoutUnsafeHolder += m.refusedWithoutUnsafeHolder();
-    leaks += m.leaks();
-    retries += m.retries();
-    sigbus += m.sigbus();
-    guestOps += m.guestOps();
-    framesLeaked += m.framesLeaked();
-    latency.add(m.latency());
+  static Totals of(Collection<Measurement> runs) {
+    return new Totals(runs);
+  }
+
+  int rounds() {
+    return rounds.size();
+  }
+
+  long sum(ToLongFunction<Measurement> count) {
+    return sum(count, runs);
+  }
+
+  private static long sum(ToLongFunction<Measurement> count, Collection<Measurement> runs) {
+    return runs.stream().mapToLong(count).sum();
   }
 
   long conversionsToInaccessible() {
-    return conversionsToInaccessible;
+    return sum(Measurement::conversionsToInaccessible);
   }
 
   long refusedWithUnsafeHolder() {
-    return refusedWithUnsafeHolder;
+    return sum(Measurement::refusedWithUnsafeHolder);
   }
 
   long refusedWithoutUnsafeHolder() {
-    return refusedWithoutUnsafeHolder;
+    return sum(Measurement::refusedWithoutUnsafeHolder);
   }
 
-  /**
-   * How many of the conversions that nobody was in the way of were refused all the same.
-   *
-   * @return from 0 to 1; 0 if there were none
-   */
-  double falseBusyRate() {
-    long free = latency.getTotalCount() + refusedWithoutUnsafeHolder;
-    return free == 0 ? 0 : (double) refusedWithoutUnsafeHolder / free;
+  long gaveUp() {
+    return sum(m -> m.gaveUp().getTotalCount());
   }
 
   long leaks() {
-    return leaks;
+    return sum(Measurement::leaks);
   }
 
   long retries() {
-    return retries;
+    return sum(Measurement::retries);
   }
 
   long sigbus() {
-    return sigbus;
-  }
-
-  double guestOpsPerSecond() {
-    return seconds > 0 ? guestOps / seconds : 0;
+    return sum(Measurement::sigbus);
   }
 
   long framesLeaked() {
-    return framesLeaked;
-  }
-
-  /** Whether any conversion to inaccessible succeeded, so that there is a latency. */
-  boolean hasLatency() {
-    return latency.getTotalCount() > 0;
+    return sum(Measurement::framesLeaked);
   }
 
   /**
-   * How long a conversion to inaccessible took.
-   *
-   * @param percentile from 0 to 100
-   * @return nanoseconds; 0 if none succeeded
+   * The share of the attempts that no holder was in the way of whose first look at the counts
+   * failed.
    */
-  long nanosAt(double percentile) {
-    return hasLatency() ? latency.getValueAtPercentile(percentile) : 0;
+  Estimate firstLookMismatch() {
+    return estimate(
+        of -> share(sum(Measurement::firstLookMismatches, of), sum(Measurement::firstLooks, of)));
+  }
+
+  /** The share of the conversions that no holder was in the way of that were refused. */
+  Estimate falseBusyRate() {
+    return estimate(
+        of -> {
+          long busy = sum(Measurement::refusedWithoutUnsafeHolder, of);
+          return share(busy, busy + sum(m -> m.latency().getTotalCount(), of));
+        });
+  }
+
+  private static double share(long some, long all) {
+    return all == 0 ? Double.NaN : (double) some / all;
+  }
+
+  /**
+   * Operations of the guest in a second. Of several combinations the geometric mean, so that each
+   * counts the same, a slow one too.
+   */
+  Estimate guestOpsPerSecond() {
+    return estimate(Totals::geometricMean);
+  }
+
+  private static double geometricMean(List<Measurement> round) {
+    Map<Measurement.Cell, List<Measurement>> cells =
+        round.stream().collect(Collectors.groupingBy(Measurement::cell));
+    double logs = 0;
+    for (List<Measurement> cell : cells.values()) {
+      double seconds = cell.stream().mapToDouble(Measurement::seconds).sum();
+      logs += Math.log(seconds > 0 ? sum(Measurement::guestOps, cell) / seconds : 0);
+    }
+    return Math.exp(logs / cells.size());
+  }
+
+  /**
+   * How long it took from the first ask for a page to be inaccessible until it was.
+   *
+   * @param percentile from 0 to below 100
+   * @return nanoseconds; not known if too few samples are beyond, without an interval if that is so
+   *     of a round
+   */
+  Estimate nanosAt(double percentile) {
+    Histogram all = latency(runs);
+    if (!reaches(all, percentile)) {
+      return Estimate.NONE;
+    }
+    Estimate ofRounds =
+        estimate(
+            of -> {
+              Histogram some = latency(of);
+              return reaches(some, percentile)
+                  ? some.getValueAtPercentile(percentile)
+                  : Double.NaN;
+            });
+    return ofRounds.hasInterval()
+        ? ofRounds
+        : new Estimate(all.getValueAtPercentile(percentile), Double.NaN, Double.NaN);
+  }
+
+  private static boolean reaches(Histogram histogram, double percentile) {
+    return histogram.getTotalCount() * (100 - percentile) / 100 >= SAMPLES_BEYOND;
+  }
+
+  /** The longest that it took, in nanoseconds; 0 if no conversion was made. */
+  long longestNanos() {
+    return latency(runs).getMaxValue();
+  }
+
+  Histogram latency() {
+    return latency(runs);
+  }
+
+  private static Histogram latency(Collection<Measurement> runs) {
+    Histogram all = new Histogram(3);
+    runs.forEach(m -> all.add(m.latency()));
+    return all;
+  }
+
+  /** A figure of each round, in their order. */
+  double[] ofRounds(ToDoubleFunction<List<Measurement>> figure) {
+    return rounds.stream().mapToDouble(figure).toArray();
+  }
+
+  private Estimate estimate(ToDoubleFunction<List<Measurement>> figure) {
+    return Estimate.of(ofRounds(figure));
   }
 }

@@ -30,6 +30,7 @@ final class GuestActor implements Runnable {
   private final Machine m;
   private final Vcpu vcpu;
   private final ExitHandler handler;
+  private final Attempts attempts;
   private final PrivatePages onShared;
   private final Supplier<Request> requests;
 
@@ -52,6 +53,7 @@ final class GuestActor implements Runnable {
       Machine m,
       Vcpu vcpu,
       ExitHandler handler,
+      Attempts attempts,
       PrivatePages onShared,
       Supplier<Request> requests,
       SplittableRandom random,
@@ -60,6 +62,7 @@ final class GuestActor implements Runnable {
     this.m = m;
     this.vcpu = vcpu;
     this.handler = handler;
+    this.attempts = attempts;
     this.onShared = onShared;
     this.requests = requests;
     this.random = random;
@@ -279,14 +282,15 @@ final class GuestActor implements Runnable {
   // ---- what a guest's kernel does ----
 
   private boolean ask(int first, int end, MemoryAttribute attribute) {
-    for (int i = 0; i < ATTEMPTS && !m.stop().isSet(); i++) {
-      Errno errno = vcpu.mapGpaRange(Machine.offset(first), end - first, attribute);
-      if (errno == Errno.OK) {
-        return true;
+    boolean done = false;
+    for (int i = 0; i < ATTEMPTS && !done && !m.stop().isSet(); i++) {
+      if (i > 0) {
+        LockSupport.parkNanos(PAUSE_NANOS);
       }
-      LockSupport.parkNanos(PAUSE_NANOS);
+      done = vcpu.mapGpaRange(Machine.offset(first), end - first, attribute) == Errno.OK;
     }
-    return false;
+    endAsking();
+    return done;
   }
 
   private boolean load(long gpa, MemoryAttribute attribute) {
@@ -299,14 +303,24 @@ final class GuestActor implements Runnable {
 
   /** Makes an access, with exits to the monitor as long as that lets it enter again. */
   private boolean access(BooleanSupplier access) {
-    for (int i = 0; i < ATTEMPTS; i++) {
-      if (access.getAsBoolean()) {
-        return true;
-      }
-      if (m.stop().isSet() || !handler.handle(vcpu, vcpu.exit())) {
-        return false;
-      }
+    if (access.getAsBoolean()) {
+      return true;
     }
-    return false;
+    boolean done = false;
+    for (int i = 1; i < ATTEMPTS && !done && !m.stop().isSet(); i++) {
+      if (!handler.handle(vcpu, vcpu.exit())) {
+        break;
+      }
+      done = access.getAsBoolean();
+    }
+    endAsking();
+    return done;
+  }
+
+  /** What the run's end has cut off is neither made nor given up. */
+  private void endAsking() {
+    if (!m.stop().isSet()) {
+      attempts.over();
+    }
   }
 }

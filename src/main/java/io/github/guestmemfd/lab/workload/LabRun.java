@@ -81,6 +81,7 @@ final class LabRun {
         config.onShared().id(),
         config.workload().id(),
         config.vcpus(),
+        0,
         seconds,
         config.seed(),
         config.size(),
@@ -88,6 +89,8 @@ final class LabRun {
         metrics.conversionsToAccessible(),
         attempts.refusedWithHolder(),
         attempts.refusedWithoutHolder(),
+        attempts.firstLooks(),
+        attempts.firstLookMismatches(),
         m.secrets().leaks(),
         m.secrets().firstLeak(),
         m.secrets().corruptions(),
@@ -98,6 +101,7 @@ final class LabRun {
         guests.stream().mapToLong(GuestActor::done).sum(),
         hosts.stream().mapToLong(HostActor::done).sum() + device.done(),
         attempts.latency(),
+        attempts.gaveUp(),
         (host.used() - usedBefore) / HostMemory.PAGE_SIZE,
         sampler.map());
   }
@@ -124,6 +128,7 @@ final class LabRun {
               m,
               m.vm().createVcpu(),
               monitor,
+              attempts,
               config.onShared(),
               requests,
               values.split(),

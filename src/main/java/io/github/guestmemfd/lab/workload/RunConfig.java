@@ -37,7 +37,14 @@ public record RunConfig(
   @Override
   public String name() {
     String pages = onShared == PrivatePages.KEEP ? "" : ", " + onShared.id();
-    return workload.id() + ", " + protocol.id() + ", " + policy + pages + ", " + vcpus + " vCPUs";
+    return workload.id()
+        + ", "
+        + protocol.id()
+        + ", "
+        + policy
+        + pages
+        + ", "
+        + (vcpus == 1 ? "1 vCPU" : vcpus + " vCPUs");
   }
 
   @Override
@@ -54,6 +61,9 @@ public record RunConfig(
    */
   public static HostMemory host(long guestSize) {
     long spare = (guestSize / 4 & -HostMemory.PAGE_SIZE) + (1 << 20);
-    return HostMemory.builder(guestSize + spare).lruBatches(2, 31).build();
+    return HostMemory.builder(guestSize + spare)
+        .lruBatches(2, 31)
+        .raceHook(Attempts.ON_MISMATCH)
+        .build();
   }
 }

@@ -51,7 +51,7 @@ public record TraceRun(
 
   @Override
   public String name() {
-    return workload + ", " + protocol.id() + ", " + vcpus + " vCPUs";
+    return workload + ", " + protocol.id() + ", " + (vcpus == 1 ? "1 vCPU" : vcpus + " vCPUs");
   }
 
   @Override
@@ -125,6 +125,7 @@ public record TraceRun(
         PrivatePages.KEEP.id(),
         workload,
         vcpus,
+        0,
         time,
         0,
         0,
@@ -132,6 +133,8 @@ public record TraceRun(
         metrics.stream().mapToLong(Metrics::conversionsToAccessible).sum(),
         metrics.stream().mapToLong(Metrics::refusedOthersCounted).sum(),
         metrics.stream().mapToLong(Metrics::refusedNoOthersCounted).sum(),
+        0,
+        0,
         all.stream().mapToLong(r -> r.leaks).sum(),
         all.stream().map(r -> r.firstLeak).filter(l -> !l.isEmpty()).findFirst().orElse(""),
         0,
@@ -142,6 +145,7 @@ public record TraceRun(
         all.stream().mapToLong(r -> r.calls).sum(),
         0,
         latency,
+        new Histogram(DIGITS),
         0,
         new PageMap(HostMemory.PAGE_SIZE, List.of()));
   }

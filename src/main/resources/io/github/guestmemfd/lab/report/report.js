@@ -1,6 +1,6 @@
 'use strict';
 (() => {
-  const { protocols, runs, bucketsPerOctave } = JSON.parse(document.getElementById('data').textContent);
+  const { protocols, cells, bucketsPerOctave } = JSON.parse(document.getElementById('data').textContent);
   const root = document.documentElement;
 
   // Small tools.
@@ -18,7 +18,7 @@
   }
 
   const sum = (list, value) => list.reduce((n, x) => n + value(x), 0);
-  const distinct = key => [...new Set(runs.map(r => r[key]))].sort(key === 'vcpus' ? (a, b) => a - b : () => 0);
+  const distinct = key => [...new Set(cells.map(r => r[key]))].sort(key === 'vcpus' ? (a, b) => a - b : () => 0);
   const vcpuCounts = distinct('vcpus');
   const named = n => n + (n === 1 ? ' vCPU' : ' vCPUs');
   const css = name => getComputedStyle(root).getPropertyValue('--' + name).trim();
@@ -50,6 +50,58 @@
     const [n, unit] = us < 0.9995 ? [us * 1000, 'ns'] : us < 999.5 ? [us, 'µs'] : us < 999500 ? [us / 1000, 'ms'] : [us / 1e6, 's'];
     return Number(n.toPrecision(3)) + ' ' + unit;
   }
+
+  const unitOf = text => text.match(/\D*$/)[0];
+
+  /** A figure with its interval, if there is one: 1.4% (1.3–1.6%). */
+  function withSpread(e, text) {
+    if (Number.isNaN(e.low)) {
+      return text(e.median);
+    }
+    const [low, high] = [text(e.low), text(e.high)];
+    const unit = unitOf(high);
+    return `${text(e.median)} (${unitOf(low) === unit ? low.slice(0, low.length - unit.length) : low}–${high})`;
+  }
+
+  // Figures over rounds: as in the summary, the median with a 99 % bootstrap interval.
+
+  const MIN_ROUNDS = 5;
+  const DRAWS = 1000;
+
+  function median(sorted) {
+    const half = sorted.length >> 1;
+    return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+  }
+
+  /** From the figures of the rounds; null if none is known. */
+  function estimate(figures) {
+    const known = figures.filter(v => !Number.isNaN(v)).sort((a, b) => a - b);
+    if (known.length < MIN_ROUNDS) {
+      return known.length === 0 ? null : { median: median(known), low: NaN, high: NaN };
+    }
+    let state = 1; // the same rounds have the same interval each time
+    const random = n => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      return Math.floor((state / 2 ** 32) * n);
+    };
+    const medians = Array.from({ length: DRAWS },
+      () => median(known.map(() => known[random(known.length)]).sort((a, b) => a - b))).sort((a, b) => a - b);
+    const cut = Math.floor(DRAWS * 0.005);
+    return { median: median(known), low: medians[cut], high: medians[DRAWS - 1 - cut] };
+  }
+
+  /** A figure of some combinations in each of the rounds that all of them have. */
+  function overRounds(list, figure) {
+    const rounds = Math.min(...list.map(c => c.rounds.length));
+    return estimate(Array.from({ length: rounds }, (_, i) => figure(list.map(c => c.rounds[i]))));
+  }
+
+  const share = (some, all) => (all === 0 ? NaN : some / all);
+  const FIGURES = {
+    guestOps: of => Math.exp(sum(of, r => Math.log(r.seconds > 0 ? r.guestOps / r.seconds : 0)) / of.length),
+    firstLook: of => share(sum(of, r => r.mismatches), sum(of, r => r.looks)),
+    falseBusy: of => share(sum(of, r => r.falseBusy), sum(of, r => r.falseBusy + r.converted)),
+  };
 
   function bytes(n) {
     const unit = n === 0 ? 0 : Math.min(6, Math.floor(Math.log2(n) / 10));
@@ -157,14 +209,14 @@
   }
 
   /** What the reader can choose among; a dimension with one value is no choice. */
-  const DIMENSIONS = { protocol: 'Protocol', workload: 'Workload', vcpus: 'vCPUs', policy: 'Policy', onShared: 'On shared', seed: 'Seed' };
+  const DIMENSIONS = { protocol: 'Protocol', workload: 'Workload', vcpus: 'vCPUs', policy: 'Policy', onShared: 'On shared' };
 
   /** The policy with which the protocols compare fairly: any if all ran with the same ones, else the most usual. */
   function fairPolicy() {
     const policies = distinct('policy');
-    const ran = (policy, p) => ofProtocol(p, runs).filter(r => r.policy === policy).length;
+    const ran = (policy, p) => ofProtocol(p, cells).filter(r => r.policy === policy).length;
     return policies.every(policy => protocols.every(p => ran(policy, p) === ran(policy, protocols[0]))) ? ''
-      : policies.reduce((a, b) => (runs.filter(r => r.policy === b).length > runs.filter(r => r.policy === a).length ? b : a));
+      : policies.reduce((a, b) => (cells.filter(r => r.policy === b).length > cells.filter(r => r.policy === a).length ? b : a));
   }
 
   /** Puts selectors into a section, all to be chosen if it starts with a run; gives a function for the runs that fit. */
@@ -187,7 +239,7 @@
       });
       part(section, 'choices').append(element('label', {}, DIMENSIONS[key], select));
     }
-    return () => runs.filter(r => Object.entries(chosen).every(([key, value]) => value === '' || String(r[key]) === value));
+    return () => cells.filter(r => Object.entries(chosen).every(([key, value]) => value === '' || String(r[key]) === value));
   }
 
   /** A table from heads and rows of cells: text, or [text, number to sort by], or elements. */
@@ -290,7 +342,7 @@
     return {
       buckets: [...counts].sort((a, b) => a[0] - b[0]),
       total: sum([...counts.values()], n => n),
-      max: Math.max(0, ...list.map(r => r.max)) / 1000,
+      max: Math.max(0, ...list.map(r => r.longest)) / 1000,
     };
   }
 
@@ -306,13 +358,16 @@
     return latency.max;
   }
 
-  /** Points of a percentile curve: x is 1 / (1 - share), three to an octave, up to the last value. */
+  /** A percentile is told only if so many values are beyond it. */
+  const BEYOND = 10;
+  const reaches = (latency, share) => latency.total * (1 - share) >= BEYOND - 1e-9;
+
+  /** Points of a percentile curve: x is 1 / (1 - share), three to an octave, as far as they can be told. */
   function curve(latency) {
     const points = [];
-    for (let k = 0; 2 ** (k / 3) < latency.total; k++) {
+    for (let k = 0; reaches(latency, 1 - 2 ** (-k / 3)); k++) {
       points.push([2 ** (k / 3), valueAt(latency, 1 - 2 ** (-k / 3))]);
     }
-    points.push([latency.total, latency.max]);
     return points;
   }
 
@@ -367,9 +422,9 @@
     const drawChart = () => {
       const list = fitting();
       const all = protocols.map(p => ({ p, latency: merged(ofProtocol(p, list)) }));
-      const shown = all.filter(({ p, latency }) => latency.total > 0 && !hidden.has(p.id));
+      const shown = all.filter(({ p, latency }) => reaches(latency, 0.5) && !hidden.has(p.id));
       const narrow = isNarrow();
-      const most = Math.max(10, ...shown.map(s => s.latency.total));
+      const most = Math.max(10, ...shown.map(s => s.latency.total / BEYOND));
       const curves = shown.map(s => curve(s.latency));
       const values = curves.flat().map(([, v]) => v);
       const [low, high] = around(Math.min(...values), Math.max(...values));
@@ -403,25 +458,52 @@
             },
           };
         }),
-      }, 'svg', list.length === 0 ? 'No run with these choices.' : hidden.size === protocols.length ? 'No protocol is ticked.' : 'No conversion to inaccessible succeeded in these runs.');
+      }, 'svg', list.length === 0 ? 'No run with these choices.' : hidden.size === protocols.length ? 'No protocol is ticked.' : 'Fewer than 20 conversions to inaccessible succeeded in these runs.');
       if (chart && !narrow) {
         nameLines(chart, shown.map(({ p }, i) => ({ p, end: curves[i][curves[i].length - 1] })));
       }
       const shares = [0.5, 0.9, 0.99, 0.999, 0.9999];
       part(section, 'wide').replaceChildren(sortable(table(
-        ['protocol', 'conversions', ...shares.map(s => percentile(1 / (1 - s)) + ' µs'), 'max µs'],
+        ['protocol', 'conversions', ...shares.map(s => percentile(1 / (1 - s)) + ' µs'), 'longest µs'],
         all.map(({ p, latency }) => [
           rowHead(p), [count(latency.total), latency.total],
-          ...[...shares.map(s => valueAt(latency, s)), latency.max].map(v => (latency.total ? [micros(v), v] : ['-', -1])),
+          ...shares.map(s => (reaches(latency, s) ? [micros(valueAt(latency, s)), valueAt(latency, s)] : ['-', -1])),
+          latency.total ? [micros(latency.max), latency.max] : ['-', -1],
         ]))));
     };
-    const fitting = choices(section, ['workload', 'vcpus', 'policy', 'onShared', 'seed'], null, drawChart);
+    const fitting = choices(section, ['workload', 'vcpus', 'policy', 'onShared'], null, drawChart);
     onEveryDraw(draw);
   }
 
-  // Bars by protocol and number of vCPUs.
+  // Bars by protocol and number of vCPUs, with whiskers from end to end of the interval.
 
-  function bars(id, name, value, text, axisText, max) {
+  function whiskers(values, i, text) {
+    return {
+      type: 'custom', name: named(vcpuCounts[i]), silent: true, z: 3,
+      data: values.map((v, row) => (v ? [v.median, row, Number.isNaN(v.low) ? v.median : v.low, Number.isNaN(v.high) ? v.median : v.high] : [NaN, row, NaN, NaN])),
+      encode: { x: [0, 2, 3], y: 1 },
+      renderItem: (params, api) => {
+        const row = api.value(1);
+        if (!values[row]) {
+          return undefined;
+        }
+        const bar = api.barLayout({ barMaxWidth: 13, barGap: '12%', barCategoryGap: 16, count: vcpuCounts.length })[i];
+        const y = api.coord([0, row])[1] + bar.offsetCenter;
+        const [from, to] = [api.coord([api.value(2), row])[0], api.coord([api.value(3), row])[0]];
+        const line = (x1, y1, x2, y2) => ({ type: 'line', shape: { x1, y1, x2, y2 }, style: { stroke: css('ink'), lineWidth: 1.4 } });
+        return {
+          type: 'group',
+          children: [
+            ...(to - from >= 1 ? [line(from, y, to, y), line(from, y - 3, from, y + 3), line(to, y - 3, to, y + 3)] : []),
+            { type: 'text', x: to + 5, y, style: { text: text(values[row].median), fill: css('ink'), fontSize: 11, verticalAlign: 'middle', fontFamily: getComputedStyle(document.body).fontFamily } },
+          ],
+        };
+      },
+    };
+  }
+
+  /** The axis ends at the least at a given value, so that what is next to nothing looks like it. */
+  function bars(id, name, figure, text, axisText, least) {
     const section = document.getElementById(id);
     const draw = () => {
       const list = fitting();
@@ -430,50 +512,47 @@
         p,
         values: vcpuCounts.map(n => {
           const own = ofProtocol(p, list).filter(r => r.vcpus === n);
-          return own.length ? value(own) : null;
+          return own.length ? overRounds(own, figure) : null;
         }),
       })).filter(g => g.values.some(v => v !== null));
       areaLegend(section, vcpuCounts.map(named), tiles);
       part(section, 'chart').style.height = groups.length * (vcpuCounts.length * 15 + 16) + 60 + 'px';
-      const label = v => (v === null ? 'not run' : text(v));
+      const label = v => (v === null ? 'not run' : withSpread(v, text));
       show(section, groups.length > 0 && {
         grid: { left: 106, right: isNarrow() ? 44 : 58, top: 6, bottom: 44 },
         tooltip: tooltip({
           trigger: 'axis',
           axisPointer: { type: 'shadow', shadowStyle: { color: css('hover') }, z: 0 },
-          formatter: items => lines(items[0].name.replace('\n', ' '), ...items.map(i => `${i.seriesName}: ${label(groups[i.dataIndex].values[i.seriesIndex])}`)),
+          formatter: items => lines(items[0].name.replace('\n', ' '), ...items.filter(i => i.seriesType === 'bar').map(i => `${i.seriesName}: ${label(groups[i.dataIndex].values[i.seriesIndex])}`)),
         }),
-        xAxis: axis({ type: 'value', name, nameLocation: 'middle', nameGap: 28, min: 0, max, splitNumber: isNarrow() ? 2 : 4,
+        xAxis: axis({ type: 'value', name, nameLocation: 'middle', nameGap: 28, min: 0, max: ({ max }) => (max < least ? least : null), splitNumber: isNarrow() ? 2 : 4,
           axisLabel: { color: css('soft'), fontSize: 12, formatter: axisText, hideOverlap: true } }),
         yAxis: axis({
           type: 'category', inverse: true, data: groups.map(({ p }) => (p.sound ? p.id : p.id + '\n(unsound)')), axisTick: { show: false },
           axisLabel: { color: css('ink'), fontSize: 12, lineHeight: 15, interval: 0, width: 98, overflow: 'truncate' },
         }),
-        series: vcpuCounts.map((n, i) => ({
-          type: 'bar', name: named(n), data: groups.map(g => g.values[i]), barMaxWidth: 13, barGap: '12%', barCategoryGap: 16,
-          itemStyle: { color: { image: tiles[i], repeat: 'repeat' }, borderColor: css('soft'), borderWidth: 0.5 },
-          emphasis: { disabled: true },
-          label: { show: true, position: 'right', distance: 4, color: css('ink'), fontSize: 11, formatter: ({ value: v }) => text(v) },
-        })),
+        series: [
+          ...vcpuCounts.map((n, i) => ({
+            type: 'bar', name: named(n), data: groups.map(g => g.values[i]?.median ?? null), barMaxWidth: 13, barGap: '12%', barCategoryGap: 16,
+            itemStyle: { color: { image: tiles[i], repeat: 'repeat' }, borderColor: css('soft'), borderWidth: 0.5 },
+            emphasis: { disabled: true },
+          })),
+          ...vcpuCounts.map((n, i) => whiskers(groups.map(g => g.values[i]), i, text)),
+        ],
       }, 'svg', list.length ? 'Nothing to show: these runs have converted nothing.' : 'No run with these choices.');
       part(section, 'wide').replaceChildren(sortable(table(
         ['protocol', ...vcpuCounts.map(named)],
-        groups.map(g => [rowHead(g.p), ...g.values.map(v => (v === null ? ['-', -1] : [text(v), v]))]))));
+        groups.map(g => [rowHead(g.p), ...g.values.map(v => (v === null ? ['-', -1] : [withSpread(v, text), v.median]))]))));
     };
-    const fitting = choices(section, ['workload', 'policy', 'onShared', 'seed'], null, draw);
+    const fitting = choices(section, ['workload', 'policy', 'onShared'], null, draw);
     onEveryDraw(draw);
   }
 
-  bars('busy', 'refused though nobody was in the way', own => {
-    const busy = sum(own, r => r.falseBusy);
-    const free = busy + merged(own).total;
-    return free === 0 ? null : busy / free;
-  }, percent, v => Number((v * 100).toPrecision(3)) + '%', ({ max }) => (max === 0 ? 0.01 : null));
-
-  bars('throughput', 'guest operations per second', own => {
-    const seconds = sum(own, r => r.seconds);
-    return seconds > 0 ? sum(own, r => r.guestOps) / seconds : null;
-  }, count, count, ({ max }) => (max === 0 ? 1 : null));
+  const LEAST_SHARE = 0.05;
+  const axisPercent = v => Number((v * 100).toPrecision(3)) + '%';
+  bars('firstlook', 'first looks that failed though nobody was in the way', FIGURES.firstLook, percent, axisPercent, LEAST_SHARE);
+  bars('busy', 'refused though nobody was in the way', FIGURES.falseBusy, percent, axisPercent, LEAST_SHARE);
+  bars('throughput', 'guest operations per second', FIGURES.guestOps, count, count, 1);
 
   // Leaks.
 
@@ -496,9 +575,9 @@
           return element('td', { class: p.sound ? 'leak wrong' : 'leak', title: own.find(r => r.leaks > 0).firstLeak },
             (p.sound ? '✗ ' : '') + count(leaks));
         })))));
-      part(section, 'wide').replaceChildren(runs.length ? t : element('p', { class: 'empty' }, 'Nothing was measured.'));
+      part(section, 'wide').replaceChildren(cells.length ? t : element('p', { class: 'empty' }, 'Nothing was measured.'));
     };
-    const fitting = choices(section, ['vcpus', 'policy', 'onShared', 'seed'], null, draw);
+    const fitting = choices(section, ['vcpus', 'policy', 'onShared'], null, draw);
     draw();
   }
 
@@ -577,7 +656,7 @@
 
     const most = Math.max(...vcpuCounts);
     const last = protocols.length ? protocols[protocols.length - 1].id : '';
-    const start = runs.find(r => r.protocol === last && r.vcpus === most && r.map.rows > 0) || runs.find(r => r.map.rows > 0) || runs[0];
+    const start = cells.find(r => r.protocol === last && r.vcpus === most && r.map.rows > 0) || cells.find(r => r.map.rows > 0) || cells[0];
     const fitting = choices(section, Object.keys(DIMENSIONS), start, draw);
     onEveryDraw(draw);
   }
@@ -586,28 +665,34 @@
 
   {
     const number = (head, key) => [head, r => [count(r[key]), r[key]]];
-    const latency = (head, key) => [head, r => (r.latency.length ? [micros(r[key] / 1000), r[key]] : ['-', -1])];
+    const spread = (head, figure, text) => [head, r => {
+      const e = overRounds([r], figure);
+      return e ? [withSpread(e, text), e.median] : ['-', -1];
+    }];
+    const latency = (head, share) => [head, r => {
+      const all = merged([r]);
+      return reaches(all, share) ? [micros(valueAt(all, share)), valueAt(all, share)] : ['-', -1];
+    }];
     const columns = [
       ['protocol', r => rowHead(protocols.find(p => p.id === r.protocol))],
       ['workload', r => r.workload],
       ['policy', r => r.policy],
       ['on shared', r => r.onShared],
       number('vCPUs', 'vcpus'),
-      ['seed', r => r.seed],
-      ['seconds', r => [String(Number(r.seconds.toFixed(2))), r.seconds]],
+      ['rounds', r => [count(r.rounds.length), r.rounds.length]],
       number('made private', 'toInaccessible'),
       number('made shared', 'toAccessible'),
       number('refused held', 'held'),
       number('false busy', 'falseBusy'),
+      number('gave up', 'gaveUp'),
       number('leaks', 'leaks'),
       number('retries', 'retries'),
-      latency('p50 µs', 'p50'),
-      latency('p99 µs', 'p99'),
-      latency('max µs', 'max'),
-      ['guest ops/s', r => {
-        const v = r.seconds > 0 ? r.guestOps / r.seconds : 0;
-        return [count(v), v];
-      }],
+      spread('guest ops/s', FIGURES.guestOps, count),
+      spread('first-look mismatch', FIGURES.firstLook, percent),
+      spread('false rate', FIGURES.falseBusy, percent),
+      latency('p50 µs', 0.5),
+      latency('p99 µs', 0.99),
+      ['longest µs', r => (r.longest ? [micros(r.longest / 1000), r.longest] : ['-', -1])],
       number('guest faults', 'guestFaults'),
       number('host faults', 'hostFaults'),
       number('SIGBUS', 'sigbus'),
@@ -615,10 +700,11 @@
       number('frames leaked', 'framesLeaked'),
     ];
     part(document.getElementById('runs'), 'wide').replaceChildren(
-      sortable(table(columns.map(c => c[0]), runs.map(r => columns.map(c => c[1](r))))));
+      sortable(table(columns.map(c => c[0]), cells.map(r => columns.map(c => c[1](r))))));
   }
 
-  sortable(document.getElementById('summary'));
+  sortable(document.getElementById('figures'));
+  sortable(document.getElementById('totals'));
 
   // The theme, the width, and paper.
 

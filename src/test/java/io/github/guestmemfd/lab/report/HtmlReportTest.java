@@ -14,8 +14,10 @@ import java.util.Base64;
 import java.util.Collections;
 import java.util.List;
 import java.util.Map;
+import java.util.function.ToLongFunction;
 import java.util.regex.MatchResult;
 import java.util.regex.Pattern;
+import org.HdrHistogram.Histogram;
 import org.assertj.core.data.Percentage;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -44,7 +46,7 @@ class HtmlReportTest {
 
   private static String whole(List<Measurement> runs) throws IOException {
     StringWriter out = new StringWriter();
-    HtmlReport.write(runs, Measurements.SOMEWHERE, out);
+    HtmlReport.write(Measurements.session(runs), out);
     return out.toString();
   }
 
@@ -73,8 +75,12 @@ class HtmlReportTest {
     return Json.object(Json.parse(page.substring(from, page.indexOf("</script>", from))));
   }
 
-  private static List<Map<String, Object>> runs(String page) throws IOException {
-    return Json.array(data(page).get("runs")).stream().map(Json::object).toList();
+  private static List<Map<String, Object>> cells(String page) throws IOException {
+    return Json.array(data(page).get("cells")).stream().map(Json::object).toList();
+  }
+
+  private static long sum(ToLongFunction<Measurement> count, List<Measurement> runs) {
+    return runs.stream().mapToLong(count).sum();
   }
 
   @Test
@@ -97,9 +103,10 @@ class HtmlReportTest {
     assertThat(all("(?<=<dt>).*?(?=</dd>)", page))
         .containsExactly(
             "When</dt><dd>2 January 2026, 03:04 UTC",
-            "Runs</dt><dd>156 of 2 s",
+            "Runs</dt><dd>780 of 2 s, in 5 rounds",
             "Guest memory</dt><dd>64 MiB",
             "Seed</dt><dd>1",
+            "Options</dt><dd>--seed 1",
             "JVM</dt><dd>A VM 17.0.1",
             "System</dt><dd>Linux 6.18 amd64",
             "Cores</dt><dd>8");
@@ -119,49 +126,93 @@ class HtmlReportTest {
 
   @Test
   void theSummaryHasTheNumbersOfTheText() throws IOException {
-    String page = sample;
     List<Measurement> last =
         Runs.comparable(Measurement::protocol, Runs.policy(SAMPLE), SAMPLE).stream()
             .filter(m -> m.protocol().equals("atomic-pair"))
             .toList();
-    assertThat(page).contains("<caption>");
-    List<String> cells = Column.ALL.stream().map(c -> c.text().apply(Totals.of(last))).toList();
-    String row = page.substring(page.indexOf("<th scope=\"row\">atomic-pair"));
-    assertThat(all("(?<=\">)[^<]+(?=</td>)", row.substring(0, row.indexOf("</tr>"))))
-        .containsExactlyElementsOf(cells);
+    assertThat(sample).contains("<caption>");
+    assertThat(row("figures", "atomic-pair")).containsExactlyElementsOf(cells(Column.FIGURES, last));
+    assertThat(row("totals", "atomic-pair")).containsExactlyElementsOf(cells(Column.TOTALS, last));
+  }
+
+  private static List<String> cells(List<Column> columns, List<Measurement> runs) {
+    return columns.stream()
+        .map(c -> c.text().apply(Totals.of(runs)).replace("<", "&lt;"))
+        .toList();
+  }
+
+  /** The cells of a protocol in a table of the sample. */
+  private static List<String> row(String table, String protocol) {
+    String rest = sample.substring(sample.indexOf("id=\"" + table + "\""));
+    rest = rest.substring(rest.indexOf("<th scope=\"row\">" + protocol));
+    return all("(?<=\">|<td>)[^<]+(?=</td>)", rest.substring(0, rest.indexOf("</tr>")));
   }
 
   @Test
-  void theScriptGetsTheNumbersOfEveryRun() throws IOException {
-    List<Map<String, Object>> runs = runs(sample);
-    assertThat(runs).hasSameSizeAs(SAMPLE);
-    for (int i = 0; i < runs.size(); i++) {
-      Measurement m = SAMPLE.get(i);
-      Map<String, Object> run = runs.get(i);
-      assertThat(run)
+  void everyHeadSaysWhatItsColumnMeans() {
+    for (Column column : Column.ALL) {
+      assertThat(sample).contains("title=\"" + column.meaning());
+    }
+    for (VerdictColumn column : VerdictColumn.ALL) {
+      assertThat(sample).contains("title=\"" + column.meaning() + "\">" + column.head());
+    }
+  }
+
+  @Test
+  void theVerdictStandsAtTheEnd() {
+    List<Measurement> runs = SAMPLE;
+    Verdict verdict = Verdict.of(runs);
+    int end = sample.lastIndexOf("<h2");
+    assertThat(sample.substring(end)).startsWith("<h2 id=\"h-verdict\">Verdict").contains(verdict.sentence());
+    for (Verdict.Row row : verdict.rows()) {
+      assertThat(row("verdict", row.id()))
+          .containsExactlyElementsOf(
+              VerdictColumn.ALL.stream()
+                  .map(c -> c.text().apply(row).replace("<", "&lt;"))
+                  .toList());
+    }
+    assertThat(sample).contains("atomic-pair <span class=\"default\">default</span>");
+  }
+
+  @Test
+  void theScriptGetsTheNumbersOfEveryCombination() throws IOException {
+    List<Map<String, Object>> shown = cells(sample);
+    List<List<Measurement>> cells = Runs.byCell(SAMPLE);
+    assertThat(shown).hasSameSizeAs(cells);
+    for (int i = 0; i < shown.size(); i++) {
+      List<Measurement> its = cells.get(i);
+      Measurement m = its.get(0);
+      assertThat(shown.get(i))
           .containsEntry("protocol", m.protocol())
           .containsEntry("policy", m.policy())
           .containsEntry("onShared", m.onShared())
           .containsEntry("workload", m.workload())
           .containsEntry("vcpus", (long) m.vcpus())
-          .containsEntry("seed", String.valueOf(m.seed()))
-          .containsEntry("seconds", m.seconds())
-          .containsEntry("toInaccessible", m.conversionsToInaccessible())
-          .containsEntry("toAccessible", m.conversionsToAccessible())
-          .containsEntry("held", m.refusedWithUnsafeHolder())
-          .containsEntry("falseBusy", m.refusedWithoutUnsafeHolder())
-          .containsEntry("leaks", m.leaks())
-          .containsEntry("firstLeak", m.firstLeak())
-          .containsEntry("retries", m.retries())
-          .containsEntry("guestFaults", m.guestFaults())
-          .containsEntry("hostFaults", m.hostFaults())
-          .containsEntry("sigbus", m.sigbus())
-          .containsEntry("guestOps", m.guestOps())
-          .containsEntry("hostOps", m.hostOps())
-          .containsEntry("corruptions", m.corruptions())
-          .containsEntry("framesLeaked", m.framesLeaked())
-          .containsEntry("p50", m.latency().getValueAtPercentile(50))
-          .containsEntry("max", m.latency().getMaxValue());
+          .containsEntry("toInaccessible", sum(Measurement::conversionsToInaccessible, its))
+          .containsEntry("toAccessible", sum(Measurement::conversionsToAccessible, its))
+          .containsEntry("held", sum(Measurement::refusedWithUnsafeHolder, its))
+          .containsEntry("falseBusy", sum(Measurement::refusedWithoutUnsafeHolder, its))
+          .containsEntry("leaks", sum(Measurement::leaks, its))
+          .containsEntry("retries", sum(Measurement::retries, its))
+          .containsEntry("guestFaults", sum(Measurement::guestFaults, its))
+          .containsEntry("hostFaults", sum(Measurement::hostFaults, its))
+          .containsEntry("sigbus", sum(Measurement::sigbus, its))
+          .containsEntry("hostOps", sum(Measurement::hostOps, its))
+          .containsEntry("corruptions", 0L)
+          .containsEntry("framesLeaked", 0L)
+          .containsEntry("longest", Totals.of(its).longestNanos());
+      List<Object> rounds = Json.array(shown.get(i).get("rounds"));
+      assertThat(rounds).hasSize(Measurements.ROUNDS);
+      for (int round = 0; round < rounds.size(); round++) {
+        Measurement of = its.get(round);
+        assertThat(Json.object(rounds.get(round)))
+            .containsEntry("seconds", of.seconds())
+            .containsEntry("guestOps", of.guestOps())
+            .containsEntry("converted", of.latency().getTotalCount())
+            .containsEntry("falseBusy", of.refusedWithoutUnsafeHolder())
+            .containsEntry("looks", of.firstLooks())
+            .containsEntry("mismatches", of.firstLookMismatches());
+      }
     }
   }
 
@@ -170,10 +221,12 @@ class HtmlReportTest {
   void latenciesSurviveTheirBuckets() throws IOException {
     Map<String, Object> page = data(sample);
     long perOctave = (Long) page.get("bucketsPerOctave");
-    List<Object> runs = Json.array(page.get("runs"));
-    for (int i = 0; i < runs.size(); i++) {
-      List<Object> pairs = Json.array(Json.object(runs.get(i)).get("latency"));
-      long before99 = (long) Math.ceil(SAMPLE.get(i).latency().getTotalCount() * 0.99);
+    List<Map<String, Object>> shown = cells(sample);
+    List<List<Measurement>> cells = Runs.byCell(SAMPLE);
+    for (int i = 0; i < shown.size(); i++) {
+      List<Object> pairs = Json.array(shown.get(i).get("latency"));
+      Histogram latency = Totals.of(cells.get(i)).latency();
+      long before99 = (long) Math.ceil(latency.getTotalCount() * 0.99);
       long bucket = 0;
       long total = 0;
       double p99 = 0;
@@ -184,22 +237,22 @@ class HtmlReportTest {
         }
         total += (Long) pairs.get(k + 1);
       }
-      assertThat(total).isEqualTo(SAMPLE.get(i).latency().getTotalCount());
+      assertThat(total).isEqualTo(latency.getTotalCount());
       assertThat(p99)
           .isCloseTo(
-              (double) SAMPLE.get(i).latency().getValueAtPercentile(99),
-              Percentage.withPercentage(3));
+              (double) latency.getValueAtPercentile(99), Percentage.withPercentage(3));
     }
   }
 
   @Test
   void mapsSurviveTheirPacking() throws IOException {
-    List<Map<String, Object>> runs = runs(sample);
-    for (int i = 0; i < runs.size(); i++) {
-      PageMap map = SAMPLE.get(i).map();
-      assertThat(columns(runs.get(i)))
+    List<Map<String, Object>> shown = cells(sample);
+    List<List<Measurement>> cells = Runs.byCell(SAMPLE);
+    for (int i = 0; i < shown.size(); i++) {
+      PageMap map = cells.get(i).get(Measurements.ROUNDS - 1).map();
+      assertThat(columns(shown.get(i)))
           .isEqualTo(map.columns().stream().map(PageMap.Column::rows).toList());
-      assertThat(Json.object(runs.get(i).get("map")))
+      assertThat(Json.object(shown.get(i).get("map")))
           .containsEntry("bytesPerRow", map.bytesPerRow());
     }
   }
@@ -215,9 +268,8 @@ class HtmlReportTest {
     for (int x = 0; x < 2 * Pictures.MAX_COLUMNS; x++) {
       columns.add(new PageMap.Column(x, rows));
     }
-    Measurement run =
-        Measurements.with(Measurements.run("p", true, "w", 1, 0, 0), new PageMap(4096, columns));
-    Map<String, Object> shown = runs(page(List.of(run))).get(0);
+    Measurement run = Measurements.run(b -> b.map = new PageMap(4096, columns));
+    Map<String, Object> shown = cells(page(List.of(run))).get(0);
     List<List<State>> small = columns(shown);
     assertThat(small).hasSize(Pictures.MAX_COLUMNS);
     assertThat(small.get(0)).hasSize(Pictures.MAX_ROWS);
@@ -246,32 +298,16 @@ class HtmlReportTest {
   @Test
   void namesAreNeverMarkup() throws IOException {
     Measurement run =
-        new Measurement(
-            HOSTILE,
-            false,
-            HOSTILE,
-            HOSTILE,
-            HOSTILE,
-            1,
-            1,
-            1,
-            4096,
-            1,
-            1,
-            1,
-            1,
-            1,
-            HOSTILE,
-            0,
-            1,
-            1,
-            1,
-            1,
-            1,
-            1,
-            Measurements.latency(5),
-            0,
-            new PageMap(4096, List.of()));
+        Measurements.run(
+            b -> {
+              b.protocol = HOSTILE;
+              b.sound = false;
+              b.policy = HOSTILE;
+              b.onShared = HOSTILE;
+              b.workload = HOSTILE;
+              b.leaks = 1;
+              b.firstLeak = HOSTILE;
+            });
     String page = page(List.of(run));
     assertThat(all("(<script>alert|<img|<!--).{20}", page)).isEmpty();
     assertThat(all("<script\\b", page)).hasSize(4);
@@ -279,7 +315,7 @@ class HtmlReportTest {
     assertThat(page)
         .contains("First: &lt;/script&gt;&lt;script&gt;alert(1)")
         .contains("{{script}}");
-    assertThat(runs(page).get(0))
+    assertThat(cells(page).get(0))
         .containsEntry("protocol", HOSTILE)
         .containsEntry("workload", HOSTILE)
         .containsEntry("policy", HOSTILE)
@@ -289,15 +325,15 @@ class HtmlReportTest {
   @Test
   void noRunsMakeAPageToo() throws IOException {
     String page = page(List.of());
-    assertThat(runs(page)).isEmpty();
+    assertThat(cells(page)).isEmpty();
     assertThat(page).contains("Nothing was measured.");
   }
 
   @Test
-  void theVerdictComesFirst() throws IOException {
+  void whetherItIsCleanComesFirst() throws IOException {
     String bad = page(List.of(Measurements.run("atomic-pair", true, "boot", 1, 1, 0)));
-    assertThat(bad).contains("<p class=\"verdict bad\">NOT CLEAN", "<li class=\"bad\">FAILURE");
-    assertThat(sample).contains("<p class=\"verdict good\">Clean", "<li>pin-check, which");
+    assertThat(bad).contains("<p class=\"clean bad\">NOT CLEAN", "<li class=\"bad\">FAILURE");
+    assertThat(sample).contains("<p class=\"clean good\">Clean", "<li>pin-check, which");
   }
 
   @Test

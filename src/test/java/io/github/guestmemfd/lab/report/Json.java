@@ -57,6 +57,7 @@ final class Json {
       case VALUE_NUMBER_INT -> parser.getLongValue();
       case VALUE_NUMBER_FLOAT -> parser.getDoubleValue();
       case VALUE_TRUE, VALUE_FALSE -> parser.getBooleanValue();
+      case VALUE_NULL -> null;
       default -> throw new IOException("unexpected " + parser.currentToken());
     };
   }

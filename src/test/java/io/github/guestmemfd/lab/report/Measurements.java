@@ -10,6 +10,7 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import java.util.function.Consumer;
 import org.HdrHistogram.Histogram;
 
 /** Made-up measurements that look like real ones; the same for the same seed. */
@@ -21,109 +22,153 @@ final class Measurements {
       new Environment(Instant.parse("2026-01-02T03:04:05Z"), "A VM 17.0.1", "Linux 6.18 amd64", 8);
 
   private static final long SIZE = 64L << 20;
+  static final int ROUNDS = 5;
   private static final int ROWS = 64;
   private static final int COLUMNS = 120;
 
   private Measurements() {}
 
-  /** All protocols and workloads with 1, 2 and 4 vCPUs, and two more policies for the last. */
+  /**
+   * All protocols and workloads with 1, 2 and 4 vCPUs, and two more policies for the last, in rounds.
+   */
   static List<Measurement> sample(long seed) {
     Random random = new Random(seed);
     List<Measurement> all = new ArrayList<>();
     for (ConversionProtocol protocol : ConversionProtocol.all()) {
       for (String workload : WORKLOADS) {
         for (int vcpus : new int[] {1, 2, 4}) {
-          all.add(made(protocol, "on-fault", workload, vcpus, seed, random));
+          addRounds(all, protocol, "on-fault", workload, vcpus, seed, random);
         }
       }
     }
     for (String policy : List.of("eager", "batched")) {
       for (String workload : WORKLOADS) {
-        all.add(made(ConversionProtocol.atomicPair(), policy, workload, 4, seed, random));
+        addRounds(all, ConversionProtocol.atomicPair(), policy, workload, 4, seed, random);
       }
     }
     return all;
   }
 
+  private static void addRounds(
+      List<Measurement> all,
+      ConversionProtocol protocol,
+      String policy,
+      String workload,
+      int vcpus,
+      long seed,
+      Random random) {
+    for (int round = 0; round < ROUNDS; round++) {
+      all.add(made(protocol, policy, workload, vcpus, seed, random).inRound(round));
+    }
+  }
+
+  /** A run whose values can be changed one by one; what is not told does not matter. */
+  static final class Builder {
+    String protocol = "p";
+    boolean sound = true;
+    String policy = "on-fault";
+    String onShared = "keep";
+    String workload = "w";
+    int vcpus = 1;
+    int round;
+    double seconds = 2;
+    long seed = 42;
+    long size = SIZE;
+    long toInaccessible = 1000;
+    long toAccessible = 900;
+    long refusedWithHolder = 20;
+    long refusedWithoutHolder = 30;
+    long firstLooks = 1000;
+    long firstLookMismatches = 10;
+    long leaks;
+    String firstLeak = "";
+    long corruptions;
+    long retries = 7;
+    long guestFaults = 11;
+    long hostFaults = 12;
+    long sigbus = 13;
+    long guestOps = 5000;
+    long hostOps = 600;
+    Histogram latency = latency(1000, 2000, 3000);
+    Histogram gaveUp = latency();
+    long framesLeaked;
+    PageMap map = new PageMap(SIZE, List.of());
+
+    Measurement build() {
+      return new Measurement(
+          protocol,
+          sound,
+          policy,
+          onShared,
+          workload,
+          vcpus,
+          round,
+          seconds,
+          seed,
+          size,
+          toInaccessible,
+          toAccessible,
+          refusedWithHolder,
+          refusedWithoutHolder,
+          firstLooks,
+          firstLookMismatches,
+          leaks,
+          firstLeak,
+          corruptions,
+          retries,
+          guestFaults,
+          hostFaults,
+          sigbus,
+          guestOps,
+          hostOps,
+          latency,
+          gaveUp,
+          framesLeaked,
+          map);
+    }
+  }
+
+  /** A run with some values that matter. */
+  static Measurement run(Consumer<Builder> values) {
+    Builder builder = new Builder();
+    values.accept(builder);
+    return builder.build();
+  }
+
   /** One run of which nothing matters but what is given. */
   static Measurement run(
       String protocol, boolean sound, String workload, int vcpus, long leaks, long framesLeaked) {
-    return new Measurement(
-        protocol,
-        sound,
-        "on-fault",
-        "keep",
-        workload,
-        vcpus,
-        2,
-        42,
-        SIZE,
-        1000,
-        900,
-        20,
-        30,
-        leaks,
-        leaks > 0 ? "host read 0x2a at offset 8192 after its conversion" : "",
-        0,
-        7,
-        11,
-        12,
-        13,
-        5000,
-        600,
-        latency(1000, 2000, 3000),
-        framesLeaked,
-        new PageMap(SIZE, List.of()));
+    return run(
+        b -> {
+          b.protocol = protocol;
+          b.sound = sound;
+          b.workload = workload;
+          b.vcpus = vcpus;
+          b.leaks = leaks;
+          b.firstLeak = leaks > 0 ? "host read 0x2a at offset 8192 after its conversion" : "";
+          b.framesLeaked = framesLeaked;
+        });
   }
 
-  /** The same run with other latencies. */
-  static Measurement with(Measurement m, Histogram latency) {
-    return with(m, m.policy(), m.corruptions(), latency, m.map());
+  /** Some rounds of one protocol, each with its own number of operations of the guest. */
+  static List<Measurement> rounds(String protocol, long... guestOps) {
+    List<Measurement> rounds = new ArrayList<>();
+    for (long ops : guestOps) {
+      rounds.add(
+          run(
+              b -> {
+                b.protocol = protocol;
+                b.guestOps = ops;
+                b.round = rounds.size();
+              }));
+    }
+    return rounds;
   }
 
-  /** The same run with another map. */
-  static Measurement with(Measurement m, PageMap map) {
-    return with(m, m.policy(), m.corruptions(), m.latency(), map);
-  }
-
-  /** The same run with another policy. */
-  static Measurement withPolicy(String policy, Measurement m) {
-    return with(m, policy, m.corruptions(), m.latency(), m.map());
-  }
-
-  /** The same run with content changed once. */
-  static Measurement corrupted(Measurement m) {
-    return with(m, m.policy(), 1, m.latency(), m.map());
-  }
-
-  private static Measurement with(
-      Measurement m, String policy, long corruptions, Histogram latency, PageMap map) {
-    return new Measurement(
-        m.protocol(),
-        m.sound(),
-        policy,
-        m.onShared(),
-        m.workload(),
-        m.vcpus(),
-        m.seconds(),
-        m.seed(),
-        m.size(),
-        m.conversionsToInaccessible(),
-        m.conversionsToAccessible(),
-        m.refusedWithUnsafeHolder(),
-        m.refusedWithoutUnsafeHolder(),
-        m.leaks(),
-        m.firstLeak(),
-        corruptions,
-        m.retries(),
-        m.guestFaults(),
-        m.hostFaults(),
-        m.sigbus(),
-        m.guestOps(),
-        m.hostOps(),
-        latency,
-        m.framesLeaked(),
-        map);
+  /** A session of these runs, about which there is no doubt. */
+  static Session session(List<Measurement> runs) {
+    return new Session(
+        runs, List.of(), true, new Session.Options(List.of("--seed", "1"), 20, 1, SIZE), SOMEWHERE);
   }
 
   /** A histogram with these values, in nanoseconds. */
@@ -144,7 +189,7 @@ final class Measurements {
       Random random) {
     int index = ConversionProtocol.all().indexOf(protocol);
     Histogram latency = new Histogram(3);
-    int conversions = 3000 + random.nextInt(9000);
+    int conversions = 1500 + random.nextInt(1500);
     boolean waits = protocol.waitsWithFolioLock();
     for (int i = 0; i < conversions; i++) {
       double us = 1.5 * (1 + index * 0.2) * Math.exp(random.nextGaussian() * 0.6);
@@ -162,32 +207,34 @@ final class Measurements {
     long leaks =
         protocol.isSound() || workload.equals("boot") ? 0 : random.nextInt(500) * (long) vcpus;
     long guestOps = (long) (2e6 * Math.pow(vcpus, 0.7) * (index == 3 ? 0.4 : 0.9 + 0.02 * index));
-    return new Measurement(
-        protocol.id(),
-        protocol.isSound(),
-        policy,
-        "keep",
-        workload,
-        vcpus,
-        2.0,
-        seed,
-        SIZE,
-        conversions * 4L,
-        conversions * 4L - random.nextInt(100),
-        random.nextInt(900),
-        falseBusy,
-        leaks,
-        leaks > 0 ? "the host read 0x5ec2e7 at offset 0x3f000, which was private since 1.2 ms" : "",
-        0,
-        random.nextInt(5000),
-        random.nextInt(200_000),
-        random.nextInt(90_000),
-        random.nextInt(40_000),
-        guestOps + random.nextInt(200_000),
-        guestOps / 3,
-        latency,
-        0,
-        map(workload, random));
+    return run(
+        b -> {
+          b.protocol = protocol.id();
+          b.sound = protocol.isSound();
+          b.policy = policy;
+          b.workload = workload;
+          b.vcpus = vcpus;
+          b.seed = seed;
+          b.toInaccessible = conversions * 4L;
+          b.toAccessible = conversions * 4L - random.nextInt(100);
+          b.refusedWithHolder = random.nextInt(900);
+          b.refusedWithoutHolder = falseBusy;
+          b.firstLooks = conversions + falseBusy;
+          b.firstLookMismatches = falseBusy + random.nextInt(20 * vcpus);
+          b.leaks = leaks;
+          b.firstLeak =
+              leaks > 0
+                  ? "the host read 0x5ec2e7 at offset 0x3f000, which was private since 1.2 ms"
+                  : "";
+          b.retries = random.nextInt(5000);
+          b.guestFaults = random.nextInt(200_000);
+          b.hostFaults = random.nextInt(90_000);
+          b.sigbus = random.nextInt(40_000);
+          b.guestOps = guestOps + random.nextInt(200_000);
+          b.hostOps = guestOps / 3;
+          b.latency = latency;
+          b.map = map(workload, random);
+        });
   }
 
   /** Memory that is filled from below; stripes of it turn private and shared again. */
@@ -224,9 +271,9 @@ final class Measurements {
     List<Measurement> runs = sample(42);
     try (PrintWriter out =
         new PrintWriter(Files.newBufferedWriter(Path.of(args[0]), StandardCharsets.UTF_8))) {
-      HtmlReport.write(runs, SOMEWHERE, out);
+      HtmlReport.write(session(runs), out);
     }
     TableReport.print(
-        runs, args.length > 1, new PrintWriter(System.out, true, StandardCharsets.UTF_8));
+        session(runs), args.length > 1, new PrintWriter(System.out, true, StandardCharsets.UTF_8));
   }
 }

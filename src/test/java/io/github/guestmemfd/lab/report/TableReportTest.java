@@ -3,8 +3,13 @@ package io.github.guestmemfd.lab.report;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -18,7 +23,7 @@ class TableReportTest {
 
   private static List<String> lines(List<Measurement> runs, boolean everyRun) {
     StringWriter text = new StringWriter();
-    TableReport.print(runs, everyRun, new PrintWriter(text));
+    TableReport.print(Measurements.session(runs), everyRun, new PrintWriter(text));
     return text.toString().lines().toList();
   }
 
@@ -30,6 +35,13 @@ class TableReportTest {
         .toList();
   }
 
+  /** The second table of the same title: the first has the counts. */
+  private static List<String> figures(String title, List<String> lines) {
+    List<String> after =
+        lines.stream().dropWhile(line -> !line.startsWith(title)).skip(1).toList();
+    return table(title, after);
+  }
+
   private static List<String> words(String line) {
     return List.of(line.trim().split("\\s{2,}", -1));
   }
@@ -37,7 +49,7 @@ class TableReportTest {
   @Test
   void theSummaryHasEachProtocolInItsOrderAndMarksWhatIsNotSound() {
     List<String> rows = table("By protocol", lines(SAMPLE, false));
-    assertThat(rows.subList(2, rows.size()).stream().map(row -> words(row).get(0)))
+    assertThat(rows.subList(3, rows.size()).stream().map(row -> words(row).get(0)))
         .containsExactlyElementsOf(
             ConversionProtocol.all().stream()
                 .map(p -> p.isSound() ? p.id() : p.id() + " !")
@@ -52,76 +64,145 @@ class TableReportTest {
             Measurements.run("mine", true, "boot", 1, 0, 0),
             Measurements.run("atomic-pair", true, "boot", 1, 0, 0));
     List<String> lines = lines(runs, false);
-    assertThat(table("By protocol", lines).get(2)).startsWith("atomic-pair");
-    assertThat(table("By protocol", lines).get(3)).startsWith("mine");
+    assertThat(table("By protocol", lines).get(3)).startsWith("atomic-pair");
+    assertThat(table("By protocol", lines).get(4)).startsWith("mine");
     assertThat(lines).noneMatch(line -> line.startsWith("!"));
   }
 
   @Test
-  void runsOfOneProtocolAreAddedAndTheirHistogramsMerged() {
+  void countsOfOneProtocolAreAdded() {
     Measurement one = Measurements.run("atomic-pair", true, "boot", 1, 2, 1);
-    Measurement fast = Measurements.with(one, Measurements.latency(1000, 1000, 1000));
-    Measurement slow = Measurements.with(one, Measurements.latency(500_000));
-    List<String> rows = table("By protocol", lines(List.of(fast, slow), false));
-    assertThat(words(rows.get(0)))
+    List<String> rows = table("By protocol", lines(List.of(one, one), false));
+    assertThat(words(rows.get(1)))
         .containsExactly(
-            "By protocol",
-            "runs",
+            "protocol",
             "made",
             "refused",
             "false",
-            "false",
+            "gave",
             "leaks",
             "retries",
-            "p50",
-            "p99",
-            "max",
-            "guest",
             "SIGBUS",
-            "frames");
+            "frames",
+            "longest");
+    assertThat(words(rows.get(2))).containsExactly("private", "held", "busy", "up", "leaked", "µs");
+    assertThat(words(rows.get(3)))
+        .containsExactly("atomic-pair", "2.0 k", "40", "60", "0", "4", "14", "26", "2", "3.0");
+  }
+
+  @Test
+  void figuresAreMediansOfTheRoundsWithTheirIntervals() {
+    List<Measurement> runs = new ArrayList<>();
+    for (int i = 0; i < 5; i++) {
+      long rank = i;
+      long[] latencies = new long[2000];
+      Arrays.fill(latencies, 1000 * (rank + 1));
+      runs.add(
+          Measurements.run(
+              b -> {
+                b.protocol = "atomic-pair";
+                b.round = (int) rank;
+                b.guestOps = 2000 * (rank + 1);
+                b.firstLookMismatches = 10 * rank;
+                b.refusedWithoutHolder = 0;
+                b.latency = Measurements.latency(latencies);
+              }));
+    }
+    List<String> rows = figures("By protocol", lines(runs, false));
     assertThat(words(rows.get(1)))
-        .containsExactly("private", "held", "busy", "rate", "µs", "µs", "µs", "ops/s", "leaked");
-    assertThat(words(rows.get(2)))
+        .containsExactly("protocol", "guest", "first-look", "false", "p50", "p99");
+    assertThat(words(rows.get(2))).containsExactly("ops/s", "mismatch", "rate", "µs", "µs");
+    assertThat(words(rows.get(3)))
         .containsExactly(
             "atomic-pair",
-            "2",
-            "2.0 k",
-            "40",
-            "60",
-            "93.8%",
-            "4",
-            "14",
-            "1.0",
-            "500",
-            "500",
-            "2.5 k",
-            "26",
-            "2");
+            "3.0 k (1.0–5.0 k)",
+            "2.0% (0–4.0%)",
+            "0 (0–0)",
+            "3.0 (1.0–5.0)",
+            "3.0 (1.0–5.0)");
   }
 
   @Test
   void withoutAConversionThereIsNoLatency() {
-    Measurement none =
-        Measurements.with(
-            Measurements.run("atomic-pair", true, "boot", 1, 0, 0), Measurements.latency());
-    List<String> row = words(table("By protocol", lines(List.of(none), false)).get(2));
-    assertThat(row.subList(8, 11)).containsExactly("-", "-", "-");
+    Measurement none = Measurements.run(b -> b.latency = Measurements.latency());
+    List<String> lines = lines(List.of(none), false);
+    assertThat(words(figures("By protocol", lines).get(3)).subList(4, 6)).containsExactly("-", "-");
+    assertThat(table("By protocol", lines).get(3)).endsWith(" -");
+  }
+
+  /** 1000 samples tell p99, of which ten are beyond; 999 do not. */
+  @Test
+  void percentilesAreToldOnlyIfTenSamplesAreBeyond() {
+    long[] some = new long[999];
+    Arrays.fill(some, 1000);
+    Measurement few = Measurements.run(b -> b.latency = Measurements.latency(some));
+    assertThat(figures("By protocol", lines(List.of(few), false)).get(3))
+        .containsPattern(" 1\\.0 +-$");
+    few.latency().recordValue(1000);
+    assertThat(figures("By protocol", lines(List.of(few), false)).get(3))
+        .containsPattern(" 1\\.0 +1\\.0$");
+  }
+
+  @Test
+  void firstLooksAreToldByTheNumberOfVcpus() {
+    List<String> rows = table("First-look mismatch", lines(SAMPLE, false));
+    assertThat(words(rows.get(0)))
+        .containsExactly("First-look mismatch", "1 vCPU", "2 vCPUs", "4 vCPUs");
+    assertThat(rows).hasSize(1 + 8);
+    assertThat(words(rows.get(8)).get(0)).isEqualTo("atomic-pair");
+    assertThat(words(rows.get(8)).get(1)).matches("[0-9.]+% \\([0-9.]+–[0-9.]+%\\)");
+  }
+
+  @Test
+  void doubtsAreTold() {
+    Session session = Measurements.session(SAMPLE);
+    StringWriter text = new StringWriter();
+    TableReport.print(
+        new Session(SAMPLE, List.of("a", "b", "c"), false, session.options(), session.environment()),
+        false,
+        new PrintWriter(text));
+    assertThat(text.toString())
+        .contains("The runs were too short to compare rates")
+        .contains("Still getting faster after the warm-up: a, and 2 others.");
+    assertThat(lines(SAMPLE, false)).noneMatch(l -> l.contains("too short") || l.contains("faster after"));
+  }
+
+  @Test
+  void theExplanationNamesEveryHead() {
+    StringWriter text = new StringWriter();
+    TableReport.explain(new PrintWriter(text));
+    List<String> lines = text.toString().lines().toList();
+    assertThat(lines).containsAll(Column.ALL.stream().map(Column::name).toList());
+    assertThat(lines).containsAll(VerdictColumn.ALL.stream().map(c -> "verdict, " + c.head()).toList());
+    assertThat(lines).allMatch(line -> line.length() <= 120);
+  }
+
+  /** docs/lab.md explains the columns under the same heads, in the same words. */
+  @Test
+  void theDocumentExplainsEveryColumn() throws IOException {
+    List<String> document = Files.readAllLines(Path.of("docs/lab.md"));
+    for (Column column : Column.ALL) {
+      assertThat(document).contains("| " + column.name() + " | " + column.meaning() + " |");
+    }
+    for (VerdictColumn column : VerdictColumn.ALL) {
+      assertThat(document).contains("| " + column.head() + " | " + column.meaning() + " |");
+    }
   }
 
   @Test
   void policiesAreComparedIfThereAreSeveral() {
-    assertThat(table("By policy", lines(SAMPLE, false))).hasSize(2 + 3);
+    assertThat(table("By policy", lines(SAMPLE, false))).hasSize(3 + 3);
     List<Measurement> one = SAMPLE.stream().filter(m -> m.policy().equals("eager")).toList();
     assertThat(table("By policy", lines(one, false))).isEmpty();
-    assertThat(table("By workload", lines(one, false))).hasSize(2 + Measurements.WORKLOADS.size());
+    assertThat(table("By workload", lines(one, false))).hasSize(3 + Measurements.WORKLOADS.size());
   }
 
   @Test
   void everyRunHasARowIfAskedFor() {
     List<String> lines = lines(SAMPLE, true);
     for (String workload : Measurements.WORKLOADS) {
-      assertThat(table("Workload " + workload + ", policy on-fault", lines)).hasSize(3 + 8 * 3);
-      assertThat(table("Workload " + workload + ", policy eager", lines)).hasSize(3 + 1);
+      assertThat(table("Workload " + workload + ", policy on-fault", lines)).hasSize(3 + 8 * 3 * Measurements.ROUNDS);
+      assertThat(table("Workload " + workload + ", policy eager", lines)).hasSize(3 + Measurements.ROUNDS);
     }
     assertThat(lines(SAMPLE, false)).noneMatch(line -> line.startsWith("Workload"));
   }
@@ -143,8 +224,8 @@ class TableReportTest {
             Measurements.run("pin-check", false, "dma", 4, 1, 0),
             Measurements.run("atomic-pair", true, "dma", 4, 0, 0));
     List<String> lines = lines(runs, false);
-    assertThat(lines.subList(lines.size() - 3, lines.size()))
-        .containsExactly(
+    assertThat(lines)
+        .containsSequence(
             "pin-check, which does not claim to be sound, leaked 6 times, in 3 of 4 runs, with 1, 4"
                 + " vCPUs: dma 6.",
             "    first: host read 0x2a at offset 8192 after its conversion",
@@ -157,8 +238,8 @@ class TableReportTest {
   void aLeakOfASoundProtocolIsAFailure() {
     List<Measurement> runs = List.of(Measurements.run("last-put", true, "dma", 1, 1, 0));
     List<String> lines = lines(runs, false);
-    assertThat(lines.subList(lines.size() - 3, lines.size()))
-        .containsExactly(
+    assertThat(lines)
+        .containsSequence(
             "FAILURE: last-put, which claims to be sound, leaked 1 time, in 1 of 1 run, with 1 vCPU:"
                 + " dma 1.",
             "    first: host read 0x2a at offset 8192 after its conversion",
@@ -171,8 +252,8 @@ class TableReportTest {
   void aFrameThatIsNotGivenBackIsAFailureOfAnyProtocol() {
     List<Measurement> runs = List.of(Measurements.run("pin-check", false, "boot", 2, 0, 3));
     List<String> lines = lines(runs, false);
-    assertThat(lines.subList(lines.size() - 3, lines.size()))
-        .containsExactly(
+    assertThat(lines)
+        .containsSequence(
             "pin-check, which does not claim to be sound, did not leak in these runs.",
             "FAILURE: pin-check did not give back all memory: 3 frames, in 1 of 1 run, with 2 vCPUs:"
                 + " boot 3.",
@@ -183,7 +264,13 @@ class TableReportTest {
 
   @Test
   void contentThatWasChangedIsAFailureOfAnyProtocol() {
-    Measurement m = Measurements.corrupted(Measurements.run("pin-check", false, "boot", 2, 0, 0));
+    Measurement m = Measurements.run(
+            b -> {
+              b.protocol = "pin-check";
+              b.workload = "boot";
+              b.vcpus = 2;
+              b.corruptions = 1;
+            });
     assertThat(lines(List.of(m), false))
         .contains(
             "FAILURE: pin-check changed content: 1 time, in 1 of 1 run, with 2 vCPUs: boot 1.");
@@ -196,15 +283,18 @@ class TableReportTest {
         List.of(
             Measurements.run("pin-check", false, "boot", 1, 0, 0),
             Measurements.run("atomic-pair", true, "boot", 1, 0, 0),
-            Measurements.withPolicy(
-                "eager", Measurements.run("atomic-pair", true, "boot", 1, 0, 0)));
+            Measurements.run(
+                b -> {
+                  b.protocol = "atomic-pair";
+                  b.workload = "boot";
+                  b.policy = "eager";
+                }));
     String policy = runs.get(0).policy();
     List<String> lines = lines(runs, false);
-    assertThat(lines).anyMatch(l -> l.startsWith("By protocol, " + policy + " "));
-    assertThat(lines).anyMatch(l -> l.matches("atomic-pair +1 .*"));
-    assertThat(lines).anyMatch(l -> l.startsWith("By policy, atomic-pair "));
-    assertThat(lines).anyMatch(l -> l.matches("eager +1 .*"));
-    assertThat(lines).anyMatch(l -> l.matches("boot +3 .*"));
+    assertThat(lines).anyMatch(l -> l.equals("By protocol, " + policy));
+    assertThat(lines).anyMatch(l -> l.matches("atomic-pair +1\\.0 k .*"));
+    assertThat(lines).anyMatch(l -> l.equals("By policy, atomic-pair"));
+    assertThat(lines).anyMatch(l -> l.matches("eager +1\\.0 k .*"));
   }
 
   @Test
@@ -245,7 +335,7 @@ class TableReportTest {
     "99999600, 100 k",
     "3000000000, 3.0 M"
   })
-  void microsecondsAreShort(long nanos, String text) {
+  void microsecondsAreShort(double nanos, String text) {
     assertThat(Numbers.micros(nanos)).isEqualTo(text);
   }
 

@@ -1,0 +1,184 @@
+package io.github.guestmemfd.lab.report;
+
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.RetryPolicy;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What a session says of each protocol, and which one to choose. It compares runs with the policies
+ * that every protocol ran with.
+ *
+ * @param rows the protocols
+ * @param sentence what to choose; empty if nothing can be compared
+ */
+record Verdict(List<Row> rows, String sentence) {
+
+  /** The protocol that a file has if it is given none. */
+  static final String DEFAULT = ConversionProtocol.atomicPair().id();
+
+  /** What its costs are. */
+  static final String COST =
+      "How many times as long the guest takes for the same operations as with the fastest sound"
+          + " protocol, with the interval that the two rates allow; a tie if 1 is in it.";
+
+  private static final Map<String, String> WHEN =
+      Map.of(
+          "pin-check",
+          "never: it shows what goes wrong when only pins count, a plain reference goes on reading.",
+          "both-counters",
+          "if two counters are all there is; a vCPU between its two steps costs a second look.",
+          "safe-only",
+          "if vCPUs are to leave the reference count alone; a punch is refused while one holds a page.",
+          "lock-only",
+          "if one vCPU at a time uses a page, and only for a moment.",
+          "timed-wait",
+          "to study RFC v2: it keeps the folio locked while it waits, also from whom it waits for.",
+          "last-put",
+          "if the caller need not wait: whoever lets go last completes the conversion.",
+          "invalidate-lock",
+          "to study the in-place series: holders are few and brief, and faults of the whole file may"
+              + " wait.",
+          "atomic-pair",
+          "if in doubt: no guest-side holder is ever taken for somebody on the host.");
+
+  /**
+   * What there is to say of a protocol.
+   *
+   * @param id its name
+   * @param sound whether it claims to be sound
+   * @param leaks how often it leaked
+   * @param falseBusy refusals although nobody held the page
+   * @param firstLook the share of first looks that failed although nobody held the page
+   * @param onMismatch what it does then, if it is not given another policy
+   * @param rate operations of the guest in a second
+   * @param cost how many times as long the guest takes as with the fastest sound protocol; not
+   *     known for a protocol that is alone
+   * @param fastest whether this is that protocol
+   * @param when when to choose it
+   */
+  record Row(
+      String id,
+      boolean sound,
+      long leaks,
+      long falseBusy,
+      Estimate firstLook,
+      String onMismatch,
+      Estimate rate,
+      Estimate cost,
+      boolean fastest,
+      String when) {
+
+    boolean isDefault() {
+      return id.equals(DEFAULT);
+    }
+
+    /** The cost in words. */
+    String costText() {
+      if (fastest) {
+        return "fastest sound";
+      }
+      if (!cost.isKnown()) {
+        return Numbers.NONE;
+      }
+      String figure = Numbers.estimate(cost, Numbers::ratio);
+      return isTie() ? figure + ", a tie" : figure;
+    }
+
+    /** Whether it cannot be told from the fastest. */
+    boolean isTie() {
+      return !fastest && !(cost.low() > 1) && !(cost.high() < 1);
+    }
+  }
+
+  /** The verdict on some runs. */
+  static Verdict of(List<Measurement> runs) {
+    List<Measurement> fair = Runs.comparable(Measurement::protocol, Runs.policy(runs), runs);
+    Map<String, List<Measurement>> byProtocol = Runs.byProtocol(fair);
+    String fastest =
+        byProtocol.entrySet().stream()
+            .filter(e -> Runs.areSound(e.getValue()))
+            .max(
+                Comparator.comparingDouble(
+                    e -> Totals.of(e.getValue()).guestOpsPerSecond().median()))
+            .map(Map.Entry::getKey)
+            .orElse("");
+    boolean compares = byProtocol.size() > 1 && !fastest.isEmpty();
+    List<Row> rows = new ArrayList<>();
+    byProtocol.forEach(
+        (id, its) ->
+            rows.add(row(id, its, compares ? fastest : null, byProtocol.getOrDefault(fastest, its))));
+    return new Verdict(List.copyOf(rows), compares ? sentence(rows) : "");
+  }
+
+  private static Row row(
+      String id, List<Measurement> runs, @Nullable String fastest, List<Measurement> ofFastest) {
+    Totals totals = Totals.of(runs);
+    Estimate rate = totals.guestOpsPerSecond();
+    return new Row(
+        id,
+        Runs.areSound(runs),
+        totals.leaks(),
+        totals.refusedWithoutUnsafeHolder(),
+        totals.firstLookMismatch(),
+        ConversionProtocol.byId(id).map(p -> text(p.retryPolicy())).orElse(Numbers.NONE),
+        rate,
+        fastest == null ? Estimate.NONE : Totals.of(ofFastest).guestOpsPerSecond().over(rate),
+        id.equals(fastest),
+        WHEN.getOrDefault(id, "as you know best: it is not one of the library's."));
+  }
+
+  /** What a policy does, in a few words. */
+  private static String text(RetryPolicy policy) {
+    if (policy.completesLater()) {
+      return "completes later";
+    }
+    List<String> steps = new ArrayList<>();
+    if (policy.spins() > 0) {
+      steps.add("spins");
+    }
+    if (policy.waitNanos() > 0) {
+      steps.add("waits " + TimeUnit.NANOSECONDS.toMillis(policy.waitNanos()) + " ms");
+    }
+    return steps.isEmpty() ? "refuses" : String.join(", ", steps);
+  }
+
+  private static String sentence(List<Row> rows) {
+    Row fastest = rows.stream().filter(Row::fastest).findFirst().orElseThrow();
+    List<String> ties =
+        rows.stream().filter(r -> r.sound && r.isTie()).map(Row::id).toList();
+    Row usual = rows.stream().filter(Row::isDefault).findFirst().orElse(fastest);
+    if (!fastest.rate.hasInterval()) {
+      return "Too few rounds to say which protocol is faster.";
+    }
+    if (usual.fastest || usual.isTie()) {
+      return "Choose "
+          + usual.id
+          + (usual.isDefault() ? ", the default" : "")
+          + ": it is sound, and no sound protocol was faster beyond doubt"
+          + (ties.isEmpty() ? "." : "; ties: " + names(rows, usual) + ".");
+    }
+    return "The fastest sound protocol was "
+        + fastest.id
+        + (ties.isEmpty() ? "" : " (ties: " + String.join(", ", ties) + ")")
+        + "; "
+        + usual.id
+        + ", the default, took "
+        + Numbers.estimate(usual.cost, Numbers::ratio)
+        + " times as long.";
+  }
+
+  /** The sound protocols that cannot be told from the fastest, but for the one chosen. */
+  private static String names(List<Row> rows, Row chosen) {
+    return String.join(
+        ", ",
+        rows.stream()
+            .filter(r -> r.sound && (r.fastest || r.isTie()) && !r.equals(chosen))
+            .map(Row::id)
+            .toList());
+  }
+}
