@@ -132,7 +132,11 @@ final class Lab {
     }
     Session session =
         new Session(
-            result.measured(), result.unsettled(), plan.isLongEnough(), options, Environment.current());
+            result.measured(),
+            result.unsettled(),
+            plan.isLongEnough(),
+            options,
+            Environment.current());
     TableReport.print(session, reports.verbose, out);
     if (reports.json != null) {
       try (OutputStream file = new BufferedOutputStream(Files.newOutputStream(reports.json))) {

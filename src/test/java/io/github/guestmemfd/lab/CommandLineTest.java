@@ -56,7 +56,9 @@ class CommandLineTest {
     assertThat(out.toString()).doesNotContain("\r").doesNotContain("boot ");
   }
 
-  /** Without a terminal one line says at once what runs, and for how long; the table stays clean. */
+  /**
+   * Without a terminal one line says at once what runs, and for how long; the table stays clean.
+   */
   @Test
   void oneLineOnTheErrorStreamSaysWhatIsToCome() {
     assertThat(lab("--protocol=last-put", "--workload=share", "--vcpus=1")).isZero();
@@ -166,9 +168,7 @@ class CommandLineTest {
     assertThat(lines)
         .filteredOn(l -> l.contains("\"workload\" : \"conversions-pinned.trace\""))
         .hasSize(runsAndCells);
-    assertThat(lines)
-        .filteredOn(l -> l.matches(".*\"guest_ops\" : [1-9].*"))
-        .hasSize(runsAndCells);
+    assertThat(lines).filteredOn(l -> l.matches(".*\"guest_ops\" : [1-9].*")).hasSize(runsAndCells);
     assertThat(lines)
         .filteredOn(l -> l.matches(".*\"first_look_mismatch\" : null,"))
         .hasSize(runsAndCells + 8);

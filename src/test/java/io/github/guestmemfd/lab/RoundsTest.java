@@ -62,8 +62,35 @@ class RoundsTest {
 
   private static Measurement measurement(String name, double seconds, long guestOps) {
     return new Measurement(
-        name, true, "p", "keep", "w", 1, 0, seconds, 1, 4096, 0, 0, 0, 0, 0, 0, 0, "", 0, 0, 0, 0,
-        0, guestOps, 0, new Histogram(2), new Histogram(2), 0, new PageMap(4096, List.of()));
+        name,
+        true,
+        "p",
+        "keep",
+        "w",
+        1,
+        0,
+        seconds,
+        1,
+        4096,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        "",
+        0,
+        0,
+        0,
+        0,
+        0,
+        guestOps,
+        0,
+        new Histogram(2),
+        new Histogram(2),
+        0,
+        new PageMap(4096, List.of()));
   }
 
   private List<Run> fakes(int n) {

@@ -45,22 +45,14 @@ record Column(
               "Attempts to convert to inaccessible that were refused while somebody on the host held a"
                   + " page.",
               Totals::refusedWithUnsafeHolder),
-          count(
-              "false",
-              "busy",
-              FALSE_BUSY,
-              Totals::refusedWithoutUnsafeHolder),
+          count("false", "busy", FALSE_BUSY, Totals::refusedWithoutUnsafeHolder),
           count(
               "gave",
               "up",
               "How often a guest did without a page being inaccessible, after it had been refused"
                   + " several times.",
               Totals::gaveUp),
-          count(
-              "leaks",
-              "",
-              LEAKS,
-              Totals::leaks),
+          count("leaks", "", LEAKS, Totals::leaks),
           count(
               "retries",
               "",
@@ -97,12 +89,7 @@ record Column(
                   + " workload and vCPUs the geometric mean.",
               Totals::guestOpsPerSecond,
               Numbers::count),
-          figure(
-              "first-look",
-              "mismatch",
-              FIRST_LOOK,
-              Totals::firstLookMismatch,
-              Numbers::percent),
+          figure("first-look", "mismatch", FIRST_LOOK, Totals::firstLookMismatch, Numbers::percent),
           figure(
               "false",
               "rate",

@@ -21,11 +21,12 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A session as one page for a browser: a summary, charts, every combination, and a verdict. The page
- * has everything inside, the charting library too, and loads nothing from anywhere.
+ * A session as one page for a browser: a summary, charts, every combination, and a verdict. The
+ * page has everything inside, the charting library too, and loads nothing from anywhere.
  *
  * <p>The template, the styles and the script are resources of this package. The script gets the
- * numbers as JSON; what can be read without a script (facts, findings, summary, verdict) is in the page.
+ * numbers as JSON; what can be read without a script (facts, findings, summary, verdict) is in the
+ * page.
  */
 public final class HtmlReport {
 
@@ -283,7 +284,9 @@ public final class HtmlReport {
     return text.toString().replace("<", "\\u003c");
   }
 
-  /** A combination: sums over its rounds, what the figures of each round come from, the last map. */
+  /**
+   * A combination: sums over its rounds, what the figures of each round come from, the last map.
+   */
   private static void write(List<Measurement> rounds, JsonGenerator json) throws IOException {
     Totals totals = Totals.of(rounds);
     Measurement last = rounds.get(rounds.size() - 1);

@@ -35,8 +35,8 @@ import org.HdrHistogram.Histogram;
  * @param sigbus accesses of the host that ended in SIGBUS
  * @param guestOps what the guest's side has done of what it was asked for
  * @param hostOps what the host's side has done
- * @param latency from the first ask for a page to be inaccessible until it was, in nanoseconds, with
- *     all attempts that were refused, and all waits
+ * @param latency from the first ask for a page to be inaccessible until it was, in nanoseconds,
+ *     with all attempts that were refused, and all waits
  * @param gaveUp from the first ask until whoever asked did without, in nanoseconds
  * @param framesLeaked frames still in use when everything had been closed
  * @param map the guest's pages over time

@@ -199,8 +199,7 @@ public final class TableReport {
     out.println("Choose");
     int widest = verdict.rows().stream().mapToInt(r -> r.id().length()).max().orElse(0);
     for (Verdict.Row row : verdict.rows()) {
-      out.println(
-          GAP + row.id() + " ".repeat(widest - row.id().length()) + GAP + row.when());
+      out.println(GAP + row.id() + " ".repeat(widest - row.id().length()) + GAP + row.when());
     }
     if (!verdict.sentence().isEmpty()) {
       out.println();

@@ -137,9 +137,7 @@ final class Totals {
         estimate(
             of -> {
               Histogram some = latency(of);
-              return reaches(some, percentile)
-                  ? some.getValueAtPercentile(percentile)
-                  : Double.NaN;
+              return reaches(some, percentile) ? some.getValueAtPercentile(percentile) : Double.NaN;
             });
     return ofRounds.hasInterval()
         ? ofRounds

@@ -111,7 +111,8 @@ record Verdict(List<Row> rows, String sentence) {
     List<Row> rows = new ArrayList<>();
     byProtocol.forEach(
         (id, its) ->
-            rows.add(row(id, its, compares ? fastest : null, byProtocol.getOrDefault(fastest, its))));
+            rows.add(
+                row(id, its, compares ? fastest : null, byProtocol.getOrDefault(fastest, its))));
     return new Verdict(List.copyOf(rows), compares ? sentence(rows) : "");
   }
 
@@ -149,8 +150,7 @@ record Verdict(List<Row> rows, String sentence) {
 
   private static String sentence(List<Row> rows) {
     Row fastest = rows.stream().filter(Row::fastest).findFirst().orElseThrow();
-    List<String> ties =
-        rows.stream().filter(r -> r.sound && r.isTie()).map(Row::id).toList();
+    List<String> ties = rows.stream().filter(r -> r.sound && r.isTie()).map(Row::id).toList();
     Row usual = rows.stream().filter(Row::isDefault).findFirst().orElse(fastest);
     if (!fastest.rate.hasInterval()) {
       return "Too few rounds to say which protocol is faster.";

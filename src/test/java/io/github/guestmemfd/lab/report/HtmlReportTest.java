@@ -131,14 +131,13 @@ class HtmlReportTest {
             .filter(m -> m.protocol().equals("atomic-pair"))
             .toList();
     assertThat(sample).contains("<caption>");
-    assertThat(row("figures", "atomic-pair")).containsExactlyElementsOf(cells(Column.FIGURES, last));
+    assertThat(row("figures", "atomic-pair"))
+        .containsExactlyElementsOf(cells(Column.FIGURES, last));
     assertThat(row("totals", "atomic-pair")).containsExactlyElementsOf(cells(Column.TOTALS, last));
   }
 
   private static List<String> cells(List<Column> columns, List<Measurement> runs) {
-    return columns.stream()
-        .map(c -> c.text().apply(Totals.of(runs)).replace("<", "&lt;"))
-        .toList();
+    return columns.stream().map(c -> c.text().apply(Totals.of(runs)).replace("<", "&lt;")).toList();
   }
 
   /** The cells of a protocol in a table of the sample. */
@@ -163,7 +162,9 @@ class HtmlReportTest {
     List<Measurement> runs = SAMPLE;
     Verdict verdict = Verdict.of(runs);
     int end = sample.lastIndexOf("<h2");
-    assertThat(sample.substring(end)).startsWith("<h2 id=\"h-verdict\">Verdict").contains(verdict.sentence());
+    assertThat(sample.substring(end))
+        .startsWith("<h2 id=\"h-verdict\">Verdict")
+        .contains(verdict.sentence());
     for (Verdict.Row row : verdict.rows()) {
       assertThat(row("verdict", row.id()))
           .containsExactlyElementsOf(
@@ -239,8 +240,7 @@ class HtmlReportTest {
       }
       assertThat(total).isEqualTo(latency.getTotalCount());
       assertThat(p99)
-          .isCloseTo(
-              (double) latency.getValueAtPercentile(99), Percentage.withPercentage(3));
+          .isCloseTo((double) latency.getValueAtPercentile(99), Percentage.withPercentage(3));
     }
   }
 

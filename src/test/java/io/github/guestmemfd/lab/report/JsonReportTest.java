@@ -140,7 +140,8 @@ class JsonReportTest {
     assertThat(cells.get(0))
         .containsEntry("rounds", 5L)
         .containsEntry("guest_ops", 27500L)
-        .containsEntry("guest_ops_per_second", Map.of("median", 2750.0, "low", 2000.0, "high", 3500.0))
+        .containsEntry(
+            "guest_ops_per_second", Map.of("median", 2750.0, "low", 2000.0, "high", 3500.0))
         .doesNotContainKeys("round", "first_leak");
   }
 
@@ -219,6 +220,8 @@ class JsonReportTest {
         };
     JsonReport.write(Measurements.session(Measurements.rounds("p", 1)), out);
     assertThat(closed[0]).isFalse();
-    assertThat(out.toString(StandardCharsets.UTF_8)).endsWith("}\n").contains("\n  \"runs\" : [ {\n");
+    assertThat(out.toString(StandardCharsets.UTF_8))
+        .endsWith("}\n")
+        .contains("\n  \"runs\" : [ {\n");
   }
 }

@@ -29,7 +29,8 @@ final class Measurements {
   private Measurements() {}
 
   /**
-   * All protocols and workloads with 1, 2 and 4 vCPUs, and two more policies for the last, in rounds.
+   * All protocols and workloads with 1, 2 and 4 vCPUs, and two more policies for the last, in
+   * rounds.
    */
   static List<Measurement> sample(long seed) {
     Random random = new Random(seed);

@@ -37,8 +37,7 @@ class TableReportTest {
 
   /** The second table of the same title: the first has the counts. */
   private static List<String> figures(String title, List<String> lines) {
-    List<String> after =
-        lines.stream().dropWhile(line -> !line.startsWith(title)).skip(1).toList();
+    List<String> after = lines.stream().dropWhile(line -> !line.startsWith(title)).skip(1).toList();
     return table(title, after);
   }
 
@@ -158,13 +157,15 @@ class TableReportTest {
     Session session = Measurements.session(SAMPLE);
     StringWriter text = new StringWriter();
     TableReport.print(
-        new Session(SAMPLE, List.of("a", "b", "c"), false, session.options(), session.environment()),
+        new Session(
+            SAMPLE, List.of("a", "b", "c"), false, session.options(), session.environment()),
         false,
         new PrintWriter(text));
     assertThat(text.toString())
         .contains("The runs were too short to compare rates")
         .contains("Still getting faster after the warm-up: a, and 2 others.");
-    assertThat(lines(SAMPLE, false)).noneMatch(l -> l.contains("too short") || l.contains("faster after"));
+    assertThat(lines(SAMPLE, false))
+        .noneMatch(l -> l.contains("too short") || l.contains("faster after"));
   }
 
   @Test
@@ -173,7 +174,8 @@ class TableReportTest {
     TableReport.explain(new PrintWriter(text));
     List<String> lines = text.toString().lines().toList();
     assertThat(lines).containsAll(Column.ALL.stream().map(Column::name).toList());
-    assertThat(lines).containsAll(VerdictColumn.ALL.stream().map(c -> "verdict, " + c.head()).toList());
+    assertThat(lines)
+        .containsAll(VerdictColumn.ALL.stream().map(c -> "verdict, " + c.head()).toList());
     assertThat(lines).allMatch(line -> line.length() <= 120);
   }
 
@@ -201,8 +203,10 @@ class TableReportTest {
   void everyRunHasARowIfAskedFor() {
     List<String> lines = lines(SAMPLE, true);
     for (String workload : Measurements.WORKLOADS) {
-      assertThat(table("Workload " + workload + ", policy on-fault", lines)).hasSize(3 + 8 * 3 * Measurements.ROUNDS);
-      assertThat(table("Workload " + workload + ", policy eager", lines)).hasSize(3 + Measurements.ROUNDS);
+      assertThat(table("Workload " + workload + ", policy on-fault", lines))
+          .hasSize(3 + 8 * 3 * Measurements.ROUNDS);
+      assertThat(table("Workload " + workload + ", policy eager", lines))
+          .hasSize(3 + Measurements.ROUNDS);
     }
     assertThat(lines(SAMPLE, false)).noneMatch(line -> line.startsWith("Workload"));
   }
@@ -264,7 +268,8 @@ class TableReportTest {
 
   @Test
   void contentThatWasChangedIsAFailureOfAnyProtocol() {
-    Measurement m = Measurements.run(
+    Measurement m =
+        Measurements.run(
             b -> {
               b.protocol = "pin-check";
               b.workload = "boot";

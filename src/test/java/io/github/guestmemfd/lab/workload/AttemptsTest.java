@@ -10,7 +10,9 @@ import io.github.guestmemfd.spi.RacePoint;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 
-/** What counts as a first look that failed for nothing, and from when to when a conversion takes. */
+/**
+ * What counts as a first look that failed for nothing, and from when to when a conversion takes.
+ */
 class AttemptsTest {
   private static final GpaRange RANGE = new GpaRange(0, 4096);
 
