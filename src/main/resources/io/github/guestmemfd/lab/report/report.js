@@ -661,7 +661,7 @@
     onEveryDraw(draw);
   }
 
-  // All runs.
+  // All combinations.
 
   {
     const number = (head, key) => [head, r => [count(r[key]), r[key]]];
