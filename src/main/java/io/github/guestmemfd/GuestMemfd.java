@@ -5,6 +5,8 @@ import io.github.guestmemfd.conversion.RetryPolicy;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
@@ -292,7 +294,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @return the numbers now
    */
   public Metrics metrics() {
-    return inode.meters.snapshot();
+    return new Metrics(inode.meters.read());
   }
 
   /**
@@ -659,6 +661,36 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public long firstInaccessible(long offset, long length) {
     return first(offset, length, false);
+  }
+
+  /**
+   * The attributes of a range, as parts that are alike; holes have attributes too. Looks at the
+   * file as {@link #firstAccessible} does, so that a range of terabytes takes no time where nothing
+   * is.
+   *
+   * @param offset the start in bytes, a multiple of 4096
+   * @param length the length in bytes, a positive multiple of 4096
+   * @return parts in ascending order, without gaps; each differs from the next
+   * @throws GuestMemfdException EBADF; EINVAL if the range is not such a range in the file
+   */
+  public List<AttributeRange> attributes(long offset, long length) {
+    List<AttributeRange> parts = new ArrayList<>();
+    long end = offset + length;
+    boolean accessible = firstAccessible(offset, length) == offset;
+    for (long from = offset, to; from < end; from = to, accessible = !accessible) {
+      to = accessible ? firstInaccessible(from, end - from) : firstAccessible(from, end - from);
+      int last = parts.size() - 1;
+      if (to == from) { // a conversion came in between
+        continue;
+      }
+      if (last >= 0 && parts.get(last).accessible() == accessible) {
+        long start = parts.get(last).offset();
+        parts.set(last, new AttributeRange(start, to - start, accessible));
+      } else {
+        parts.add(new AttributeRange(from, to - from, accessible));
+      }
+    }
+    return List.copyOf(parts);
   }
 
   private long first(long offset, long length, boolean accessible) {

@@ -765,6 +765,41 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     return reference(offset, length, Counts.PIN);
   }
 
+  /**
+   * As {@link #pin}, but all of the range or nothing, as callers of {@code pin_user_pages} have it
+   * that cannot do with a part.
+   *
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @return the reference, as long as asked for
+   * @throws GuestMemfdException as {@code getUserPages}, for any page of the range; nothing is held
+   *     then, and pages that were allocated on the way stay
+   */
+  public HostReference pinFully(long offset, long length) {
+    HostReference reference = pin(offset, length);
+    if (reference.length() == length) {
+      return reference;
+    }
+    Errno why = reference.end;
+    long got = reference.length();
+    reference.close();
+    throw Inode.exception(
+        why,
+        "pin "
+            + length
+            + " bytes at offset 0x"
+            + Long.toHexString(offset)
+            + " of "
+            + this
+            + ": "
+            + (offset + got < length()
+                ? "the page at offset 0x" + Long.toHexString(offset + got) + " cannot be had"
+                : "expected a range that ends in the mapping, at 0x"
+                    + Long.toHexString(length())
+                    + " at the latest, actual 0x"
+                    + Long.toHexString(offset + length)));
+  }
+
   HostReference reference(long offset, long length, long unit) {
     requireMapped();
     String what = "reference [offset=" + offset + ", length=" + length + "] of " + this;
@@ -772,7 +807,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
       throw Inode.exception(Errno.EINVAL, what);
     }
     if (length == 0) {
-      return newReference(new int[0], unit, 0, 0, write);
+      return newReference(new int[0], unit, 0, 0, Errno.OK);
     }
     if (offset < 0 || offset >= length()) {
       throw Inode.exception(Errno.EFAULT, what);
@@ -783,6 +818,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     int[] pfns = new int[(int) Math.min(16, ((in + wanted - 1) >> PAGE_SHIFT) + 1)];
     int n = 0;
     long got = 0;
+    Errno end = wanted < length ? Errno.EFAULT : Errno.OK;
     try {
       while (got < wanted) {
         int pfn = getFast(first + n, unit);
@@ -790,9 +826,10 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
           pfn = read ? inode.get(firstIndex + first + n, unit) : -Errno.EFAULT.code();
         }
         if (pfn < 0) {
+          Errno errno = Errno.ofResult(pfn);
+          end = errno == Errno.EHWPOISON ? Errno.EFAULT : errno;
           if (n == 0) {
-            Errno errno = Errno.ofResult(pfn);
-            throw Inode.exception(errno == Errno.EHWPOISON ? Errno.EFAULT : errno, what);
+            throw Inode.exception(end, what);
           }
           break;
         }
@@ -802,7 +839,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
         pfns[n++] = pfn;
         got = Math.min(wanted, ((long) n << PAGE_SHIFT) - in);
       }
-      HostReference reference = newReference(Arrays.copyOf(pfns, n), unit, in, got, write);
+      HostReference reference = newReference(Arrays.copyOf(pfns, n), unit, in, got, end);
       n = 0;
       return reference;
     } finally {
@@ -812,8 +849,8 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     }
   }
 
-  HostReference newReference(int[] frames, long unit, int in, long length, boolean writable) {
-    return new HostReference(inode, frames, unit, in, length, writable);
+  HostReference newReference(int[] frames, long unit, int in, long length, Errno end) {
+    return new HostReference(inode, frames, unit, in, length, write, end);
   }
 
   /**

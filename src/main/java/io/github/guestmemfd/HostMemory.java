@@ -3,6 +3,7 @@ package io.github.guestmemfd;
 import io.github.guestmemfd.cache.LruBatches;
 import io.github.guestmemfd.memory.FrameContents;
 import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
@@ -33,7 +34,7 @@ public final class HostMemory implements AutoCloseable {
   /** Who completes pending conversions where the thread that lets go cannot. */
   final Completions completions;
 
-  final Meters meters = new Meters(null);
+  final Counters<Meter> meters = new Counters<>(Meter.class);
 
   private final AtomicLong lastIno = new AtomicLong();
 
@@ -312,7 +313,7 @@ public final class HostMemory implements AutoCloseable {
    * @return the numbers now
    */
   public Metrics metrics() {
-    return meters.snapshot();
+    return new Metrics(meters.read());
   }
 
   /** The contents, for an access to bytes. */

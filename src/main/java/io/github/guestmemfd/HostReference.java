@@ -24,15 +24,21 @@ public sealed class HostReference implements AutoCloseable permits RecordedRefer
   private final int in;
   private final long length;
   private final boolean writable;
+
+  /** Why it is no longer: what stood in the way of the next page, or OK. */
+  final Errno end;
+
   private final AtomicBoolean released = new AtomicBoolean();
 
-  HostReference(Inode inode, int[] pfns, long unit, int in, long length, boolean writable) {
+  HostReference(
+      Inode inode, int[] pfns, long unit, int in, long length, boolean writable, Errno end) {
     this.inode = inode;
     this.pfns = pfns;
     this.unit = unit;
     this.in = in;
     this.length = length;
     this.writable = writable;
+    this.end = end;
   }
 
   /**

@@ -11,6 +11,7 @@ import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameContents;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.memory.Waiting;
+import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import java.util.List;
@@ -83,7 +84,7 @@ final class Inode implements FrameTable.Listener {
   private static final Logger LOG = LoggerFactory.getLogger(GuestMemfd.class);
 
   final HostMemory host;
-  final Meters meters;
+  final Counters<Meter> meters;
   final long size;
   final long flags;
   final long ino;
@@ -136,7 +137,7 @@ final class Inode implements FrameTable.Listener {
       ConversionProtocol protocol,
       RetryPolicy retry) {
     this.host = host;
-    this.meters = new Meters(host.meters);
+    this.meters = host.meters.part();
     this.size = size;
     this.flags = flags;
     this.pages = size >>> HostMemory.PAGE_SHIFT;
@@ -988,11 +989,11 @@ final class Inode implements FrameTable.Listener {
       @Nullable Errno errno, boolean inaccessible, @Nullable BusyFolio busy) {
     Meter meter;
     if (errno == Errno.OK) {
-      meter = inaccessible ? Meter.TO_INACCESSIBLE : Meter.TO_ACCESSIBLE;
+      meter = inaccessible ? Meter.CONVERSIONS_TO_INACCESSIBLE : Meter.CONVERSIONS_TO_ACCESSIBLE;
     } else if (busy != null) {
       meter = busy.hasOthers() ? Meter.REFUSED_OTHERS_COUNTED : Meter.REFUSED_NO_OTHERS_COUNTED;
     } else {
-      meter = Meter.FAILED;
+      meter = Meter.CONVERSIONS_FAILED;
     }
     meters.count(meter);
   }

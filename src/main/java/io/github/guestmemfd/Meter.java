@@ -1,12 +1,12 @@
 package io.github.guestmemfd;
 
-/** What is counted, in the order of the components of {@link Metrics}. */
+/** What is counted of a file, and of a host; each is a method of {@link Metrics}. */
 enum Meter {
-  TO_INACCESSIBLE,
-  TO_ACCESSIBLE,
+  CONVERSIONS_TO_INACCESSIBLE,
+  CONVERSIONS_TO_ACCESSIBLE,
   REFUSED_OTHERS_COUNTED,
   REFUSED_NO_OTHERS_COUNTED,
-  FAILED,
+  CONVERSIONS_FAILED,
   RETRIES,
   HOLDER_WAITS,
   BUSY_WAITS,

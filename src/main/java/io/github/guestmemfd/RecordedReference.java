@@ -11,8 +11,9 @@ final class RecordedReference extends HostReference {
       int in,
       long length,
       boolean writable,
+      Errno end,
       GuestMemfdListener listener) {
-    super(inode, pfns, unit, in, length, writable);
+    super(inode, pfns, unit, in, length, writable, end);
     this.listener = listener;
   }
 

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.FrameAccess;
+import io.github.guestmemfd.spi.Counters;
 import org.jspecify.annotations.Nullable;
 
 /** A memslot at work: with its file's client, and its part of the guest page table. */
@@ -13,6 +14,9 @@ final class BoundSlot {
   final @Nullable Gmem gmem;
 
   final GuestPageTable table;
+
+  /** What happens in it; the virtual machine counts that too, but not from here. */
+  final Counters<VmMeter> counters = new Counters<>(VmMeter.class);
 
   /** How vCPUs use the frames of the file. */
   final FrameAccess frames;
@@ -65,6 +69,6 @@ final class BoundSlot {
   }
 
   boolean contains(long gpa) {
-    return gpa >= memslot.gpa() && gpa < endGpa(); // all below 2^52
+    return memslot.contains(gpa);
   }
 }

@@ -27,6 +27,50 @@ public record Memslot(int slot, long gpa, long size, GuestMemfd memfd, long offs
     Objects.requireNonNull(memfd, "memfd");
   }
 
+  /**
+   * Where a guest address is in the file.
+   *
+   * @param address a guest physical address in the slot
+   * @return the offset in bytes
+   * @throws IllegalArgumentException if the address is not in the slot
+   */
+  public long offsetOf(long address) {
+    if (!contains(address)) {
+      throw outside("guest address", gpa, address);
+    }
+    return offset + (address - gpa);
+  }
+
+  /**
+   * Where an offset of the file is in the guest.
+   *
+   * @param fileOffset an offset in bytes, in the part of the file that the slot has
+   * @return the guest physical address
+   * @throws IllegalArgumentException if the offset is not in that part
+   */
+  public long gpaOf(long fileOffset) {
+    if (Long.compareUnsigned(fileOffset - offset, size) >= 0) {
+      throw outside("offset", offset, fileOffset);
+    }
+    return gpa + (fileOffset - offset);
+  }
+
+  /**
+   * Whether a guest address is in the slot.
+   *
+   * @param address a guest physical address
+   * @return true if it is
+   */
+  public boolean contains(long address) {
+    return Long.compareUnsigned(address - gpa, size) < 0;
+  }
+
+  private IllegalArgumentException outside(String what, long from, long actual) {
+    return new IllegalArgumentException(
+        "memslot %d: expected %s 0x%x to 0x%x, actual 0x%x"
+            .formatted(slot, what, from, from + size - 1, actual));
+  }
+
   boolean overlapsGuest(long otherGpa, long otherSize) {
     return overlap(gpa, size, otherGpa, otherSize);
   }

@@ -5,6 +5,7 @@ import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HolderKind;
 import io.github.guestmemfd.kvm.GuestPageTable.Frames;
+import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
@@ -50,7 +51,7 @@ final class Mmu {
   private final IdleStrategy idle;
   private final @Nullable RaceHook hook;
   private final boolean keepsReferences;
-  private final VmStats stats;
+  private final Counters<VmMeter> counters;
 
   /** Changed under {@code mmu_lock}. */
   private volatile long invalidateSeq;
@@ -60,11 +61,15 @@ final class Mmu {
   private long rangeStart;
   private long rangeEnd;
 
-  Mmu(IdleStrategy idle, @Nullable RaceHook hook, boolean keepsReferences, VmStats stats) {
+  Mmu(
+      IdleStrategy idle,
+      @Nullable RaceHook hook,
+      boolean keepsReferences,
+      Counters<VmMeter> counters) {
     this.idle = idle;
     this.hook = hook;
     this.keepsReferences = keepsReferences;
-    this.stats = stats;
+    this.counters = counters;
   }
 
   // ---- faults ----
@@ -72,9 +77,10 @@ final class Mmu {
   /**
    * Maps a page of a memslot, if it is of the attribute wanted.
    *
+   * @param by who counts what happens
    * @return MAPPED, MISMATCH, RETRY, or a negated errno
    */
-  int fault(BoundSlot slot, long page, MemoryAttribute wanted) {
+  int fault(BoundSlot slot, long page, MemoryAttribute wanted, Counters<VmMeter> by) {
     if (slot.gmem == null) {
       return -Errno.EOPNOTSUPP.code(); // nobody would tell us of invalidations
     }
@@ -92,7 +98,15 @@ final class Mmu {
         return MISMATCH; // without allocating the page
       }
       int pfn = memfd.tryGrab(offset, HolderKind.SAFE);
-      return pfn < 0 ? pfn : map(slot, page, wanted, seq, pfn, memfd);
+      if (pfn < 0) {
+        return pfn;
+      }
+      int result = map(slot, page, wanted, seq, pfn, memfd);
+      if (result == RETRY) {
+        by.count(VmMeter.RETRIES);
+        slot.counters.count(VmMeter.RETRIES);
+      }
+      return result;
     }
   }
 
@@ -111,7 +125,6 @@ final class Mmu {
       mmuLock.lock();
       try {
         if (slot.isGone || mustRetry(seq, slot.gfn(page))) {
-          stats.retryCount.increment();
           return RETRY;
         }
         long old = slot.table.get(page);
@@ -210,7 +223,7 @@ final class Mmu {
   }
 
   private void mark(List<BoundSlot> slots, long offset, long length) {
-    stats.invalidationCount.increment();
+    counters.count(VmMeter.INVALIDATIONS);
     mmuLock.lock();
     try {
       if (inProgress++ == 0) {
@@ -221,6 +234,7 @@ final class Mmu {
         long from = slot.firstPage(offset);
         long to = slot.endPage(offset, length);
         if (from < to) {
+          slot.counters.count(VmMeter.INVALIDATIONS);
           rangeStart = Math.min(rangeStart, slot.gfn(from));
           rangeEnd = Math.max(rangeEnd, slot.gfn(to));
         }
@@ -284,7 +298,8 @@ final class Mmu {
     } finally {
       mmuLock.unlock();
     }
-    stats.zapCount.add(fresh[0]);
+    counters.add(VmMeter.ZAPS, fresh[0]);
+    slot.counters.add(VmMeter.ZAPS, fresh[0]);
     return zapped;
   }
 

@@ -3,6 +3,7 @@ package io.github.guestmemfd.kvm;
 import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.spi.Counters;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
@@ -69,6 +70,7 @@ public final class Vcpu {
 
   private final VirtualMachine vm;
   private final int id;
+  private final Counters<VmMeter> counters;
   private volatile boolean exitRequested;
 
   /** The memslot used last, and the set of memslots it is of. */
@@ -100,6 +102,7 @@ public final class Vcpu {
   Vcpu(VirtualMachine vm, int id) {
     this.vm = vm;
     this.id = id;
+    counters = vm.counters.part();
   }
 
   /**
@@ -109,6 +112,15 @@ public final class Vcpu {
    */
   public int id() {
     return id;
+  }
+
+  /**
+   * What has happened to it so far: faults, retries and exits. May be called by any thread.
+   *
+   * @return the numbers now
+   */
+  public VmMetrics metrics() {
+    return new VmMetrics(counters.read());
   }
 
   /**
@@ -617,7 +629,7 @@ public final class Vcpu {
     exitAttribute = attribute;
     hypercallResult = Errno.OK;
     convertedUpTo = endOfHypercall();
-    vm.stats.hypercallCount.increment();
+    counters.count(VmMeter.HYPERCALL_EXITS);
     return false;
   }
 
@@ -801,10 +813,11 @@ public final class Vcpu {
         return begun;
       }
       if (!counted) {
-        vm.stats.faultCount.increment();
+        counters.count(VmMeter.FAULTS);
+        slot.counters.count(VmMeter.FAULTS);
         counted = true;
       }
-      int result = vm.mmu.fault(slot, page, attribute);
+      int result = vm.mmu.fault(slot, page, attribute, counters);
       if (result == Mmu.RETRY ? !vm.mmu.awaitRetry(round) : result == -Errno.EINTR.code()) {
         return exitInterrupted();
       }
@@ -839,7 +852,7 @@ public final class Vcpu {
     exitAttribute = attribute;
     exitAccess = access;
     exitErrno = errno;
-    vm.stats.memoryFaultCount.increment();
+    counters.count(VmMeter.MEMORY_FAULT_EXITS);
     return 0;
   }
 
@@ -849,13 +862,13 @@ public final class Vcpu {
     exitSize = size;
     exitAccess = access;
     exitValue = number;
-    vm.stats.mmioCount.increment();
+    counters.count(VmMeter.MMIO_EXITS);
     return 0;
   }
 
   private long exitInterrupted() {
     reason = Reason.INTERRUPTED;
-    vm.stats.interruptCount.increment();
+    counters.count(VmMeter.INTERRUPT_EXITS);
     return 0;
   }
 

@@ -6,7 +6,11 @@ import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.GuestMemfdOps;
+import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.Protection;
+import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
 import java.util.ArrayList;
@@ -65,8 +69,9 @@ public final class VirtualMachine {
   private static final int PAGE_SIZE = HostMemory.PAGE_SIZE;
 
   final Mmu mmu;
-  final VmStats stats = new VmStats();
+  final Counters<VmMeter> counters = new Counters<>(VmMeter.class);
 
+  private final ByGuestAddress byGuestAddress = new ByGuestAddress(this);
   private final KernelProfile profile;
   private final ReentrantLock slotsLock = new ReentrantLock();
   private final AtomicInteger vcpuIds = new AtomicInteger();
@@ -88,7 +93,7 @@ public final class VirtualMachine {
 
   private VirtualMachine(Builder builder) {
     profile = builder.profile;
-    mmu = new Mmu(builder.idle, builder.hook, builder.keepReferences, stats);
+    mmu = new Mmu(builder.idle, builder.hook, builder.keepReferences, counters);
   }
 
   /**
@@ -257,10 +262,30 @@ public final class VirtualMachine {
   /**
    * What has happened so far.
    *
-   * @return the counters, which go on counting
+   * @return the numbers now
    */
-  public VmStats stats() {
-    return stats;
+  public VmMetrics metrics() {
+    return new VmMetrics(counters.read());
+  }
+
+  /**
+   * What has happened in a memslot since it was made: faults, retries, zaps and invalidations.
+   *
+   * @param slot its number
+   * @return the numbers now
+   * @throws GuestMemfdException EINVAL if there is no such memslot
+   */
+  public VmMetrics metrics(int slot) {
+    slotsLock.lock();
+    try {
+      BoundSlot bound = slots.get(slot);
+      if (bound == null) {
+        throw refuse(Errno.EINVAL, slot, "there is none");
+      }
+      return new VmMetrics(bound.counters.read());
+    } finally {
+      slotsLock.unlock();
+    }
   }
 
   /**
@@ -506,6 +531,19 @@ public final class VirtualMachine {
   }
 
   /**
+   * Whose the pages of a range are, as parts that are alike.
+   *
+   * @param gpa the first guest physical address, a multiple of 4096
+   * @param size the size in bytes, a positive multiple of 4096
+   * @return parts in ascending order, each of which differs from the next or has a gap before it:
+   *     what has no memslot, or one whose file is gone, is left out
+   * @throws GuestMemfdException EINVAL if the range is not such a range below 2^52
+   */
+  public List<MemoryAttributeRange> memoryAttributes(long gpa, long size) {
+    return byGuestAddress.attributes(gpa, size);
+  }
+
+  /**
    * Converts what is behind a range of guest addresses, in place: {@code
    * KVM_SET_MEMORY_ATTRIBUTES}. Contents stay.
    *
@@ -567,7 +605,7 @@ public final class VirtualMachine {
     long end = gpa + size;
     for (long at = gpa; at < end; ) {
       BoundSlot slot = Objects.requireNonNull(find(sorted, at));
-      long offset = slot.memslot.offset() + (at - slot.memslot.gpa());
+      long offset = slot.memslot.offsetOf(at);
       long to = endOfPiece(sorted, slot, end);
       Errno errno = convert(slot.memslot.memfd(), offset, to - at, attribute, busy.holders());
       if (errno == Errno.EAGAIN && attribute == MemoryAttribute.PRIVATE) {
@@ -621,7 +659,7 @@ public final class VirtualMachine {
       throw new MemoryAttributesException(
           Errno.EINVAL, what + ": expected one piece of one file", end, gpa);
     }
-    long offset = slot.memslot.offset() + (gpa - slot.memslot.gpa());
+    long offset = slot.memslot.offsetOf(gpa);
     Optional<GuestMemfd> file = slot.memslot.memfd().reopen();
     if (file.isEmpty()) {
       throw new MemoryAttributesException(Errno.EBADF, what + ": the file is gone", gpa, gpa);
@@ -642,7 +680,7 @@ public final class VirtualMachine {
   }
 
   /** The first address of a range that has no memslot; -1 if all have. */
-  private static long firstMissing(BoundSlot[] sorted, long gpa, long size) {
+  static long firstMissing(BoundSlot[] sorted, long gpa, long size) {
     for (long at = gpa; at < gpa + size; ) {
       BoundSlot slot = find(sorted, at);
       if (slot == null) {
@@ -653,7 +691,7 @@ public final class VirtualMachine {
     return -1;
   }
 
-  private static boolean isNoRange(long gpa, long size) {
+  static boolean isNoRange(long gpa, long size) {
     return ((gpa | size) & PAGE_MASK) != 0
         || gpa < 0
         || size <= 0
@@ -662,7 +700,7 @@ public final class VirtualMachine {
   }
 
   /** Where the piece ends that begins in a memslot and goes on in its file without a gap. */
-  private static long endOfPiece(BoundSlot[] sorted, BoundSlot first, long end) {
+  static long endOfPiece(BoundSlot[] sorted, BoundSlot first, long end) {
     BoundSlot last = first;
     while (last.endGpa() < end) {
       BoundSlot next = find(sorted, last.endGpa());
@@ -687,6 +725,55 @@ public final class VirtualMachine {
           ? memfd.tryMakeInaccessible(offset, length, busy)
           : memfd.tryMakeAccessible(offset, length);
     }
+  }
+
+  // ---- the host's side, by guest address ----
+
+  /**
+   * Maps what is behind a range of guest addresses for the host, as {@link GuestMemfd#mmap(long,
+   * long, Protection...)}. Offset 0 of the mapping is the first of the addresses. It stays a
+   * mapping of the file when the memslot is deleted.
+   *
+   * @param gpa the first guest physical address, a multiple of 4096
+   * @param size the size in bytes, a positive multiple of 4096
+   * @param protection what the mapping may be used for
+   * @return the mapping
+   * @throws GuestMemfdException EINVAL if the range is not such a range below 2^52, or lies in more
+   *     than one piece; ENOENT if a part of it has no memslot; EBADF if the file is gone; as mmap
+   */
+  public HostMapping mmap(long gpa, long size, Protection... protection) {
+    return byGuestAddress.mmap(gpa, size, protection);
+  }
+
+  /**
+   * Pins what is behind a range of guest addresses, all of it or nothing, as a device that is to do
+   * DMA there has it. Untouched pages are allocated.
+   *
+   * @param gpa the first guest physical address, a multiple of 4096
+   * @param size the size in bytes, a positive multiple of 4096
+   * @return the reference
+   * @throws GuestMemfdException as {@link #mmap} and {@link HostMapping#pinFully}: EFAULT if a page
+   *     is private; EDEADLK from inside a callback
+   */
+  public HostReference pin(long gpa, long size) {
+    return byGuestAddress.pin(gpa, size);
+  }
+
+  /**
+   * Punches what is behind a range of guest addresses, as {@link GuestMemfd#punchHole}: a balloon
+   * gives pages back. The attributes stay.
+   *
+   * <p>The range may go over several memslots and files; their pieces are punched one after the
+   * other, and those that were done stay done if a later one is refused.
+   *
+   * @param gpa the first guest physical address, a multiple of 4096
+   * @param size the size in bytes, a positive multiple of 4096
+   * @throws GuestMemfdException EINVAL if the range is not such a range below 2^52; ENOENT, and
+   *     nothing is punched, if a part of it has no memslot; EBADF if a file is gone; as {@link
+   *     GuestMemfd#fallocate}
+   */
+  public void punchHole(long gpa, long size) {
+    byGuestAddress.punchHole(gpa, size);
   }
 
   // ---- prefaulting ----
@@ -726,7 +813,7 @@ public final class VirtualMachine {
       if (slot == null) {
         return Errno.ENOENT;
       }
-      int result = mmu.fault(slot, slot.page(gpa), attribute);
+      int result = mmu.fault(slot, slot.page(gpa), attribute, counters);
       if (result == Mmu.MISMATCH) {
         attribute =
             attribute == MemoryAttribute.PRIVATE ? MemoryAttribute.SHARED : MemoryAttribute.PRIVATE;

@@ -1,6 +1,6 @@
 /**
  * The few interfaces through which code from outside reaches into the library's inner loops: how a
- * waiting thread idles, and where a test may step into a race.
+ * waiting thread idles, where a test may step into a race, and how events are counted.
  *
  * <p>This is the lowest package. It depends on nothing, so that every other package may use it.
  *

@@ -20,40 +20,49 @@ import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.conversion.Step;
 import io.github.guestmemfd.spi.RacePoint;
-import java.lang.reflect.RecordComponent;
+import java.lang.reflect.Method;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 
 /** Each call counts what it is said to count, and nothing else. */
 class MetricsTest extends HostFixture {
-  private final Map<String, Long> before = new TreeMap<>();
+  private @Nullable Metrics before;
 
-  /** The components that are not 0, by name. */
-  private static Map<String, Long> numbers(Metrics metrics) throws Exception {
-    Map<String, Long> numbers = new TreeMap<>();
-    for (RecordComponent c : Metrics.class.getRecordComponents()) {
-      long n = (long) c.getAccessor().invoke(metrics);
-      if (n != 0) {
-        numbers.put(c.getName(), n);
-      }
-    }
+  /** The numbers that are not 0, by name. */
+  private static Map<String, Long> numbers(Metrics metrics) {
+    Map<String, Long> numbers = new TreeMap<>(metrics.asMap());
+    numbers.values().removeIf(n -> n == 0);
     return numbers;
   }
 
   /** What has been counted since this was called last is what is given. */
-  private void counted(GuestMemfd memfd, Map<String, Long> expected) throws Exception {
-    Map<String, Long> now = numbers(memfd.metrics());
-    Map<String, Long> since = new TreeMap<>(now);
-    before.forEach((name, n) -> since.merge(name, -n, Long::sum));
-    since.values().removeIf(n -> n == 0);
-    assertEquals(new TreeMap<>(expected), since);
-    assertEquals(now, numbers(host.metrics()), "the host has but this file");
-    before.clear();
-    before.putAll(now);
+  private void counted(GuestMemfd memfd, Map<String, Long> expected) {
+    Metrics now = memfd.metrics();
+    assertEquals(expected, numbers(before == null ? now : now.minus(before)));
+    assertEquals(now, host.metrics(), "the host has but this file");
+    before = now;
+  }
+
+  /** Each number has a method of its name, which is the name by which it is exported. */
+  @Test
+  void everyNumberHasAMethod() throws Exception {
+    GuestMemfd memfd = file(2);
+    memfd.makeInaccessible(0, PAGE);
+    memfd.punchHole(0, PAGE);
+    Metrics metrics = memfd.metrics();
+    Map<String, Long> byMethod = new TreeMap<>();
+    for (Method method : Metrics.class.getDeclaredMethods()) {
+      if (method.getReturnType() == long.class) {
+        byMethod.put(method.getName(), (Long) method.invoke(metrics));
+      }
+    }
+    assertEquals(new TreeMap<>(metrics.asMap()), byMethod);
+    assertEquals("Metrics[conversionsToInaccessible=1, punches=1]", metrics.toString());
   }
 
   @Test

@@ -88,6 +88,9 @@ class BadInputTest {
           "HostMapping.putShort",
           "HostMapping.putInt",
           "HostMapping.putLong",
+          "HostMapping.pinFully", // the pages that were allocated on the way
+          "VirtualMachine.pin",
+          "VirtualMachine.punchHole", // the memslots before
           "Vcpu.read", // what lies before the page that exits
           "Vcpu.write",
           "VirtualMachine.setMemoryAttributes", // the memslots before

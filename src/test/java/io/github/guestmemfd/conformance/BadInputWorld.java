@@ -4,6 +4,7 @@ import static io.github.guestmemfd.Protection.READ;
 import static io.github.guestmemfd.Protection.WRITE;
 import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 
+import io.github.guestmemfd.AttributeRange;
 import io.github.guestmemfd.BusyFolio;
 import io.github.guestmemfd.ConversionBlockedException;
 import io.github.guestmemfd.Errno;
@@ -30,18 +31,21 @@ import io.github.guestmemfd.kvm.BusyGuestPage;
 import io.github.guestmemfd.kvm.ExitHandler;
 import io.github.guestmemfd.kvm.GuestProgram;
 import io.github.guestmemfd.kvm.KernelProfile;
+import io.github.guestmemfd.kvm.MemoryAttributeRange;
 import io.github.guestmemfd.kvm.MemoryAttributesException;
 import io.github.guestmemfd.kvm.Memslot;
 import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VcpuExit;
 import io.github.guestmemfd.kvm.VcpuExitException;
 import io.github.guestmemfd.kvm.VirtualMachine;
+import io.github.guestmemfd.kvm.VmMetrics;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.policy.ConversionHandler;
 import io.github.guestmemfd.policy.ConversionObserver;
 import io.github.guestmemfd.policy.ConversionPolicy;
 import io.github.guestmemfd.policy.GpaRange;
+import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.testing.GuestVersusConversion;
@@ -362,6 +366,10 @@ final class BadInputWorld {
     make(BusyGuestPage.class, w -> new BusyGuestPage());
     make(FileStat.class, w -> w.memfd.stat());
     make(Metrics.class, w -> w.memfd.metrics());
+    make(AttributeRange.class, w -> new AttributeRange(0, PAGE, true));
+    make(MemoryAttributeRange.class, w -> new MemoryAttributeRange(GPA, PAGE, SHARED));
+    make(Counters.class, w -> new Counters<>(Errno.class));
+    make(Counters.Reading.class, w -> new Counters<>(Errno.class).read());
     make(GuestMemfdOps.class, w -> GuestMemfdOps.NONE, w -> w.ops);
     make(
         io.github.guestmemfd.GuestMemfdException.class, w -> thrown(() -> w.map.getByte(3 * PAGE)));
@@ -403,7 +411,7 @@ final class BadInputWorld {
     make(VcpuExit.Hypercall.class, w -> new VcpuExit.Hypercall(-1, -1, SHARED));
     make(VcpuExit.Interrupted.class, w -> new VcpuExit.Interrupted());
     make(VcpuExitException.class, w -> thrown(() -> w.vcpu.read(0, 1, SHARED)));
-    make(io.github.guestmemfd.kvm.VmStats.class, w -> w.vm.stats());
+    make(VmMetrics.class, w -> w.vm.metrics());
     make(Memslot.class, w -> w.vm.memslotAt(GPA).orElseThrow());
     make(ExitHandler.class, w -> (ExitHandler) (v, e) -> false);
     make(GuestProgram.class, w -> (GuestProgram) v -> v.touch(-1, Access.READ, SHARED));
@@ -436,6 +444,8 @@ final class BadInputWorld {
         w -> Duration.ofNanos(-1),
         w -> Duration.ofSeconds(Long.MAX_VALUE),
         w -> Duration.ofSeconds(Long.MIN_VALUE));
+    make(Class.class, w -> Errno.class);
+    make(Enum.class, w -> Errno.EINVAL);
     make(Object.class, w -> new Object(), w -> w.vm);
     make(String.class, w -> "", w -> "x", w -> "\0");
     make(List.class, w -> List.of(), w -> Arrays.asList((Object) null), w -> List.of("", "x"));

@@ -57,8 +57,8 @@ class VcpuRaceTest extends VmFixture {
       memfd.makeInaccessible(0, PAGE);
     }
     assertMemoryFault(fault.result(), vcpu, GPA, SHARED, Access.READ, Errno.EFAULT);
-    assertEquals(1, vm.stats().retries());
-    assertEquals(1, vm.stats().faults());
+    assertEquals(1, vm.metrics().retries());
+    assertEquals(1, vm.metrics().faults());
   }
 
   @Test
@@ -75,7 +75,7 @@ class VcpuRaceTest extends VmFixture {
     }
     assertTrue(fault.result());
     assertEquals(0, vcpu.value());
-    assertEquals(1, vm.stats().retries());
+    assertEquals(1, vm.metrics().retries());
     assertEquals(PAGE, host.used(), "and lets it go");
   }
 
@@ -103,7 +103,7 @@ class VcpuRaceTest extends VmFixture {
         begun.awaitReached();
       }
       probe.awaitWaiting(fault);
-      assertTrue(vm.stats().retries() > 0);
+      assertTrue(vm.metrics().retries() > 0);
       assertTrue(vm.createVcpu().tryRead(GPA + PAGE, 8, SHARED), "a page beside it does not wait");
     }
     assertEquals(Errno.OK, conversion.result());
@@ -209,7 +209,7 @@ class VcpuRaceTest extends VmFixture {
     assertTrue(fault.result());
     assertEquals(42, user.value());
     memfd.makeInaccessible(0, PAGE);
-    assertEquals(1, vm.stats().zaps());
+    assertEquals(1, vm.metrics().zaps());
     assertFalse(user.tryRead(GPA, 8, SHARED));
     memfd.punchHole(0, PAGE);
     assertEquals(0, host.used());

@@ -82,7 +82,7 @@ class VcpuStressTest extends VmFixture {
     for (Future<Optional<VcpuExit>> run : runs) {
       assertEquals(Optional.empty(), run.get(60, TimeUnit.SECONDS));
     }
-    assertTrue(vm.stats().zaps() > 0 && vm.stats().memoryFaultExits() > 0);
+    assertTrue(vm.metrics().zaps() > 0 && vm.metrics().memoryFaultExits() > 0);
   }
 
   /** Turns a page, or two that are one range, into the other thing. */
@@ -171,7 +171,7 @@ class VcpuStressTest extends VmFixture {
     for (Future<Optional<VcpuExit>> run : runs) {
       assertEquals(Optional.empty(), run.get(60, TimeUnit.SECONDS));
     }
-    assertTrue(vm.stats().mmioExits() > 0);
+    assertTrue(vm.metrics().mmioExits() > 0);
   }
 
   /** An access where there is no memslot is done again. */

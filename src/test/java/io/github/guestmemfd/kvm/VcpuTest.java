@@ -121,8 +121,8 @@ class VcpuTest extends VmFixture {
     assertEquals(42, read(vcpu, GPA + PAGE + 8, view), "content stays");
     assertFalse(vcpu.tryRead(GPA + PAGE + 8, 8, attribute));
     assertTrue(vcpu.tryRead(GPA, 8, attribute), "the other page stays");
-    assertEquals(4, vm.stats().memoryFaultExits());
-    assertEquals(4, vm.stats().exits());
+    assertEquals(4, vm.metrics().memoryFaultExits());
+    assertEquals(4, vm.metrics().exits());
   }
 
   @Test
@@ -133,7 +133,7 @@ class VcpuTest extends VmFixture {
     assertFalse(vcpu.tryRead(GPA - 1, 1, PRIVATE));
     assertEquals(new VcpuExit.Mmio(GPA - 1, 1, Access.READ, 0), vcpu.exit());
     assertFalse(vcpu.tryRead(-8, 8, PRIVATE));
-    assertEquals(3, vm.stats().mmioExits());
+    assertEquals(3, vm.metrics().mmioExits());
 
     // A number that is half memory and half a device.
     write(vcpu, GPA + PAGE - 8, 0x1122_3344_5566_7788L, SHARED);
@@ -223,11 +223,11 @@ class VcpuTest extends VmFixture {
     assertEquals(List.of(Errno.OK, Errno.EPERM), answers);
     assertFalse(memfd.isAccessible(PAGE));
     assertTrue(memfd.isAccessible(2L * PAGE));
-    assertEquals(2, vm.stats().hypercallExits());
+    assertEquals(2, vm.metrics().hypercallExits());
 
     assertEquals(Errno.EINVAL, vcpu.mapGpaRange(GPA + 1, 1, PRIVATE));
     assertEquals(Errno.EINVAL, vcpu.mapGpaRange(GPA, 0, PRIVATE));
-    assertEquals(2, vm.stats().hypercallExits(), "refused without an exit");
+    assertEquals(2, vm.metrics().hypercallExits(), "refused without an exit");
     assertThrows(VcpuExitException.class, () -> vcpu.mapGpaRange(GPA, 1, SHARED));
     assertThrows(IllegalStateException.class, () -> vcpu.completeMmio(0));
   }
@@ -337,27 +337,27 @@ class VcpuTest extends VmFixture {
     write(vcpu, GPA, 42, PRIVATE);
     write(vcpu, GPA + 2L * PAGE, 43, PRIVATE);
     write(vcpu, GPA + 3L * PAGE, 44, SHARED);
-    long faults = vm.stats().faults();
-    long zaps = vm.stats().zaps();
+    long faults = vm.metrics().faults();
+    long zaps = vm.metrics().zaps();
     vm.setMemoryAttributes(GPA, 4L * PAGE, PRIVATE);
     assertEquals(42, read(vcpu, GPA, PRIVATE));
     assertEquals(43, read(vcpu, GPA + 2L * PAGE, PRIVATE));
-    assertEquals(zaps + 1, vm.stats().zaps(), "of the page that was shared");
-    assertEquals(faults, vm.stats().faults());
+    assertEquals(zaps + 1, vm.metrics().zaps(), "of the page that was shared");
+    assertEquals(faults, vm.metrics().faults());
     assertEquals(44, read(vcpu, GPA + 3L * PAGE, PRIVATE));
 
     vm.setMemoryAttributes(GPA + PAGE, PAGE, SHARED);
     write(vcpu, GPA + PAGE, 45, SHARED);
-    faults = vm.stats().faults();
-    zaps = vm.stats().zaps();
-    long invalidations = vm.stats().invalidations();
+    faults = vm.metrics().faults();
+    zaps = vm.metrics().zaps();
+    long invalidations = vm.metrics().invalidations();
     vm.setMemoryAttributes(GPA + PAGE, 2L * PAGE, SHARED);
     assertEquals(45, read(vcpu, GPA + PAGE, SHARED));
-    assertEquals(zaps + 1, vm.stats().zaps());
-    assertEquals(faults, vm.stats().faults());
-    assertEquals(invalidations + 1, vm.stats().invalidations());
+    assertEquals(zaps + 1, vm.metrics().zaps());
+    assertEquals(faults, vm.metrics().faults());
+    assertEquals(invalidations + 1, vm.metrics().invalidations());
     vm.setMemoryAttributes(GPA + PAGE, 2L * PAGE, SHARED);
-    assertEquals(invalidations + 1, vm.stats().invalidations(), "all of it is as wanted");
+    assertEquals(invalidations + 1, vm.metrics().invalidations(), "all of it is as wanted");
   }
 
   @Test
@@ -457,17 +457,17 @@ class VcpuTest extends VmFixture {
   @Test
   void whatIsMappedDoesNotFaultAgain() {
     GuestMemfd memfd = bound(2);
-    assertEquals(0, vm.stats().faults());
+    assertEquals(0, vm.metrics().faults());
     write(vcpu, GPA, 1, SHARED);
     write(vcpu, GPA, 2, SHARED);
     assertEquals(2, read(vm.createVcpu(), GPA, SHARED));
-    assertEquals(1, vm.stats().faults());
+    assertEquals(1, vm.metrics().faults());
     memfd.punchHole(0, PAGE);
     assertEquals(0, read(vcpu, GPA, SHARED));
-    assertEquals(2, vm.stats().faults());
-    assertEquals(1, vm.stats().zaps());
-    assertEquals(1, vm.stats().invalidations());
-    assertEquals(0, vm.stats().retries());
+    assertEquals(2, vm.metrics().faults());
+    assertEquals(1, vm.metrics().zaps());
+    assertEquals(1, vm.metrics().invalidations());
+    assertEquals(0, vm.metrics().retries());
   }
 
   @Test
@@ -478,7 +478,7 @@ class VcpuTest extends VmFixture {
     assertEquals(2, memfd.cachedPages());
     read(vcpu, GPA, SHARED);
     read(vcpu, GPA + PAGE, PRIVATE);
-    assertEquals(0, vm.stats().faults());
+    assertEquals(0, vm.metrics().faults());
     assertEquals(2L * PAGE, vm.preFault(GPA + PAGE, 3L * PAGE), "up to the end of the memslot");
     refused(GuestMemfdException.class, Errno.ENOENT, () -> vm.preFault(GPA + 3L * PAGE, PAGE));
   }
@@ -558,7 +558,7 @@ class VcpuTest extends VmFixture {
     }
     assertEquals(0, host.used(), "the guest's mappings do not");
     assertMemoryFault(vcpu.tryRead(GPA, 8, SHARED), vcpu, GPA, SHARED, Access.READ, Errno.EFAULT);
-    assertEquals(2, vm.stats().zaps());
+    assertEquals(2, vm.metrics().zaps());
   }
 
   @Test
@@ -672,7 +672,7 @@ class VcpuTest extends VmFixture {
     assertFalse(vcpu.tryRead(GPA, 8, SHARED));
     assertEquals(new VcpuExit.Interrupted(), vcpu.exit());
     assertEquals(1, read(vcpu, GPA, SHARED), "once");
-    assertEquals(1, vm.stats().interruptExits());
+    assertEquals(1, vm.metrics().interruptExits());
   }
 
   // ---- odds and ends ----

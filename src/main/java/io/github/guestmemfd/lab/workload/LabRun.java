@@ -95,7 +95,7 @@ final class LabRun {
         m.secrets().firstLeak(),
         m.secrets().corruptions(),
         metrics.retries(),
-        m.vm().stats().faults(),
+        m.vm().metrics().faults(),
         metrics.faults(),
         metrics.sigbus(),
         guests.stream().mapToLong(GuestActor::done).sum(),

@@ -1,0 +1,23 @@
+package io.github.guestmemfd.kvm;
+
+import java.util.Objects;
+
+/**
+ * A range of guest addresses whose pages have one attribute.
+ *
+ * @param gpa the first guest physical address, a multiple of 4096
+ * @param size the size in bytes, a positive multiple of 4096
+ * @param attribute whose the pages are; {@code PRIVATE} while a conversion to that is pending
+ */
+public record MemoryAttributeRange(long gpa, long size, MemoryAttribute attribute) {
+  /**
+   * Takes the values as they are.
+   *
+   * @param gpa as above
+   * @param size as above
+   * @param attribute as above
+   */
+  public MemoryAttributeRange {
+    Objects.requireNonNull(attribute, "attribute");
+  }
+}

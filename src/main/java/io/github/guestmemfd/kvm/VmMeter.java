@@ -1,0 +1,13 @@
+package io.github.guestmemfd.kvm;
+
+/** What is counted of a virtual machine; each is a method of {@link VmMetrics}. */
+enum VmMeter {
+  FAULTS,
+  RETRIES,
+  ZAPS,
+  INVALIDATIONS,
+  MEMORY_FAULT_EXITS,
+  MMIO_EXITS,
+  HYPERCALL_EXITS,
+  INTERRUPT_EXITS
+}
