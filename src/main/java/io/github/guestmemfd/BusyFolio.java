@@ -1,6 +1,8 @@
 package io.github.guestmemfd;
 
 import io.github.guestmemfd.memory.Counts;
+import java.util.List;
+import java.util.stream.Collectors;
 
 /**
  * The first folio of a range that kept it from becoming inaccessible, and who held it.
@@ -14,6 +16,7 @@ public final class BusyFolio {
   private int pinned;
   private int safe;
   private int accessible;
+  private List<TrackedHolder> holders = List.of();
 
   /** How often the operation looked at counts again, for all folios. */
   int retries;
@@ -27,14 +30,16 @@ public final class BusyFolio {
    * @param safe the safe holders
    * @param safeRefs how many of the references are theirs. Holders that drop their reference before
    *     they say that they are no longer safe have, for a moment, fewer than that
+   * @param tracked the holders, as far as they are tracked
    */
-  void set(long offset, long counts, int safe, int safeRefs) {
+  void set(long offset, long counts, int safe, int safeRefs, List<TrackedHolder> tracked) {
     int own = Math.max(0, Counts.ownRefs(counts) - safeRefs);
     this.offset = offset;
     this.accessible = Counts.accessible(counts);
     this.unsafe = own % Counts.PIN_BIAS + Counts.unsafe(counts);
     this.pinned = own / Counts.PIN_BIAS;
     this.safe = safe;
+    this.holders = tracked;
   }
 
   void clear() {
@@ -43,6 +48,7 @@ public final class BusyFolio {
     pinned = 0;
     safe = 0;
     accessible = 0;
+    holders = List.of();
     retries = 0;
   }
 
@@ -98,12 +104,22 @@ public final class BusyFolio {
     return safe;
   }
 
+  /**
+   * Who the holders are, safe ones among them, as they were a moment after they were counted.
+   *
+   * @return the holders; none if the host does not {@linkplain HostMemory.Builder#trackHolders
+   *     track} them
+   */
+  public List<TrackedHolder> holders() {
+    return holders;
+  }
+
   @Override
   public String toString() {
     return offset < 0
         ? "no busy folio"
-        : "offset "
-            + offset
+        : "offset 0x"
+            + Long.toHexString(offset)
             + " held by "
             + unsafe
             + " unsafe, "
@@ -111,6 +127,7 @@ public final class BusyFolio {
             + " pinned, "
             + (accessible == 0 ? "" : accessible + " accessible, ")
             + safe
-            + " safe";
+            + " safe"
+            + holders.stream().map(h -> "\n  " + h).collect(Collectors.joining());
   }
 }

@@ -1,5 +1,7 @@
 package io.github.guestmemfd;
 
+import java.util.List;
+
 /**
  * A range could not become inaccessible because somebody holds one of its folios: {@link
  * Errno#EAGAIN}. No page of the range has changed; its mappings have to fault again.
@@ -22,6 +24,9 @@ public final class ConversionBlockedException extends GuestMemfdException {
   /** Holders of safe references. */
   private final int safe;
 
+  /** Who they are, as far as they are tracked. */
+  private final transient List<TrackedHolder> holders;
+
   ConversionBlockedException(BusyFolio busy) {
     super(Errno.EAGAIN, "busy folio at " + busy);
     this.offset = busy.offset();
@@ -29,6 +34,7 @@ public final class ConversionBlockedException extends GuestMemfdException {
     this.pinned = busy.pinnedHolders();
     this.accessible = busy.accessibleUsers();
     this.safe = busy.safeHolders();
+    this.holders = busy.holders();
   }
 
   /**
@@ -74,5 +80,16 @@ public final class ConversionBlockedException extends GuestMemfdException {
    */
   public int safeHolders() {
     return safe;
+  }
+
+  /**
+   * Who the holders are, safe ones among them, as they were a moment after they were counted.
+   *
+   * @return the holders; none if the host does not {@linkplain HostMemory.Builder#trackHolders
+   *     track} them, or if this has been serialized
+   */
+  @SuppressWarnings("ConstantValue") // null after serialization
+  public List<TrackedHolder> holders() {
+    return holders == null ? List.of() : holders;
   }
 }

@@ -19,12 +19,24 @@ public final class Folio implements AutoCloseable {
   private final @Nullable HolderKind kind;
   private final AtomicBoolean put = new AtomicBoolean();
   private final AtomicBoolean locked = new AtomicBoolean();
+  private final @Nullable TrackedHolder tracked;
 
+  /** A folio that has been grabbed; if a kind is missing, one that is shown to a callback. */
   Folio(Inode inode, long index, int pfn, @Nullable HolderKind kind) {
     this.inode = inode;
     this.index = index;
     this.pfn = pfn;
     this.kind = kind;
+    HolderRegister register = inode.host.register;
+    this.tracked =
+        register == null || kind == null
+            ? null
+            : register.enter(
+                inode,
+                TrackedHolder.Kind.of(kind),
+                offset(),
+                HostMemory.PAGE_SIZE,
+                new int[] {pfn});
   }
 
   /**
@@ -162,7 +174,11 @@ public final class Folio implements AutoCloseable {
     if (wasLocked) {
       unlock();
     }
-    inode.put(index, pfn, kind);
+    try {
+      inode.put(index, pfn, kind);
+    } finally {
+      inode.host.untrack(tracked);
+    }
     if (wasLocked) {
       throw new IllegalStateException(this + ": put while locked");
     }

@@ -74,12 +74,14 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   private final Inode inode;
+  private final @Nullable TrackedHolder tracked;
 
   @SuppressWarnings("unused") // set through CLOSED
   private volatile boolean closed;
 
   GuestMemfd(Inode inode) {
     this.inode = inode;
+    this.tracked = inode.host.track(inode, TrackedHolder.Kind.DESCRIPTOR, 0, inode.size);
   }
 
   // ---- creation ----
@@ -399,6 +401,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   @Override
   public void close() {
     if (CLOSED.compareAndSet(this, false, true)) {
+      inode.host.untrack(tracked);
       inode.close();
     }
   }
@@ -528,7 +531,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    *     callback answers
    */
   public Folio grab(long offset, HolderKind kind) {
-    int pfn = tryGrab(offset, kind);
+    int pfn = take(offset, kind);
     if (pfn < 0) {
       throw Inode.exception(Errno.ofResult(pfn), "grab " + kind + " at offset " + offset);
     }
@@ -549,6 +552,16 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    *     way
    */
   public int tryGrab(long offset, HolderKind kind) {
+    int pfn = take(offset, kind);
+    HolderRegister register = inode.host.register;
+    if (register != null && pfn > 0) {
+      register.grabbed(inode, offset & ~PAGE_MASK, pfn, kind);
+    }
+    return pfn;
+  }
+
+  /** As {@link #tryGrab}, for who enters the holder itself. */
+  int take(long offset, HolderKind kind) {
     Objects.requireNonNull(kind, "kind");
     if (closed) {
       return -Errno.EBADF.code();
@@ -581,7 +594,18 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @throws IllegalArgumentException if the host has no such frame
    */
   public void put(int pfn, HolderKind kind) {
-    inode.put(-1, checked(pfn), Objects.requireNonNull(kind, "kind"));
+    Objects.requireNonNull(kind, "kind");
+    checked(pfn);
+    HolderRegister register = inode.host.register;
+    if (register == null) {
+      inode.put(-1, pfn, kind);
+      return;
+    }
+    try {
+      inode.put(-1, pfn, kind);
+    } finally {
+      register.put(pfn, kind); // nobody is listed if the put was refused
+    }
   }
 
   /**
@@ -613,6 +637,30 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       throw new IllegalArgumentException("frame: expected 1 to " + limit + ", actual " + pfn);
     }
     return pfn;
+  }
+
+  /**
+   * Who holds the folio of a page, by kind. Converts nothing, takes no reference and waits for
+   * nothing. While the page is being converted, or references on it are taken and given back, the
+   * numbers may be off by what is under way. A {@linkplain Builder#listener listener} is not told.
+   *
+   * <p>{@link HostMemory#holders} says who these are, if the host tracks them.
+   *
+   * @param offset any byte of the page
+   * @return the numbers
+   * @throws GuestMemfdException EBADF; EINVAL if the offset is not in the file
+   */
+  public FolioHolders holders(long offset) {
+    requireOpen("holders");
+    if (offset < 0 || offset >= inode.size) {
+      throw Inode.exception(
+          Errno.EINVAL,
+          "holders: expected an offset below 0x"
+              + Long.toHexString(inode.size)
+              + ", actual 0x"
+              + Long.toHexString(offset));
+    }
+    return inode.holders(offset >> HostMemory.PAGE_SHIFT);
   }
 
   // ---- conversion ----

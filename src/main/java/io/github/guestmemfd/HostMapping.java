@@ -60,6 +60,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
   private final @Nullable FrameContents contents;
   private final @Nullable RaceHook hook;
   private final AtomicBoolean closed = new AtomicBoolean();
+  private final @Nullable TrackedHolder tracked;
 
   /** Takes over the caller's hold on the file. */
   HostMapping(Inode inode, long firstIndex, long pages, boolean read, boolean write) {
@@ -73,6 +74,9 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     this.hook = host.hook;
     this.accesses = host.frames.accesses;
     this.table = new PageTable(pages, accesses);
+    this.tracked =
+        host.track(
+            inode, TrackedHolder.Kind.MAPPING, firstIndex << PAGE_SHIFT, pages << PAGE_SHIFT);
     inode.add(this);
   }
 
@@ -113,6 +117,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     failures.attempt(this::awaitAccesses);
     failures.attempt(() -> remove(0, pages));
     inode.remove(this);
+    host.untrack(tracked);
     failures.attempt(inode::close);
     failures.throwIfAny();
   }
@@ -807,7 +812,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
       throw Inode.exception(Errno.EINVAL, what);
     }
     if (length == 0) {
-      return newReference(new int[0], unit, 0, 0, Errno.OK);
+      return newReference(new int[0], unit, fileOffset(offset), 0, Errno.OK);
     }
     if (offset < 0 || offset >= length()) {
       throw Inode.exception(Errno.EFAULT, what);
@@ -839,7 +844,8 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
         pfns[n++] = pfn;
         got = Math.min(wanted, ((long) n << PAGE_SHIFT) - in);
       }
-      HostReference reference = newReference(Arrays.copyOf(pfns, n), unit, in, got, end);
+      HostReference reference =
+          newReference(Arrays.copyOf(pfns, n), unit, fileOffset(offset), got, end);
       n = 0;
       return reference;
     } finally {
@@ -849,8 +855,12 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     }
   }
 
-  HostReference newReference(int[] frames, long unit, int in, long length, Errno end) {
-    return new HostReference(inode, frames, unit, in, length, write, end);
+  private long fileOffset(long offset) {
+    return (firstIndex << PAGE_SHIFT) + offset;
+  }
+
+  HostReference newReference(int[] frames, long unit, long offset, long length, Errno end) {
+    return new HostReference(inode, frames, unit, offset, length, write, end);
   }
 
   /**

@@ -7,6 +7,7 @@ import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
+import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.Executor;
 import java.util.concurrent.atomic.AtomicLong;
@@ -49,6 +50,10 @@ public final class HostMemory implements AutoCloseable {
   private static final long CLOSED = -1;
 
   final @Nullable LruBatches lru;
+
+  /** Who holds what; null if the host does not track its holders. */
+  final @Nullable HolderRegister register;
+
   private final DirectMap directMap = new DirectMap(this);
   private final PfnWalker pfnWalker;
   private final FrameAccess frameAccess;
@@ -60,6 +65,7 @@ public final class HostMemory implements AutoCloseable {
     this.completions = new Completions(builder.completionExecutor);
     this.frames = new FrameTable(count, idle);
     this.lru = builder.cpus == 0 ? null : new LruBatches(frames, builder.cpus, builder.batchSize);
+    this.register = builder.trackHolders ? new HolderRegister() : null;
     this.contents = builder.metadataOnly ? null : new FrameContents(count);
     this.pfnWalker = new PfnWalker(this);
     this.frameAccess = new FrameAccess(this);
@@ -106,6 +112,7 @@ public final class HostMemory implements AutoCloseable {
     private @Nullable RaceHook hook;
     private int cpus;
     private int batchSize;
+    private boolean trackHolders;
     private @Nullable Executor completionExecutor;
 
     private Builder(long bytes) {
@@ -194,6 +201,19 @@ public final class HostMemory implements AutoCloseable {
       }
       this.cpus = cpus;
       this.batchSize = size;
+      return this;
+    }
+
+    /**
+     * Remembers of every descriptor, mapping, reference and pending conversion which thread took
+     * it, when, and from which line: {@link HostMemory#holders}. A blocked conversion, a refused
+     * punch and a host closed too early then name their holders. For tests and for debugging: to
+     * take a reference costs microseconds and some hundred bytes. Off by default, and free then.
+     *
+     * @return this
+     */
+    public Builder trackHolders() {
+      trackHolders = true;
       return this;
     }
 
@@ -316,6 +336,51 @@ public final class HostMemory implements AutoCloseable {
     return new Metrics(meters.read());
   }
 
+  // ---- holders ----
+
+  /**
+   * Everything in this host that has to be closed, put or completed.
+   *
+   * <p>A holder is listed from a moment after it has what it holds to a moment after it has given
+   * that back. References that {@link GuestMemfd#put} gives back by naming a frame and a kind are
+   * not told apart: of several, the last one of the thread that puts is taken for the one, or else
+   * the oldest. Waits for nothing.
+   *
+   * @return the holders, by file and in the order in which they came
+   * @throws IllegalStateException if the host does not {@linkplain Builder#trackHolders track} them
+   */
+  public List<TrackedHolder> holders() {
+    if (register == null) {
+      throw new IllegalStateException(
+          this + ": holders are not tracked; HostMemory.builder(size).trackHolders() does");
+    }
+    return register.all();
+  }
+
+  /**
+   * What holds memory of this host, as a text for people: each file, below it its holders, and
+   * below each the lines that took it. Waits for nothing.
+   *
+   * @return the text; without {@link Builder#trackHolders} it has one line, which says so
+   */
+  public String dump() {
+    return register == null
+        ? this + ": holders are not tracked; HostMemory.builder(size).trackHolders() does\n"
+        : this + "\n" + register.dump().indent(2);
+  }
+
+  /** Enters a holder of a file, if this host tracks them. */
+  @Nullable TrackedHolder track(Inode inode, TrackedHolder.Kind kind, long offset, long length) {
+    return register == null ? null : register.enter(inode, kind, offset, length);
+  }
+
+  /** A holder has let go. */
+  void untrack(@Nullable TrackedHolder holder) {
+    if (register != null) {
+      register.leave(holder);
+    }
+  }
+
   /** The contents, for an access to bytes. */
   FrameContents bytes() {
     FrameContents c = contents;
@@ -351,8 +416,9 @@ public final class HostMemory implements AutoCloseable {
    * one atomic step, which a file that is being created comes before or after; a second call does
    * nothing.
    *
-   * @throws GuestMemfdException EBUSY if files are open or frames in use. Nothing has changed then:
-   *     at no moment was the host closed for anybody
+   * @throws GuestMemfdException EBUSY if files are open or frames in use; it names the holders, if
+   *     they are {@linkplain Builder#trackHolders tracked}. Nothing has changed then: at no moment
+   *     was the host closed for anybody
    */
   @Override
   public void close() {
@@ -377,7 +443,8 @@ public final class HostMemory implements AutoCloseable {
                 + open
                 + " files open and "
                 + used
-                + " frames in use, expected 0 and 0");
+                + " frames in use, expected 0 and 0"
+                + (register == null ? "" : "\n" + dump()));
       }
       if (files.compareAndSet(now, CLOSED)) {
         return;

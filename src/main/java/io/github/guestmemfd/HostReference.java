@@ -8,6 +8,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.Objects;
 import java.util.concurrent.atomic.AtomicBoolean;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The host's references on the pages of a range, taken through a mapping (GUP): what the kernel
@@ -29,16 +30,26 @@ public sealed class HostReference implements AutoCloseable permits RecordedRefer
   final Errno end;
 
   private final AtomicBoolean released = new AtomicBoolean();
+  private final @Nullable TrackedHolder tracked;
 
+  /**
+   * Takes over references.
+   *
+   * @param offset where they begin in the file, in bytes
+   */
   HostReference(
-      Inode inode, int[] pfns, long unit, int in, long length, boolean writable, Errno end) {
+      Inode inode, int[] pfns, long unit, long offset, long length, boolean writable, Errno end) {
     this.inode = inode;
     this.pfns = pfns;
     this.unit = unit;
-    this.in = in;
+    this.in = (int) offset & (PAGE_SIZE - 1);
     this.length = length;
     this.writable = writable;
     this.end = end;
+    HolderRegister register = inode.host.register;
+    TrackedHolder.Kind kind =
+        unit == Counts.PIN ? TrackedHolder.Kind.PIN : TrackedHolder.Kind.REFERENCE;
+    this.tracked = register == null ? null : register.enter(inode, kind, offset, length, pfns);
   }
 
   /**
@@ -140,6 +151,7 @@ public sealed class HostReference implements AutoCloseable permits RecordedRefer
         failures.attempt(() -> inode.drop(pfn, unit));
       }
     } finally {
+      inode.host.untrack(tracked);
       Callbacks.leaveOperation();
     }
     failures.throwIfAny();

@@ -1027,7 +1027,7 @@ final class Inode implements FrameTable.Listener {
     return errno == Errno.EAGAIN && busy != null && busy.offset() >= 0;
   }
 
-  private int frameOf(BusyFolio busy) {
+  int frameOf(BusyFolio busy) {
     return SlotWord.pfn(cache.slot(busy.offset() >>> HostMemory.PAGE_SHIFT));
   }
 
@@ -1108,7 +1108,11 @@ final class Inode implements FrameTable.Listener {
           }
           if (counts != 0) {
             busy.set(
-                i << HostMemory.PAGE_SHIFT, counts, guest.safe(counts), guest.safeRefs(counts));
+                i << HostMemory.PAGE_SHIFT,
+                counts,
+                guest.safe(counts),
+                guest.safeRefs(counts),
+                host.register == null ? List.of() : host.register.of(pfn));
             RefusalEvent refusal = Events.refusal();
             if (refusal != null) {
               refusal.finish(this, busy, !converts);
@@ -1366,9 +1370,10 @@ final class Inode implements FrameTable.Listener {
     boolean done = false;
     try {
       pending.put(later.from, later);
+      later.enter();
       cache.setPending(later.from, later.to, true);
       meters.count(Meter.PENDING_BEGUN);
-      later.await(frameOf(busy));
+      later.await(busy);
       done = true;
     } finally {
       if (!done) {
@@ -1396,6 +1401,7 @@ final class Inode implements FrameTable.Listener {
   private boolean giveBack(LaterConversion later, Throwable why) {
     boolean undone = later.undo(why);
     if (pending.remove(later.from, later)) {
+      later.leave();
       cache.setPending(later.from, later.to, false);
       meters.count(Meter.PENDING_UNDONE);
     }
@@ -1486,7 +1492,7 @@ final class Inode implements FrameTable.Listener {
       return;
     }
     if (isRefused(errno, busy)) {
-      later.await(frameOf(busy));
+      later.await(busy);
       return;
     }
     if (errno != null && errno != Errno.OK) {
@@ -1494,6 +1500,7 @@ final class Inode implements FrameTable.Listener {
     }
     cache.setPending(later.from, later.to, false);
     pending.remove(later.from, later);
+    later.leave();
     meters.count(errno == Errno.OK ? Meter.PENDING_COMPLETED : Meter.PENDING_UNDONE);
     countConversion(errno, true, null);
     if (event != null) {
@@ -1607,6 +1614,32 @@ final class Inode implements FrameTable.Listener {
             errno[0] =
                 inaccessible ? ops.prepareInaccessible(folio) : ops.prepareAccessible(folio));
     return answer(errno[0]);
+  }
+
+  // ---- holders ----
+
+  /** Counts who holds the folio of a page. */
+  FolioHolders holders(long index) {
+    long offset = index << HostMemory.PAGE_SHIFT;
+    int pfn = SlotWord.pfn(cache.slot(index));
+    if (pfn == 0) {
+      return new FolioHolders(offset, 0, 0, 0, 0, 0, 0);
+    }
+    long counts = frames.counts(pfn);
+    return FolioHolders.of(
+        offset, pfn, mapped(index, pfn), counts, guest.safe(counts), guest.safeRefs(counts));
+  }
+
+  /** How many mappings have a frame at a page. */
+  private int mapped(long index, int pfn) {
+    int mapped = 0;
+    for (HostMapping mapping : mappings) {
+      long page = index - mapping.firstIndex;
+      if (page >= 0 && page < mapping.pages && PageTable.held(mapping.table.entry(page)) == pfn) {
+        mapped++;
+      }
+    }
+    return mapped;
   }
 
   // ---- memory failure ----

@@ -59,7 +59,10 @@ final class LaterConversion extends CompletableFuture<Void> {
   private final AtomicReference<State> state = new AtomicReference<>(Step.BEGUN);
 
   /** The frame that was found busy; 0 for none. Written by who has the pages. */
-  private int watched;
+  private volatile int watched;
+
+  /** The page whose folio that was. */
+  private volatile long busyIndex;
 
   /** How long until the next try, if one is needed that no put brings about; 0 for at once. */
   private volatile int delayMillis;
@@ -69,6 +72,9 @@ final class LaterConversion extends CompletableFuture<Void> {
   /** Whether it is over and its pages have been dealt with: whoever waits may complete it. */
   private volatile boolean ready;
 
+  /** Who asked for it, where holders are tracked. */
+  private final @Nullable TrackedHolder tracked;
+
   /** With what its user wants it to end, if a try under way does not complete it. */
   private volatile @Nullable Throwable wantedEnd;
 
@@ -76,6 +82,29 @@ final class LaterConversion extends CompletableFuture<Void> {
     this.inode = inode;
     this.from = from;
     this.to = to;
+    HolderRegister register = inode.host.register;
+    this.tracked =
+        register == null
+            ? null
+            : register.describe(
+                inode,
+                TrackedHolder.Kind.PENDING_CONVERSION,
+                from << HostMemory.PAGE_SHIFT,
+                (to - from) << HostMemory.PAGE_SHIFT,
+                new int[0]);
+  }
+
+  /** It has come to be pending. */
+  void enter() {
+    HolderRegister register = inode.host.register;
+    if (register != null && tracked != null) {
+      register.enter(tracked);
+    }
+  }
+
+  /** It is not pending any more. */
+  void leave() {
+    inode.host.untrack(tracked);
   }
 
   Completions completions() {
@@ -100,9 +129,11 @@ final class LaterConversion extends CompletableFuture<Void> {
   // ---- for who has the pages ----
 
   /** Waits for a busy folio to be let go; its pages are in the page cache, and nobody's. */
-  void await(int pfn) {
+  void await(BusyFolio busy) {
     boolean watching = false;
+    int pfn = inode.frameOf(busy);
     try {
+      busyIndex = busy.offset() >>> HostMemory.PAGE_SHIFT;
       watched = pfn;
       inode.host.frames.watch(pfn, this::letGo);
       watching = true;
@@ -409,5 +440,21 @@ final class LaterConversion extends CompletableFuture<Void> {
 
   String describe() {
     return "pages " + from + " to " + to + " of " + inode;
+  }
+
+  /** What is converted, and while it is pending, who is in the way. */
+  @Override
+  public String toString() {
+    String end = !isDone() ? "pending" : isCompletedExceptionally() ? "failed" : "done";
+    StringBuilder text = new StringBuilder("conversion of " + describe() + ": " + end);
+    int pfn = watched;
+    if (!isDone() && pfn != 0) {
+      text.append(", ").append(inode.holders(busyIndex));
+      HolderRegister register = inode.host.register;
+      if (register != null) {
+        register.of(pfn).forEach(holder -> text.append("\n  ").append(holder));
+      }
+    }
+    return text.toString();
   }
 }

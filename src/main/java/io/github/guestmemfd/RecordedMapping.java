@@ -199,7 +199,7 @@ final class RecordedMapping extends HostMapping {
   }
 
   @Override
-  HostReference newReference(int[] pfns, long unit, int in, long length, Errno end) {
-    return new RecordedReference(inode(), pfns, unit, in, length, isWritable(), end, listener);
+  HostReference newReference(int[] pfns, long unit, long offset, long length, Errno end) {
+    return new RecordedReference(inode(), pfns, unit, offset, length, isWritable(), end, listener);
   }
 }

@@ -92,8 +92,8 @@ final class RecordedMemfd extends GuestMemfd {
   }
 
   @Override
-  public int tryGrab(long offset, HolderKind kind) {
-    int pfn = super.tryGrab(offset, kind);
+  int take(long offset, HolderKind kind) {
+    int pfn = super.take(offset, kind);
     listener.grab(this, offset, kind, pfn < 0 ? Errno.ofResult(pfn) : Errno.OK);
     return pfn;
   }

@@ -8,12 +8,12 @@ final class RecordedReference extends HostReference {
       Inode inode,
       int[] pfns,
       long unit,
-      int in,
+      long offset,
       long length,
       boolean writable,
       Errno end,
       GuestMemfdListener listener) {
-    super(inode, pfns, unit, in, length, writable, end);
+    super(inode, pfns, unit, offset, length, writable, end);
     this.listener = listener;
   }
 

@@ -10,6 +10,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.memory.Counts;
+import java.util.List;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
 
@@ -34,7 +35,7 @@ class BusyFolioTest {
     for (int i = 0; i < 1_000_000; i++) {
       long counts = random.nextLong() >> random.nextInt(64);
       int safe = Counts.safe(counts);
-      busy.set(0, counts, safe, random.nextBoolean() ? safe : 0);
+      busy.set(0, counts, safe, random.nextBoolean() ? safe : 0, List.of());
       assertNumbers(busy);
     }
   }
@@ -42,9 +43,9 @@ class BusyFolioTest {
   /** A holder that drops its reference first and then says that it is no longer safe. */
   @Test
   void aSafeHolderWithoutItsReferenceIsNotMinusOneUnsafe() {
-    busy.set(0, Counts.CACHE_REF + Counts.SAFE, 1, 1);
-    assertEquals("offset 0 held by 0 unsafe, 0 pinned, 1 safe", busy.toString());
-    busy.set(0, Counts.CACHE_REF + 2 * Counts.SAFE_REF + Counts.SAFE + Counts.PIN, 3, 3);
+    busy.set(0, Counts.CACHE_REF + Counts.SAFE, 1, 1, List.of());
+    assertEquals("offset 0x0 held by 0 unsafe, 0 pinned, 1 safe", busy.toString());
+    busy.set(0, Counts.CACHE_REF + 2 * Counts.SAFE_REF + Counts.SAFE + Counts.PIN, 3, 3, List.of());
     assertNumbers(busy);
   }
 
@@ -59,9 +60,10 @@ class BusyFolioTest {
             + 1500 * Counts.ACCESSIBLE_REF
             + 6 * Counts.SAFE_REF,
         6,
-        6);
+        6,
+        List.of());
     assertEquals(
-        "offset 4096 held by 7 unsafe, 2 pinned, 1500 accessible, 6 safe", busy.toString());
+        "offset 0x1000 held by 7 unsafe, 2 pinned, 1500 accessible, 6 safe", busy.toString());
   }
 
   /** As many as a pin counts, and they are no pin. */
@@ -81,7 +83,7 @@ class BusyFolioTest {
       }
       assertEquals(Errno.EAGAIN, memfd.tryMakeInaccessible(0, 4096, busy));
       assertEquals(
-          "offset 0 held by 1100 unsafe, 0 pinned, 1100 accessible, 0 safe", busy.toString());
+          "offset 0x0 held by 1100 unsafe, 0 pinned, 1100 accessible, 0 safe", busy.toString());
       for (int i = 0; i < 1100; i++) {
         memfd.put(pfn, ACCESSIBLE);
         memfd.put(pfn, UNSAFE);

@@ -23,7 +23,7 @@ class ReadmeTest {
         assertThat(pin.isPinned()).isTrue();
         assertThatThrownBy(() -> memfd.makeInaccessible(0, 4096))
             .isInstanceOf(ConversionBlockedException.class)
-            .hasMessage("EAGAIN: busy folio at offset 0 held by 0 unsafe, 1 pinned, 0 safe");
+            .hasMessage("EAGAIN: busy folio at offset 0x0 held by 0 unsafe, 1 pinned, 0 safe");
       }
       memfd.makeInaccessible(0, 4096);
       try (Folio folio = memfd.grab(0)) {

@@ -274,7 +274,7 @@ class ProtocolRaceTest extends ProtocolFixture {
         () -> assertEquals(Errno.EAGAIN, memfd.tryMakeInaccessible(0, PAGE, busy)));
     memfd.grab(0).close();
     races.check();
-    assertEquals("offset 0 held by 0 unsafe, 0 pinned, 1 safe", busy.toString());
+    assertEquals("offset 0x0 held by 0 unsafe, 0 pinned, 1 safe", busy.toString());
     assertQuiet(memfd);
   }
 

@@ -10,6 +10,7 @@ import io.github.guestmemfd.ConversionBlockedException;
 import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.FileStat;
 import io.github.guestmemfd.Folio;
+import io.github.guestmemfd.FolioHolders;
 import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdListener;
@@ -22,6 +23,7 @@ import io.github.guestmemfd.Metrics;
 import io.github.guestmemfd.PfnWalker;
 import io.github.guestmemfd.SigBusException;
 import io.github.guestmemfd.SigSegvException;
+import io.github.guestmemfd.TrackedHolder;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.ForwardingProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
@@ -364,6 +366,8 @@ final class BadInputWorld {
     make(io.github.guestmemfd.DirectMap.class, w -> w.host.directMap());
     make(BusyFolio.class, w -> new BusyFolio());
     make(BusyGuestPage.class, w -> new BusyGuestPage());
+    make(FolioHolders.class, w -> w.memfd.holders(0));
+    make(TrackedHolder.class, w -> tracked());
     make(FileStat.class, w -> w.memfd.stat());
     make(Metrics.class, w -> w.memfd.metrics());
     make(AttributeRange.class, w -> new AttributeRange(0, PAGE, true));
@@ -484,6 +488,14 @@ final class BadInputWorld {
     try (Folio holder = w.memfd.grab(0, HolderKind.UNSAFE)) {
       return (ConversionBlockedException)
           thrown(() -> w.memfd.makeInaccessible(holder.offset(), PAGE));
+    }
+  }
+
+  private static TrackedHolder tracked() {
+    try (HostMemory host = HostMemory.builder(PAGE).trackHolders().build();
+        GuestMemfd memfd = GuestMemfd.builder(host).size(PAGE).build()) {
+      assert memfd.isOpen();
+      return host.holders().get(0);
     }
   }
 

@@ -1,0 +1,70 @@
+package io.github.guestmemfd;
+
+import io.github.guestmemfd.memory.Counts;
+
+/**
+ * Who holds the folio of a page, counted by kind, at one moment: the answer of {@link
+ * GuestMemfd#holders}.
+ *
+ * @param offset the page, in bytes from the start of the file, a multiple of 4096
+ * @param pfn the frame; 0 for a hole, which nobody holds
+ * @param mapped page table entries of host mappings. A conversion removes them, so they are not in
+ *     its way
+ * @param unsafe other plain references, among them what has been grabbed as {@link
+ *     HolderKind#UNSAFE}; in the way of a conversion
+ * @param pinned pins, each of which the kernel counts as 1024 references; in the way of a
+ *     conversion
+ * @param accessible users that asked for the page to be accessible; in the way of a conversion
+ * @param safe guest-side holders, for as far as the protocol counts them. Others are among the
+ *     unsafe
+ */
+public record FolioHolders(
+    long offset, int pfn, int mapped, int unsafe, int pinned, int accessible, int safe) {
+
+  /**
+   * Of counts.
+   *
+   * @param mapped how many of the references are page table entries'
+   * @param safe the guest-side holders that the protocol counts
+   * @param safeRefs how many of the references are theirs
+   */
+  static FolioHolders of(long offset, int pfn, int mapped, long counts, int safe, int safeRefs) {
+    int own = Math.max(0, Counts.ownRefs(counts) - safeRefs - mapped);
+    return new FolioHolders(
+        offset,
+        pfn,
+        mapped,
+        own % Counts.PIN_BIAS + Counts.unsafe(counts),
+        own / Counts.PIN_BIAS,
+        Counts.accessible(counts),
+        safe);
+  }
+
+  /**
+   * Whether there is no folio.
+   *
+   * @return true for a hole
+   */
+  public boolean isHole() {
+    return pfn == 0;
+  }
+
+  @Override
+  public String toString() {
+    String where = "offset 0x" + Long.toHexString(offset);
+    return isHole()
+        ? where + ": a hole"
+        : where
+            + ": "
+            + mapped
+            + " mapped, "
+            + unsafe
+            + " unsafe, "
+            + pinned
+            + " pinned, "
+            + accessible
+            + " accessible, "
+            + safe
+            + " safe";
+  }
+}
