@@ -128,6 +128,11 @@ final class GuestHolding {
     return countsSafe ? Counts.safe(counts) : 0;
   }
 
+  /** How many references each holder has, whether or not the protocol counts it as safe. */
+  int refsOfOne() {
+    return drops.contains(Step.REF) || drops.contains(Step.REF_AND_SAFE) ? 1 : 0;
+  }
+
   /** How many of the references are safe holders'. */
   int safeRefs(long counts) {
     return borrows ? 0 : safe(counts);

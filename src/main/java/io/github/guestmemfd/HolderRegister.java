@@ -100,7 +100,7 @@ final class HolderRegister {
   List<TrackedHolder> of(int pfn) {
     List<TrackedHolder> holders = new ArrayList<>();
     for (TrackedHolder holder : all) {
-      if (holder.references(pfn) > 0) {
+      if (holder.holds(pfn)) {
         holders.add(holder);
       }
     }

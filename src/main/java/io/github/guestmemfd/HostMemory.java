@@ -369,6 +369,21 @@ public final class HostMemory implements AutoCloseable {
         : this + "\n" + register.dump().indent(2);
   }
 
+  /**
+   * What is not as it must be: for a test to look at when no other thread uses the host any more,
+   * whatever has failed before. Pages may be held then, and conversions pending; but no page may be
+   * left busy, no access announced, no frame in two places, no page mapped that the host may not
+   * touch, and each frame must be counted as used. Where holders are {@linkplain
+   * Builder#trackHolders tracked}, every count of every frame must be explained by them. While
+   * calls are under way the answer means nothing. It takes time in proportion to the frames that
+   * were ever in use.
+   *
+   * @return a sentence for each violation; empty if all is well
+   */
+  public List<String> violations() {
+    return new Audit(this).violations();
+  }
+
   /** Enters a holder of a file, if this host tracks them. */
   @Nullable TrackedHolder track(Inode inode, TrackedHolder.Kind kind, long offset, long length) {
     return register == null ? null : register.enter(inode, kind, offset, length);

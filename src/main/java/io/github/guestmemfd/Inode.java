@@ -1569,7 +1569,7 @@ final class Inode implements FrameTable.Listener {
     return hasOps || removesFromDirectMap();
   }
 
-  private boolean removesFromDirectMap() {
+  boolean removesFromDirectMap() {
     return (flags & CreateFlag.NO_DIRECT_MAP.bit) != 0;
   }
 
@@ -1617,6 +1617,28 @@ final class Inode implements FrameTable.Listener {
   }
 
   // ---- holders ----
+
+  /** Looks through the file, as part of an audit of its host. */
+  void audit(Audit audit) {
+    if (opens.get() == 0) {
+      return; // only its orphans are left
+    }
+    long busy = cache.nextBusy(0, pages);
+    if (busy < pages) {
+      audit.found(this, busy, "is busy");
+    }
+    for (long i = cache.next(0, pages); i < pages; i = cache.next(i + 1, pages)) {
+      audit.page(this, i, cache.slot(i), endPending(i + 1) > i && firstPending(i) <= i);
+    }
+    for (HostMapping mapping : mappings) {
+      for (long page = mapping.table.next(0, mapping.pages);
+          page < mapping.pages;
+          page = mapping.table.next(page + 1, mapping.pages)) {
+        long index = mapping.firstIndex + page;
+        audit.entry(this, index, PageTable.held(mapping.table.entry(page)), cache.slot(index));
+      }
+    }
+  }
 
   /** Counts who holds the folio of a page. */
   FolioHolders holders(long index) {

@@ -157,13 +157,18 @@ public final class TrackedHolder {
     return thread == Thread.currentThread();
   }
 
-  /** How many references it has on a frame. */
-  int references(int pfn) {
-    int n = 0;
+  /** The frames that it has a reference on, one each. Not to be changed. */
+  int[] frames() {
+    return pfns;
+  }
+
+  boolean holds(int pfn) {
     for (int p : pfns) {
-      n += p == pfn ? 1 : 0;
+      if (p == pfn) {
+        return true;
+      }
     }
-    return n;
+    return false;
   }
 
   /** What it does, without the file and the line: {@code pinned at offset 0x1000}. */

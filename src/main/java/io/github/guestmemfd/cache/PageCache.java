@@ -92,6 +92,9 @@ public final class PageCache {
   private static final SparseWords.Change STOP_AT_CLOSED_TO_HOST =
       slot -> SlotWord.isOpenToHost(slot) ? slot : SparseWords.Change.STOP;
 
+  private static final SparseWords.Change STOP_AT_BUSY =
+      slot -> SlotWord.isBusy(slot) ? SparseWords.Change.STOP : slot;
+
   private final FrameTable frames;
   private final @Nullable FrameContents contents;
   private final FrameTable.Owner owner;
@@ -414,6 +417,18 @@ public final class PageCache {
    */
   public long nextForHost(long from, long to, boolean open) {
     return find(from, to, open ? STOP_AT_OPEN_TO_HOST : STOP_AT_CLOSED_TO_HOST);
+  }
+
+  /**
+   * The first page of a range that an operation has made busy. Looks at the file as {@link
+   * #nextForHost} does.
+   *
+   * @param from the first page index
+   * @param to the page index after the last
+   * @return its page index; {@code to} if there was none
+   */
+  public long nextBusy(long from, long to) {
+    return find(from, to, STOP_AT_BUSY);
   }
 
   /** Where a change that changes nothing says stop. */

@@ -173,8 +173,13 @@ public final class Counts {
 
   // ---- looking ----
 
-  /** Whether the page cache has a reference. */
-  static boolean isCached(long word) {
+  /**
+   * Whether the page cache has a reference.
+   *
+   * @param word a counts word
+   * @return the answer
+   */
+  public static boolean isCached(long word) {
     return (word & CACHE_REF) != 0;
   }
 

@@ -3,8 +3,10 @@ package io.github.guestmemfd.memory;
 import io.github.guestmemfd.spi.IdleStrategy;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.BitSet;
+import java.util.List;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -1024,8 +1026,9 @@ public final class FrameTable {
   }
 
   /**
-   * The file that a poisoned frame belongs to. No reference is needed: such a frame may leave its
-   * file, which then does not find it any more, but never comes to another.
+   * The file that a poisoned frame belongs to, or any frame that nobody frees meanwhile. No
+   * reference is needed: such a frame may leave its file, which then does not find it any more, but
+   * never comes to another.
    *
    * @param pfn a poisoned frame
    * @return what {@link #newOwner} was given; null if the frame is free, or never came to be used
@@ -1107,6 +1110,71 @@ public final class FrameTable {
     } finally {
       ownersLock.unlock();
     }
+  }
+
+  /**
+   * The files that are open or have frames.
+   *
+   * @return what {@link #newOwner} was given, as it was at one moment
+   */
+  public List<Listener> listeners() {
+    List<Listener> listeners = new ArrayList<>();
+    for (Owner owner : owners) {
+      if (owner != null) {
+        listeners.add(owner.listener);
+      }
+    }
+    return listeners;
+  }
+
+  /**
+   * The highest frame number that was ever in use.
+   *
+   * @return the number; 0 if there was none
+   */
+  public int highest() {
+    return (int) fresh.get();
+  }
+
+  /**
+   * Whether a frame is somebody's.
+   *
+   * @param pfn a number from 1 to {@link #highest}
+   * @return the answer, read with volatile semantics
+   */
+  public boolean isInUse(int pfn) {
+    return Counts.isInUse(counts(pfn));
+  }
+
+  /**
+   * What is wrong with a frame to which nothing is being done.
+   *
+   * @param pfn a number from 1 to {@link #highest}
+   * @return what is wrong; null if nothing is
+   */
+  public @Nullable String anomaly(int pfn) {
+    long counts = counts(pfn);
+    long state = state(pfn);
+    boolean inUse = Counts.isInUse(counts);
+    if (!inUse && (counts & ~Counts.FROZEN) != 0) {
+      return "is free, and held: " + Counts.toString(counts);
+    }
+    if (inUse && counts < 0) {
+      return "is frozen";
+    }
+    if (inUse != ((state & FrameState.ALLOCATED) != 0)) {
+      return inUse ? "is in use, and not allocated" : "is free, and allocated";
+    }
+    if ((state & FrameState.LOCKED) != 0 && !keepers.containsKey(pfn)) {
+      return "is locked by nobody";
+    }
+    if ((state & FrameState.WAITERS) != 0) {
+      return "has somebody queue for its lock";
+    }
+    if ((counts & Counts.WAITED) != 0 && !watchers.containsKey(pfn)) {
+      return "is waited for by nobody";
+    }
+    return null;
   }
 
   /**
