@@ -175,7 +175,8 @@ public final class PageTable {
       if (pfn == 0) {
         break;
       }
-      int pages = most == 1 ? 1 : run(leaf, page, pfn, SparseWords.inLeaf(page, most));
+      int behind = most == 1 ? 0 : SparseWords.inLeaf(page, most) - 1;
+      int pages = 1 + run(leaf, page + 1, pfn + 1, behind); // at least the one that was looked at
       long access = accesses.begin(pfn, pages);
       if (run(leaf, page, pfn, pages) == pages) { // the entries again, now that it is announced
         return access;

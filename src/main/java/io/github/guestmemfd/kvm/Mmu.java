@@ -9,6 +9,7 @@ import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
+import java.util.Iterator;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.locks.ReentrantLock;
@@ -217,8 +218,22 @@ final class Mmu {
   void invalidateBeginUninterruptibly(List<BoundSlot> bindings, long offset, long length) {
     List<BoundSlot> slots = List.copyOf(bindings);
     mark(slots, offset, length);
-    for (BoundSlot slot : slots) {
-      zapUninterruptibly(slot, slot.firstPage(offset), slot.endPage(offset, length));
+    zapAll(slots.iterator(), offset, length);
+  }
+
+  /** All of them, whatever one of them throws: their frames are about to be somebody else's. */
+  private void zapAll(Iterator<BoundSlot> slots, long offset, long length) {
+    while (slots.hasNext()) {
+      BoundSlot slot = slots.next();
+      boolean zapped = false;
+      try {
+        zapUninterruptibly(slot, slot.firstPage(offset), slot.endPage(offset, length));
+        zapped = true;
+      } finally {
+        if (!zapped) {
+          zapAll(slots, offset, length);
+        }
+      }
     }
   }
 
