@@ -85,7 +85,12 @@ final class Callbacks {
 
   /** Whether this thread must leave a completion to the executor. */
   static boolean mustHandOver() {
-    return FrameTable.keepsLock() || CURRENT.get().nested >= MAX_NESTED;
+    return FrameTable.keepsLock() || isTooDeep();
+  }
+
+  /** Whether as many completions are nested on this stack as may be. */
+  static boolean isTooDeep() {
+    return CURRENT.get().nested >= MAX_NESTED;
   }
 
   /** Refuses an operation that may wait. */

@@ -59,10 +59,22 @@ final class Completions {
     this.executor = executor;
   }
 
-  /** Has the executor run something, as soon as it will. Waits for nothing, and never throws. */
+  /**
+   * Has the executor run something, as soon as it will; but an executor that runs it at once, on a
+   * stack that is deep enough, a little later, or a long chain would overflow the stack. Waits for
+   * nothing, and never throws.
+   */
   void handOver(Runnable task) {
     try {
-      (executor == null ? DefaultPool.INSTANCE : executor).execute(task);
+      (executor == null ? DefaultPool.INSTANCE : executor)
+          .execute(
+              () -> {
+                if (Callbacks.isTooDeep()) {
+                  handOverLater(task, 1);
+                } else {
+                  task.run();
+                }
+              });
     } catch (RuntimeException | Error e) {
       LOG.warn("a completion was refused by its executor, and will be handed over again", e);
       handOverLater(task, REFUSED_MILLIS);

@@ -469,15 +469,8 @@ final class Inode implements FrameTable.Listener {
         meters.count(Meter.POISONED_USES);
         return -Errno.EHWPOISON.code();
       }
-      if (!frames.isUptodate(pfn)) {
-        FrameContents contents = host.contents;
-        if (contents != null) {
-          contents.zero(pfn);
-        }
-        frames.setUptodate(pfn);
-      }
       if (!frames.isPrepared(pfn)) {
-        Errno errno = prepare(index, pfn, SlotWord.isInaccessible(slot));
+        Errno errno = prepare(index, pfn, SlotWord.isInaccessible(slot), true);
         if (errno != Errno.OK) {
           return -errno.code();
         }
@@ -1524,7 +1517,7 @@ final class Inode implements FrameTable.Listener {
       }
       boolean done = false;
       try {
-        Errno errno = prepare(i, pfn, inaccessible);
+        Errno errno = prepare(i, pfn, inaccessible, false);
         done = errno == Errno.OK;
         if (!done) {
           return errno;
@@ -1576,14 +1569,26 @@ final class Inode implements FrameTable.Listener {
   /**
    * Prepares a folio for its new use. To be inaccessible it first leaves the direct map; to be
    * accessible it comes back only when the conversion is complete.
+   *
+   * @param first whether this is its first use, for which it is zeroed: once it has left the direct
+   *     map, by which somebody may just be writing. After a refusal it is in that again, and the
+   *     next attempt zeroes it again
    */
-  private Errno prepare(long index, int pfn, boolean inaccessible) throws InterruptedException {
+  private Errno prepare(long index, int pfn, boolean inaccessible, boolean first)
+      throws InterruptedException {
     boolean removed = inaccessible && removesFromDirectMap();
     if (removed) {
       frames.removeFromDirectMap(pfn);
     }
     boolean done = false;
     try {
+      if (first) {
+        FrameContents contents = host.contents;
+        if (contents != null) {
+          contents.zero(pfn);
+        }
+        frames.setUptodate(pfn);
+      }
       Errno errno = ask(index, pfn, inaccessible);
       done = errno == Errno.OK;
       return errno;

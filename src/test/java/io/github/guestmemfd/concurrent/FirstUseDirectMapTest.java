@@ -22,8 +22,7 @@ class FirstUseDirectMapTest {
   @Test
   void aFreshPageIsZero() throws Exception {
     HostMemory host = HostMemory.ofBytes(PAGE);
-    GuestMemfd memfd =
-        GuestMemfd.builder(host).size(PAGE).flags(CreateFlag.NO_DIRECT_MAP).build();
+    GuestMemfd memfd = GuestMemfd.builder(host).size(PAGE).flags(CreateFlag.NO_DIRECT_MAP).build();
     ByteBuffer ones = ByteBuffer.allocate(PAGE);
     while (ones.hasRemaining()) {
       ones.put((byte) 1);
