@@ -83,7 +83,10 @@ final class Bench {
     this.protocol = protocol;
     this.recorded = recorded;
     HostMemory.Builder builder =
-        HostMemory.builder((long) FRAMES * PAGE).raceHook(injector).idleStrategy(Bench::idle);
+        HostMemory.builder((long) FRAMES * PAGE)
+            .raceHook(injector)
+            .idleStrategy(Bench::idle)
+            .trackHolders();
     host = (lruBatches ? builder.lruBatches(1, 3) : builder).build();
     hog = GuestMemfd.builder(host).size((long) FRAMES * PAGE).build();
   }

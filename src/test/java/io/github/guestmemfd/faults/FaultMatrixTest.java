@@ -98,7 +98,7 @@ class FaultMatrixTest {
       Set.of(
           "toString",
           "metrics",
-          "stats",
+          "memoryAttributes",
           "id",
           "vm",
           "isOpen",

@@ -10,6 +10,7 @@ import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.Insides;
 import io.github.guestmemfd.Metrics;
+import io.github.guestmemfd.TrackedHolder;
 import io.github.guestmemfd.cache.PageTable;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.gunyah.MemoryParcels;
@@ -60,6 +61,7 @@ final class Invariants {
 
   private void check(boolean told) {
     assertFalse(Insides.isInside(), "this thread is inside an operation");
+    assertEquals(List.of(), bench.host.violations(), bench.host::dump);
     int pending = 0;
     for (Bench.File file : bench.files) {
       assertEquals(List.of(), file.client().violations, "callbacks");
@@ -109,6 +111,7 @@ final class Invariants {
     if (SlotWord.isNeither(slot)) {
       assertTrue(Insides.pending(memfd) > 0, () -> what + " is nobody's");
     }
+    assertEquals(pfn, memfd.holders(at).pfn(), what);
     if (pfn == 0) {
       return;
     }
@@ -233,6 +236,9 @@ final class Invariants {
   static void checkEnd(Bench bench) {
     check(bench, true);
     assertEquals(0, bench.host.used(), "memory in use after everything was closed");
+    assertTrue(
+        bench.host.holders().stream().allMatch(h -> h.kind() == TrackedHolder.Kind.DESCRIPTOR),
+        bench.host::dump); // of the file that takes the memory a step is not to have
     for (Bench.File file : bench.files) {
       if (file.told()) {
         assertEquals(1, file.client().releases, "releases of " + file.first());

@@ -548,6 +548,12 @@ final class Scenarios {
             pin = bench.referenced(w.pin(PAGE, 2L * PAGE));
             return shortOf(pin, 2);
           });
+      whole(
+          "pin fully",
+          () -> {
+            bench.close(bench.referenced(w.pinFully(0, 3L * PAGE)));
+            return OK;
+          });
       inaccessible(0, 4);
       some(
           "use it",
