@@ -408,6 +408,7 @@ final class LaterConversion extends CompletableFuture<Void> {
   }
 
   String describe() {
-    return "pages " + from + " to " + to + " of " + inode;
+    long offset = from << HostMemory.PAGE_SHIFT;
+    return "the range" + Inode.range(offset, (to - from) << HostMemory.PAGE_SHIFT) + " of " + inode;
   }
 }
