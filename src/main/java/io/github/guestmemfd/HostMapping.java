@@ -703,17 +703,19 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     boolean clipped = from != first || to != end;
     if (from < to) {
       switch (advice) {
-        case DONTNEED, REMOVE -> {
-          BusyFolio busy = new BusyFolio();
-          Errno errno =
-              advice == Advice.DONTNEED
-                  ? inode.dontNeed(this, from, to)
-                  : inode.punch(firstIndex + from, firstIndex + to, busy);
-          if (busy.offset() >= 0) {
-            throw notAdvised(errno, offset, length, advice, "busy folio at " + busy);
-          }
+        case DONTNEED -> {
+          Errno errno = inode.dontNeed(this, from, to);
           if (errno != Errno.OK) {
             throw inode.refused(errno, describe(offset, length, advice));
+          }
+        }
+        case REMOVE -> {
+          BusyFolio busy = new BusyFolio();
+          Errno errno = inode.punch(firstIndex + from, firstIndex + to, busy);
+          if (errno != Errno.OK) {
+            throw busy.offset() < 0
+                ? inode.refused(errno, describe(offset, length, advice))
+                : notAdvised(errno, offset, length, advice, "busy folio at " + busy);
           }
         }
         case POPULATE_READ, POPULATE_WRITE -> {
