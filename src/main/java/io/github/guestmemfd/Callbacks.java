@@ -123,7 +123,8 @@ final class Callbacks {
     if (errno == null) {
       throw new NullPointerException(call + " answered null, expected an Errno");
     }
-    if (errno != Errno.OK) {
+    Reason before = call.reason; // what is refused while the operation is undone is not why
+    if (errno != Errno.OK && (before == null || before.noMemory != null)) {
       call.reason = new Reason(errno, call.name, call.offset, call.length, null);
     }
     return errno;

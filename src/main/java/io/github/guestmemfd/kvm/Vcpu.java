@@ -693,7 +693,7 @@ public final class Vcpu {
    */
   public void completeMmio(long number) {
     if (reason != Reason.MMIO) {
-      throw new IllegalStateException(this + " has not exited with MMIO");
+      throw new IllegalStateException(this + ": expected an exit for MMIO, actual " + reason);
     }
     completed = true;
     mmioValue = number;
@@ -735,7 +735,7 @@ public final class Vcpu {
 
   private void requireHypercall() {
     if (reason != Reason.HYPERCALL) {
-      throw new IllegalStateException(this + " has not exited with a hypercall");
+      throw new IllegalStateException(this + ": expected an exit for HYPERCALL, actual " + reason);
     }
   }
 

@@ -921,6 +921,10 @@ class MessagesTest {
         says(
             "atomic access: expected 4 or 8 bytes at a multiple of that, actual 8 at 0x100004",
             w -> w.vcpu().tryGetAndAdd(GPA + 4, 8, 1, SHARED)),
+        says("vCPU 0: expected an exit for MMIO, actual NONE", w -> w.vcpu().completeMmio(1)),
+        says(
+            "vCPU 0: expected an exit for HYPERCALL, actual NONE",
+            w -> w.vcpu().completeHypercall(Errno.OK)),
         says("expected 1 to 8 bytes, actual 9", w -> w.vcpu().tryRead(GPA, 9, SHARED)),
         says(
             "expected a page of Hypercall[gpa=0x100000, pages=2, attribute=PRIVATE], or its end,"
@@ -1061,6 +1065,37 @@ class MessagesTest {
             ": callback invalidateBegin [offset=0x0, length=4096] answered EDEADLK");
     assertThat(GuestMemfd.currentCallback()).isEmpty();
     w.close();
+  }
+
+  /** What is answered while an operation is undone is not why it was refused. */
+  @Test
+  void theFirstToRefuseIsNamed() throws Exception {
+    try (HostMemory host = HostMemory.ofBytes(16 * PAGE)) {
+      GuestMemfdOps ops =
+          new GuestMemfdOps() {
+            private boolean isInUse;
+
+            @Override
+            public Errno prepareAccessible(Folio folio) {
+              Errno answer = isInUse ? Errno.EACCES : Errno.OK; // to undo is refused
+              isInUse |= folio.offset() != 0;
+              return answer;
+            }
+
+            @Override
+            public Errno prepareInaccessible(Folio folio) {
+              return folio.offset() == 0 ? Errno.OK : Errno.EACCES;
+            }
+          };
+      try (GuestMemfd file =
+          GuestMemfd.builder(host).size(2 * PAGE).flags(INIT_SHARED).ops(ops).build()) {
+        file.grab(0).close();
+        file.grab(PAGE).close();
+        assertThat(catchThrowable(() -> file.makeInaccessible(0, 2 * PAGE)))
+            .hasMessageEndingWith(
+                ": callback prepareInaccessible [offset=0x1000, length=4096] answered EACCES");
+      }
+    }
   }
 
   /** Uses more direct memory than the JVM has. */
