@@ -1,5 +1,7 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.spi.Hex;
+
 /**
  * A part of a file whose pages are alike.
  *
@@ -7,4 +9,10 @@ package io.github.guestmemfd;
  * @param length its length in bytes, a positive multiple of 4096
  * @param accessible whether the host may touch it; not while a conversion of it is pending
  */
-public record AttributeRange(long offset, long length, boolean accessible) {}
+public record AttributeRange(long offset, long length, boolean accessible) {
+  @Override
+  public String toString() {
+    return "AttributeRange[offset=%s, length=%d, accessible=%s]"
+        .formatted(Hex.of(offset), length, accessible);
+  }
+}

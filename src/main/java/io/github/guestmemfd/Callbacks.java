@@ -4,11 +4,13 @@ import io.github.guestmemfd.memory.FrameTable;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicBoolean;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -35,8 +37,13 @@ final class Callbacks {
 
   private static final ThreadLocal<Callbacks> CURRENT = ThreadLocal.withInitial(Callbacks::new);
 
-  private int callbacks;
+  /** The innermost callback that it is in. */
+  private @Nullable Call inside;
+
   private int operations;
+
+  /** Why its operation is about to be refused, if a callback or the JVM is the reason. */
+  private @Nullable Reason reason;
 
   /** Users' code further up on the stack that depends on a conversion. */
   private int nested;
@@ -49,23 +56,134 @@ final class Callbacks {
 
   private Callbacks() {}
 
-  /** Enters a callback, perhaps from inside another. */
-  static void enter() {
-    CURRENT.get().callbacks++;
+  // ---- callbacks ----
+
+  /** A callback under way. */
+  private static final class Call {
+    final String name;
+    final Inode file;
+    final long offset;
+    final long length;
+    final @Nullable Call outer;
+
+    /** The reason of the operation that has called back: at first the one before, if any. */
+    @Nullable Reason reason;
+
+    Call(
+        String name,
+        Inode file,
+        long offset,
+        long length,
+        @Nullable Call outer,
+        @Nullable Reason reason) {
+      this.name = name;
+      this.file = file;
+      this.offset = offset;
+      this.length = length;
+      this.outer = outer;
+      this.reason = reason;
+    }
+
+    @Override
+    public String toString() {
+      return describe(name, offset, length) + " of " + file;
+    }
+  }
+
+  /** A callback with its pages; those of a folio that is being freed are not known. */
+  private static String describe(String name, long offset, long length) {
+    return "callback " + name + (offset < 0 ? "" : Inode.range(offset, length));
+  }
+
+  /**
+   * Enters a callback, perhaps from inside another.
+   *
+   * @param name its method
+   * @param file the file that calls it
+   * @param offset where its pages begin; negative if it is not known
+   * @param length how many bytes they are
+   */
+  static void enter(String name, Inode file, long offset, long length) {
+    Callbacks current = CURRENT.get();
+    current.inside = new Call(name, file, offset, length, current.inside, current.reason);
+    current.reason = null;
   }
 
   /** Leaves the callback that was entered last. */
   static void leave() {
-    CURRENT.get().callbacks--;
+    Callbacks current = CURRENT.get();
+    Call left = current.innermost();
+    current.inside = left.outer;
+    current.reason = left.reason;
+  }
+
+  /** Takes what the callback that was entered last has answered. */
+  static Errno answered(@Nullable Errno errno) {
+    Call call = CURRENT.get().innermost();
+    if (errno == null) {
+      throw new NullPointerException(call + " answered null, expected an Errno");
+    }
+    Reason before = call.reason; // what is refused while the operation is undone is not why
+    if (errno != Errno.OK && (before == null || before.noMemory != null)) {
+      call.reason = new Reason(errno, call.name, call.offset, call.length, null);
+    }
+    return errno;
+  }
+
+  private Call innermost() {
+    return Objects.requireNonNull(inside, "expected to be inside a callback");
   }
 
   static boolean isInside() {
-    return CURRENT.get().callbacks != 0;
+    return CURRENT.get().inside != null;
   }
+
+  /** The callback that this thread is inside, in words; null if it is in none. */
+  static @Nullable String inside() {
+    Call call = CURRENT.get().inside;
+    return call == null ? null : call.toString();
+  }
+
+  // ---- reasons ----
+
+  /**
+   * Why an operation of this thread is refused, where its errno does not say it: a callback has
+   * answered that, or the JVM is out of memory.
+   */
+  record Reason(
+      Errno errno, String callback, long offset, long length, @Nullable OutOfMemoryError noMemory) {
+    String text() {
+      return noMemory == null
+          ? describe(callback, offset, length) + " answered " + errno
+          : "the JVM, not the host, is out of memory: " + noMemory.getMessage();
+    }
+  }
+
+  /** The JVM has no memory for what an operation needs. */
+  static void outOfMemory(OutOfMemoryError e) {
+    CURRENT.get().reason = new Reason(Errno.ENOMEM, "", 0, 0, e);
+  }
+
+  /** Begins something that may be refused, for reasons of its own. */
+  static void forgetReason() {
+    CURRENT.get().reason = null;
+  }
+
+  /** The reason for what has just been answered; null if the errno says it all. */
+  static @Nullable Reason reason(Errno errno) {
+    Reason why = CURRENT.get().reason;
+    return why != null && why.errno == errno ? why : null;
+  }
+
+  // ---- operations ----
 
   /** Enters an operation: until it is left, this thread has something in hand. */
   static void enterOperation() {
-    CURRENT.get().operations++;
+    Callbacks current = CURRENT.get();
+    if (!current.isInTheMiddle()) {
+      current.reason = null;
+    }
+    current.operations++;
   }
 
   /** Leaves an operation, whose pages have been let go. */
@@ -80,7 +198,7 @@ final class Callbacks {
   }
 
   private boolean isInTheMiddle() {
-    return callbacks != 0 || operations != 0;
+    return inside != null || operations != 0;
   }
 
   /** Whether this thread must leave a completion to the executor. */
@@ -96,9 +214,16 @@ final class Callbacks {
   /** Refuses an operation that may wait. */
   static void forbid(String operation) {
     if (isInside()) {
-      throw new GuestMemfdException(
-          Errno.EDEADLK, operation + " from inside a callback could wait for its own thread");
+      throw new GuestMemfdException(Errno.EDEADLK, operation + ": " + deadlock());
     }
+  }
+
+  /** Why something is answered with EDEADLK. */
+  static String deadlock() {
+    String inside = inside();
+    return inside == null
+        ? "the thread keeps a folio lock, and could wait for itself"
+        : "called from inside " + inside;
   }
 
   // ---- the way out ----
@@ -124,6 +249,7 @@ final class Callbacks {
   }
 
   private void wayOut() {
+    Reason own = reason; // of what is over, and not of what comes now
     while (!isInTheMiddle() && !leaving && !(work.isEmpty() && over.isEmpty())) {
       leaving = true;
       try {
@@ -135,6 +261,7 @@ final class Callbacks {
       }
       completeAll();
     }
+    reason = own;
   }
 
   private void completeAll() {

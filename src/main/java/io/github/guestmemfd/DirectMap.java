@@ -1,8 +1,8 @@
 package io.github.guestmemfd;
 
 import io.github.guestmemfd.memory.FrameContents;
+import io.github.guestmemfd.spi.Hex;
 import java.nio.ByteBuffer;
-import java.util.Objects;
 
 /**
  * The direct map of the host kernel: every frame by its number, whatever file it belongs to, unless
@@ -40,7 +40,7 @@ public final class DirectMap {
    */
   public void read(int pfn, int at, ByteBuffer into) {
     FrameContents contents = host.bytes();
-    Objects.checkFromIndexSize(at, into.remaining(), HostMemory.PAGE_SIZE);
+    requireInFrame(pfn, at, into.remaining());
     long access = begin(pfn);
     try {
       into.put(contents.view(pfn).position(at).limit(at + into.remaining()));
@@ -60,7 +60,7 @@ public final class DirectMap {
    */
   public void write(int pfn, int at, ByteBuffer from) {
     FrameContents contents = host.bytes();
-    Objects.checkFromIndexSize(at, from.remaining(), HostMemory.PAGE_SIZE);
+    requireInFrame(pfn, at, from.remaining());
     long access = begin(pfn);
     try {
       contents.view(pfn).position(at).put(from);
@@ -72,9 +72,23 @@ public final class DirectMap {
   private long begin(int pfn) {
     long access = host.frames.beginDirectAccess(checked(pfn));
     if (access == 0) {
-      throw new GuestMemfdException(Errno.EFAULT, "frame " + pfn + " is not in the direct map");
+      throw new GuestMemfdException(
+          Errno.EFAULT,
+          "frame " + pfn + ": expected one in the direct map, actual taken out of it");
     }
     return access;
+  }
+
+  private static void requireInFrame(int pfn, int at, int bytes) {
+    if (at < 0 || at > HostMemory.PAGE_SIZE - bytes) {
+      throw new IndexOutOfBoundsException(
+          "frame "
+              + pfn
+              + ": expected offset 0x0 or more, and an end up to 0x1000, actual "
+              + bytes
+              + " bytes at "
+              + Hex.of(at));
+    }
   }
 
   int checked(int pfn) {

@@ -1,6 +1,7 @@
 package io.github.guestmemfd;
 
 import io.github.guestmemfd.cache.SlotWord;
+import io.github.guestmemfd.spi.Hex;
 import java.nio.ByteBuffer;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
@@ -122,10 +123,11 @@ public final class Folio implements AutoCloseable {
         }
         inode.host.frames.unlock(pfn);
         if (!SlotWord.isBusy(slot)) {
-          throw Inode.exception(Errno.EAGAIN, "lock of " + this + ": its conversion is pending");
+          throw Inode.exception(
+              Errno.EAGAIN, "lock of " + this + ": a conversion of the page is pending");
         }
         if (!inode.cache.awaitNotBusy(index)) {
-          throw Inode.exception(Errno.EBADF, "lock of " + this);
+          throw inode.refused(Errno.EBADF, "lock of " + this);
         }
       }
     } catch (InterruptedException e) {
@@ -197,6 +199,6 @@ public final class Folio implements AutoCloseable {
 
   @Override
   public String toString() {
-    return "Folio[pfn=" + pfn + ", offset=" + offset() + "]";
+    return "Folio[pfn=" + pfn + (index < 0 ? "" : ", offset=" + Hex.of(offset())) + "]";
   }
 }

@@ -2,6 +2,7 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.FrameContents;
+import io.github.guestmemfd.spi.Hex;
 import java.nio.ByteBuffer;
 import java.util.Objects;
 
@@ -53,7 +54,7 @@ public final class FrameAccess {
   public void end(long access) {
     if (!accesses.isUnderWay(access)) {
       throw new IllegalStateException(
-          "expected an access that has begun and not ended, actual " + Long.toHexString(access));
+          "expected an access that has begun and not ended, actual " + Hex.of(access));
     }
     accesses.end(access);
   }

@@ -2,6 +2,8 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.spi.Hex;
+import io.github.guestmemfd.spi.RangeRule;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
@@ -222,7 +224,10 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       if (unknownFlags != 0) {
         throw Inode.exception(
             Errno.EINVAL,
-            "create: expected flags 0 to 3, actual also 0x" + Long.toHexString(unknownFlags));
+            "create: expected flags of "
+                + Bits.flags(CreateFlag.KERNEL_MASK)
+                + ", actual "
+                + Bits.flags(flags | unknownFlags));
       }
       if (size <= 0 || (size & PAGE_MASK) != 0) {
         throw Inode.exception(
@@ -307,7 +312,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public GuestMemfd dup() {
     requireOpen("dup");
-    return reopen().orElseThrow(() -> Inode.exception(Errno.EBADF, "dup: the file is gone"));
+    return reopen().orElseThrow(() -> inode.refused(Errno.EBADF, "dup of " + inode));
   }
 
   /**
@@ -368,6 +373,28 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /**
+   * The callback that this thread is inside, for messages: its name, pages and file.
+   *
+   * @return the innermost one in words; nothing outside of callbacks
+   */
+  public static Optional<String> currentCallback() {
+    return Optional.ofNullable(Callbacks.inside());
+  }
+
+  /**
+   * Why a method of this file has just answered this thread an errno, for messages: the callback
+   * that has answered it, say, or that the JVM is out of memory. For the methods that do not throw;
+   * what is wrong with their arguments is not looked for.
+   *
+   * @param errno the answer, of the last call that this thread has made
+   * @return the reason in words
+   */
+  public String why(Errno errno) {
+    Objects.requireNonNull(errno, "errno");
+    return closed && errno == Errno.EBADF ? "the descriptor is closed" : inode.why(errno);
+  }
+
+  /**
    * Ties the file to the virtual machine whose memslots it backs. It can have one only.
    *
    * @param vm the virtual machine, compared by identity
@@ -387,7 +414,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   public void ftruncate(long length) {
     requireOpen("ftruncate");
     throw Inode.exception(
-        Errno.EINVAL, "ftruncate to " + length + ": the size is fixed at " + inode.size);
+        Errno.EINVAL, "ftruncate to " + length + " of " + inode + ": the size is fixed");
   }
 
   /**
@@ -425,29 +452,28 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public void fallocate(int mode, long offset, long length) {
     requireOpen("fallocate");
-    Errno errno = checkFallocate(mode, offset, length);
+    checkFallocate(mode, offset, length);
     BusyFolio busy = new BusyFolio();
     long from = offset >> HostMemory.PAGE_SHIFT;
-    if (errno == Errno.OK) {
-      long to = from + (length >> HostMemory.PAGE_SHIFT);
-      errno =
-          (mode & FALLOC_FL_PUNCH_HOLE) != 0
-              ? inode.punch(from, to, busy)
-              : inode.allocate(from, to);
-    }
+    long to = from + (length >> HostMemory.PAGE_SHIFT);
+    Errno errno =
+        (mode & FALLOC_FL_PUNCH_HOLE) != 0 ? inode.punch(from, to, busy) : inode.allocate(from, to);
     if (errno != Errno.OK) {
-      throw Inode.exception(
-          errno,
-          "fallocate mode 0x"
-              + Integer.toHexString(mode)
-              + range(offset, length)
-              + (busy.offset() < 0 ? "" : ": busy folio at " + busy));
+      String call = describe(mode, offset, length);
+      throw busy.offset() < 0
+          ? inode.refused(errno, call)
+          : Inode.exception(errno, call + ": busy folio at " + busy);
     }
   }
 
-  private Errno checkFallocate(int mode, long offset, long length) {
+  private String describe(int mode, long offset, long length) {
+    return "fallocate " + Bits.mode(mode) + range(offset, length);
+  }
+
+  private void checkFallocate(int mode, long offset, long length) {
     if (offset < 0 || length <= 0) {
-      return Errno.EINVAL;
+      RangeRule broken = offset < 0 ? RangeRule.START : RangeRule.LENGTH;
+      throw broken(Errno.EINVAL, broken, mode, offset, length, Long.MAX_VALUE);
     }
     int known =
         FALLOC_FL_PUNCH_HOLE
@@ -465,19 +491,41 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
           default -> false;
         };
     if (!anyFileHasIt) {
-      return Errno.EOPNOTSUPP;
+      throw noSuchMode(mode, offset, length);
     }
     if (offset + length < 0) {
-      return Errno.EFBIG;
+      throw broken(Errno.EFBIG, RangeRule.END, mode, offset, length, Long.MAX_VALUE);
     }
     if (!keep || (mode & known & ~FALLOC_FL_PUNCH_HOLE) != 0) {
-      return Errno.EOPNOTSUPP;
-    }
-    if (((offset | length) & PAGE_MASK) != 0) {
-      return Errno.EINVAL;
+      throw noSuchMode(mode, offset, length);
     }
     boolean punch = (mode & FALLOC_FL_PUNCH_HOLE) != 0;
-    return !punch && offset + length > inode.size ? Errno.EINVAL : Errno.OK;
+    long limit = punch ? Long.MAX_VALUE : inode.size;
+    RangeRule broken = RangeRule.broken(offset, length, limit);
+    if (broken != null) {
+      throw broken(Errno.EINVAL, broken, mode, offset, length, limit);
+    }
+  }
+
+  private GuestMemfdException broken(
+      Errno errno, RangeRule rule, int mode, long offset, long length, long limit) {
+    return Inode.exception(
+        errno,
+        describe(mode, offset, length)
+            + ": "
+            + rule.text("offset", "length", offset, length, limit));
+  }
+
+  private GuestMemfdException noSuchMode(int mode, long offset, long length) {
+    return Inode.exception(
+        Errno.EOPNOTSUPP,
+        describe(mode, offset, length)
+            + ": expected "
+            + Bits.mode(FALLOC_FL_KEEP_SIZE)
+            + " or "
+            + Bits.mode(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE)
+            + ", actual "
+            + Bits.mode(mode));
   }
 
   /**
@@ -533,7 +581,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   public Folio grab(long offset, HolderKind kind) {
     int pfn = take(offset, kind);
     if (pfn < 0) {
-      throw Inode.exception(Errno.ofResult(pfn), "grab " + kind + " at offset " + offset);
+      throw refused(Errno.ofResult(pfn), "grab " + kind + at(offset), outside(offset));
     }
     return new Folio(inode, offset >> HostMemory.PAGE_SHIFT, pfn, kind);
   }
@@ -674,9 +722,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public boolean isAccessible(long offset) {
     requireOpen("attribute");
-    if (offset < 0 || offset >= inode.size) {
-      throw Inode.exception(
-          Errno.EINVAL, "attribute: expected offset 0 to " + inode.size + ", actual " + offset);
+    String outside = outside(offset);
+    if (outside != null) {
+      throw Inode.exception(Errno.EINVAL, "attribute" + at(offset) + ": " + outside);
     }
     return inode.isAccessible(offset >> HostMemory.PAGE_SHIFT);
   }
@@ -744,7 +792,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   private long first(long offset, long length, boolean accessible) {
     Errno errno = checkConvert(offset, length);
     if (errno != Errno.OK) {
-      throw Inode.exception(errno, "attributes" + range(offset, length));
+      throw refused(errno, "attributes" + range(offset, length), wrong(offset, length));
     }
     long from = offset >> HostMemory.PAGE_SHIFT;
     long to = from + (length >> HostMemory.PAGE_SHIFT);
@@ -763,7 +811,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   public void makeAccessible(long offset, long length) {
     Errno errno = tryMakeAccessible(offset, length);
     if (errno != Errno.OK) {
-      throw Inode.exception(errno, "make accessible" + range(offset, length));
+      throw refused(errno, "make accessible" + range(offset, length), wrong(offset, length));
     }
   }
 
@@ -796,7 +844,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       throw new ConversionBlockedException(busy);
     }
     if (errno != Errno.OK) {
-      throw Inode.exception(errno, "make inaccessible" + range(offset, length));
+      throw refused(errno, "make inaccessible" + range(offset, length), wrong(offset, length));
     }
   }
 
@@ -839,12 +887,34 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     if (closed) {
       return Errno.EBADF;
     }
-    boolean inFile =
-        ((offset | length) & PAGE_MASK) == 0
-            && offset >= 0
-            && length > 0
-            && offset <= inode.size - length;
-    return inFile ? Errno.OK : Errno.EINVAL;
+    return RangeRule.broken(offset, length, inode.size) == null ? Errno.OK : Errno.EINVAL;
+  }
+
+  /** What is wrong with a range that is to be one of whole pages in the file; null if nothing. */
+  private @Nullable String wrong(long offset, long length) {
+    RangeRule broken = RangeRule.broken(offset, length, inode.size);
+    return broken == null ? null : broken.text("offset", "length", offset, length, inode.size);
+  }
+
+  /** What is wrong with an offset that is to be in the file; null if nothing. */
+  private @Nullable String outside(long offset) {
+    return offset >= 0 && offset < inode.size
+        ? null
+        : "expected offset 0x0 to " + Hex.of(inode.size - 1) + ", actual " + Hex.of(offset);
+  }
+
+  /**
+   * An exception for an errno that a call has just been answered.
+   *
+   * @param call what was called, with its arguments
+   * @param wrong what is wrong with the arguments; null if nothing
+   */
+  private GuestMemfdException refused(Errno errno, String call, @Nullable String wrong) {
+    String why = errno == Errno.EINVAL ? wrong : null;
+    if (errno == Errno.EBADF && closed) {
+      why = "the descriptor is closed";
+    }
+    return why == null ? inode.refused(errno, call) : Inode.exception(errno, call + ": " + why);
   }
 
   /**
@@ -931,13 +1001,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       write |= p == Protection.WRITE;
       exec |= p == Protection.EXEC;
     }
-    Errno errno = checkMmap(offset, length, type, exec);
-    if (errno == Errno.OK && !inode.tryOpen()) {
-      errno = Errno.EBADF;
-    }
-    if (errno != Errno.OK) {
-      throw Inode.exception(
-          errno, "mmap " + type + range(offset, length) + (exec ? " for execution" : ""));
+    checkMmap(offset, length, type, exec);
+    if (!inode.tryOpen()) {
+      throw noMmap(Errno.EBADF, offset, length, "the file is gone");
     }
     long pages = ((length - 1) >> HostMemory.PAGE_SHIFT) + 1;
     boolean made = false;
@@ -956,41 +1022,65 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     return new HostMapping(file, firstIndex, pages, read, write);
   }
 
-  private Errno checkMmap(long offset, long length, MapType type, boolean exec) {
+  private void checkMmap(long offset, long length, MapType type, boolean exec) {
     if ((offset & PAGE_MASK) != 0) {
-      return Errno.EINVAL;
+      String why = "expected a multiple of 4096 as offset, actual " + Hex.of(offset);
+      throw noMmap(Errno.EINVAL, offset, length, why);
     }
     if (closed) {
-      return Errno.EBADF;
+      throw noMmap(Errno.EBADF, offset, length, "the descriptor is closed");
     }
     if (length == 0) {
-      return Errno.EINVAL;
+      throw noMmap(Errno.EINVAL, offset, length, "expected a length above 0, actual 0");
     }
     if (length < 0 || length > TASK_SIZE - HostMemory.PAGE_SIZE) {
-      return Errno.ENOMEM;
+      String why =
+          "expected a length up to "
+              + (TASK_SIZE - HostMemory.PAGE_SIZE)
+              + ", which fits an address space, actual "
+              + Long.toUnsignedString(length);
+      throw noMmap(Errno.ENOMEM, offset, length, why);
     }
     if (offset < 0 || offset + ((length + PAGE_MASK) & ~PAGE_MASK) < 0) {
-      return Errno.EOVERFLOW;
+      String why =
+          "expected an offset of 0x0 or more, and an end up to "
+              + Hex.of(Long.MAX_VALUE & ~PAGE_MASK)
+              + ", actual "
+              + Hex.of(offset)
+              + " and "
+              + Hex.of(offset + length);
+      throw noMmap(Errno.EOVERFLOW, offset, length, why);
     }
     if (exec) {
-      return Errno.EPERM;
+      throw noMmap(
+          Errno.EPERM, offset, length, "expected READ and WRITE at most, actual also EXEC");
     }
     if ((inode.flags & CreateFlag.MMAP.bit) == 0) {
-      return Errno.ENODEV;
+      throw noMmap(Errno.ENODEV, offset, length, "expected a file that was created with MMAP");
     }
-    return type == MapType.SHARED ? Errno.OK : Errno.EINVAL;
+    if (type != MapType.SHARED) {
+      throw noMmap(Errno.EINVAL, offset, length, "expected SHARED, actual " + type);
+    }
+  }
+
+  private GuestMemfdException noMmap(Errno errno, long offset, long length, String why) {
+    return Inode.exception(errno, "mmap" + range(offset, length) + ": " + why);
   }
 
   // ---- odds and ends ----
 
   private void requireOpen(String operation) {
     if (closed) {
-      throw Inode.exception(Errno.EBADF, operation + ": the descriptor is closed");
+      throw Inode.exception(Errno.EBADF, operation + " of " + inode + ": the descriptor is closed");
     }
   }
 
   private String range(long offset, long length) {
-    return " [offset=" + offset + ", length=" + length + "] of " + inode;
+    return Inode.range(offset, length) + " of " + inode;
+  }
+
+  private String at(long offset) {
+    return " at offset " + Hex.of(offset) + " of " + inode;
   }
 
   @Override

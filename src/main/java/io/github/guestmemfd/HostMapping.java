@@ -7,8 +7,10 @@ import io.github.guestmemfd.cache.PageTable;
 import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameContents;
+import io.github.guestmemfd.spi.Hex;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.spi.RangeRule;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
 import java.util.Arrays;
@@ -675,70 +677,109 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
    */
   public void madvise(long offset, long length, Advice advice) {
     requireMapped();
-    Errno errno = advise(offset, length, Objects.requireNonNull(advice, "advice"));
-    if (errno != Errno.OK) {
-      throw Inode.exception(
-          errno,
-          "madvise " + advice + " [offset=" + offset + ", length=" + length + "] of " + this);
+    Objects.requireNonNull(advice, "advice");
+    if ((offset & PAGE_MASK) != 0) {
+      String why = "expected a multiple of 4096 as offset, actual " + Hex.of(offset);
+      throw notAdvised(Errno.EINVAL, offset, length, advice, why);
+    }
+    if (length < 0) {
+      String why = "expected a length of 0 or more, actual " + length;
+      throw notAdvised(Errno.EINVAL, offset, length, advice, why);
+    }
+    if (length > 0) {
+      advise(offset, length, advice);
     }
   }
 
-  private Errno advise(long offset, long length, Advice advice) {
-    if ((offset & PAGE_MASK) != 0 || length < 0) {
-      return Errno.EINVAL;
-    }
-    if (length == 0) {
-      return Errno.OK;
-    }
+  private GuestMemfdException notAdvised(
+      Errno errno, long offset, long length, Advice advice, String why) {
+    return Inode.exception(errno, describe(offset, length, advice) + ": " + why);
+  }
+
+  private String describe(long offset, long length, Advice advice) {
+    return "madvise " + advice + Inode.range(offset, length) + " of " + this;
+  }
+
+  private void advise(long offset, long length, Advice advice) {
     long first = offset >> PAGE_SHIFT;
     long end = first + ((length - 1) >> PAGE_SHIFT) + 1;
     long from = Math.max(first, 0);
     long to = Math.min(end, pages);
-    if (from >= to) {
-      return Errno.ENOMEM;
-    }
     boolean clipped = from != first || to != end;
-    switch (advice) {
-      case DONTNEED, REMOVE -> {
-        Errno errno =
-            advice == Advice.DONTNEED
-                ? inode.dontNeed(this, from, to)
-                : inode.punch(firstIndex + from, firstIndex + to, new BusyFolio());
-        return errno == Errno.OK && clipped ? Errno.ENOMEM : errno;
+    if (from < to) {
+      switch (advice) {
+        case DONTNEED -> {
+          Errno errno = inode.dontNeed(this, from, to);
+          if (errno != Errno.OK) {
+            throw inode.refused(errno, describe(offset, length, advice));
+          }
+        }
+        case REMOVE -> {
+          BusyFolio busy = new BusyFolio();
+          Errno errno = inode.punch(firstIndex + from, firstIndex + to, busy);
+          if (errno != Errno.OK) {
+            throw busy.offset() < 0
+                ? inode.refused(errno, describe(offset, length, advice))
+                : notAdvised(errno, offset, length, advice, "busy folio at " + busy);
+          }
+        }
+        case POPULATE_READ, POPULATE_WRITE -> {
+          if (from == first) {
+            populate(offset, length, advice, from, to);
+          }
+        }
+        case COLD, PAGEOUT, HUGEPAGE -> {}
+        default ->
+            throw notAdvised(
+                Errno.EINVAL, offset, length, advice, "a guest_memfd does not take this advice");
       }
-      case POPULATE_READ, POPULATE_WRITE -> {
-        Errno errno =
-            from == first ? populate(from, to, advice == Advice.POPULATE_WRITE) : Errno.ENOMEM;
-        return errno == Errno.OK && clipped ? Errno.ENOMEM : errno;
-      }
-      case COLD, PAGEOUT, HUGEPAGE -> {
-        return clipped ? Errno.ENOMEM : Errno.OK;
-      }
-      default -> {
-        return Errno.EINVAL;
-      }
+    }
+    if (clipped) {
+      String why =
+          "expected a range in the mapping, from 0x0 to "
+              + Hex.of(length())
+              + ", actual "
+              + Hex.of(offset)
+              + " to "
+              + Hex.of(end << PAGE_SHIFT);
+      throw notAdvised(Errno.ENOMEM, offset, length, advice, why);
     }
   }
 
-  private Errno populate(long from, long to, boolean forWrite) {
+  private void populate(long offset, long length, Advice advice, long from, long to) {
+    boolean forWrite = advice == Advice.POPULATE_WRITE;
     if (forWrite ? !write : !read) {
-      return Errno.EINVAL;
+      String why = "expected a mapping for " + (forWrite ? "WRITE" : "READ");
+      throw notAdvised(Errno.EINVAL, offset, length, advice, why);
     }
     for (long page = from; page < to; page++) {
       while (PageTable.pfn(table.entry(page)) == 0) {
         int result = inode.fault(this, page, forWrite);
-        if (result == Inode.SIGBUS) {
-          return Errno.EFAULT;
-        }
         if (result == Inode.UNMAPPED) {
-          return Errno.ENOMEM;
+          throw notAdvised(Errno.ENOMEM, offset, length, advice, "it has been unmapped");
         }
         if (result != 0) {
-          return Errno.ofResult(result);
+          Errno errno = result == Inode.SIGBUS ? Errno.EFAULT : Errno.ofResult(result);
+          throw noPage(errno, page, describe(offset, length, advice));
         }
       }
     }
-    return Errno.OK;
+  }
+
+  /** A page of the mapping cannot be had, for an errno that this thread has just been answered. */
+  private GuestMemfdException noPage(Errno errno, long page, String call) {
+    String what = noPage(call, page);
+    return errno == Errno.EFAULT && isPastEnd(page)
+        ? Inode.exception(errno, what + ": it is past the end of the file")
+        : inode.refused(errno, what);
+  }
+
+  private static String noPage(String call, long page) {
+    return call + ": the page at offset " + Hex.of(page << PAGE_SHIFT) + " cannot be had";
+  }
+
+  private boolean isPastEnd(long page) {
+    return firstIndex + page >= inode.size >> PAGE_SHIFT;
   }
 
   // ---- references ----
@@ -785,37 +826,48 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     if (reference.length() == length) {
       return reference;
     }
-    Errno why = reference.end;
-    long got = reference.length();
-    reference.close();
-    throw Inode.exception(
-        why,
-        "pin "
-            + length
-            + " bytes at offset 0x"
-            + Long.toHexString(offset)
-            + " of "
-            + this
-            + ": "
-            + (offset + got < length()
-                ? "the page at offset 0x" + Long.toHexString(offset + got) + " cannot be had"
-                : "expected a range that ends in the mapping, at 0x"
-                    + Long.toHexString(length())
-                    + " at the latest, actual 0x"
-                    + Long.toHexString(offset + length)));
+    long next = offset + reference.length();
+    GuestMemfdException e =
+        next < length()
+            ? noPage(reference.end, next >> PAGE_SHIFT, offset, length)
+            : noReference(
+                reference.end,
+                offset,
+                length,
+                RangeRule.END.text("offset", "length", offset, length, length()));
+    reference.close(); // which may be told other reasons
+    throw e;
+  }
+
+  private GuestMemfdException noPage(Errno errno, long page, long offset, long length) {
+    String call = "reference" + Inode.range(offset, length) + " of " + this;
+    if (errno == Errno.EHWPOISON) {
+      return Inode.exception(Errno.EFAULT, noPage(call, page) + ": " + inode.why(errno));
+    }
+    if (errno == Errno.EFAULT && !read) {
+      String why = "expected a mapping for READ, or one that has mapped the page";
+      return noReference(errno, offset, length, why);
+    }
+    return noPage(errno, page, call);
+  }
+
+  private GuestMemfdException noReference(Errno errno, long offset, long length, String why) {
+    String call = "reference" + Inode.range(offset, length) + " of " + this;
+    return Inode.exception(errno, call + ": " + why);
   }
 
   HostReference reference(long offset, long length, long unit) {
     requireMapped();
-    String what = "reference [offset=" + offset + ", length=" + length + "] of " + this;
     if (length < 0) {
-      throw Inode.exception(Errno.EINVAL, what);
+      String why = "expected a length of 0 or more, actual " + length;
+      throw noReference(Errno.EINVAL, offset, length, why);
     }
     if (length == 0) {
       return newReference(new int[0], unit, fileOffset(offset), 0, Errno.OK);
     }
     if (offset < 0 || offset >= length()) {
-      throw Inode.exception(Errno.EFAULT, what);
+      String why = "expected offset 0x0 to " + Hex.of(length() - 1) + ", actual " + Hex.of(offset);
+      throw noReference(Errno.EFAULT, offset, length, why);
     }
     long first = offset >> PAGE_SHIFT;
     int in = (int) offset & PAGE_MASK;
@@ -831,10 +883,9 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
           pfn = read ? inode.get(firstIndex + first + n, unit) : -Errno.EFAULT.code();
         }
         if (pfn < 0) {
-          Errno errno = Errno.ofResult(pfn);
-          end = errno == Errno.EHWPOISON ? Errno.EFAULT : errno;
+          end = Errno.ofResult(pfn);
           if (n == 0) {
-            throw Inode.exception(end, what);
+            throw noPage(end, first, offset, length);
           }
           break;
         }
@@ -956,19 +1007,20 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     if (result == Inode.SIGBUS) {
       throw new SigBusException(
           offset,
-          firstIndex + page >= inode.size >> PAGE_SHIFT
+          isPastEnd(page)
               ? "past the end of " + inode
-              : "page " + (firstIndex + page) + " of " + inode + " is inaccessible");
+              : inode.page(firstIndex + page) + " is inaccessible");
     }
     if (result == -Errno.EHWPOISON.code()) {
       throw new SigBusException(
-          offset, "the memory of page " + (firstIndex + page) + " of " + inode + " has failed");
+          offset, "the memory of " + inode.page(firstIndex + page) + " has failed");
     }
     if (result == Inode.UNMAPPED) {
       requireMapped();
     }
     if (result < 0) {
-      throw Inode.exception(Errno.ofResult(result), "fault at offset " + offset + " of " + this);
+      throw inode.refused(
+          Errno.ofResult(result), "fault at offset " + Hex.of(offset) + " of " + this);
     }
   }
 
@@ -988,12 +1040,14 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
   private long page(long offset, int length, boolean forWrite) {
     if (offset < 0 || offset > length() - length) {
       throw new IndexOutOfBoundsException(
-          "access: expected 0 <= offset <= "
-              + (length() - length)
-              + " for "
+          "access to "
+              + this
+              + ": expected offset 0x0 or more, and an end up to "
+              + Hex.of(length())
+              + ", actual "
               + length
-              + " bytes, actual "
-              + offset);
+              + " bytes at "
+              + Hex.of(offset));
     }
     if (forWrite ? !write : !read && !write) {
       throw new SigSegvException(offset, (forWrite ? "write" : "read") + " forbidden by " + this);
@@ -1007,7 +1061,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
           "atomic access: expected an offset that is a multiple of "
               + width
               + ", actual "
-              + offset);
+              + Hex.of(offset));
     }
   }
 
@@ -1025,7 +1079,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
   @Override
   public String toString() {
     return "HostMapping[offset="
-        + (firstIndex << PAGE_SHIFT)
+        + Hex.of(firstIndex << PAGE_SHIFT)
         + ", length="
         + length()
         + ", "

@@ -228,7 +228,7 @@ public final class HostMemory implements AutoCloseable {
       if (bytes <= 0 || bytes % PAGE_SIZE != 0 || bytes >>> PAGE_SHIFT > FrameTable.MAX_FRAMES) {
         throw new GuestMemfdException(
             Errno.EINVAL,
-            "host memory: expected a positive multiple of 4096 below "
+            "host memory: expected a positive multiple of 4096 up to "
                 + ((long) FrameTable.MAX_FRAMES << PAGE_SHIFT)
                 + ", actual "
                 + bytes);

@@ -12,6 +12,7 @@ import io.github.guestmemfd.memory.FrameContents;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.spi.Counters;
+import io.github.guestmemfd.spi.Hex;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import java.util.List;
@@ -270,7 +271,7 @@ final class Inode implements FrameTable.Listener {
       for (LaterConversion later : pending.values()) {
         undo(later, "the file is closed");
       }
-      Callbacks.enter();
+      Callbacks.enter("release", this, 0, size);
       try {
         failures.attempt(ops::release);
       } finally {
@@ -314,7 +315,7 @@ final class Inode implements FrameTable.Listener {
         if (contents != null && !frames.isUptodate(pfn)) {
           contents.zero(pfn); // what is there is not this file's
         }
-        show(new Folio(this, -1, pfn, null), ops::freeFolio);
+        show("freeFolio", new Folio(this, -1, pfn, null), ops::freeFolio);
       }
     } finally {
       if (contents != null && frames.isRemovedFromDirectMap(pfn)) {
@@ -329,8 +330,8 @@ final class Inode implements FrameTable.Listener {
   }
 
   /** Shows a folio to a callback, for as long as that takes. */
-  private void show(Folio folio, Consumer<Folio> callback) {
-    Callbacks.enter();
+  private void show(String name, Folio folio, Consumer<Folio> callback) {
+    Callbacks.enter(name, this, folio.offset(), HostMemory.PAGE_SIZE);
     try {
       callback.accept(folio);
     } finally {
@@ -364,6 +365,7 @@ final class Inode implements FrameTable.Listener {
     if (wanted == Wanted.ANY) {
       meters.count(Meter.SLOW_GRABS);
     }
+    Callbacks.forgetReason();
     boolean open = false; // most of what is not ready is answered at once
     try {
       for (long slot = firstSlot; ; slot = look(index, unit, wanted)) {
@@ -434,8 +436,16 @@ final class Inode implements FrameTable.Listener {
 
   /** Fills a hole; if there is no memory, looks what the LRU batches hold back. */
   private boolean fill(long index, long slot, boolean reserved) {
-    return cache.fill(index, slot, reserved)
-        || (host.drainLru() > 0 && cache.fill(index, slot, false));
+    return tryFill(index, slot, reserved) || (host.drainLru() > 0 && tryFill(index, slot, false));
+  }
+
+  private boolean tryFill(long index, long slot, boolean reserved) {
+    try {
+      return cache.fill(index, slot, reserved);
+    } catch (OutOfMemoryError e) {
+      Callbacks.outOfMemory(e);
+      return false;
+    }
   }
 
   /** A reference for a client of the file; EFAULT or EAGAIN for what is not there for it. */
@@ -521,6 +531,7 @@ final class Inode implements FrameTable.Listener {
       at(RacePoint.BEFORE_PTE_INSTALL, index);
       installed = mapping.table.install(page, pfn);
     } catch (OutOfMemoryError e) {
+      Callbacks.outOfMemory(e);
       return -Errno.ENOMEM.code();
     } finally {
       if (installed == 0) {
@@ -667,6 +678,7 @@ final class Inode implements FrameTable.Listener {
     } catch (InterruptedException e) {
       return ended(e);
     } catch (OutOfMemoryError e) {
+      Callbacks.outOfMemory(e);
       return Errno.ENOMEM;
     }
   }
@@ -767,10 +779,11 @@ final class Inode implements FrameTable.Listener {
     if (!hasOps) {
       return Errno.OK;
     }
-    Callbacks.enter();
+    long offset = from << HostMemory.PAGE_SHIFT;
+    long length = (to - from) << HostMemory.PAGE_SHIFT;
+    Callbacks.enter("invalidateBegin", this, offset, length);
     try {
-      return answer(
-          ops.invalidateBegin(from << HostMemory.PAGE_SHIFT, (to - from) << HostMemory.PAGE_SHIFT));
+      return Callbacks.answered(ops.invalidateBegin(offset, length));
     } finally {
       Callbacks.leave();
     }
@@ -780,16 +793,14 @@ final class Inode implements FrameTable.Listener {
     if (!hasOps) {
       return;
     }
-    Callbacks.enter();
+    long offset = from << HostMemory.PAGE_SHIFT;
+    long length = (to - from) << HostMemory.PAGE_SHIFT;
+    Callbacks.enter("invalidateEnd", this, offset, length);
     try {
-      ops.invalidateEnd(from << HostMemory.PAGE_SHIFT, (to - from) << HostMemory.PAGE_SHIFT);
+      ops.invalidateEnd(offset, length);
     } finally {
       Callbacks.leave();
     }
-  }
-
-  private static Errno answer(@Nullable Errno errno) {
-    return Objects.requireNonNull(errno, "a callback answered null, expected an Errno");
   }
 
   /**
@@ -1267,11 +1278,11 @@ final class Inode implements FrameTable.Listener {
       try {
         Errno errno = invalidateBegin(run, end);
         if (errno != Errno.OK) {
-          LOG.warn("{} while undoing the conversion of page {} of {}", errno, run, Inode.this);
+          LOG.warn("{} while undoing the conversion of {}", errno, page(run));
         }
         return errno == Errno.OK;
       } catch (Throwable e) {
-        LOG.warn("exception while undoing the conversion of page {} of {}", run, Inode.this, e);
+        LOG.warn("exception while undoing the conversion of {}", page(run), e);
         return false;
       }
     }
@@ -1280,7 +1291,7 @@ final class Inode implements FrameTable.Listener {
       try {
         invalidateEnd(run, end);
       } catch (Throwable e) {
-        LOG.warn("exception while undoing the conversion of page {} of {}", run, Inode.this, e);
+        LOG.warn("exception while undoing the conversion of {}", page(run), e);
       }
     }
 
@@ -1489,7 +1500,7 @@ final class Inode implements FrameTable.Listener {
       return;
     }
     if (errno != null && errno != Errno.OK) {
-      failure = exception(errno, "completing the conversion of " + later.describe());
+      failure = refused(errno, "completing the conversion of " + later.describe());
     }
     cache.setPending(later.from, later.to, false);
     pending.remove(later.from, later);
@@ -1550,10 +1561,10 @@ final class Inode implements FrameTable.Listener {
       try {
         Errno errno = ask(i, pfn, !inaccessible);
         if (errno != Errno.OK) {
-          LOG.warn("{} while undoing the conversion of page {} of {}", errno, i, this);
+          LOG.warn("{} while undoing the conversion of {}", errno, page(i));
         }
       } catch (Throwable e) {
-        LOG.warn("exception while undoing the conversion of page {} of {}", i, this, e);
+        LOG.warn("exception while undoing the conversion of {}", page(i), e);
       }
     }
   }
@@ -1612,13 +1623,15 @@ final class Inode implements FrameTable.Listener {
     if (!hasOps) {
       return Errno.OK;
     }
-    Errno[] errno = new Errno[1];
+    Errno[] errno = {Errno.OK};
     show(
+        inaccessible ? "prepareInaccessible" : "prepareAccessible",
         new Folio(this, index, pfn, null),
         folio ->
             errno[0] =
-                inaccessible ? ops.prepareInaccessible(folio) : ops.prepareAccessible(folio));
-    return answer(errno[0]);
+                Callbacks.answered(
+                    inaccessible ? ops.prepareInaccessible(folio) : ops.prepareAccessible(folio)));
+    return errno[0];
   }
 
   // ---- holders ----
@@ -1708,17 +1721,17 @@ final class Inode implements FrameTable.Listener {
         errno = invalidateBegin(index, index + 1);
         begun = errno == Errno.OK;
         if (!begun) {
-          LOG.warn("{} at the memory failure of page {} of {}", errno, index, this);
+          LOG.warn("{} at the memory failure of {}", errno, page(index));
         }
       } catch (Throwable e) {
-        LOG.warn("exception at the memory failure of page {} of {}", index, this, e);
+        LOG.warn("exception at the memory failure of {}", page(index), e);
       }
       try {
         unmap(index, index + 1);
         cache.awaitFolioUnlocked(index);
         cache.clearReady(index);
         meters.count(Meter.MEMORY_FAILURES);
-        LOG.warn("the memory of frame {} has failed: page {} of {}", pfn, index, this);
+        LOG.warn("the memory of frame {} has failed: {}", pfn, page(index));
         return Errno.OK;
       } catch (InterruptedException e) {
         return ended(e);
@@ -1746,7 +1759,7 @@ final class Inode implements FrameTable.Listener {
     try {
       invalidateEnd(index, index + 1);
     } catch (Throwable e) {
-      LOG.warn("exception after the memory failure of page {} of {}", index, this, e);
+      LOG.warn("exception after the memory failure of {}", page(index), e);
     }
   }
 
@@ -1761,12 +1774,59 @@ final class Inode implements FrameTable.Listener {
   }
 
   /**
+   * An exception for what this thread has just been answered, after its arguments were found good.
+   *
+   * @param errno the answer
+   * @param call what was called, with its arguments
+   */
+  GuestMemfdException refused(Errno errno, String call) {
+    GuestMemfdException e = exception(errno, call + ": " + why(errno));
+    Callbacks.Reason reason = Callbacks.reason(errno);
+    if (reason != null && reason.noMemory() != null) {
+      e.initCause(reason.noMemory());
+    }
+    return e;
+  }
+
+  /** Why this thread has just been answered an errno by this file. */
+  String why(Errno errno) {
+    if (errno == Errno.EDEADLK && Callbacks.isInside()) {
+      return Callbacks.deadlock();
+    }
+    Callbacks.Reason reason = Callbacks.reason(errno);
+    if (reason != null) {
+      return reason.text();
+    }
+    return switch (errno) {
+      case EAGAIN -> "a conversion of the page is pending";
+      case EBADF -> "the file is gone";
+      case EDEADLK -> Callbacks.deadlock();
+      case EFAULT -> "the page is inaccessible";
+      case EHWPOISON -> "the memory of the page has failed";
+      case EINTR -> "the thread was interrupted";
+      case ENOMEM -> "expected more free memory in " + host;
+      default -> "refused";
+    };
+  }
+
+  /** A page, for messages. */
+  String page(long index) {
+    return "the page at offset " + Hex.of(index << HostMemory.PAGE_SHIFT) + " of " + this;
+  }
+
+  /** A range, for messages. */
+  static String range(long offset, long length) {
+    return " [offset=" + Hex.of(offset) + ", length=" + length + "]";
+  }
+
+  /**
    * What a wait that ended before its time is to be answered with. If an interrupt has ended it,
    * the thread's interrupt status is set again.
    *
    * @return EINTR, or EDEADLK for a wait that could have been for the thread itself
    */
   static Errno ended(InterruptedException e) {
+    Callbacks.forgetReason(); // this is the reason
     Waiting.restore(e);
     return Waiting.isDeadlock(e) ? Errno.EDEADLK : Errno.EINTR;
   }
@@ -1776,10 +1836,7 @@ final class Inode implements FrameTable.Listener {
     Errno errno = ended(e);
     return exception(
         errno,
-        what
-            + (errno == Errno.EINTR
-                ? " was interrupted while waiting"
-                : " could wait for its own thread, which keeps a folio lock"));
+        what + ": " + (errno == Errno.EINTR ? "the thread was interrupted" : Callbacks.deadlock()));
   }
 
   void at(RacePoint point, long index) {
@@ -1795,12 +1852,6 @@ final class Inode implements FrameTable.Listener {
 
   @Override
   public String toString() {
-    return "guest_memfd[ino="
-        + ino
-        + ", size="
-        + size
-        + ", flags=0x"
-        + Long.toHexString(flags)
-        + "]";
+    return "guest_memfd[ino=" + ino + ", size=" + size + ", flags=" + Bits.flags(flags) + "]";
   }
 }

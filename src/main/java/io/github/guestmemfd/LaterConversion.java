@@ -439,7 +439,8 @@ final class LaterConversion extends CompletableFuture<Void> {
   }
 
   String describe() {
-    return "pages " + from + " to " + to + " of " + inode;
+    long offset = from << HostMemory.PAGE_SHIFT;
+    return "the range" + Inode.range(offset, (to - from) << HostMemory.PAGE_SHIFT) + " of " + inode;
   }
 
   /** What is converted, and while it is pending, who is in the way. */

@@ -1,5 +1,7 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.spi.Hex;
+
 /**
  * An access through a mapping met a page that the host may not touch: it is inaccessible, past the
  * end of the file, or its memory has failed. The kernel sends SIGBUS with this address.
@@ -11,7 +13,7 @@ public final class SigBusException extends GuestMemfdException {
   private final long offset;
 
   SigBusException(long offset, String why) {
-    super(Errno.EFAULT, "SIGBUS at offset " + offset + " of the mapping: " + why);
+    super(Errno.EFAULT, "SIGBUS at offset " + Hex.of(offset) + " of the mapping: " + why);
     this.offset = offset;
   }
 

@@ -1,5 +1,7 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.spi.Hex;
+
 /** An access that the protection of its mapping forbids. The kernel sends SIGSEGV. */
 public final class SigSegvException extends GuestMemfdException {
   private static final long serialVersionUID = 1L;
@@ -8,7 +10,7 @@ public final class SigSegvException extends GuestMemfdException {
   private final long offset;
 
   SigSegvException(long offset, String why) {
-    super(Errno.EFAULT, "SIGSEGV at offset " + offset + " of the mapping: " + why);
+    super(Errno.EFAULT, "SIGSEGV at offset " + Hex.of(offset) + " of the mapping: " + why);
     this.offset = offset;
   }
 

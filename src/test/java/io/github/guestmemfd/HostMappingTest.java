@@ -67,7 +67,7 @@ class HostMappingTest {
   void orderedAccessesMustBeAligned() {
     assertThatThrownBy(() -> map.getShortVolatile(1))
         .isInstanceOf(IllegalArgumentException.class)
-        .hasMessageContaining("multiple of 2, actual 1");
+        .hasMessageContaining("multiple of 2, actual 0x1");
     assertThatThrownBy(() -> map.putIntRelease(2, 0)).isInstanceOf(IllegalArgumentException.class);
     assertThatThrownBy(() -> map.compareAndSetLong(4, 0, 0))
         .isInstanceOf(IllegalArgumentException.class);

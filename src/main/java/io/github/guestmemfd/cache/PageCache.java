@@ -221,8 +221,9 @@ public final class PageCache {
    * @param index the page index
    * @param slot the hole, as it was seen
    * @param reserved whether a frame has been promised to the caller, which this then uses up
-   * @return false if there is no memory; true if the hole has been filled or is no longer as it was
-   *     seen
+   * @return false if the host has no memory; true if the hole has been filled or is no longer as it
+   *     was seen
+   * @throws OutOfMemoryError if the JVM has no memory; the promise is used up all the same
    */
   public boolean fill(long index, long slot, boolean reserved) {
     if (!reserved && !frames.reserve(1)) {
@@ -232,8 +233,8 @@ public final class PageCache {
     long held = 0;
     try {
       pfn = frames.allocate(owner);
-      if (contents != null && !contents.populate(pfn)) {
-        return false;
+      if (contents != null) {
+        contents.populate(pfn);
       }
       long unit = lru == null ? cacheRef : cacheRef + Counts.REF;
       frames.thaw(pfn, unit);
@@ -252,7 +253,7 @@ public final class PageCache {
       if (pfn == 0) {
         frames.unreserve(1);
       }
-      return false;
+      throw e;
     } finally {
       if (pfn != 0) {
         frames.discard(pfn, owner, held);
@@ -339,7 +340,9 @@ public final class PageCache {
       }
     } catch (SparseWords.Incomplete e) {
       locked = e.at;
-      throw new OutOfMemoryError(e.getMessage());
+      OutOfMemoryError error = new OutOfMemoryError(e.getMessage());
+      error.initCause(e.getCause());
+      throw error;
     } finally {
       if (!done) {
         unlock(from, locked);

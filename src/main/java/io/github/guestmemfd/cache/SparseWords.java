@@ -1,5 +1,6 @@
 package io.github.guestmemfd.cache;
 
+import io.github.guestmemfd.spi.Hex;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.Arrays;
@@ -123,7 +124,7 @@ final class SparseWords {
         return uniform;
       }
     }
-    throw new IllegalStateException("not a word of a uniform subtree: " + Long.toHexString(word));
+    throw new IllegalStateException("not a word of a uniform subtree: " + Hex.of(word));
   }
 
   /** Where a word stands in its leaf: 128 bytes between neighbours. */

@@ -7,6 +7,7 @@ import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.spi.Hex;
 import java.nio.ByteBuffer;
 import java.util.HashMap;
 import java.util.Iterator;
@@ -121,8 +122,9 @@ public final class MemoryParcels {
    *     back meanwhile; and as {@link GuestMemfd#makeInaccessible} and {@link GuestMemfd#grab}
    */
   public void lend(long offset, long length) {
-    if (isLent(offset, length)) {
-      throw refuse(Errno.EBUSY, offset, length, "a page is lent already");
+    Long first = firstLent(offset, length);
+    if (first != null) {
+      throw refuse(Errno.EBUSY, offset, length, lentAlready(first));
     }
     memfd.makeInaccessible(offset, length);
     Map<Long, Lent> parcel = new HashMap<>();
@@ -131,12 +133,13 @@ public final class MemoryParcels {
       for (long at = offset; at < offset + length; at += PAGE_SIZE) {
         Lent page = new Lent();
         if (pages.putIfAbsent(at, page) != null) {
-          throw refuse(Errno.EBUSY, offset, length, "a page is lent already");
+          throw refuse(Errno.EBUSY, offset, length, lentAlready(at));
         }
         parcel.put(at, page);
         page.give(memfd.grab(at)); // from here on an invalidation sees it, or has been seen
         if (memfd.isAccessible(at)) {
-          throw refuse(Errno.EAGAIN, offset, length, "it was converted meanwhile");
+          String why = "the page at offset " + Hex.of(at) + " was converted meanwhile";
+          throw refuse(Errno.EAGAIN, offset, length, why);
         }
       }
       done = true;
@@ -159,7 +162,12 @@ public final class MemoryParcels {
   public void reclaim(long offset, long length) {
     if (length < 0 || offset + length < offset) {
       throw new IllegalArgumentException(
-          "reclaim: expected a range, actual offset " + offset + " length " + length);
+          "reclaim: expected a length of 0 or more, and an end up to "
+              + Hex.of(Long.MAX_VALUE)
+              + ", actual offset "
+              + Hex.of(offset)
+              + " and length "
+              + length);
     }
     reclaimAll(pages.subMap(offset, offset + length));
   }
@@ -194,8 +202,16 @@ public final class MemoryParcels {
    * @return the answer, which may be out of date when it is returned
    */
   public boolean isLent(long offset, long length) {
+    return firstLent(offset, length) != null;
+  }
+
+  private @Nullable Long firstLent(long offset, long length) {
     Long first = pages.ceilingKey(offset & -PAGE_SIZE);
-    return first != null && first - offset < length;
+    return first != null && first - offset < length ? first : null;
+  }
+
+  private static String lentAlready(long offset) {
+    return "the page at offset " + Hex.of(offset) + " is lent already";
   }
 
   /**
@@ -210,6 +226,7 @@ public final class MemoryParcels {
     Objects.requireNonNull(into, "into");
     return access(
         offset,
+        into.remaining(),
         (page, at) -> {
           into.put(page.slice(at, into.remaining()));
         });
@@ -227,6 +244,7 @@ public final class MemoryParcels {
     Objects.requireNonNull(from, "from");
     return access(
         offset,
+        from.remaining(),
         (page, at) -> {
           page.slice(at, from.remaining()).put(from);
         });
@@ -236,7 +254,7 @@ public final class MemoryParcels {
     void move(ByteBuffer page, int at);
   }
 
-  private boolean access(long offset, Mover mover) {
+  private boolean access(long offset, int bytes, Mover mover) {
     Lent page = pages.get(offset & -PAGE_SIZE);
     if (page == null) {
       return false;
@@ -247,7 +265,12 @@ public final class MemoryParcels {
       if (folio == null) {
         return false;
       }
-      mover.move(folio.buffer(), (int) (offset & (PAGE_SIZE - 1)));
+      int at = (int) (offset & (PAGE_SIZE - 1));
+      if (bytes > PAGE_SIZE - at) {
+        throw new IndexOutOfBoundsException(
+            "expected bytes of one page, actual " + bytes + " at offset " + Hex.of(offset));
+      }
+      mover.move(folio.buffer(), at);
       return true;
     } finally {
       page.lock.unlock();
@@ -256,6 +279,7 @@ public final class MemoryParcels {
 
   private GuestMemfdException refuse(Errno errno, long offset, long length, String why) {
     return new GuestMemfdException(
-        errno, "lend [offset=" + offset + ", length=" + length + "] of " + memfd + ": " + why);
+        errno,
+        "lend [offset=" + Hex.of(offset) + ", length=" + length + "] of " + memfd + ": " + why);
   }
 }

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.BusyFolio;
+import io.github.guestmemfd.spi.Hex;
 
 /**
  * Where the conversion of a range of guest addresses stopped, and who was in the way.
@@ -68,6 +69,6 @@ public final class BusyGuestPage {
 
   @Override
   public String toString() {
-    return "gpa 0x" + Long.toHexString(gpa) + ": " + folio();
+    return "gpa " + Hex.of(gpa) + ": " + folio();
   }
 }

@@ -7,6 +7,7 @@ import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.Protection;
+import io.github.guestmemfd.spi.Hex;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -20,23 +21,26 @@ final class ByGuestAddress {
   }
 
   HostMapping mmap(long gpa, long size, Protection... protection) {
-    String what = what("mmap", gpa, size);
-    BoundSlot[] sorted = checked(what, gpa, size);
+    BoundSlot[] sorted = checked("mmap", gpa, size);
     BoundSlot slot = at(sorted, gpa);
     long end = VirtualMachine.endOfPiece(sorted, slot, gpa + size);
     if (end < gpa + size) {
       throw new GuestMemfdException(
           Errno.EINVAL,
-          what + ": expected one piece of one file, which ends at 0x" + Long.toHexString(end));
+          what("mmap", gpa, size)
+              + ": expected one piece of one file, which ends at "
+              + Hex.of(end));
     }
-    try (GuestMemfd memfd = file(what, slot)) {
+    try (GuestMemfd memfd = file("mmap", gpa, size, slot)) {
       return memfd.mmap(slot.memslot.offsetOf(gpa), size, protection);
     }
   }
 
   HostReference pin(long gpa, long size) {
-    if (GuestMemfd.isInsideCallback()) { // the mapping by which it is pinned could not be unmapped
-      throw new GuestMemfdException(Errno.EDEADLK, what("pin", gpa, size) + ": inside a callback");
+    Optional<String> callback = GuestMemfd.currentCallback();
+    if (callback.isPresent()) { // the mapping by which it is pinned could not be unmapped
+      throw new GuestMemfdException(
+          Errno.EDEADLK, what("pin", gpa, size) + ": called from inside " + callback.get());
     }
     HostReference reference = null;
     boolean done = false;
@@ -54,21 +58,18 @@ final class ByGuestAddress {
   }
 
   void punchHole(long gpa, long size) {
-    String what = what("punch", gpa, size);
-    BoundSlot[] sorted = checked(what, gpa, size);
+    BoundSlot[] sorted = checked("punch", gpa, size);
     for (long at = gpa, to; at < gpa + size; at = to) {
       BoundSlot slot = at(sorted, at);
       to = VirtualMachine.endOfPiece(sorted, slot, gpa + size);
-      try (GuestMemfd memfd = file(what, slot)) {
+      try (GuestMemfd memfd = file("punch", gpa, size, slot)) {
         memfd.punchHole(slot.memslot.offsetOf(at), to - at);
       }
     }
   }
 
   List<MemoryAttributeRange> attributes(long gpa, long size) {
-    if (VirtualMachine.isNoRange(gpa, size)) {
-      throw noRange(what("attributes", gpa, size));
-    }
+    requireRange("attributes", gpa, size);
     List<MemoryAttributeRange> parts = new ArrayList<>();
     long end = gpa + size;
     for (long at = gpa; at < end; ) {
@@ -111,43 +112,44 @@ final class ByGuestAddress {
   }
 
   /** The memslots, which cover all of a range of pages. */
-  private BoundSlot[] checked(String what, long gpa, long size) {
-    if (VirtualMachine.isNoRange(gpa, size)) {
-      throw noRange(what);
-    }
+  private BoundSlot[] checked(String operation, long gpa, long size) {
+    requireRange(operation, gpa, size);
     BoundSlot[] sorted = vm.memslots();
     long missing = VirtualMachine.firstMissing(sorted, gpa, size);
     if (missing >= 0) {
       throw new GuestMemfdException(
-          Errno.ENOENT, what + ": no memslot at 0x" + Long.toHexString(missing));
+          Errno.ENOENT, what(operation, gpa, size) + ": no memslot at " + Hex.of(missing));
     }
     return sorted;
   }
 
-  private static GuestMemfdException noRange(String what) {
-    return new GuestMemfdException(
-        Errno.EINVAL, what + ": expected positive multiples of 4096, below 2^52 in all");
+  private static void requireRange(String operation, long gpa, long size) {
+    String wrong = VirtualMachine.wrong(gpa, size);
+    if (wrong != null) {
+      throw new GuestMemfdException(Errno.EINVAL, what(operation, gpa, size) + ": " + wrong);
+    }
   }
 
   private static BoundSlot at(BoundSlot[] sorted, long gpa) {
     BoundSlot slot = VirtualMachine.find(sorted, gpa);
     if (slot == null) {
-      throw new AssertionError("a gap at 0x" + Long.toHexString(gpa) + " in what was checked");
+      throw new AssertionError("a gap at " + Hex.of(gpa) + " in what was checked");
     }
     return slot;
   }
 
-  private static GuestMemfd file(String what, BoundSlot slot) {
+  private static GuestMemfd file(String operation, long gpa, long size, BoundSlot slot) {
     return slot.memslot
         .memfd()
         .reopen()
         .orElseThrow(
             () ->
                 new GuestMemfdException(
-                    Errno.EBADF, what + ": the file of " + slot.memslot + " is gone"));
+                    Errno.EBADF,
+                    what(operation, gpa, size) + ": the file of " + slot.memslot + " is gone"));
   }
 
   private static String what(String operation, long gpa, long size) {
-    return operation + " gpa 0x" + Long.toHexString(gpa) + " size 0x" + Long.toHexString(size);
+    return operation + " gpa " + Hex.of(gpa) + " size " + size;
   }
 }

@@ -1,5 +1,6 @@
 package io.github.guestmemfd.kvm;
 
+import io.github.guestmemfd.spi.Hex;
 import java.util.Objects;
 
 /**
@@ -19,5 +20,11 @@ public record MemoryAttributeRange(long gpa, long size, MemoryAttribute attribut
    */
   public MemoryAttributeRange {
     Objects.requireNonNull(attribute, "attribute");
+  }
+
+  @Override
+  public String toString() {
+    return "MemoryAttributeRange[gpa=%s, size=%d, attribute=%s]"
+        .formatted(Hex.of(gpa), size, attribute);
   }
 }

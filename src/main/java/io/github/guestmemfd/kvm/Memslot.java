@@ -1,6 +1,7 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.spi.Hex;
 import java.util.Objects;
 
 /**
@@ -65,10 +66,16 @@ public record Memslot(int slot, long gpa, long size, GuestMemfd memfd, long offs
     return Long.compareUnsigned(address - gpa, size) < 0;
   }
 
+  @Override
+  public String toString() {
+    return "Memslot[slot=%d, gpa=%s, size=%d, offset=%s of %s]"
+        .formatted(slot, Hex.of(gpa), size, Hex.of(offset), memfd);
+  }
+
   private IllegalArgumentException outside(String what, long from, long actual) {
     return new IllegalArgumentException(
-        "memslot %d: expected %s 0x%x to 0x%x, actual 0x%x"
-            .formatted(slot, what, from, from + size - 1, actual));
+        "memslot %d: expected %s %s to %s, actual %s"
+            .formatted(slot, what, Hex.of(from), Hex.of(from + size - 1), Hex.of(actual)));
   }
 
   boolean overlapsGuest(long otherGpa, long otherSize) {

@@ -4,6 +4,7 @@ import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.spi.Counters;
+import io.github.guestmemfd.spi.Hex;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
@@ -692,7 +693,7 @@ public final class Vcpu {
    */
   public void completeMmio(long number) {
     if (reason != Reason.MMIO) {
-      throw new IllegalStateException(this + " has not exited with MMIO");
+      throw new IllegalStateException(this + ": expected an exit for MMIO, actual " + reason);
     }
     completed = true;
     mmioValue = number;
@@ -726,7 +727,7 @@ public final class Vcpu {
     if ((upTo & OFFSET_MASK) != 0
         || Long.compareUnsigned((upTo - exitGpa) >>> PAGE_SHIFT, exitSize) > 0) {
       throw new IllegalArgumentException(
-          "expected a page of " + exit() + ", actual 0x" + Long.toHexString(upTo));
+          "expected a page of " + exit() + ", or its end, actual " + Hex.of(upTo));
     }
     hypercallResult = Objects.requireNonNull(result, "result");
     convertedUpTo = upTo;
@@ -734,7 +735,7 @@ public final class Vcpu {
 
   private void requireHypercall() {
     if (reason != Reason.HYPERCALL) {
-      throw new IllegalStateException(this + " has not exited with a hypercall");
+      throw new IllegalStateException(this + ": expected an exit for HYPERCALL, actual " + reason);
     }
   }
 
@@ -885,8 +886,8 @@ public final class Vcpu {
       throw new IllegalArgumentException(
           "atomic access: expected 4 or 8 bytes at a multiple of that, actual "
               + size
-              + " at 0x"
-              + Long.toHexString(gpa));
+              + " at "
+              + Hex.of(gpa));
     }
   }
 

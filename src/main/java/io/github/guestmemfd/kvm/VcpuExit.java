@@ -1,6 +1,7 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.spi.Hex;
 import java.util.Objects;
 
 /** Why a vCPU left the guest: what the kernel writes to {@code struct kvm_run}. */
@@ -42,6 +43,27 @@ public sealed interface VcpuExit {
       Objects.requireNonNull(access, "access");
       Objects.requireNonNull(errno, "errno");
     }
+
+    @Override
+    public String toString() {
+      return "MemoryFault[gpa=%s, size=%d, attribute=%s, access=%s, errno=%s: %s]"
+          .formatted(Hex.of(gpa), size, attribute, access, errno, why());
+    }
+
+    /** What the errno says; a prepare callback may answer any. */
+    private String why() {
+      return switch (errno) {
+        case EFAULT -> "the page is not " + attribute + ", or its file is gone";
+        case EOPNOTSUPP ->
+            "the file is not of this virtual machine, which could not follow its conversions;"
+                + " expected one from createGuestMemfd, or adopted";
+        case EAGAIN -> "a conversion of the page is pending";
+        case EDEADLK -> "from inside a callback";
+        case EHWPOISON -> "the memory of the page has failed";
+        case ENOMEM -> "no memory on the host, or in the JVM: see -XX:MaxDirectMemorySize";
+        default -> "answered by a prepare callback";
+      };
+    }
   }
 
   /**
@@ -63,6 +85,12 @@ public sealed interface VcpuExit {
      */
     public Mmio {
       Objects.requireNonNull(access, "access");
+    }
+
+    @Override
+    public String toString() {
+      return "Mmio[gpa=%s, size=%d, access=%s, value=%s: no memslot]"
+          .formatted(Hex.of(gpa), size, access, Hex.of(value));
     }
   }
 
@@ -86,6 +114,11 @@ public sealed interface VcpuExit {
      */
     public Hypercall {
       Objects.requireNonNull(attribute, "attribute");
+    }
+
+    @Override
+    public String toString() {
+      return "Hypercall[gpa=%s, pages=%d, attribute=%s]".formatted(Hex.of(gpa), pages, attribute);
     }
 
     /**

@@ -7,7 +7,7 @@ public final class VcpuExitException extends RuntimeException {
   private final transient VcpuExit exit;
 
   VcpuExitException(VcpuExit exit) {
-    super(exit.toString());
+    super("the vCPU left the guest outside of run: " + exit);
     this.exit = exit;
   }
 

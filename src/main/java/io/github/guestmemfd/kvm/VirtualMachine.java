@@ -11,8 +11,10 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.Protection;
 import io.github.guestmemfd.spi.Counters;
+import io.github.guestmemfd.spi.Hex;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
+import io.github.guestmemfd.spi.RangeRule;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -230,7 +232,7 @@ public final class VirtualMachine {
     }
     if (!memfd.bindTo(this)) {
       throw new GuestMemfdException(
-          Errno.EINVAL, "adopt: the file is of another virtual machine: " + memfd);
+          Errno.EINVAL, "adopt: expected a file of no other virtual machine, actual " + memfd);
     }
     slotsLock.lock();
     try {
@@ -349,11 +351,18 @@ public final class VirtualMachine {
         }
       }
       if (memfd == null || !memfd.isOpen()) {
-        throw refuse(Errno.EBADF, slot, "the descriptor is closed: " + memfd);
+        throw refuse(Errno.EBADF, slot, "expected an open descriptor, actual " + memfd);
       }
       if (isPastEnd(offset, size, memfd.size())) {
         throw refuse(
-            Errno.EINVAL, slot, "offset " + offset + " size " + size + " is not in " + memfd);
+            Errno.EINVAL,
+            slot,
+            "expected a range in "
+                + memfd
+                + ", actual offset "
+                + Hex.of(offset)
+                + " and size "
+                + Long.toUnsignedString(size));
       }
       for (BoundSlot other : slots.values()) {
         if (other.memslot.overlapsFile(memfd, offset, size)) {
@@ -361,10 +370,17 @@ public final class VirtualMachine {
         }
       }
       if (Long.compareUnsigned(gpa + size, GPA_LIMIT) > 0) {
-        throw refuse(Errno.EINVAL, slot, "guest addresses reach beyond 2^52");
+        throw refuse(
+            Errno.EINVAL,
+            slot,
+            "expected guest addresses up to "
+                + Hex.of(GPA_LIMIT)
+                + ", actual up to "
+                + Hex.of(gpa + size));
       }
       if (!memfd.bindTo(this)) {
-        throw refuse(Errno.EINVAL, slot, "the file is of another virtual machine: " + memfd);
+        throw refuse(
+            Errno.EINVAL, slot, "expected a file of no other virtual machine, actual " + memfd);
       }
       Gmem gmem = owner(memfd);
       BoundSlot bound = new BoundSlot(new Memslot(slot, gpa, size, memfd, offset), gmem);
@@ -387,26 +403,31 @@ public final class VirtualMachine {
 
   private static @Nullable String problem(int slot, long gpa, long size, long offset) {
     if (slot < 0 || slot >= USER_SLOTS) {
-      return "expected slot 0 to " + (USER_SLOTS - 1);
+      return "expected a number of 0 to " + (USER_SLOTS - 1) + ", actual " + slot;
     }
     if (((gpa | size | offset) & PAGE_MASK) != 0) {
-      return "expected multiples of 4096, actual gpa 0x"
-          + Long.toHexString(gpa)
+      return "expected multiples of 4096, actual gpa "
+          + Hex.of(gpa)
           + " size "
-          + size
+          + Long.toUnsignedString(size)
           + " offset "
-          + offset;
+          + Hex.of(offset);
     }
     if (Long.compareUnsigned(gpa + size, gpa) < 0) {
-      return "gpa 0x" + Long.toHexString(gpa) + " wraps when size " + size + " is added";
+      return wraps("gpa", gpa, size);
     }
     if (Long.compareUnsigned(offset + size, offset) < 0) {
-      return "offset " + offset + " wraps when size " + size + " is added";
+      return wraps("offset", offset, size);
     }
     if (Long.compareUnsigned(size, MAX_SLOT_BYTES) >= 0) {
-      return "expected a size below 2^43, actual " + size;
+      return "expected a size below " + MAX_SLOT_BYTES + ", actual " + Long.toUnsignedString(size);
     }
     return null;
+  }
+
+  private static String wraps(String what, long start, long size) {
+    return "expected an end below 2^64, actual %s %s and size %s"
+        .formatted(what, Hex.of(start), Long.toUnsignedString(size));
   }
 
   private static GuestMemfdException refuse(Errno errno, int slot, String why) {
@@ -425,7 +446,7 @@ public final class VirtualMachine {
    */
   public void bind(int slot, long gpa, long size, GuestMemfd memfd, long offset) {
     if (size == 0) {
-      throw refuse(Errno.EINVAL, slot, "expected a size above 0");
+      throw refuse(Errno.EINVAL, slot, "expected a size above 0, actual 0");
     }
     setUserMemoryRegion2(slot, gpa, size, memfd, offset);
   }
@@ -564,17 +585,30 @@ public final class VirtualMachine {
     if (errno != Errno.OK) {
       throw new MemoryAttributesException(
           errno,
-          "set memory attributes of gpa 0x"
-              + Long.toHexString(gpa)
-              + " size "
-              + size
-              + " to "
-              + attribute
-              + ": "
-              + busy,
+          setTo(gpa, size, attribute) + ": " + whyNotSet(errno, gpa, size, busy),
           busy.gpa(),
           busy.convertedUpTo());
     }
+  }
+
+  private static String setTo(long gpa, long size, MemoryAttribute attribute) {
+    return "set memory attributes of gpa " + Hex.of(gpa) + " size " + size + " to " + attribute;
+  }
+
+  private String whyNotSet(Errno errno, long gpa, long size, BusyGuestPage busy) {
+    String wrong = wrong(gpa, size);
+    if (wrong != null) {
+      return wrong;
+    }
+    return busy.folio().offset() >= 0 ? busy.toString() : whyNot(errno, busy.gpa());
+  }
+
+  /** Why this thread has just been answered an errno for what is at a guest address. */
+  private String whyNot(Errno errno, long gpa) {
+    BoundSlot slot = find(gpa);
+    return slot == null
+        ? "no memslot at " + Hex.of(gpa)
+        : "at " + Hex.of(gpa) + ": " + slot.memslot.memfd().why(errno);
   }
 
   /**
@@ -643,26 +677,27 @@ public final class VirtualMachine {
   public CompletableFuture<Void> setMemoryAttributesLater(
       long gpa, long size, MemoryAttribute attribute) {
     Objects.requireNonNull(attribute);
-    String what =
-        "set memory attributes of gpa 0x" + Long.toHexString(gpa) + " size " + size + " later";
-    if (isNoRange(gpa, size)) {
-      throw new MemoryAttributesException(Errno.EINVAL, what, gpa, gpa);
+    String wrong = wrong(gpa, size);
+    if (wrong != null) {
+      throw notLater(Errno.EINVAL, gpa, size, attribute, wrong, gpa);
     }
     BoundSlot[] sorted = sortedSlots;
     long missing = firstMissing(sorted, gpa, size);
     if (missing >= 0) {
-      throw new MemoryAttributesException(Errno.ENOENT, what + ": no memslot", missing, gpa);
+      String why = "no memslot at " + Hex.of(missing);
+      throw notLater(Errno.ENOENT, gpa, size, attribute, why, missing);
     }
     BoundSlot slot = Objects.requireNonNull(find(sorted, gpa));
     long end = endOfPiece(sorted, slot, gpa + size);
     if (end < gpa + size) {
-      throw new MemoryAttributesException(
-          Errno.EINVAL, what + ": expected one piece of one file", end, gpa);
+      String why = "expected one piece of one file, which ends at " + Hex.of(end);
+      throw notLater(Errno.EINVAL, gpa, size, attribute, why, end);
     }
     long offset = slot.memslot.offsetOf(gpa);
     Optional<GuestMemfd> file = slot.memslot.memfd().reopen();
     if (file.isEmpty()) {
-      throw new MemoryAttributesException(Errno.EBADF, what + ": the file is gone", gpa, gpa);
+      String why = "the file of " + slot.memslot + " is gone";
+      throw notLater(Errno.EBADF, gpa, size, attribute, why, gpa);
     }
     try (GuestMemfd memfd = file.get()) {
       if (attribute == MemoryAttribute.PRIVATE) {
@@ -673,10 +708,16 @@ public final class VirtualMachine {
     } catch (GuestMemfdException e) {
       long at = e instanceof ConversionBlockedException busy ? busy.offset() - offset : 0;
       MemoryAttributesException refused =
-          new MemoryAttributesException(e.errno(), what + ": " + e.getMessage(), gpa + at, gpa);
+          notLater(e.errno(), gpa, size, attribute, e.getMessage(), gpa + at);
       refused.initCause(e);
       throw refused;
     }
+  }
+
+  private static MemoryAttributesException notLater(
+      Errno errno, long gpa, long size, MemoryAttribute attribute, @Nullable String why, long at) {
+    return new MemoryAttributesException(
+        errno, setTo(gpa, size, attribute) + " later: " + why, at, gpa);
   }
 
   /** The first address of a range that has no memslot; -1 if all have. */
@@ -692,11 +733,13 @@ public final class VirtualMachine {
   }
 
   static boolean isNoRange(long gpa, long size) {
-    return ((gpa | size) & PAGE_MASK) != 0
-        || gpa < 0
-        || size <= 0
-        || size > GPA_LIMIT
-        || gpa > GPA_LIMIT - size;
+    return RangeRule.broken(gpa, size, GPA_LIMIT) != null;
+  }
+
+  /** What is wrong with a range of guest addresses; null if nothing. */
+  static @Nullable String wrong(long gpa, long size) {
+    RangeRule broken = RangeRule.broken(gpa, size, GPA_LIMIT);
+    return broken == null ? null : broken.text("gpa", "size", gpa, size, GPA_LIMIT);
   }
 
   /** Where the piece ends that begins in a memslot and goes on in its file without a gap. */
@@ -800,10 +843,27 @@ public final class VirtualMachine {
       }
     }
     if (done == 0) {
+      String wrong = wrong(gpa, size);
       throw new GuestMemfdException(
-          errno, "pre-fault gpa 0x" + Long.toHexString(gpa) + " size " + size);
+          errno,
+          "pre-fault gpa "
+              + Hex.of(gpa)
+              + " size "
+              + size
+              + ": "
+              + (wrong == null ? whyNotMapped(errno, gpa) : wrong));
     }
     return done;
+  }
+
+  private String whyNotMapped(Errno errno, long gpa) {
+    BoundSlot slot = find(gpa);
+    if (slot != null && slot.gmem == null) {
+      return "expected a file from createGuestMemfd, or adopted, actual " + slot.memslot;
+    }
+    return slot != null && errno == Errno.EFAULT
+        ? "the file of " + slot.memslot + " is gone"
+        : whyNot(errno, gpa);
   }
 
   private Errno preFaultPage(long gpa) {

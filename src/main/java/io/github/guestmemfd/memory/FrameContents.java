@@ -41,20 +41,25 @@ public final class FrameContents {
    * Makes sure that a frame has bytes.
    *
    * @param pfn the frame
-   * @return false if the JVM has no more direct memory
+   * @throws OutOfMemoryError if the JVM has no more direct memory
    */
-  public boolean populate(int pfn) {
+  public void populate(int pfn) {
     int i = pfn >>> CHUNK_SHIFT;
     if (CHUNKS.getAcquire(chunks, i) == null) {
       ByteBuffer made;
       try {
         made = ByteBuffer.allocateDirect(CHUNK_FRAMES * PAGE_SIZE);
       } catch (OutOfMemoryError e) {
-        return false;
+        OutOfMemoryError error =
+            new OutOfMemoryError(
+                "no direct memory for "
+                    + CHUNK_FRAMES * PAGE_SIZE
+                    + " bytes more, see -XX:MaxDirectMemorySize");
+        error.initCause(e);
+        throw error;
       }
       CHUNKS.compareAndSet(chunks, i, null, made.order(ByteOrder.LITTLE_ENDIAN));
     }
-    return true;
   }
 
   /**

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.policy;
 
-import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.spi.Hex;
+import io.github.guestmemfd.spi.RangeRule;
 
 /**
  * A range of guest physical addresses, of whole pages.
@@ -18,12 +19,9 @@ public record GpaRange(long gpa, long size) {
    * @throws IllegalArgumentException if it is not one of whole pages from 0 to 2^63 - 1
    */
   public GpaRange {
-    if (((gpa | size) & (HostMemory.PAGE_SIZE - 1)) != 0
-        || gpa < 0
-        || size <= 0
-        || gpa + size < 0) {
-      throw new IllegalArgumentException(
-          "expected whole pages, actual gpa 0x" + Long.toHexString(gpa) + " size " + size);
+    RangeRule broken = RangeRule.broken(gpa, size, Long.MAX_VALUE);
+    if (broken != null) {
+      throw new IllegalArgumentException(broken.text("gpa", "size", gpa, size, Long.MAX_VALUE));
     }
   }
 
@@ -58,6 +56,6 @@ public record GpaRange(long gpa, long size) {
 
   @Override
   public String toString() {
-    return "gpa 0x" + Long.toHexString(gpa) + " size " + size;
+    return "gpa " + Hex.of(gpa) + " size " + size;
   }
 }

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.testing;
 
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.spi.Hex;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import java.time.Duration;
@@ -195,13 +196,13 @@ public final class RacePoints implements RaceHook, AutoCloseable {
 
   private static long page(long offset) {
     if (offset < 0) {
-      throw new IllegalArgumentException("offset: expected 0 or more, actual " + offset);
+      throw new IllegalArgumentException("offset: expected 0x0 or more, actual " + Hex.of(offset));
     }
     return offset / HostMemory.PAGE_SIZE;
   }
 
   private static String name(RacePoint point, long offset) {
-    return point + " at offset " + offset;
+    return point + " at offset " + Hex.of(offset);
   }
 
   private static AssertionError missed(String name) {

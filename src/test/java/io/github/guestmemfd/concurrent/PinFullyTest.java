@@ -38,7 +38,10 @@ class PinFullyTest extends HostFixture {
       assertEquals(2L * PAGE, part.length(), "as the kernel does");
     }
     GuestMemfdException e = refused(Errno.EFAULT, () -> window.pinFully(0x10, 4L * PAGE - 0x10));
-    assertTrue(e.getMessage().endsWith("the page at offset 0x2000 cannot be had"), e.getMessage());
+    assertTrue(
+        e.getMessage()
+            .endsWith("the page at offset 0x2000 cannot be had: the page is inaccessible"),
+        e.getMessage());
     memfd.makeInaccessible(0, memfd.size()); // nobody holds anything
   }
 
@@ -48,10 +51,7 @@ class PinFullyTest extends HostFixture {
     HostMapping window = map(memfd);
     GuestMemfdException e = refused(Errno.EFAULT, () -> window.pinFully(PAGE, 4L * PAGE));
     assertTrue(
-        e.getMessage()
-            .endsWith(
-                "expected a range that ends in the mapping, at 0x4000 at the latest, actual 0x5000"),
-        e.getMessage());
+        e.getMessage().endsWith("expected an end up to 0x4000, actual 0x5000"), e.getMessage());
     refused(Errno.EFAULT, () -> window.pinFully(4L * PAGE, 1));
     refused(Errno.EINVAL, () -> window.pinFully(0, -1));
     memfd.makeInaccessible(0, memfd.size());

@@ -102,6 +102,7 @@ class FaultMatrixTest {
           "id",
           "vm",
           "isOpen",
+          "why",
           "length",
           "isPinned",
           "poisoned",

@@ -226,9 +226,9 @@ class RacePointsTest {
             "one",
             "two",
             "nobody came to BEFORE_COMMIT",
-            "nobody came to BEFORE_COMMIT at offset 12288",
+            "nobody came to BEFORE_COMMIT at offset 0x3000",
             "nobody came to AFTER_COMMIT",
-            "nobody came to AFTER_COMMIT at offset 4096",
+            "nobody came to AFTER_COMMIT at offset 0x1000",
             "nobody came to a gate");
     for (int i = 2; i < failures.length; i++) {
       assertThat(failures[i].getStackTrace())
@@ -378,7 +378,7 @@ class RacePointsTest {
   void aGateThatNobodyComesToIsAFailureAndNoHang() {
     RacePoints.Gate gate = impatient.hold(AFTER_LOOKUP, PAGE);
     AssertionError e = assertThrows(AssertionError.class, gate::awaitReached);
-    assertThat(e).hasMessage("nobody came to AFTER_LOOKUP at offset 4096 within PT0.01S");
+    assertThat(e).hasMessage("nobody came to AFTER_LOOKUP at offset 0x1000 within PT0.01S");
     assertThat(failuresOf(impatient)).hasSize(1);
   }
 

@@ -1,0 +1,25 @@
+package io.github.guestmemfd.spi;
+
+/**
+ * How the library's messages write numbers.
+ *
+ * <ul>
+ *   <li>Addresses, offsets and bits are hexadecimal, by {@link #of}.
+ *   <li>Sizes and lengths in bytes, counts, and the numbers of frames, files, memslots and vCPUs
+ *       are decimal.
+ *   <li>Flags and modes are written by name.
+ * </ul>
+ */
+public final class Hex {
+  private Hex() {}
+
+  /**
+   * An address, an offset, or bits.
+   *
+   * @param number the number, unsigned
+   * @return as {@code 0x1000}
+   */
+  public static String of(long number) {
+    return "0x" + Long.toHexString(number);
+  }
+}
