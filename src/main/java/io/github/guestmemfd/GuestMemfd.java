@@ -121,14 +121,12 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     }
 
     /**
-     * The creation flags.
+     * Adds creation flags to those given before.
      *
-     * @param values each at most once
+     * @param values the flags; one that is given again changes nothing
      * @return this
      */
     public Builder flags(CreateFlag... values) {
-      flags = 0;
-      unknownFlags = 0;
       for (CreateFlag flag : values) {
         flags |= flag.bit;
       }
@@ -136,14 +134,14 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     }
 
     /**
-     * The creation flags as the kernel takes them.
+     * Adds creation flags, as the kernel takes them, to those given before.
      *
      * @param bits 1 for {@link CreateFlag#MMAP}, 2 for {@link CreateFlag#INIT_SHARED}
      * @return this
      */
     public Builder flags(long bits) {
-      flags = bits & CreateFlag.KERNEL_MASK;
-      unknownFlags = bits & ~CreateFlag.KERNEL_MASK;
+      flags |= bits & CreateFlag.KERNEL_MASK;
+      unknownFlags |= bits & ~CreateFlag.KERNEL_MASK;
       return this;
     }
 
