@@ -813,18 +813,29 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * Errno#ECANCELED}. If a callback refuses or throws, the future fails with that. The future
    * cannot be completed from outside: UnsupportedOperationException.
    *
+   * <p>Nothing is thrown: whatever goes wrong, at once or later, the future fails with. At once
+   * that is a {@link ConversionBlockedException}, EAGAIN, if somebody holds a folio of the range,
+   * and the policy is not one that completes later; or a {@link GuestMemfdException}: EBADF; EINVAL
+   * if the range is not such a range in the file; EINTR; EDEADLK from inside a callback; what a
+   * callback answers. The pages are as they were then.
+   *
    * <p>Models the transient state {@code KVM_GMEM_NONE_SHARED} of the pKVM series.
    *
    * @param offset the start in bytes, a multiple of 4096
    * @param length the length in bytes, a positive multiple of 4096
-   * @return done, or pending; dependent actions run on the thread that completes it, which holds
-   *     nothing of the library's then
-   * @throws ConversionBlockedException if somebody holds a folio of the range, and the policy is
-   *     not one that completes later
-   * @throws GuestMemfdException EINVAL if the range is not such a range in the file; EINTR; what a
-   *     callback answers
+   * @return done, failed, or pending; dependent actions run on the thread that completes it, which
+   *     holds nothing of the library's then
    */
   public CompletableFuture<Void> makeInaccessibleLater(long offset, long length) {
+    try {
+      return convertLater(offset, length);
+    } catch (RuntimeException | Error e) {
+      return CompletableFuture.failedFuture(e);
+    }
+  }
+
+  /** As {@link #makeInaccessibleLater}, but throws what goes wrong at once. */
+  LaterConversion convertLater(long offset, long length) {
     Errno errno = checkConvert(offset, length);
     long from = offset >> HostMemory.PAGE_SHIFT;
     LaterConversion later =

@@ -631,18 +631,29 @@ public final class VirtualMachine {
    * shared one with {@link Errno#EFAULT}, a private one with {@link Errno#EAGAIN}. What the guest
    * has mapped as shared stays so until the conversion is done, since it is told of that only then.
    *
+   * <p>Nothing but a NullPointerException is thrown: what goes wrong the future fails with. At once
+   * that is a {@link MemoryAttributesException}: EINVAL if the range is not such a range below
+   * 2^52, or lies in more than one piece; ENOENT if a part of it has no memslot; EBADF if its file
+   * is gone; EAGAIN if somebody on the host holds a page, and the file's retry policy is not one
+   * that completes later; EINTR; EDEADLK from inside a callback; what a callback answers.
+   *
    * @param gpa the first guest physical address, a multiple of 4096
    * @param size the size in bytes, a positive multiple of 4096
    * @param attribute what the pages are to be
-   * @return done, or pending
-   * @throws MemoryAttributesException EINVAL if the range is not such a range below 2^52, or lies
-   *     in more than one piece; ENOENT if a part of it has no memslot; EBADF if its file is gone;
-   *     EAGAIN if somebody on the host holds a page, and the file's retry policy is not one that
-   *     completes later; EINTR; EDEADLK from inside a callback; what a callback answers
+   * @return done, failed, or pending
    */
   public CompletableFuture<Void> setMemoryAttributesLater(
       long gpa, long size, MemoryAttribute attribute) {
-    Objects.requireNonNull(attribute);
+    Objects.requireNonNull(attribute, "attribute");
+    try {
+      return convertLater(gpa, size, attribute);
+    } catch (RuntimeException | Error e) {
+      return CompletableFuture.failedFuture(e);
+    }
+  }
+
+  /** As {@link #setMemoryAttributesLater}, but throws what goes wrong at once. */
+  private CompletableFuture<Void> convertLater(long gpa, long size, MemoryAttribute attribute) {
     String what =
         "set memory attributes of gpa 0x" + Long.toHexString(gpa) + " size " + size + " later";
     if (isNoRange(gpa, size)) {
@@ -666,7 +677,12 @@ public final class VirtualMachine {
     }
     try (GuestMemfd memfd = file.get()) {
       if (attribute == MemoryAttribute.PRIVATE) {
-        return memfd.makeInaccessibleLater(offset, size);
+        CompletableFuture<Void> later = memfd.makeInaccessibleLater(offset, size);
+        if (later.isCompletedExceptionally()
+            && later.handle((done, e) -> e).join() instanceof GuestMemfdException refused) {
+          throw refused;
+        }
+        return later;
       }
       memfd.makeAccessible(offset, size);
       return CompletableFuture.completedFuture(null);
