@@ -840,4 +840,21 @@ public final class VirtualMachine {
       }
     }
   }
+
+  /** How much memory it has, in how many memslots, and how many vCPUs; takes no lock. */
+  @Override
+  public String toString() {
+    long size = 0;
+    BoundSlot[] bound = sortedSlots;
+    for (BoundSlot slot : bound) {
+      size += slot.memslot.size();
+    }
+    return "VirtualMachine[memslots="
+        + bound.length
+        + ", size="
+        + size
+        + ", vCPUs="
+        + vcpuIds.get()
+        + "]";
+  }
 }
