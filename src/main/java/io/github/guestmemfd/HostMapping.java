@@ -946,13 +946,16 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     if (result == Inode.SIGBUS) {
       throw new SigBusException(
           offset,
+          SigBusException.Code.BUS_ADRERR,
           firstIndex + page >= inode.size >> PAGE_SHIFT
               ? "past the end of " + inode
               : "page " + (firstIndex + page) + " of " + inode + " is inaccessible");
     }
     if (result == -Errno.EHWPOISON.code()) {
       throw new SigBusException(
-          offset, "the memory of page " + (firstIndex + page) + " of " + inode + " has failed");
+          offset,
+          SigBusException.Code.BUS_MCEERR_AR,
+          "the memory of page " + (firstIndex + page) + " of " + inode + " has failed");
     }
     if (result == Inode.UNMAPPED) {
       requireMapped();

@@ -397,6 +397,8 @@ class ConformanceTest {
       assertThat(e).isNotNull();
       assertThat(e.offset()).isEqualTo(offset);
       assertThat(e.errno()).isEqualTo(Errno.EFAULT);
+      assertThat(e.code()).isEqualTo(SigBusException.Code.BUS_ADRERR);
+      assertThat(e.code().value()).isEqualTo(2);
     }
 
     @Test
