@@ -344,6 +344,16 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /**
+   * An object that stands for the file: the same for all its descriptors, open or not, and for no
+   * other file. By it a {@link io.github.guestmemfd.spi.RaceHook} tells files apart.
+   *
+   * @return the object, compared by identity; its {@code toString} describes the file
+   */
+  public Object fileKey() {
+    return inode;
+  }
+
+  /**
    * Whether this descriptor can be used.
    *
    * @return false once it is closed

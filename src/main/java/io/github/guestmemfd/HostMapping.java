@@ -70,7 +70,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     this.read = read;
     this.write = write;
     this.contents = host.contents;
-    this.hook = host.hook;
+    this.hook = inode.hook;
     this.accesses = host.frames.accesses;
     this.table = new PageTable(pages, accesses);
     inode.add(this);

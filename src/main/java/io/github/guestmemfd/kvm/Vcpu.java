@@ -808,7 +808,7 @@ public final class Vcpu {
       slot.frames.end(begun);
       return 0;
     }
-    vm.mmu.inFlight(slot.frames, begun, gpa >>> PAGE_SHIFT);
+    Mmu.inFlight(slot, begun, gpa >>> PAGE_SHIFT);
     used = slot.frames;
     return begun;
   }

@@ -73,6 +73,7 @@ public final class VirtualMachine {
 
   private final ByGuestAddress byGuestAddress = new ByGuestAddress(this);
   private final KernelProfile profile;
+  private final @Nullable RaceHook hook;
   private final ReentrantLock slotsLock = new ReentrantLock();
   private final AtomicInteger vcpuIds = new AtomicInteger();
 
@@ -93,7 +94,8 @@ public final class VirtualMachine {
 
   private VirtualMachine(Builder builder) {
     profile = builder.profile;
-    mmu = new Mmu(builder.idle, builder.hook, builder.keepReferences, counters);
+    hook = builder.hook;
+    mmu = new Mmu(builder.idle, builder.keepReferences, counters);
   }
 
   /**
@@ -367,7 +369,7 @@ public final class VirtualMachine {
         throw refuse(Errno.EINVAL, slot, "the file is of another virtual machine: " + memfd);
       }
       Gmem gmem = owner(memfd);
-      BoundSlot bound = new BoundSlot(new Memslot(slot, gpa, size, memfd, offset), gmem);
+      BoundSlot bound = new BoundSlot(new Memslot(slot, gpa, size, memfd, offset), gmem, hook);
       if (gmem != null) {
         gmem.bindings.add(bound); // before a vCPU can find it
       }

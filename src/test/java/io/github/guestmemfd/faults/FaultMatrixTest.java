@@ -107,6 +107,7 @@ class FaultMatrixTest {
           "poisoned",
           "hasContents",
           "frameAccess",
+          "fileKey",
           "convertedUpTo",
           "bindTo",
           "start");
