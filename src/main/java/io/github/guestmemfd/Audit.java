@@ -3,6 +3,7 @@ package io.github.guestmemfd;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.spi.Hex;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -59,12 +60,7 @@ final class Audit {
   /** Says what is wrong with a page. */
   void found(Inode file, long index, String what) {
     found.add(
-        "page at offset 0x"
-            + Long.toHexString(index << HostMemory.PAGE_SHIFT)
-            + " of "
-            + file
-            + " "
-            + what);
+        "page at offset " + Hex.of(index << HostMemory.PAGE_SHIFT) + " of " + file + " " + what);
   }
 
   /** A page that has a folio. */

@@ -1,6 +1,7 @@
 package io.github.guestmemfd;
 
 import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.spi.Hex;
 import java.util.List;
 import java.util.stream.Collectors;
 
@@ -118,8 +119,8 @@ public final class BusyFolio {
   public String toString() {
     return offset < 0
         ? "no busy folio"
-        : "offset 0x"
-            + Long.toHexString(offset)
+        : "offset "
+            + Hex.of(offset)
             + " held by "
             + unsafe
             + " unsafe, "

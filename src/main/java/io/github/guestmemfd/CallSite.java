@@ -1,5 +1,6 @@
 package io.github.guestmemfd;
 
+import java.lang.StackWalker.StackFrame;
 import java.security.CodeSource;
 import java.util.List;
 import java.util.Objects;
@@ -7,12 +8,9 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
- * From where the library was called.
- *
- * @param stack the lines outside the library, the innermost first
- * @param site the first of them that is not the JDK's
+ * From where the library was called. Lines are looked up when they are asked for: most never are.
  */
-record CallSite(List<StackTraceElement> stack, StackTraceElement site) {
+final class CallSite {
   private static final int MAX_LINES = 32;
 
   private static final StackWalker WALKER =
@@ -34,26 +32,36 @@ record CallSite(List<StackTraceElement> stack, StackTraceElement site) {
     return type.getProtectionDomain().getCodeSource();
   }
 
+  /** The frames outside the library, the innermost first. */
+  private final List<StackFrame> frames;
+
+  private CallSite(List<StackFrame> frames) {
+    this.frames = frames;
+  }
+
   /** Where this thread is. */
   static CallSite here() {
-    List<StackWalker.StackFrame> outside =
+    return new CallSite(
         WALKER.walk(
-            frames ->
-                frames
-                    .dropWhile(f -> IS_LIBRARY.get(f.getDeclaringClass()))
+            all ->
+                all.dropWhile(f -> IS_LIBRARY.get(f.getDeclaringClass()))
                     .limit(MAX_LINES)
-                    .collect(Collectors.toList()));
-    List<StackTraceElement> stack =
-        outside.stream().map(StackWalker.StackFrame::toStackTraceElement).toList();
-    for (int i = 0; i < stack.size(); i++) {
-      if (!isJdk(outside.get(i).getDeclaringClass())) {
-        return new CallSite(stack, stack.get(i));
-      }
-    }
-    // A thread of the library's own, whose outermost lines are the JDK's or nobody's.
-    StackTraceElement site =
-        stack.isEmpty() ? new StackTraceElement("the library", "itself", null, -1) : stack.get(0);
-    return new CallSite(stack, site);
+                    .collect(Collectors.toList())));
+  }
+
+  /** The lines outside the library, the innermost first. */
+  List<StackTraceElement> stack() {
+    return frames.stream().map(StackFrame::toStackTraceElement).toList();
+  }
+
+  /** The first of them that is not the JDK's. */
+  StackTraceElement site() {
+    return frames.stream()
+        .filter(frame -> !isJdk(frame.getDeclaringClass()))
+        .findFirst()
+        .or(() -> frames.stream().findFirst())
+        .map(StackFrame::toStackTraceElement)
+        .orElseGet(() -> new StackTraceElement("the library", "itself", null, -1));
   }
 
   private static boolean isJdk(Class<?> type) {

@@ -1,6 +1,7 @@
 package io.github.guestmemfd;
 
 import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.spi.Hex;
 
 /**
  * Who holds the folio of a page, counted by kind, at one moment: the answer of {@link
@@ -51,7 +52,7 @@ public record FolioHolders(
 
   @Override
   public String toString() {
-    String where = "offset 0x" + Long.toHexString(offset);
+    String where = "offset " + Hex.of(offset);
     return isHole()
         ? where + ": a hole"
         : where

@@ -125,14 +125,12 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     }
 
     /**
-     * The creation flags.
+     * Adds creation flags to those given before.
      *
-     * @param values each at most once
+     * @param values the flags; one that is given again changes nothing
      * @return this
      */
     public Builder flags(CreateFlag... values) {
-      flags = 0;
-      unknownFlags = 0;
       for (CreateFlag flag : values) {
         flags |= flag.bit;
       }
@@ -140,14 +138,14 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     }
 
     /**
-     * The creation flags as the kernel takes them.
+     * Adds creation flags, as the kernel takes them, to those given before.
      *
      * @param bits 1 for {@link CreateFlag#MMAP}, 2 for {@link CreateFlag#INIT_SHARED}
      * @return this
      */
     public Builder flags(long bits) {
-      flags = bits & CreateFlag.KERNEL_MASK;
-      unknownFlags = bits & ~CreateFlag.KERNEL_MASK;
+      flags |= bits & CreateFlag.KERNEL_MASK;
+      unknownFlags |= bits & ~CreateFlag.KERNEL_MASK;
       return this;
     }
 
@@ -350,6 +348,16 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public boolean sameFile(GuestMemfd other) {
     return inode == other.inode;
+  }
+
+  /**
+   * An object that stands for the file: the same for all its descriptors, open or not, and for no
+   * other file. By it a {@link io.github.guestmemfd.spi.RaceHook} tells files apart.
+   *
+   * @return the object, compared by identity; its {@code toString} describes the file
+   */
+  public Object fileKey() {
+    return inode;
   }
 
   /**
@@ -700,13 +708,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public FolioHolders holders(long offset) {
     requireOpen("holders");
-    if (offset < 0 || offset >= inode.size) {
-      throw Inode.exception(
-          Errno.EINVAL,
-          "holders: expected an offset below 0x"
-              + Long.toHexString(inode.size)
-              + ", actual 0x"
-              + Long.toHexString(offset));
+    String outside = outside(offset);
+    if (outside != null) {
+      throw Inode.exception(Errno.EINVAL, "holders" + at(offset) + ": " + outside);
     }
     return inode.holders(offset >> HostMemory.PAGE_SHIFT);
   }
@@ -933,18 +937,29 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * Errno#ECANCELED}. If a callback refuses or throws, the future fails with that. The future
    * cannot be completed from outside: UnsupportedOperationException.
    *
+   * <p>Nothing is thrown: whatever goes wrong, at once or later, the future fails with. At once
+   * that is a {@link ConversionBlockedException}, EAGAIN, if somebody holds a folio of the range,
+   * and the policy is not one that completes later; or a {@link GuestMemfdException}: EBADF; EINVAL
+   * if the range is not such a range in the file; EINTR; EDEADLK from inside a callback; what a
+   * callback answers. The pages are as they were then.
+   *
    * <p>Models the transient state {@code KVM_GMEM_NONE_SHARED} of the pKVM series.
    *
    * @param offset the start in bytes, a multiple of 4096
    * @param length the length in bytes, a positive multiple of 4096
-   * @return done, or pending; dependent actions run on the thread that completes it, which holds
-   *     nothing of the library's then
-   * @throws ConversionBlockedException if somebody holds a folio of the range, and the policy is
-   *     not one that completes later
-   * @throws GuestMemfdException EINVAL if the range is not such a range in the file; EINTR; what a
-   *     callback answers
+   * @return done, failed, or pending; dependent actions run on the thread that completes it, which
+   *     holds nothing of the library's then
    */
   public CompletableFuture<Void> makeInaccessibleLater(long offset, long length) {
+    try {
+      return convertLater(offset, length);
+    } catch (RuntimeException | Error e) {
+      return CompletableFuture.failedFuture(e);
+    }
+  }
+
+  /** As {@link #makeInaccessibleLater}, but throws what goes wrong at once. */
+  LaterConversion convertLater(long offset, long length) {
     Errno errno = checkConvert(offset, length);
     long from = offset >> HostMemory.PAGE_SHIFT;
     LaterConversion later =
@@ -957,7 +972,8 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       throw new ConversionBlockedException(busy);
     }
     if (errno != Errno.OK && busy.offset() < 0) {
-      throw Inode.exception(errno, "make inaccessible later" + range(offset, length));
+      throw refused(
+          errno, "make inaccessible later" + range(offset, length), wrong(offset, length));
     }
     return later;
   }

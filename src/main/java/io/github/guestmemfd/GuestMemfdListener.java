@@ -5,7 +5,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Is told the calls of a program on a file, and what came of them: for recording them. Given at
- * creation ({@link GuestMemfd.Builder#listener}); a file without one pays nothing for this.
+ * creation ({@link GuestMemfd.Builder#listener}); a file without one pays nothing for this. Every
+ * method does nothing unless it is implemented.
  *
  * <p>Calls come on the thread that made the call, which holds nothing of the library's then, unless
  * it is inside a callback of {@link GuestMemfdOps}. A call that gives something back (close,
@@ -27,8 +28,8 @@ public interface GuestMemfdListener {
    * @param flags the flag bits asked for, also unknown ones
    * @param failure why not
    */
-  void created(
-      @Nullable GuestMemfd memfd, long size, long flags, @Nullable RuntimeException failure);
+  default void created(
+      @Nullable GuestMemfd memfd, long size, long flags, @Nullable RuntimeException failure) {}
 
   /**
    * {@link GuestMemfd#stat}.
@@ -37,7 +38,8 @@ public interface GuestMemfdListener {
    * @param stat the answer, if there was one
    * @param failure why not
    */
-  void stat(GuestMemfd memfd, @Nullable FileStat stat, @Nullable RuntimeException failure);
+  default void stat(
+      GuestMemfd memfd, @Nullable FileStat stat, @Nullable RuntimeException failure) {}
 
   /**
    * {@link GuestMemfd#dup}, or a {@link GuestMemfd#reopen} that answered.
@@ -46,7 +48,8 @@ public interface GuestMemfdListener {
    * @param dup the new one, if there is one
    * @param failure why not
    */
-  void dup(GuestMemfd memfd, @Nullable GuestMemfd dup, @Nullable RuntimeException failure);
+  default void dup(
+      GuestMemfd memfd, @Nullable GuestMemfd dup, @Nullable RuntimeException failure) {}
 
   /**
    * {@link GuestMemfd#fallocate}, and what is short for it.
@@ -57,8 +60,8 @@ public interface GuestMemfdListener {
    * @param length the length in bytes
    * @param failure why it was not done
    */
-  void fallocate(
-      GuestMemfd memfd, int mode, long offset, long length, @Nullable RuntimeException failure);
+  default void fallocate(
+      GuestMemfd memfd, int mode, long offset, long length, @Nullable RuntimeException failure) {}
 
   /**
    * {@link GuestMemfd#ftruncate}, which always fails.
@@ -67,7 +70,7 @@ public interface GuestMemfdListener {
    * @param length the size asked for
    * @param failure why it was not done
    */
-  void ftruncate(GuestMemfd memfd, long length, RuntimeException failure);
+  default void ftruncate(GuestMemfd memfd, long length, RuntimeException failure) {}
 
   /**
    * {@link GuestMemfd#cachedPages}.
@@ -76,7 +79,7 @@ public interface GuestMemfdListener {
    * @param pages the answer, if there was one
    * @param failure why not
    */
-  void cachedPages(GuestMemfd memfd, long pages, @Nullable RuntimeException failure);
+  default void cachedPages(GuestMemfd memfd, long pages, @Nullable RuntimeException failure) {}
 
   /**
    * {@link GuestMemfd#isAccessible}.
@@ -86,8 +89,8 @@ public interface GuestMemfdListener {
    * @param accessible the answer, if there was one
    * @param failure why not
    */
-  void isAccessible(
-      GuestMemfd memfd, long offset, boolean accessible, @Nullable RuntimeException failure);
+  default void isAccessible(
+      GuestMemfd memfd, long offset, boolean accessible, @Nullable RuntimeException failure) {}
 
   /**
    * A conversion, in whatever form; one that was left pending is told when it is completed, not
@@ -100,13 +103,13 @@ public interface GuestMemfdListener {
    * @param errno how it ended; null if a callback threw
    * @param busyOffset the folio in the way, or -1
    */
-  void convert(
+  default void convert(
       GuestMemfd memfd,
       boolean inaccessible,
       long offset,
       long length,
       @Nullable Errno errno,
-      long busyOffset);
+      long busyOffset) {}
 
   /**
    * A conversion was left pending.
@@ -115,7 +118,7 @@ public interface GuestMemfdListener {
    * @param offset the start in bytes
    * @param length the length in bytes
    */
-  void pending(GuestMemfd memfd, long offset, long length);
+  default void pending(GuestMemfd memfd, long offset, long length) {}
 
   /**
    * {@link GuestMemfd#grab} or {@link GuestMemfd#tryGrab}.
@@ -125,14 +128,14 @@ public interface GuestMemfdListener {
    * @param kind the kind of the reference
    * @param errno OK, or why not
    */
-  void grab(GuestMemfd memfd, long offset, HolderKind kind, Errno errno);
+  default void grab(GuestMemfd memfd, long offset, HolderKind kind, Errno errno) {}
 
   /**
    * {@link GuestMemfd#close} of an open descriptor, about to begin.
    *
    * @param memfd the descriptor
    */
-  void close(GuestMemfd memfd);
+  default void close(GuestMemfd memfd) {}
 
   /**
    * {@link GuestMemfd#mmap}.
@@ -145,14 +148,14 @@ public interface GuestMemfdListener {
    * @param protection what for
    * @param failure why not
    */
-  void mmap(
+  default void mmap(
       GuestMemfd memfd,
       @Nullable HostMapping mapping,
       long offset,
       long length,
       MapType type,
       List<Protection> protection,
-      @Nullable RuntimeException failure);
+      @Nullable RuntimeException failure) {}
 
   /**
    * Bytes were read through a mapping, by whatever method.
@@ -161,7 +164,7 @@ public interface GuestMemfdListener {
    * @param offset the first byte
    * @param bytes what was read, at least one byte
    */
-  void load(HostMapping mapping, long offset, byte[] bytes);
+  default void load(HostMapping mapping, long offset, byte[] bytes) {}
 
   /**
    * Bytes were written through a mapping, by whatever method.
@@ -170,7 +173,7 @@ public interface GuestMemfdListener {
    * @param offset the first byte
    * @param bytes what was written, at least one byte
    */
-  void store(HostMapping mapping, long offset, byte[] bytes);
+  default void store(HostMapping mapping, long offset, byte[] bytes) {}
 
   /**
    * A page was mapped for writing, and nothing written: a compare-and-set that met another number,
@@ -179,7 +182,7 @@ public interface GuestMemfdListener {
    * @param mapping the mapping
    * @param offset any byte of the page
    */
-  void touch(HostMapping mapping, long offset);
+  default void touch(HostMapping mapping, long offset) {}
 
   /**
    * An access through a mapping failed.
@@ -189,7 +192,7 @@ public interface GuestMemfdListener {
    * @param offset the byte at which it failed
    * @param failure what was thrown
    */
-  void fault(HostMapping mapping, boolean write, long offset, RuntimeException failure);
+  default void fault(HostMapping mapping, boolean write, long offset, RuntimeException failure) {}
 
   /**
    * {@link HostMapping#madvise}.
@@ -200,19 +203,19 @@ public interface GuestMemfdListener {
    * @param advice what to do
    * @param failure why it was not done
    */
-  void madvise(
+  default void madvise(
       HostMapping mapping,
       long offset,
       long length,
       Advice advice,
-      @Nullable RuntimeException failure);
+      @Nullable RuntimeException failure) {}
 
   /**
    * {@link HostMapping#close} of a mapping that is mapped, about to begin.
    *
    * @param mapping the mapping
    */
-  void munmap(HostMapping mapping);
+  default void munmap(HostMapping mapping) {}
 
   /**
    * {@link HostMapping#getUserPages} or {@link HostMapping#pin}.
@@ -224,18 +227,18 @@ public interface GuestMemfdListener {
    * @param pinned whether it was to be pinned
    * @param failure why not
    */
-  void reference(
+  default void reference(
       HostMapping mapping,
       @Nullable HostReference reference,
       long offset,
       long length,
       boolean pinned,
-      @Nullable RuntimeException failure);
+      @Nullable RuntimeException failure) {}
 
   /**
    * {@link HostReference#close}, about to begin: the bytes can still be read.
    *
    * @param reference the reference
    */
-  void release(HostReference reference);
+  default void release(HostReference reference) {}
 }

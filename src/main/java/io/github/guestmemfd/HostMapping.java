@@ -73,7 +73,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     this.read = read;
     this.write = write;
     this.contents = host.contents;
-    this.hook = host.hook;
+    this.hook = inode.hook;
     this.accesses = host.frames.accesses;
     this.table = new PageTable(pages, accesses);
     this.tracked =
@@ -1007,13 +1007,16 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     if (result == Inode.SIGBUS) {
       throw new SigBusException(
           offset,
+          SigBusException.Code.BUS_ADRERR,
           isPastEnd(page)
               ? "past the end of " + inode
               : inode.page(firstIndex + page) + " is inaccessible");
     }
     if (result == -Errno.EHWPOISON.code()) {
       throw new SigBusException(
-          offset, "the memory of " + inode.page(firstIndex + page) + " has failed");
+          offset,
+          SigBusException.Code.BUS_MCEERR_AR,
+          "the memory of " + inode.page(firstIndex + page) + " has failed");
     }
     if (result == Inode.UNMAPPED) {
       requireMapped();

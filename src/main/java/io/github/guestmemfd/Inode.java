@@ -107,7 +107,7 @@ final class Inode implements FrameTable.Listener {
 
   private final FrameTable frames;
   private final FrameTable.Owner owner;
-  private final @Nullable RaceHook hook;
+  final @Nullable RaceHook hook;
 
   /**
    * Descriptors, mappings and operations under way; the file goes when the last of them does. A
@@ -147,7 +147,6 @@ final class Inode implements FrameTable.Listener {
     this.protocol = protocol;
     this.retry = retry;
     this.frames = host.frames;
-    this.hook = host.hook;
     GuestHolding holding = new GuestHolding(this, protocol); // refuses what makes no sense
     this.guest = holding;
     boolean freezing = protocol.freezes();
@@ -162,6 +161,8 @@ final class Inode implements FrameTable.Listener {
     this.ino = host.openFile();
     boolean created = false;
     try {
+      this.hook =
+          host.hook == null ? null : Objects.requireNonNull(host.hook.ofFile(this), "ofFile");
       this.owner = frames.newOwner(this);
       this.cache =
           new PageCache(

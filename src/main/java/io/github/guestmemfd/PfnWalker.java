@@ -141,7 +141,12 @@ public final class PfnWalker {
 
   private void holding(int pfn) {
     RaceHook hook = host.hook;
-    if (hook != null) {
+    if (hook == null) {
+      return;
+    }
+    if (frames.listener(pfn) instanceof Inode inode) { // the reference keeps it that file's
+      inode.at(RacePoint.WALKER_HOLDS_REFERENCE, pfn);
+    } else {
       hook.at(RacePoint.WALKER_HOLDS_REFERENCE, pfn);
     }
   }

@@ -2,7 +2,6 @@ package io.github.guestmemfd;
 
 import java.util.List;
 import java.util.Optional;
-import java.util.concurrent.CompletableFuture;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
@@ -120,10 +119,10 @@ final class RecordedMemfd extends GuestMemfd {
 
   @Override
   @SuppressWarnings("FutureReturnValueIgnored") // the stage that tells is nobody's
-  public CompletableFuture<Void> makeInaccessibleLater(long offset, long length) {
-    CompletableFuture<Void> later;
+  LaterConversion convertLater(long offset, long length) {
+    LaterConversion later;
     try {
-      later = super.makeInaccessibleLater(offset, length);
+      later = super.convertLater(offset, length);
     } catch (GuestMemfdException e) {
       long busy = e instanceof ConversionBlockedException blocked ? blocked.offset() : -1;
       listener.convert(this, true, offset, length, e.errno(), busy);

@@ -1,5 +1,6 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.spi.Hex;
 import java.time.Instant;
 import java.util.List;
 
@@ -54,8 +55,7 @@ public final class TrackedHolder {
   private final Thread thread;
   private final String threadName;
   private final Instant since;
-  private final List<StackTraceElement> stack;
-  private final StackTraceElement site;
+  private final CallSite here;
 
   /**
    * Takes the values as they are.
@@ -73,8 +73,7 @@ public final class TrackedHolder {
     this.thread = Thread.currentThread();
     this.threadName = thread.getName();
     this.since = Instant.now();
-    this.stack = here.stack();
-    this.site = here.site();
+    this.here = here;
   }
 
   /**
@@ -137,7 +136,7 @@ public final class TrackedHolder {
    * @return the topmost line of {@link #stack} if all of it is the JDK's
    */
   public StackTraceElement site() {
-    return site;
+    return here.site();
   }
 
   /**
@@ -146,7 +145,7 @@ public final class TrackedHolder {
    * @return up to 32 lines, the innermost first
    */
   public List<StackTraceElement> stack() {
-    return stack;
+    return here.stack();
   }
 
   Inode inode() {
@@ -180,18 +179,18 @@ public final class TrackedHolder {
           kind.verb
               + " at "
               + (length <= HostMemory.PAGE_SIZE - offset % HostMemory.PAGE_SIZE
-                  ? "offset 0x" + Long.toHexString(offset)
+                  ? "offset " + Hex.of(offset)
                   : range());
     };
   }
 
   private String range() {
-    return "offsets 0x" + Long.toHexString(offset) + " to 0x" + Long.toHexString(offset + length);
+    return "offsets " + Hex.of(offset) + " to " + Hex.of(offset + length);
   }
 
   /** By whom: {@code by vcpu-0 at Foo.java:12}. */
   String by() {
-    return "by " + threadName + " at " + line(site);
+    return "by " + threadName + " at " + line(site());
   }
 
   private static String line(StackTraceElement frame) {

@@ -10,6 +10,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
 import io.github.guestmemfd.kvm.VirtualMachine;
+import java.util.List;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.api.Test;
@@ -72,6 +73,20 @@ class ConformanceTest {
       try (GuestMemfd memfd = create(PAGE, flags)) {
         assertThat(memfd.isAccessible(0)).isEqualTo((flags & 2) != 0);
       }
+    }
+
+    @Test
+    void flagsAddUp() {
+      try (GuestMemfd one =
+              GuestMemfd.builder(host).size(PAGE).flags(MMAP).flags(INIT_SHARED).build();
+          GuestMemfd other = GuestMemfd.builder(host).size(PAGE).flags(2).flags(MMAP).build()) {
+        for (GuestMemfd memfd : List.of(one, other)) {
+          assertThat(memfd.isAccessible(0)).isTrue();
+          memfd.mmap(0, PAGE).close();
+        }
+      }
+      GuestMemfd.Builder unknown = GuestMemfd.builder(host).size(PAGE).flags(4).flags(MMAP);
+      assertThat(errno(unknown::build)).isEqualTo(Errno.EINVAL);
     }
 
     @Test
@@ -382,6 +397,8 @@ class ConformanceTest {
       assertThat(e).isNotNull();
       assertThat(e.offset()).isEqualTo(offset);
       assertThat(e.errno()).isEqualTo(Errno.EFAULT);
+      assertThat(e.code()).isEqualTo(SigBusException.Code.BUS_ADRERR);
+      assertThat(e.code().value()).isEqualTo(2);
     }
 
     @Test

@@ -2,6 +2,8 @@ package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.spi.Counters;
+import io.github.guestmemfd.spi.RaceHook;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /** A memslot at work: with its file's client, and its part of the guest page table. */
@@ -21,12 +23,24 @@ final class BoundSlot {
   /** How vCPUs use the frames of the file. */
   final FrameAccess frames;
 
+  /** Called at the race points of its file; null for none. */
+  final @Nullable RaceHook hook;
+
   /** Deleted: no entry is installed any more. Under mmu_lock. */
   boolean isGone;
 
-  BoundSlot(Memslot memslot, @Nullable Gmem gmem) {
+  /**
+   * Makes it, without any page mapped.
+   *
+   * @param vmHook what is called at the race points of the virtual machine; null for none
+   */
+  BoundSlot(Memslot memslot, @Nullable Gmem gmem, @Nullable RaceHook vmHook) {
     this.memslot = memslot;
     this.gmem = gmem;
+    this.hook =
+        vmHook == null
+            ? null
+            : Objects.requireNonNull(vmHook.ofFile(memslot.memfd().fileKey()), "ofFile");
     this.table = new GuestPageTable(pages(memslot));
     this.frames = memslot.memfd().frameAccess();
   }

@@ -13,7 +13,6 @@ import java.util.Iterator;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.locks.ReentrantLock;
-import org.jspecify.annotations.Nullable;
 
 /**
  * How the guest page tables of a virtual machine follow its files: {@code mmu_lock}, {@code
@@ -50,7 +49,6 @@ final class Mmu {
 
   private final ReentrantLock mmuLock = new ReentrantLock();
   private final IdleStrategy idle;
-  private final @Nullable RaceHook hook;
   private final boolean keepsReferences;
   private final Counters<VmMeter> counters;
 
@@ -62,13 +60,8 @@ final class Mmu {
   private long rangeStart;
   private long rangeEnd;
 
-  Mmu(
-      IdleStrategy idle,
-      @Nullable RaceHook hook,
-      boolean keepsReferences,
-      Counters<VmMeter> counters) {
+  Mmu(IdleStrategy idle, boolean keepsReferences, Counters<VmMeter> counters) {
     this.idle = idle;
-    this.hook = hook;
     this.keepsReferences = keepsReferences;
     this.counters = counters;
   }
@@ -122,7 +115,7 @@ final class Mmu {
       if (isOther(memfd, slot.offset(page), wanted)) {
         return MISMATCH; // it was converted while the page was being got
       }
-      at(RacePoint.BEFORE_MMU_LOCK, slot.gfn(page));
+      at(slot, RacePoint.BEFORE_MMU_LOCK, slot.gfn(page));
       mmuLock.lock();
       try {
         if (slot.isGone || mustRetry(seq, slot.gfn(page))) {
@@ -164,22 +157,22 @@ final class Mmu {
   }
 
   /** An access has been announced. */
-  void inFlight(FrameAccess frames, long access, long gfn) {
-    if (hook != null) {
+  static void inFlight(BoundSlot slot, long access, long gfn) {
+    if (slot.hook != null) {
       boolean done = false;
       try {
-        at(RacePoint.ACCESS_IN_FLIGHT, gfn);
+        at(slot, RacePoint.ACCESS_IN_FLIGHT, gfn);
         done = true;
       } finally {
         if (!done) {
-          frames.end(access);
+          slot.frames.end(access);
         }
       }
     }
   }
 
-  private void at(RacePoint point, long gfn) {
-    RaceHook h = hook;
+  private static void at(BoundSlot slot, RacePoint point, long gfn) {
+    RaceHook h = slot.hook;
     if (h != null) {
       h.at(point, gfn);
     }

@@ -93,6 +93,7 @@ public final class Vcpu {
   private Access exitAccess = Access.READ;
   private MemoryAttribute exitAttribute = MemoryAttribute.SHARED;
   private Errno exitErrno = Errno.OK;
+  private @Nullable BusyGuestPage exitBusy;
 
   // What the handler answered.
   private boolean completed;
@@ -381,7 +382,8 @@ public final class Vcpu {
   public VcpuExit exit() {
     return switch (reason) {
       case MEMORY_FAULT ->
-          new VcpuExit.MemoryFault(exitGpa, exitSize, exitAttribute, exitAccess, exitErrno);
+          new VcpuExit.MemoryFault(
+              exitGpa, exitSize, exitAttribute, exitAccess, exitErrno, exitBusy);
       case MMIO -> new VcpuExit.Mmio(exitGpa, exitSize, exitAccess, exitValue);
       case HYPERCALL -> new VcpuExit.Hypercall(exitGpa, exitSize, exitAttribute);
       case INTERRUPTED -> new VcpuExit.Interrupted();
@@ -700,6 +702,23 @@ public final class Vcpu {
   }
 
   /**
+   * For a handler: the page could not be converted to what the guest has used it as. From now on
+   * {@link #exit} says why, and so does what {@link #run} returns if the handler ends the run.
+   *
+   * @param why what the conversion answered
+   * @param busy who was in the way of it, null if nobody was; kept, and so not to be used for
+   *     another call
+   * @throws IllegalStateException if the vCPU has not exited with a {@link VcpuExit.MemoryFault}
+   */
+  public void failMemoryFault(Errno why, @Nullable BusyGuestPage busy) {
+    if (reason != Reason.MEMORY_FAULT) {
+      throw new IllegalStateException(this + " has not exited with a memory fault");
+    }
+    exitErrno = Objects.requireNonNull(why, "why");
+    exitBusy = busy;
+  }
+
+  /**
    * For a handler: what the hypercall answers the guest. With OK all of the range is done, with
    * anything else nothing of it.
    *
@@ -790,7 +809,7 @@ public final class Vcpu {
       slot.frames.end(begun);
       return 0;
     }
-    vm.mmu.inFlight(slot.frames, begun, gpa >>> PAGE_SHIFT);
+    Mmu.inFlight(slot, begun, gpa >>> PAGE_SHIFT);
     used = slot.frames;
     return begun;
   }
@@ -853,6 +872,7 @@ public final class Vcpu {
     exitAttribute = attribute;
     exitAccess = access;
     exitErrno = errno;
+    exitBusy = null;
     counters.count(VmMeter.MEMORY_FAULT_EXITS);
     return 0;
   }

@@ -3,6 +3,7 @@ package io.github.guestmemfd.kvm;
 import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.spi.Hex;
 import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /** Why a vCPU left the guest: what the kernel writes to {@code struct kvm_run}. */
 public sealed interface VcpuExit {
@@ -25,9 +26,18 @@ public sealed interface VcpuExit {
    * @param errno what {@code KVM_RUN} answers: EFAULT if the page is of the other attribute, or its
    *     file is gone; EHWPOISON if its memory has failed; EAGAIN if a conversion of it is pending;
    *     ENOMEM; EOPNOTSUPP if the file was not created by the virtual machine; EDEADLK from inside
-   *     a callback; what a prepare callback answers
+   *     a callback; what a prepare callback answers. After {@link Vcpu#failMemoryFault} what the
+   *     conversion answered that would have been needed: EAGAIN if somebody on the host held a page
+   * @param busy the page that was in the way of that conversion, and who held it; null if none was.
+   *     Compared by identity, and not overwritten
    */
-  record MemoryFault(long gpa, long size, MemoryAttribute attribute, Access access, Errno errno)
+  record MemoryFault(
+      long gpa,
+      long size,
+      MemoryAttribute attribute,
+      Access access,
+      Errno errno,
+      @Nullable BusyGuestPage busy)
       implements VcpuExit {
     /**
      * Takes the values as they are.
@@ -37,6 +47,7 @@ public sealed interface VcpuExit {
      * @param attribute as above
      * @param access as above
      * @param errno as above
+     * @param busy as above
      */
     public MemoryFault {
       Objects.requireNonNull(attribute, "attribute");
@@ -44,10 +55,29 @@ public sealed interface VcpuExit {
       Objects.requireNonNull(errno, "errno");
     }
 
+    /**
+     * A fault without a page that was in the way of a conversion.
+     *
+     * @param gpa as above
+     * @param size as above
+     * @param attribute as above
+     * @param access as above
+     * @param errno as above
+     */
+    public MemoryFault(long gpa, long size, MemoryAttribute attribute, Access access, Errno errno) {
+      this(gpa, size, attribute, access, errno, null);
+    }
+
     @Override
     public String toString() {
       return "MemoryFault[gpa=%s, size=%d, attribute=%s, access=%s, errno=%s: %s]"
-          .formatted(Hex.of(gpa), size, attribute, access, errno, why());
+          .formatted(
+              Hex.of(gpa),
+              size,
+              attribute,
+              access,
+              errno,
+              busy == null ? why() : "the conversion that it needs was refused, " + busy);
     }
 
     /** What the errno says; a prepare callback may answer any. */
@@ -59,6 +89,7 @@ public sealed interface VcpuExit {
                 + " expected one from createGuestMemfd, or adopted";
         case EAGAIN -> "a conversion of the page is pending";
         case EDEADLK -> "from inside a callback";
+        case EINTR -> "the thread was interrupted";
         case EHWPOISON -> "the memory of the page has failed";
         case ENOMEM -> "no memory on the host, or in the JVM: see -XX:MaxDirectMemorySize";
         default -> "answered by a prepare callback";

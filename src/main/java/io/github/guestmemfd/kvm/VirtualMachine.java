@@ -75,6 +75,7 @@ public final class VirtualMachine {
 
   private final ByGuestAddress byGuestAddress = new ByGuestAddress(this);
   private final KernelProfile profile;
+  private final @Nullable RaceHook hook;
   private final ReentrantLock slotsLock = new ReentrantLock();
   private final AtomicInteger vcpuIds = new AtomicInteger();
 
@@ -95,7 +96,8 @@ public final class VirtualMachine {
 
   private VirtualMachine(Builder builder) {
     profile = builder.profile;
-    mmu = new Mmu(builder.idle, builder.hook, builder.keepReferences, counters);
+    hook = builder.hook;
+    mmu = new Mmu(builder.idle, builder.keepReferences, counters);
   }
 
   /**
@@ -383,7 +385,7 @@ public final class VirtualMachine {
             Errno.EINVAL, slot, "expected a file of no other virtual machine, actual " + memfd);
       }
       Gmem gmem = owner(memfd);
-      BoundSlot bound = new BoundSlot(new Memslot(slot, gpa, size, memfd, offset), gmem);
+      BoundSlot bound = new BoundSlot(new Memslot(slot, gpa, size, memfd, offset), gmem, hook);
       if (gmem != null) {
         gmem.bindings.add(bound); // before a vCPU can find it
       }
@@ -665,18 +667,29 @@ public final class VirtualMachine {
    * shared one with {@link Errno#EFAULT}, a private one with {@link Errno#EAGAIN}. What the guest
    * has mapped as shared stays so until the conversion is done, since it is told of that only then.
    *
+   * <p>Nothing but a NullPointerException is thrown: what goes wrong the future fails with. At once
+   * that is a {@link MemoryAttributesException}: EINVAL if the range is not such a range below
+   * 2^52, or lies in more than one piece; ENOENT if a part of it has no memslot; EBADF if its file
+   * is gone; EAGAIN if somebody on the host holds a page, and the file's retry policy is not one
+   * that completes later; EINTR; EDEADLK from inside a callback; what a callback answers.
+   *
    * @param gpa the first guest physical address, a multiple of 4096
    * @param size the size in bytes, a positive multiple of 4096
    * @param attribute what the pages are to be
-   * @return done, or pending
-   * @throws MemoryAttributesException EINVAL if the range is not such a range below 2^52, or lies
-   *     in more than one piece; ENOENT if a part of it has no memslot; EBADF if its file is gone;
-   *     EAGAIN if somebody on the host holds a page, and the file's retry policy is not one that
-   *     completes later; EINTR; EDEADLK from inside a callback; what a callback answers
+   * @return done, failed, or pending
    */
   public CompletableFuture<Void> setMemoryAttributesLater(
       long gpa, long size, MemoryAttribute attribute) {
-    Objects.requireNonNull(attribute);
+    Objects.requireNonNull(attribute, "attribute");
+    try {
+      return convertLater(gpa, size, attribute);
+    } catch (RuntimeException | Error e) {
+      return CompletableFuture.failedFuture(e);
+    }
+  }
+
+  /** As {@link #setMemoryAttributesLater}, but throws what goes wrong at once. */
+  private CompletableFuture<Void> convertLater(long gpa, long size, MemoryAttribute attribute) {
     String wrong = wrong(gpa, size);
     if (wrong != null) {
       throw notLater(Errno.EINVAL, gpa, size, attribute, wrong, gpa);
@@ -701,7 +714,12 @@ public final class VirtualMachine {
     }
     try (GuestMemfd memfd = file.get()) {
       if (attribute == MemoryAttribute.PRIVATE) {
-        return memfd.makeInaccessibleLater(offset, size);
+        CompletableFuture<Void> later = memfd.makeInaccessibleLater(offset, size);
+        if (later.isCompletedExceptionally()
+            && later.handle((done, e) -> e).join() instanceof GuestMemfdException refused) {
+          throw refused;
+        }
+        return later;
       }
       memfd.makeAccessible(offset, size);
       return CompletableFuture.completedFuture(null);
@@ -883,5 +901,22 @@ public final class VirtualMachine {
         return Errno.EINTR;
       }
     }
+  }
+
+  /** How much memory it has, in how many memslots, and how many vCPUs; takes no lock. */
+  @Override
+  public String toString() {
+    long size = 0;
+    BoundSlot[] bound = sortedSlots;
+    for (BoundSlot slot : bound) {
+      size += slot.memslot.size();
+    }
+    return "VirtualMachine[memslots="
+        + bound.length
+        + ", size="
+        + size
+        + ", vCPUs="
+        + vcpuIds.get()
+        + "]";
   }
 }

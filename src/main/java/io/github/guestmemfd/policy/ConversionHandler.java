@@ -4,6 +4,7 @@ import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.kvm.BusyGuestPage;
 import io.github.guestmemfd.kvm.ExitHandler;
 import io.github.guestmemfd.kvm.MemoryAttribute;
@@ -14,6 +15,7 @@ import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.spi.IdleStrategy;
 import java.util.Objects;
 import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The part of a virtual machine monitor that converts memory: it takes the exits of vCPUs that are
@@ -28,10 +30,13 @@ import java.util.Optional;
  * <p><b>A memory fault</b> of a page that is of the other attribute: converts what the policy
  * answers. What of it is not around the pages used in memslots without a gap is left out. If a
  * range larger than the pages is refused, for whatever reason, just the pages are converted; if
- * somebody is in the way of these, EAGAIN or EBUSY, again as often as {@linkplain Builder#retries
- * asked}. Then the guest is entered again. If another vCPU has been faster and the page is of the
- * attribute that was used by now, the guest is entered again at once: neither the policy nor the
- * observer hears of it.
+ * somebody is in the way of these, EAGAIN or EBUSY, they are {@linkplain Builder#retries tried
+ * again}. Then the guest is entered again. If they are refused for good, the exit says so: its
+ * errno is the conversion's, EAGAIN for instance, and {@link VcpuExit.MemoryFault#busy} names the
+ * page in the way and who held it. That is the exit that the {@linkplain Builder#otherwise other
+ * handler} gets, and if it ends the run, the one that {@link Vcpu#run} returns. If another vCPU has
+ * been faster and the page is of the attribute that was used by now, the guest is entered again at
+ * once: neither the policy nor the observer hears of it.
  *
  * <p><b>A hypercall</b>: converts what the policy answers, and if more than was asked for is
  * refused, what was asked for. Then the guest is entered again, with an {@linkplain
@@ -71,6 +76,13 @@ public final class ConversionHandler implements ExitHandler {
 
   /** How much of a hypercall is done between two looks for an interrupt. */
   private static final long PIECE = 1L << 30;
+
+  /** How long a file is patient if nobody asks for anything else, and so is a handler. */
+  private static final long PATIENCE_NANOS =
+      ConversionProtocol.atomicPair().retryPolicy().waitNanos();
+
+  /** Retries that are not counted: as many as fit in the default patience. */
+  private static final int AS_A_FILE = -1;
 
   /** How long to sleep when nobody tells when it is time to look again. */
   private static final long LOOK_AGAIN_NANOS = 20_000;
@@ -114,7 +126,7 @@ public final class ConversionHandler implements ExitHandler {
     private final ConversionPolicy policy;
     private PrivatePages onShared = PrivatePages.KEEP;
     private ConversionObserver observer = new ConversionObserver() {};
-    private int retries;
+    private int retries = AS_A_FILE;
     private IdleStrategy idle = IdleStrategy.spinThenPark();
     private ExitHandler otherwise = (vcpu, exit) -> false;
 
@@ -150,7 +162,12 @@ public final class ConversionHandler implements ExitHandler {
      * way of. Each attempt has the patience of the file's {@link
      * io.github.guestmemfd.conversion.RetryPolicy} besides.
      *
-     * @param attempts at least 0, the default
+     * <p>By default it is tried again for as long as a file is patient by default ({@link
+     * ConversionProtocol#retryPolicy}): until 100 ms have passed since the first attempt began. So
+     * with a file of that patience there is one attempt, and one that refuses at the first mismatch
+     * does not stop the guest for a reference that is about to be dropped.
+     *
+     * @param attempts at least 0
      * @return this
      * @throws IllegalArgumentException if it is negative
      */
@@ -200,8 +217,9 @@ public final class ConversionHandler implements ExitHandler {
    * Converts what the policy wants private before the first vCPU runs.
    *
    * @param memory the guest's memory
-   * @throws GuestMemfdException if a conversion is refused, also again as often as {@linkplain
-   *     Builder#retries asked}; EINTR; what has been converted stays so, and this can be repeated
+   * @throws GuestMemfdException if a conversion is refused, also when it is {@linkplain
+   *     Builder#retries tried again}; EINTR; what has been converted stays so, and this can be
+   *     repeated
    * @throws IllegalStateException if the policy answers a range that is not in the memory
    */
   public void start(GpaRange memory) {
@@ -226,7 +244,8 @@ public final class ConversionHandler implements ExitHandler {
    * @return true to enter the guest again
    * @throws IllegalArgumentException if the vCPU is of another virtual machine
    * @throws IllegalStateException if the policy answers a fault by a range that does not contain
-   *     the pages
+   *     the pages; if a fault cannot be dealt with, or for a hypercall, and the vCPU has not exited
+   *     with that
    */
   @Override
   public boolean handle(Vcpu vcpu, VcpuExit exit) {
@@ -239,8 +258,11 @@ public final class ConversionHandler implements ExitHandler {
       onHypercall(vcpu, call);
       return true;
     }
-    return (exit instanceof VcpuExit.MemoryFault fault && onMemoryFault(fault))
-        || otherwise.handle(vcpu, exit);
+    if (!(exit instanceof VcpuExit.MemoryFault fault)) {
+      return otherwise.handle(vcpu, exit);
+    }
+    VcpuExit unresolved = onMemoryFault(vcpu, fault);
+    return unresolved == null || otherwise.handle(vcpu, unresolved);
   }
 
   private void onHypercall(Vcpu vcpu, VcpuExit.Hypercall call) {
@@ -297,22 +319,27 @@ public final class ConversionHandler implements ExitHandler {
     return new Progress(progress.errno(), upTo);
   }
 
-  /** Returns false if the vCPU cannot go on. */
-  private boolean onMemoryFault(VcpuExit.MemoryFault fault) {
+  /** Returns why the vCPU cannot go on; null if it can. */
+  private @Nullable VcpuExit onMemoryFault(Vcpu vcpu, VcpuExit.MemoryFault fault) {
     Optional<MemoryAttribute> now = vm.memoryAttribute(fault.gpa());
     if (fault.errno() != Errno.EFAULT || now.isEmpty()) {
-      return false;
+      return fault;
     }
     if (now.get() == fault.attribute()) {
-      return true;
+      return null;
     }
     GpaRange used = new GpaRange(fault.gpa(), fault.size());
     Optional<GpaRange> answer = policy.onMemoryFault(used, fault.attribute());
     if (answer.isEmpty()) {
-      return false;
+      return fault;
     }
     GpaRange wanted = withMemory(answer.get(), used);
-    return convert(wanted, used, fault.attribute(), retries).errno() == Errno.OK;
+    Progress progress = convert(wanted, used, fault.attribute(), retries);
+    if (progress.errno() == Errno.OK) {
+      return null;
+    }
+    vcpu.failMemoryFault(progress.errno(), progress.busy());
+    return vcpu.exit();
   }
 
   // ---- the range ----
@@ -362,16 +389,22 @@ public final class ConversionHandler implements ExitHandler {
    *
    * @param errno why it stopped
    * @param upTo where; what comes before is done
+   * @param busy who was in the way, if somebody was
    */
-  private record Progress(Errno errno, long upTo) {}
+  private record Progress(Errno errno, long upTo, @Nullable BusyGuestPage busy) {
+    Progress(Errno errno, long upTo) {
+      this(errno, upTo, null);
+    }
+  }
 
   /** Converts a range, or of it what cannot be done without. */
   private Progress convert(GpaRange wanted, GpaRange needed, MemoryAttribute attribute, int again) {
+    long begun = System.nanoTime();
     Progress last = attempt(wanted, attribute);
     if (last.errno() != Errno.OK && last.errno() != Errno.EINTR && !wanted.equals(needed)) {
       last = attempt(needed, attribute);
     }
-    for (int round = 0; round < again && isInTheWay(last.errno()); round++) {
+    for (int round = 0; isInTheWay(last.errno()) && isPatient(again, round, begun); round++) {
       if (Thread.currentThread().isInterrupted()) {
         return new Progress(Errno.EINTR, last.upTo());
       }
@@ -379,6 +412,10 @@ public final class ConversionHandler implements ExitHandler {
       last = attempt(needed, attribute);
     }
     return last;
+  }
+
+  private static boolean isPatient(int again, int round, long begun) {
+    return again == AS_A_FILE ? System.nanoTime() - begun < PATIENCE_NANOS : round < again;
   }
 
   private static boolean isInTheWay(Errno errno) {
@@ -392,7 +429,9 @@ public final class ConversionHandler implements ExitHandler {
     try {
       errno = change(range, attribute, busy);
       return new Progress(
-          errno, errno == Errno.OK ? range.end() : Math.max(range.gpa(), busy.convertedUpTo()));
+          errno,
+          errno == Errno.OK ? range.end() : Math.max(range.gpa(), busy.convertedUpTo()),
+          busy.folio().offset() < 0 ? null : busy);
     } finally {
       try {
         observer.end(range, attribute, errno, busy);

@@ -20,4 +20,20 @@ public interface RaceHook {
    *     range; the page frame number where the point says so
    */
   void at(RacePoint point, long index);
+
+  /**
+   * The hook for the points of one file. The library asks once for each file, when it is created,
+   * and a virtual machine once for each memslot, when it is bound. What it gets is called at the
+   * points that are passed on behalf of that file; this itself only where there is none. So a hook
+   * that is to tell files apart need not be told at each point which it is.
+   *
+   * <p>Must not call the library.
+   *
+   * @param file an object that stands for the file, {@code GuestMemfd.fileKey()} of each of its
+   *     descriptors
+   * @return by default this: files are not told apart
+   */
+  default RaceHook ofFile(Object file) {
+    return this;
+  }
 }

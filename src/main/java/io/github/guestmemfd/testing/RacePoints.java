@@ -1,5 +1,6 @@
 package io.github.guestmemfd.testing;
 
+import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.spi.Hex;
 import io.github.guestmemfd.spi.RaceHook;
@@ -17,13 +18,15 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Makes races happen: runs code of a test, or holds a thread, when a {@link RacePoint} is passed.
  *
  * <p>A host memory gets it by {@link HostMemory.Builder#raceHook}. What is planned for a point is
  * done once, in the order of planning, one for each pass; a point for which nothing is planned is
- * passed without any wait.
+ * passed without any wait. A plan is for whatever file, or for one, whose descriptor is given then,
+ * and for whatever page, or for one.
  *
  * <p><b>Failures.</b> Nothing that goes wrong at a point is thrown there, where it would make the
  * operation fail that passes the point. It is kept for {@link #check}, which {@link #close} calls,
@@ -58,9 +61,10 @@ public final class RacePoints implements RaceHook, AutoCloseable {
   private static final Duration LIMIT = Duration.ofSeconds(30);
   private static final long ANY_PAGE = -1;
 
-  /** An action planned for a point. */
+  /** An action planned for a point; the file is null for whatever file. */
   private static final class Step {
     final RacePoint point;
+    final @Nullable Object file;
     final long page;
     final Action action;
 
@@ -70,15 +74,16 @@ public final class RacePoints implements RaceHook, AutoCloseable {
     final AtomicBoolean taken = new AtomicBoolean();
     final CountDownLatch done = new CountDownLatch(1);
 
-    Step(RacePoint point, long page, Action action, AssertionError missed) {
+    Step(RacePoint point, @Nullable Object file, long page, Action action, AssertionError missed) {
       this.point = point;
+      this.file = file;
       this.page = page;
       this.action = action;
       this.missed = missed;
     }
 
-    boolean isFor(RacePoint passed, long index) {
-      return passed == point && (page == ANY_PAGE || page == index);
+    boolean isFor(RacePoint passed, @Nullable Object of, long index) {
+      return passed == point && (file == null || file == of) && (page == ANY_PAGE || page == index);
     }
 
     /** Whether the caller is the one who takes it. */
@@ -117,17 +122,29 @@ public final class RacePoints implements RaceHook, AutoCloseable {
   // ---- planning ----
 
   /**
-   * Plans an action for the next thread that passes a point, at whatever page.
+   * Plans an action for the next thread that passes a point, at whatever page of whatever file.
    *
    * @param point where
    * @param action what is run there, once
    */
   public void at(RacePoint point, Action action) {
-    plan(point, ANY_PAGE, action, missed(point.name()));
+    plan(point, null, ANY_PAGE, action, missed(point.name()));
   }
 
   /**
-   * Plans an action for the next thread that passes a point at a page. Files are not told apart.
+   * Plans an action for the next thread that passes a point at whatever page of a file.
+   *
+   * @param point where; every point is passed on behalf of a file, but for {@link
+   *     RacePoint#BEFORE_HOST_CLOSE}
+   * @param memfd a descriptor of the file, open or not
+   * @param action what is run there, once
+   */
+  public void at(RacePoint point, GuestMemfd memfd, Action action) {
+    plan(point, memfd.fileKey(), ANY_PAGE, action, missed(name(point, memfd)));
+  }
+
+  /**
+   * Plans an action for the next thread that passes a point at a page of whatever file.
    *
    * @param point where
    * @param offset of any byte of the page, in bytes from the start of the file, 0 or more; for the
@@ -136,21 +153,45 @@ public final class RacePoints implements RaceHook, AutoCloseable {
    * @throws IllegalArgumentException if the offset is negative
    */
   public void at(RacePoint point, long offset, Action action) {
-    plan(point, page(offset), action, missed(name(point, offset)));
+    plan(point, null, page(offset), action, missed(name(point, offset)));
   }
 
   /**
-   * Plans to hold the next thread that passes a point, at whatever page.
+   * Plans an action for the next thread that passes a point at a page of a file.
+   *
+   * @param point where
+   * @param memfd as for {@link #at(RacePoint, GuestMemfd, Action)}
+   * @param offset as for {@link #at(RacePoint, long, Action)}
+   * @param action what is run there, once
+   * @throws IllegalArgumentException if the offset is negative
+   */
+  public void at(RacePoint point, GuestMemfd memfd, long offset, Action action) {
+    plan(point, memfd.fileKey(), page(offset), action, missed(name(point, memfd, offset)));
+  }
+
+  /**
+   * Plans to hold the next thread that passes a point, at whatever page of whatever file.
    *
    * @param point where
    * @return the gate at which it stands; closed
    */
   public Gate hold(RacePoint point) {
-    return hold(point, ANY_PAGE, point.name());
+    return hold(point, null, ANY_PAGE, point.name());
   }
 
   /**
-   * Plans to hold the next thread that passes a point at a page. Files are not told apart.
+   * Plans to hold the next thread that passes a point at whatever page of a file.
+   *
+   * @param point where
+   * @param memfd as for {@link #at(RacePoint, GuestMemfd, Action)}
+   * @return the gate at which it stands; closed
+   */
+  public Gate hold(RacePoint point, GuestMemfd memfd) {
+    return hold(point, memfd.fileKey(), ANY_PAGE, name(point, memfd));
+  }
+
+  /**
+   * Plans to hold the next thread that passes a point at a page of whatever file.
    *
    * @param point where
    * @param offset as for {@link #at(RacePoint, long, Action)}
@@ -158,7 +199,20 @@ public final class RacePoints implements RaceHook, AutoCloseable {
    * @throws IllegalArgumentException if the offset is negative
    */
   public Gate hold(RacePoint point, long offset) {
-    return hold(point, page(offset), name(point, offset));
+    return hold(point, null, page(offset), name(point, offset));
+  }
+
+  /**
+   * Plans to hold the next thread that passes a point at a page of a file.
+   *
+   * @param point where
+   * @param memfd as for {@link #at(RacePoint, GuestMemfd, Action)}
+   * @param offset as for {@link #at(RacePoint, long, Action)}
+   * @return the gate at which it stands; closed
+   * @throws IllegalArgumentException if the offset is negative
+   */
+  public Gate hold(RacePoint point, GuestMemfd memfd, long offset) {
+    return hold(point, memfd.fileKey(), page(offset), name(point, memfd, offset));
   }
 
   /**
@@ -171,11 +225,11 @@ public final class RacePoints implements RaceHook, AutoCloseable {
     return gate("a gate", missed("a gate"));
   }
 
-  private Gate hold(RacePoint point, long page, String name) {
+  private Gate hold(RacePoint point, @Nullable Object file, long page, String name) {
     Objects.requireNonNull(point, "point");
     AssertionError missed = missed(name);
     Gate gate = gate(name, missed);
-    plan(point, page, gate::pass, missed);
+    plan(point, file, page, gate::pass, missed);
     return gate;
   }
 
@@ -185,10 +239,12 @@ public final class RacePoints implements RaceHook, AutoCloseable {
     return gate;
   }
 
-  private void plan(RacePoint point, long page, Action action, AssertionError missed) {
+  private void plan(
+      RacePoint point, @Nullable Object file, long page, Action action, AssertionError missed) {
     steps.add(
         new Step(
             Objects.requireNonNull(point, "point"),
+            file,
             page,
             Objects.requireNonNull(action, "action"),
             missed));
@@ -205,6 +261,14 @@ public final class RacePoints implements RaceHook, AutoCloseable {
     return point + " at offset " + Hex.of(offset);
   }
 
+  private static String name(RacePoint point, GuestMemfd memfd) {
+    return point + " of " + memfd.fileKey();
+  }
+
+  private static String name(RacePoint point, GuestMemfd memfd, long offset) {
+    return name(point, offset) + " of " + memfd.fileKey();
+  }
+
   private static AssertionError missed(String name) {
     return new AssertionError("nobody came to " + name);
   }
@@ -212,17 +276,33 @@ public final class RacePoints implements RaceHook, AutoCloseable {
   // ---- the hook ----
 
   /**
-   * Does what is planned for a point, if anything. The library calls it; it throws nothing that an
-   * action throws.
+   * Does what is planned for a point, if anything. The library calls it where there is no file; it
+   * throws nothing that an action throws.
    *
    * @param point which step
    * @param index the page index concerned, the first one for a range
    */
   @Override
   public void at(RacePoint point, long index) {
+    pass(point, null, index);
+  }
+
+  /**
+   * What does what is planned for the points of a file. The library calls it.
+   *
+   * @param file stands for the file
+   * @return the hook for the file
+   */
+  @Override
+  public RaceHook ofFile(Object file) {
+    Objects.requireNonNull(file, "file");
+    return (point, index) -> pass(point, file, index);
+  }
+
+  private void pass(RacePoint point, @Nullable Object file, long index) {
     Objects.requireNonNull(point, "point");
     for (Step step : steps) {
-      if (step.isFor(point, index) && step.take()) {
+      if (step.isFor(point, file, index) && step.take()) {
         run(step);
         return;
       }

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -69,7 +70,7 @@ class LaterConversionTest extends HostFixture {
     GuestMemfd memfd = later(2, protocol);
     map(memfd).putLong(0, SECRET);
     CompletableFuture<Void> done = memfd.makeInaccessibleLater(0, 2L * PAGE);
-    assertTrue(done.isDone());
+    assertTrue(done.isDone() && !done.isCompletedExceptionally());
     done.join();
     assertFalse(memfd.isAccessible(0));
     assertEquals(SECRET, read(memfd, 0));
@@ -107,9 +108,11 @@ class LaterConversionTest extends HostFixture {
   void aPolicyThatDoesNotCompleteLaterRefuses() throws Exception {
     GuestMemfd memfd = file(1, b -> b.retryPolicy(RetryPolicy.failAtOnce()));
     Folio unsafe = memfd.grab(0, UNSAFE);
-    ConversionBlockedException e =
-        assertThrows(ConversionBlockedException.class, () -> memfd.makeInaccessibleLater(0, PAGE));
-    assertEquals(1, e.unsafeHolders());
+    CompletableFuture<Void> refused = memfd.makeInaccessibleLater(0, PAGE);
+    assertEquals(Errno.EAGAIN, failure(refused));
+    CompletionException e = assertThrows(CompletionException.class, refused::join);
+    assertEquals(
+        1, assertInstanceOf(ConversionBlockedException.class, e.getCause()).unsafeHolders());
     assertTrue(memfd.isAccessible(0));
     unsafe.close();
     assertQuiet(memfd);
@@ -127,14 +130,37 @@ class LaterConversionTest extends HostFixture {
   }
 
   @Test
-  void badRangesAreRefusedAtOnce() {
+  void badRangesFailTheFuture() {
     GuestMemfd memfd = later(1);
-    refused(Errno.EINVAL, () -> memfd.makeInaccessibleLater(0, 0));
-    refused(Errno.EINVAL, () -> memfd.makeInaccessibleLater(1, PAGE));
-    refused(Errno.EINVAL, () -> memfd.makeInaccessibleLater(0, 2L * PAGE));
-    refused(Errno.EINVAL, () -> memfd.makeInaccessibleLater(-PAGE, PAGE));
+    assertEquals(Errno.EINVAL, failure(memfd.makeInaccessibleLater(0, 0)));
+    assertEquals(Errno.EINVAL, failure(memfd.makeInaccessibleLater(1, PAGE)));
+    assertEquals(Errno.EINVAL, failure(memfd.makeInaccessibleLater(0, 2L * PAGE)));
+    assertEquals(Errno.EINVAL, failure(memfd.makeInaccessibleLater(-PAGE, PAGE)));
     memfd.close();
-    refused(Errno.EBADF, () -> memfd.makeInaccessibleLater(0, PAGE));
+    assertEquals(Errno.EBADF, failure(memfd.makeInaccessibleLater(0, PAGE)));
+  }
+
+  @Test
+  void aCallbackThatThrowsAtOnceFailsTheFuture() {
+    for (Throwable thrown : List.of(new IllegalStateException("no"), new AssertionError("no"))) {
+      GuestMemfd memfd =
+          file(
+              1,
+              b ->
+                  b.ops(
+                      new GuestMemfdOps() {
+                        @Override
+                        public Errno invalidateBegin(long offset, long length) {
+                          if (thrown instanceof Error error) {
+                            throw error;
+                          }
+                          throw (RuntimeException) thrown;
+                        }
+                      }));
+      CompletableFuture<Void> refused = memfd.makeInaccessibleLater(0, PAGE);
+      assertSame(thrown, assertThrows(CompletionException.class, refused::join).getCause());
+      assertTrue(memfd.isAccessible(0));
+    }
   }
 
   // ---- undone ----

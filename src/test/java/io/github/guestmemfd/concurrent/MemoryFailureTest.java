@@ -26,6 +26,7 @@ import java.util.List;
 import java.util.Set;
 import java.util.concurrent.Callable;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -77,10 +78,12 @@ class MemoryFailureTest extends HostFixture {
     assertEquals(-Errno.EHWPOISON.code(), memfd.tryGrab(offset, SAFE));
     assertEquals(-Errno.EHWPOISON.code(), memfd.tryGrab(offset, UNSAFE));
     refused(Errno.EHWPOISON, () -> memfd.grab(offset));
-    assertEquals(
-        offset, assertThrows(SigBusException.class, () -> window.getLong(offset)).offset());
-    assertEquals(
-        offset, assertThrows(SigBusException.class, () -> window.putLong(offset, 1)).offset());
+    for (Executable access :
+        List.<Executable>of(() -> window.getLong(offset), () -> window.putLong(offset, 1))) {
+      SigBusException e = assertThrows(SigBusException.class, access);
+      assertEquals(offset, e.offset());
+      assertEquals(SigBusException.Code.BUS_MCEERR_AR, e.code());
+    }
     assertEquals(-1, window.tryGetLong(offset, -1));
     assertFalse(window.tryPutLong(offset, 1));
     refused(Errno.EFAULT, () -> window.getUserPages(offset, 8));

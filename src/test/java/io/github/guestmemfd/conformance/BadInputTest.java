@@ -32,6 +32,7 @@ import java.util.Random;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
+import java.util.concurrent.CompletableFuture;
 import java.util.function.Function;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
@@ -290,8 +291,12 @@ class BadInputTest {
       Object result = null;
       try {
         result = invoke(subject, arguments);
+        thrown = failure(result);
       } catch (InvocationTargetException e) {
         thrown = e.getCause();
+        if (promisesFuture() && !(thrown instanceof NullPointerException)) {
+          wrong(thrown, subject, arguments, "threw and did not fail a future: " + thrown);
+        }
       }
       if (thrown != null && !isWellMeant(thrown, withNull)) {
         wrong(thrown, subject, arguments, "threw " + describe(thrown));
@@ -319,6 +324,10 @@ class BadInputTest {
         world.close();
         world = new BadInputWorld();
       }
+    }
+
+    private boolean promisesFuture() {
+      return method instanceof Method m && m.getReturnType() == CompletableFuture.class;
     }
 
     private boolean nullWhereItIsNotAllowed(Object[] arguments) {
@@ -416,6 +425,13 @@ class BadInputTest {
         || thrown.getClass() == IllegalArgumentException.class
         || thrown.getClass() == IllegalStateException.class
         || thrown.getClass() == IndexOutOfBoundsException.class;
+  }
+
+  /** What a future has failed with, if that is what a call returned; null for anything else. */
+  static @Nullable Throwable failure(Object result) {
+    return result instanceof CompletableFuture<?> later && later.isCompletedExceptionally()
+        ? later.handle((done, e) -> e).join()
+        : null;
   }
 
   static boolean isRefusal(Object result) {

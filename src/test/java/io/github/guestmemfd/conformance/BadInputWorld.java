@@ -439,7 +439,7 @@ final class BadInputWorld {
     make(ModelExecutor.class, w -> model());
     make(Replay.Difference.class, w -> new Replay.Difference(0, "", "", ""));
     make(Replay.Result.class, w -> new Replay.Result(0, List.of()));
-    make(GuestMemfdListener.class, w -> w.recorder());
+    make(GuestMemfdListener.class, w -> new GuestMemfdListener() {});
     make(Writer.class, w -> new StringWriter());
     make(Path.class, w -> Path.of("target", "no", "such", "directory", "f"));
     make(

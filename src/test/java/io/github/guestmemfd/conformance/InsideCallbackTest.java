@@ -233,6 +233,7 @@ class InsideCallbackTest {
       Object result = null;
       try {
         result = call.make();
+        thrown = BadInputTest.failure(result);
         if (call.name.equals("GuestMemfd.tryGrab") && (int) result > 0) {
           ((GuestMemfd) call.subject).put((int) result, (HolderKind) call.arguments.get(1));
         } else {

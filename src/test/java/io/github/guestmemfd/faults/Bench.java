@@ -17,7 +17,6 @@ import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.conversion.Step;
 import io.github.guestmemfd.gunyah.MemoryParcels;
 import io.github.guestmemfd.kvm.VirtualMachine;
-import java.lang.reflect.Proxy;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
@@ -38,12 +37,7 @@ final class Bench {
   private static final int LONG_WAIT = 20_000;
 
   /** A listener that does nothing. */
-  private static final GuestMemfdListener DEAF =
-      (GuestMemfdListener)
-          Proxy.newProxyInstance(
-              Bench.class.getClassLoader(),
-              new Class<?>[] {GuestMemfdListener.class},
-              (proxy, method, arguments) -> null);
+  private static final GuestMemfdListener DEAF = new GuestMemfdListener() {};
 
   /** A file; one whose client is not told has another one. */
   record File(GuestMemfd first, Ops client, boolean told, boolean leavesDirectMap) {

@@ -108,6 +108,7 @@ class FaultMatrixTest {
           "poisoned",
           "hasContents",
           "frameAccess",
+          "fileKey",
           "convertedUpTo",
           "bindTo",
           "start");

@@ -968,6 +968,9 @@ final class Scenarios {
                   failed[0] = errno;
                   return errno == Errno.OK;
                 }
+                if (why instanceof VcpuExit.MemoryFault fault) {
+                  cpu.failMemoryFault(fault.errno(), null);
+                }
                 return false;
               });
       return failed[0] != Errno.OK ? failed[0].name() : exit.map(Scenario::outcome).orElse(OK);

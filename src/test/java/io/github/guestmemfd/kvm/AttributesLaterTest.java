@@ -4,6 +4,7 @@ import static io.github.guestmemfd.kvm.MemoryAttribute.PRIVATE;
 import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -11,6 +12,7 @@ import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdException;
+import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HolderKind;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import java.util.Optional;
@@ -26,14 +28,17 @@ class AttributesLaterTest extends VmFixture {
   }
 
   private MemoryAttributesException refused(Errno errno, long gpa, long at, long size) {
+    CompletableFuture<Void> later = vm.setMemoryAttributesLater(at, size, PRIVATE);
+    assertTrue(later.isCompletedExceptionally(), "not later");
     MemoryAttributesException e =
-        refused(
-            MemoryAttributesException.class,
-            errno,
-            () -> vm.setMemoryAttributesLater(at, size, PRIVATE));
+        refused(MemoryAttributesException.class, errno, () -> throwFailure(later));
     assertEquals(gpa, e.gpa());
     assertEquals(at, e.convertedUpTo());
     return e;
+  }
+
+  private static void throwFailure(CompletableFuture<Void> later) throws Throwable {
+    throw assertThrows(ExecutionException.class, later::get).getCause();
   }
 
   @Test
@@ -68,7 +73,8 @@ class AttributesLaterTest extends VmFixture {
   void isCompleteAtOnceIfNobodyIsInTheWay() {
     GuestMemfd memfd = patient(2);
     vm.bind(0, GPA, 2L * PAGE, memfd, 0);
-    assertTrue(vm.setMemoryAttributesLater(GPA + PAGE, PAGE, PRIVATE).isDone());
+    CompletableFuture<Void> done = vm.setMemoryAttributesLater(GPA + PAGE, PAGE, PRIVATE);
+    assertTrue(done.isDone() && !done.isCompletedExceptionally());
     assertEquals(Optional.of(SHARED), vm.memoryAttribute(GPA));
     assertEquals(Optional.of(PRIVATE), vm.memoryAttribute(GPA + PAGE));
     try (Folio folio = memfd.grab(0, HolderKind.UNSAFE)) {
@@ -122,6 +128,27 @@ class AttributesLaterTest extends VmFixture {
       assertTrue(e.getCause() instanceof GuestMemfdException, () -> "cause " + e.getCause());
       assertTrue(memfd.isAccessible(0) && memfd.isAccessible(folio.offset()));
     }
-    assertTrue(vm.setMemoryAttributesLater(GPA, 2L * PAGE, PRIVATE).isDone());
+    assertNull(vm.setMemoryAttributesLater(GPA, 2L * PAGE, PRIVATE).join());
+    assertThrows(
+        NullPointerException.class, () -> vm.setMemoryAttributesLater(GPA, 2L * PAGE, null));
+  }
+
+  @Test
+  void isRefusedIfACallbackRefuses() {
+    GuestMemfd memfd =
+        file(
+            1,
+            new GuestMemfdOps() {
+              @Override
+              public Errno prepareAccessible(Folio folio) {
+                return Errno.EPERM;
+              }
+            });
+    vm.bind(0, GPA, PAGE, memfd, 0);
+    memfd.allocate(0, PAGE);
+    vm.setMemoryAttributes(GPA, PAGE, PRIVATE);
+    memfd.grab(0).close();
+    CompletableFuture<Void> later = vm.setMemoryAttributesLater(GPA, PAGE, SHARED);
+    refused(MemoryAttributesException.class, Errno.EPERM, () -> throwFailure(later));
   }
 }

@@ -8,12 +8,14 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdException;
+import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.concurrent.Worker;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
 import java.lang.reflect.Method;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
 
 /** What is counted, of whom: the virtual machine, each vCPU, each memslot. */
@@ -114,5 +116,33 @@ class VmMetricsTest extends VmFixture {
     }
     assertEquals(new TreeMap<>(metrics.asMap()), byMethod);
     assertEquals("VmMetrics[faults=1]", metrics.toString());
+  }
+
+  /** Whatever state it is in. */
+  @Test
+  void aVirtualMachineSaysWhatItHas() {
+    assertEquals("VirtualMachine[memslots=0, size=0, vCPUs=0]", new VirtualMachine().toString());
+    AtomicReference<String> inside = new AtomicReference<>();
+    GuestMemfd memfd =
+        file(
+            3,
+            new GuestMemfdOps() {
+              @Override
+              public Errno invalidateBegin(long offset, long length) {
+                inside.set(vm.toString());
+                return Errno.OK;
+              }
+            });
+    vm.bind(0, GPA, PAGE, memfd, 0);
+    vm.bind(7, GPA + 2L * PAGE, 2L * PAGE, memfd, PAGE);
+    vm.createVcpu();
+    String all = "VirtualMachine[memslots=2, size=12288, vCPUs=3]";
+    assertEquals(all, vm.toString());
+    memfd.makeInaccessible(0, PAGE);
+    assertEquals(all, inside.get());
+    memfd.close();
+    assertEquals(all, vm.toString(), "a memslot without memory");
+    vm.unbind(7);
+    assertEquals("VirtualMachine[memslots=1, size=4096, vCPUs=3]", vm.toString());
   }
 }

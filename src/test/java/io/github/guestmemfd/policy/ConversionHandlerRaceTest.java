@@ -122,7 +122,7 @@ class ConversionHandlerRaceTest extends VmFixture {
       probe.awaitWaiting(second);
       second.interrupt();
       assertEquals(
-          Optional.of(new VcpuExit.MemoryFault(GPA, PAGE, SHARED, Access.WRITE, Errno.EFAULT)),
+          Optional.of(new VcpuExit.MemoryFault(GPA, PAGE, SHARED, Access.WRITE, Errno.EINTR)),
           second.result());
     }
     assertEquals(Optional.empty(), first.result());

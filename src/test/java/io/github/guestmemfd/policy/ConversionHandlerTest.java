@@ -4,6 +4,7 @@ import static io.github.guestmemfd.kvm.MemoryAttribute.PRIVATE;
 import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -32,10 +33,12 @@ import io.github.guestmemfd.kvm.VmFixture;
 import io.github.guestmemfd.spi.IdleStrategy;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -124,7 +127,10 @@ class ConversionHandlerTest extends VmFixture {
   }
 
   private ConversionHandler.Builder with(ConversionPolicy policy) {
-    return ConversionHandler.builder(vm, policy).idleStrategy(NO_IDLING).observer(attempts);
+    return ConversionHandler.builder(vm, policy)
+        .retries(0)
+        .idleStrategy(NO_IDLING)
+        .observer(attempts);
   }
 
   private HostMapping window(GuestMemfd memfd) {
@@ -142,6 +148,11 @@ class ConversionHandlerTest extends VmFixture {
 
   private static VcpuExit.MemoryFault fault(long page, MemoryAttribute attribute) {
     return new VcpuExit.MemoryFault(GPA + page * PAGE, PAGE, attribute, Access.READ, Errno.EFAULT);
+  }
+
+  /** The exit with a fault whose conversion was refused, without a page in the way. */
+  private static VcpuExit refused(long page, MemoryAttribute attribute, Errno errno) {
+    return new VcpuExit.MemoryFault(GPA + page * PAGE, PAGE, attribute, Access.READ, errno);
   }
 
   // ---- each policy with a guest ----
@@ -336,7 +347,8 @@ class ConversionHandlerTest extends VmFixture {
       run(guest -> assertEquals(Errno.EAGAIN, guest.mapGpaRange(GPA, 1, SHARED)), handler);
       assertEquals(PRIVATE, attribute(0), "nothing is converted");
       assertEquals(42, folio.buffer().getLong(0), "or lost");
-      assertFalse(handler.handle(vcpu, fault(0, SHARED)), "the vCPU cannot go on");
+      Optional<VcpuExit> exit = vcpu.run(guest -> guest.touch(GPA, Access.READ, SHARED), handler);
+      assertEquals(Optional.of(refused(0, SHARED, Errno.EBUSY)), exit, "the vCPU cannot go on");
     }
     assertEquals(1, memfd.cachedPages());
     assertEquals(List.of("0-1 SHARED EBUSY", "0-1 SHARED EBUSY"), attempts.seen);
@@ -431,11 +443,93 @@ class ConversionHandlerTest extends VmFixture {
                         return others.size() < 2;
                       })
                   .build());
-      assertEquals(Optional.of(fault(0, PRIVATE)), exit);
-      assertEquals(List.of(fault(0, PRIVATE), fault(0, PRIVATE)), others);
+      assertEquals(Optional.of(others.get(1)), exit);
+      for (VcpuExit other : others) {
+        VcpuExit.MemoryFault fault = assertInstanceOf(VcpuExit.MemoryFault.class, other);
+        assertEquals(Errno.EAGAIN, fault.errno());
+        BusyGuestPage busy = Objects.requireNonNull(fault.busy());
+        assertEquals(GPA, busy.gpa());
+        assertEquals(1, busy.folio().pinnedHolders());
+        assertEquals(0, busy.folio().unsafeHolders());
+      }
     }
     assertEquals(retries == 0 ? List.of() : List.of(0, 1, 0, 1), rounds);
     assertEquals(2 * (1 + retries), attempts.seen.size());
+    run(guest -> guest.touch(GPA, Access.READ, PRIVATE), with(ConversionPolicy.onFault()).build());
+    assertMemoryFault(
+        vcpu.tryTouch(GPA, Access.READ, SHARED), vcpu, GPA, SHARED, Access.READ, Errno.EFAULT);
+  }
+
+  /** A file that refuses at once, and a holder who lets go a moment later. */
+  @Test
+  void byDefaultAFaultIsTriedAgainForAWhile() {
+    GuestMemfd memfd = bound(1);
+    HostReference pin = window(memfd).pin(0, PAGE);
+    run(
+        guest -> guest.touch(GPA, Access.WRITE, PRIVATE),
+        ConversionHandler.builder(vm, ConversionPolicy.onFault())
+            .observer(attempts)
+            .idleStrategy(
+                (round, nanos) -> {
+                  if (round == 2) {
+                    pin.close();
+                  }
+                })
+            .build());
+    String refused = "0-1 PRIVATE EAGAIN 0 held by 1";
+    assertEquals(List.of(refused, refused, refused, "0-1 PRIVATE OK"), attempts.seen);
+  }
+
+  @Test
+  void byDefaultTheWhileEnds() {
+    GuestMemfd memfd = bound(1);
+    try (HostReference pin = window(memfd).pin(0, PAGE)) {
+      assertTrue(pin.isPinned());
+      long begun = System.nanoTime();
+      VcpuExit exit =
+          vcpu.run(
+                  guest -> guest.touch(GPA, Access.WRITE, PRIVATE),
+                  ConversionHandler.builder(vm, ConversionPolicy.onFault())
+                      .idleStrategy((round, nanos) -> LockSupport.parkNanos(10_000_000))
+                      .build())
+              .orElseThrow();
+      assertTrue(System.nanoTime() - begun >= 100_000_000, "patient");
+      assertTrue(
+          exit.toString()
+              .endsWith("busy=gpa 0x100000: offset 0 held by 0 unsafe, 1 pinned, 0 safe]"),
+          exit.toString());
+    }
+  }
+
+  /**
+   * The file's patience is that of the handler: what has been waited for it is not waited again.
+   */
+  @Test
+  void byDefaultAPatientFileIsAskedOnce() {
+    GuestMemfd memfd =
+        closing(
+            vm.createGuestMemfd(
+                describe(1).retryPolicy(ConversionProtocol.atomicPair().retryPolicy())));
+    vm.bind(0, GPA, PAGE, memfd, 0);
+    try (HostReference pin = window(memfd).pin(0, PAGE)) {
+      assertTrue(pin.isPinned());
+      ConversionHandler handler =
+          ConversionHandler.builder(vm, ConversionPolicy.onFault())
+              .observer(attempts)
+              .idleStrategy(NO_IDLING)
+              .build();
+      assertTrue(vcpu.run(guest -> guest.touch(GPA, Access.READ, PRIVATE), handler).isPresent());
+      assertEquals(List.of("0-1 PRIVATE EAGAIN 0 held by 1"), attempts.seen);
+    }
+  }
+
+  @Test
+  void aVcpuThatHasNotFaultedCannotFail() {
+    assertThrows(
+        IllegalStateException.class, () -> vcpu.failMemoryFault(Errno.EAGAIN, new BusyGuestPage()));
+    vcpu.requestExit();
+    assertFalse(vcpu.tryTouch(GPA, Access.READ, SHARED));
+    assertThrows(IllegalStateException.class, () -> vcpu.failMemoryFault(Errno.EAGAIN, null));
   }
 
   @Test
@@ -511,7 +605,7 @@ class ConversionHandlerTest extends VmFixture {
                         }
                       })
                   .build());
-      assertEquals(Optional.of(fault(0, PRIVATE)), exit);
+      assertEquals(Optional.of(refused(0, PRIVATE, Errno.EINTR)), exit);
       assertTrue(Thread.interrupted(), "the status stays");
     }
   }

@@ -2,10 +2,14 @@ package io.github.guestmemfd.testing;
 
 import static io.github.guestmemfd.CreateFlag.INIT_SHARED;
 import static io.github.guestmemfd.CreateFlag.MMAP;
+import static io.github.guestmemfd.kvm.MemoryAttribute.PRIVATE;
+import static io.github.guestmemfd.spi.RacePoint.ACCESS_IN_FLIGHT;
 import static io.github.guestmemfd.spi.RacePoint.AFTER_COMMIT;
 import static io.github.guestmemfd.spi.RacePoint.AFTER_LOOKUP;
 import static io.github.guestmemfd.spi.RacePoint.BEFORE_COMMIT;
+import static io.github.guestmemfd.spi.RacePoint.BEFORE_MMU_LOCK;
 import static io.github.guestmemfd.spi.RacePoint.RANGE_BUSY;
+import static io.github.guestmemfd.spi.RacePoint.WALKER_HOLDS_REFERENCE;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
@@ -14,9 +18,15 @@ import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.PfnWalker;
+import io.github.guestmemfd.Protection;
 import io.github.guestmemfd.concurrent.Worker;
+import io.github.guestmemfd.kvm.Vcpu;
+import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.spi.RacePoint;
 import java.io.IOException;
 import java.time.Duration;
@@ -134,6 +144,123 @@ class RacePointsTest {
       assertEquals(List.of("page 3", "range from 5"), log);
     }
     races.check();
+  }
+
+  @Test
+  void theLibrarySaysWhichFile() {
+    try (HostMemory host = HostMemory.builder(16L * PAGE).raceHook(races).build();
+        HostMemory elsewhere = HostMemory.builder(16L * PAGE).raceHook(races).build();
+        GuestMemfd one = shared(host);
+        GuestMemfd other = shared(host);
+        GuestMemfd foreign = shared(elsewhere);
+        HostMapping window = other.mmap(0, 4L * PAGE, Protection.READ, Protection.WRITE)) {
+      races.at(BEFORE_COMMIT, other, () -> log.add("other"));
+      races.at(BEFORE_COMMIT, () -> log.add("any"));
+      foreign.makeInaccessible(0, PAGE);
+      one.makeInaccessible(0, PAGE);
+      assertEquals(List.of("any"), log);
+      other.makeInaccessible(0, PAGE);
+      assertEquals(List.of("any", "other"), log);
+      races.check();
+
+      log.clear();
+      races.at(AFTER_LOOKUP, other, PAGE, () -> log.add("page 1"));
+      races.at(ACCESS_IN_FLIGHT, other, PAGE, () -> log.add("store"));
+      one.grab(PAGE).close();
+      other.grab(2L * PAGE).close();
+      other.grab(PAGE).close();
+      other.grab(PAGE).close();
+      window.putLong(PAGE, 1);
+      assertEquals(List.of("page 1", "store"), log);
+
+      log.clear();
+      races.at(WALKER_HOLDS_REFERENCE, other, () -> log.add("walker"));
+      PfnWalker walker = host.pfnWalker();
+      for (GuestMemfd memfd : List.of(one, other)) {
+        try (Folio folio = memfd.grab(PAGE)) {
+          assertEquals(List.of(), log);
+          walker.scan(folio.pfn());
+        }
+      }
+      assertEquals(List.of("walker"), log);
+    }
+    races.check();
+  }
+
+  private static GuestMemfd shared(HostMemory host) {
+    return GuestMemfd.builder(host).size(4L * PAGE).flags(MMAP, INIT_SHARED).build();
+  }
+
+  @Test
+  void aGateOfOneFileLetsAnotherPass() throws Exception {
+    try (HostMemory host = HostMemory.builder(16L * PAGE).raceHook(races).build();
+        GuestMemfd one = shared(host);
+        GuestMemfd other = shared(host);
+        GuestMemfd same = other.dup()) {
+      Worker<?> converter;
+      try (RacePoints.Gate gate = races.hold(RANGE_BUSY, other);
+          RacePoints.Gate atPage = races.hold(AFTER_COMMIT, same, PAGE)) {
+        one.makeInaccessible(PAGE, PAGE);
+        converter =
+            Worker.start(
+                () -> {
+                  same.makeInaccessible(PAGE, PAGE);
+                  return null;
+                });
+        gate.awaitReached();
+        one.makeAccessible(PAGE, PAGE);
+        gate.release();
+        atPage.awaitReached();
+      }
+      converter.result();
+      assertFalse(other.isAccessible(PAGE));
+      assertTrue(one.isAccessible(PAGE));
+
+      GuestMemfd gone = shared(host);
+      gone.close();
+      impatient.hold(RANGE_BUSY, gone);
+      impatient.at(RANGE_BUSY, gone, PAGE, () -> {});
+      assertThat(failuresOf(impatient))
+          .extracting(Throwable::getMessage)
+          .containsExactly(
+              "nobody came to RANGE_BUSY of " + gone.fileKey(),
+              "nobody came to RANGE_BUSY at offset 4096 of " + gone.fileKey());
+    }
+    races.check();
+  }
+
+  @Test
+  void aVirtualMachineSaysWhichFile() {
+    VirtualMachine vm = VirtualMachine.builder().raceHook(races).build();
+    try (HostMemory host = HostMemory.builder(16L * PAGE).raceHook(races).build();
+        GuestMemfd one = vm.createGuestMemfd(describe(host));
+        GuestMemfd other = vm.createGuestMemfd(describe(host))) {
+      vm.bind(0, 0, PAGE, one, 0);
+      vm.bind(1, PAGE, PAGE, other, 0);
+      races.at(BEFORE_MMU_LOCK, other, () -> log.add("fault"));
+      races.at(ACCESS_IN_FLIGHT, other, PAGE, () -> log.add("access"));
+      Vcpu vcpu = vm.createVcpu();
+      vcpu.write(0, 8, 1, PRIVATE);
+      assertEquals(List.of(), log);
+      vcpu.write(PAGE, 8, 1, PRIVATE);
+      assertEquals(List.of("fault", "access"), log);
+    }
+    races.check();
+  }
+
+  private static GuestMemfd.Builder describe(HostMemory host) {
+    return GuestMemfd.builder(host).size(PAGE);
+  }
+
+  /** A hook that does not tell files apart is called at every point. */
+  @Test
+  void aHookNeedNotTellFilesApart() {
+    List<RacePoint> passed = new ArrayList<>();
+    try (HostMemory host = HostMemory.builder(PAGE).raceHook((p, index) -> passed.add(p)).build();
+        GuestMemfd memfd = describe(host).build()) {
+      memfd.grab(0).close();
+    }
+    assertThat(passed).contains(RacePoint.BEFORE_FOLIO_LOCK, RacePoint.BEFORE_HOST_CLOSE);
   }
 
   @Test

@@ -8,6 +8,7 @@ import io.github.guestmemfd.BusyFolio;
 import io.github.guestmemfd.CreateFlag;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.GuestMemfdListener;
 import io.github.guestmemfd.HolderKind;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
@@ -22,6 +23,7 @@ import java.io.IOException;
 import java.io.StringWriter;
 import java.io.UncheckedIOException;
 import java.io.Writer;
+import java.lang.reflect.Method;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -349,6 +351,33 @@ class RecorderTest {
         .hasSize(18);
     assertThat(Replay.run(parse(out.toString()), ConversionProtocol.atomicPair()).differences())
         .isEmpty();
+  }
+
+  /** A recorder that forgets a call would say nothing of it. */
+  @Test
+  void everyCallIsRecorded() throws Exception {
+    for (Method call : GuestMemfdListener.class.getMethods()) {
+      assertThat(call.isDefault()).as(call.getName()).isTrue();
+      Method recorded = Recorder.class.getMethod(call.getName(), call.getParameterTypes());
+      assertThat(recorded.getDeclaringClass()).as(call.getName()).isEqualTo(Recorder.class);
+    }
+  }
+
+  @Test
+  void aLaterConversionThatIsRefusedAtOnce() {
+    StringWriter out = new StringWriter();
+    try (HostMemory host = HostMemory.ofBytes(1L << 20);
+        Recorder recorder = Recorder.to(out, 16, IdleStrategy.spinThenPark());
+        GuestMemfd memfd = file(host, recorder, RetryPolicy.failAtOnce());
+        HostMapping window = memfd.mmap(0, PAGE, Protection.READ);
+        HostReference pin = window.pin(0, PAGE)) {
+      assertThat(pin.isPinned()).isTrue();
+      assertThat(memfd.makeInaccessibleLater(0, PAGE)).isCompletedExceptionally();
+      assertThat(memfd.makeInaccessibleLater(1, PAGE)).isCompletedExceptionally();
+    }
+    assertThat(out.toString().lines())
+        .contains("convert m0 private 0 4096 = EAGAIN error_offset=0")
+        .contains("convert m0 private 1 4096 = EINVAL");
   }
 
   // ---- the queue ----
