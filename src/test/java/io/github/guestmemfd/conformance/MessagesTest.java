@@ -44,6 +44,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import java.util.concurrent.TimeUnit;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -114,6 +115,15 @@ class MessagesTest {
 
     Vcpu vcpu() {
       return vm.createVcpu();
+    }
+
+    /** Throws what a future has failed with. */
+    static void now(CompletableFuture<Void> later) {
+      try {
+        later.join();
+      } catch (CompletionException e) {
+        throw (RuntimeException) e.getCause();
+      }
     }
 
     /** What a call answers from inside a callback. */
@@ -188,7 +198,7 @@ class MessagesTest {
             "EINVAL: create: expected a positive multiple of 4096 as size, actual 4097",
             w -> w.describe().size(4097).build()),
         says(
-            "EINVAL: create: expected flags of MMAP|INIT_SHARED, actual MMAP|0x10",
+            "EINVAL: create: expected flags of MMAP|INIT_SHARED, actual MMAP|INIT_SHARED|0x10",
             w -> w.describe().flags(0x11).build()),
         says(
             "EINVAL: host memory: expected a positive multiple of 4096 up to 4398046502912, actual 1",
@@ -830,23 +840,23 @@ class MessagesTest {
             "EINVAL: "
                 + later.formatted("0x10000000000000", PAGE)
                 + "expected an end up to 0x10000000000000, actual 0x10000000001000",
-            w -> w.vm.setMemoryAttributesLater(1L << 52, PAGE, PRIVATE)),
+            w -> World.now(w.vm.setMemoryAttributesLater(1L << 52, PAGE, PRIVATE))),
         says(
             "ENOENT: " + later.formatted("0x0", PAGE) + "no memslot at 0x0",
-            w -> w.vm.setMemoryAttributesLater(0, PAGE, PRIVATE)),
+            w -> World.now(w.vm.setMemoryAttributesLater(0, PAGE, PRIVATE))),
         says(
             "EINVAL: "
                 + later.formatted("0x100000", 5 * PAGE)
                 + "expected one piece of one file, which ends at 0x104000",
             w -> {
               w.vm.bind(4, GPA + 4 * PAGE, PAGE, w.opened(w.describe().build()), 0);
-              w.vm.setMemoryAttributesLater(GPA, 5 * PAGE, PRIVATE);
+              World.now(w.vm.setMemoryAttributesLater(GPA, 5 * PAGE, PRIVATE));
             }),
         says(
             "EBADF: " + later.formatted("0x100000", PAGE) + "the file of CLOSED_SLOT is gone",
             w -> {
               w.gone();
-              w.vm.setMemoryAttributesLater(GPA, PAGE, PRIVATE);
+              World.now(w.vm.setMemoryAttributesLater(GPA, PAGE, PRIVATE));
             }),
         says(
             "EINVAL: attributes gpa 0x100000 size 1: expected multiples of 4096, actual gpa 0x100000"

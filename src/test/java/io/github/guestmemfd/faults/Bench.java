@@ -73,14 +73,18 @@ final class Bench {
 
   private final boolean recorded;
 
-  Bench(ConversionProtocol protocol, boolean lruBatches, boolean recorded) {
+  /** Whether the host knows its holders. */
+  final boolean tracked;
+
+  Bench(ConversionProtocol protocol, boolean lruBatches, boolean recorded, boolean tracked) {
     this.protocol = protocol;
     this.recorded = recorded;
+    this.tracked = tracked;
     HostMemory.Builder builder =
-        HostMemory.builder((long) FRAMES * PAGE)
-            .raceHook(injector)
-            .idleStrategy(Bench::idle)
-            .trackHolders();
+        HostMemory.builder((long) FRAMES * PAGE).raceHook(injector).idleStrategy(Bench::idle);
+    if (tracked) {
+      builder.trackHolders();
+    }
     host = (lruBatches ? builder.lruBatches(1, 3) : builder).build();
     hog = GuestMemfd.builder(host).size((long) FRAMES * PAGE).build();
   }

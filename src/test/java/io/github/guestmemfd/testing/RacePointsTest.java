@@ -224,7 +224,7 @@ class RacePointsTest {
           .extracting(Throwable::getMessage)
           .containsExactly(
               "nobody came to RANGE_BUSY of " + gone.fileKey(),
-              "nobody came to RANGE_BUSY at offset 4096 of " + gone.fileKey());
+              "nobody came to RANGE_BUSY at offset 0x1000 of " + gone.fileKey());
     }
     races.check();
   }
