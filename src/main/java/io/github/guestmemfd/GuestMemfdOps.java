@@ -10,7 +10,7 @@ package io.github.guestmemfd;
  * <p>Calls come on the thread of the operation. Those for pages of one file that overlap never run
  * at the same time; others may. From inside any of them the client may drop references, read what
  * {@link Folio} shows, and ask questions ({@link GuestMemfd#isAccessible}); a call that would have
- * to wait for pages (convert, punch, allocate, grab, an access that faults, close) fails with
+ * to wait for pages (convert, punch, allocate, grab, an access that faults, munmap) fails with
  * {@link Errno#EDEADLK}.
  *
  * <p>The operations are those of the RFC series of August 2024, with the polarity and the
