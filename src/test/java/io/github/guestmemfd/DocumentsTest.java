@@ -9,6 +9,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.regex.MatchResult;
 import java.util.regex.Pattern;
@@ -158,6 +159,43 @@ class DocumentsTest {
                   p -> tests.relativize(p.getParent()).toString().replace('/', '.'),
                   (one, other) -> one));
     }
+  }
+
+  // ---- docs/troubleshooting.md ----
+
+  private static final Pattern ERRNO_ROW = Pattern.compile("(?m)^\\| `([A-Z]+)` \\|");
+
+  /** Each errno that a call may answer has a row, in the order of the constants. */
+  @Test
+  void everyErrnoHasARowInTroubleshooting() throws IOException {
+    assertThat(all(ERRNO_ROW, Path.of("docs", "troubleshooting.md")))
+        .extracting(row -> row.group(1))
+        .containsExactly(
+            Arrays.stream(Errno.values()).map(Errno::name).toArray(String[]::new));
+  }
+
+  private static final Pattern ANCHOR = Pattern.compile("]\\(([\\w-]+\\.md)?#([^)]+)\\)");
+
+  /** A link into a document leads to one of its headings. */
+  @ParameterizedTest
+  @MethodSource("documents")
+  void linksToHeadingsThatExist(Path document) throws IOException {
+    for (MatchResult link : all(ANCHOR, document)) {
+      Path target =
+          link.group(1) == null
+              ? document
+              : document.toAbsolutePath().resolveSibling(link.group(1));
+      assertThat(headings(target)).as(link.group()).contains(link.group(2));
+    }
+  }
+
+  /** As GitHub names them. */
+  private static List<String> headings(Path document) throws IOException {
+    return Files.readAllLines(document).stream()
+        .filter(line -> line.matches("#+ .*"))
+        .map(line -> line.replaceFirst("#+ ", "").toLowerCase(Locale.ROOT))
+        .map(line -> line.replaceAll("[^\\p{L}\\p{N} _-]", "").replace(' ', '-'))
+        .toList();
   }
 
   private static List<MatchResult> all(Pattern pattern, Path document) throws IOException {
