@@ -174,7 +174,7 @@ class DocumentsTest {
             Arrays.stream(Errno.values()).map(Errno::name).toArray(String[]::new));
   }
 
-  private static final Pattern ANCHOR = Pattern.compile("]\\(([\\w-]+\\.md)?#([^)]+)\\)");
+  private static final Pattern ANCHOR = Pattern.compile("]\\(([\\w/-]+\\.md)?#([^)]+)\\)");
 
   /** A link into a document leads to one of its headings. */
   @ParameterizedTest
