@@ -170,8 +170,7 @@ class DocumentsTest {
   void everyErrnoHasARowInTroubleshooting() throws IOException {
     assertThat(all(ERRNO_ROW, Path.of("docs", "troubleshooting.md")))
         .extracting(row -> row.group(1))
-        .containsExactly(
-            Arrays.stream(Errno.values()).map(Errno::name).toArray(String[]::new));
+        .containsExactly(Arrays.stream(Errno.values()).map(Errno::name).toArray(String[]::new));
   }
 
   private static final Pattern ANCHOR = Pattern.compile("]\\(([\\w/-]+\\.md)?#([^)]+)\\)");

@@ -13,16 +13,14 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
-import java.util.concurrent.Callable;
 import java.util.concurrent.FutureTask;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 
 /** "Who holds this page?" of docs/guide.md, and the texts quoted there. */
 class HoldersExampleTest {
-  record Disk(HostMapping window) implements Callable<HostReference> {
-    @Override
-    public HostReference call() {
+  record Disk(HostMapping window) {
+    HostReference read() {
       return window.pin(4096, 4096); // for DMA
     }
   }
@@ -38,7 +36,7 @@ class HoldersExampleTest {
                 .retryPolicy(RetryPolicy.failAtOnce())
                 .build();
         HostMapping window = memfd.mmap(0, 16384, READ, WRITE)) {
-      FutureTask<HostReference> dma = new FutureTask<>(new Disk(window));
+      FutureTask<HostReference> dma = new FutureTask<>(new Disk(window)::read);
       new Thread(dma, "disk-0").start();
       leaked = dma.get();
 
