@@ -19,6 +19,7 @@ import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 import org.junit.platform.commons.annotation.Testable;
 import org.junit.platform.commons.support.AnnotationSupport;
 
@@ -158,6 +159,38 @@ class DocumentsTest {
                   p -> p.getFileName().toString().replace(".java", ""),
                   p -> tests.relativize(p.getParent()).toString().replace('/', '.'),
                   (one, other) -> one));
+    }
+  }
+
+  // ---- names of the API ----
+
+  private static final Pattern MEMBER =
+      Pattern.compile("`([A-Z]\\w*[a-z]\\w*)\\.((?:[A-Z]\\w*\\.)?\\w+)[^`]*`");
+
+  /** A member that is written with its class is there. */
+  @ParameterizedTest
+  @ValueSource(
+      strings = {"choosing-a-protocol.md", "glossary.md", "guide.md", "troubleshooting.md"})
+  void namesMembersThatExist(String document) throws IOException {
+    Map<String, String> sources = sources();
+    assertThat(all(MEMBER, Path.of("docs", document)))
+        .isNotEmpty()
+        .allSatisfy(
+            member -> {
+              assertThat(sources).containsKey(member.group(1));
+              assertThat(sources.get(member.group(1)).split("\\W+"))
+                  .as(member.group())
+                  .contains(member.group(2).split("\\."));
+            });
+  }
+
+  private static Map<String, String> sources() throws IOException {
+    try (Stream<Path> files = Files.walk(Path.of("src", "main", "java"))) {
+      return files
+          .filter(p -> p.getFileName().toString().matches("\\w+\\.java"))
+          .collect(
+              Collectors.toMap(
+                  p -> p.getFileName().toString().replace(".java", ""), DocumentsTest::read));
     }
   }
 
