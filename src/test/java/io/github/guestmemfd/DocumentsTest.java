@@ -9,6 +9,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.regex.MatchResult;
 import java.util.regex.Pattern;
@@ -18,6 +19,7 @@ import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 import org.junit.platform.commons.annotation.Testable;
 import org.junit.platform.commons.support.AnnotationSupport;
 
@@ -158,6 +160,74 @@ class DocumentsTest {
                   p -> tests.relativize(p.getParent()).toString().replace('/', '.'),
                   (one, other) -> one));
     }
+  }
+
+  // ---- names of the API ----
+
+  private static final Pattern MEMBER =
+      Pattern.compile("`([A-Z]\\w*[a-z]\\w*)\\.((?:[A-Z]\\w*\\.)?\\w+)[^`]*`");
+
+  /** A member that is written with its class is there. */
+  @ParameterizedTest
+  @ValueSource(
+      strings = {"choosing-a-protocol.md", "glossary.md", "guide.md", "troubleshooting.md"})
+  void namesMembersThatExist(String document) throws IOException {
+    Map<String, String> sources = sources();
+    assertThat(all(MEMBER, Path.of("docs", document)))
+        .isNotEmpty()
+        .allSatisfy(
+            member -> {
+              assertThat(sources).containsKey(member.group(1));
+              assertThat(sources.get(member.group(1)).split("\\W+"))
+                  .as(member.group())
+                  .contains(member.group(2).split("\\."));
+            });
+  }
+
+  private static Map<String, String> sources() throws IOException {
+    try (Stream<Path> files = Files.walk(Path.of("src", "main", "java"))) {
+      return files
+          .filter(p -> p.getFileName().toString().matches("\\w+\\.java"))
+          .collect(
+              Collectors.toMap(
+                  p -> p.getFileName().toString().replace(".java", ""), DocumentsTest::read));
+    }
+  }
+
+  // ---- docs/troubleshooting.md ----
+
+  private static final Pattern ERRNO_ROW = Pattern.compile("(?m)^\\| `([A-Z]+)` \\|");
+
+  /** Each errno that a call may answer has a row, in the order of the constants. */
+  @Test
+  void everyErrnoHasARowInTroubleshooting() throws IOException {
+    assertThat(all(ERRNO_ROW, Path.of("docs", "troubleshooting.md")))
+        .extracting(row -> row.group(1))
+        .containsExactly(Arrays.stream(Errno.values()).map(Errno::name).toArray(String[]::new));
+  }
+
+  private static final Pattern ANCHOR = Pattern.compile("]\\(([\\w/-]+\\.md)?#([^)]+)\\)");
+
+  /** A link into a document leads to one of its headings. */
+  @ParameterizedTest
+  @MethodSource("documents")
+  void linksToHeadingsThatExist(Path document) throws IOException {
+    for (MatchResult link : all(ANCHOR, document)) {
+      Path target =
+          link.group(1) == null
+              ? document
+              : document.toAbsolutePath().resolveSibling(link.group(1));
+      assertThat(headings(target)).as(link.group()).contains(link.group(2));
+    }
+  }
+
+  /** As GitHub names them. */
+  private static List<String> headings(Path document) throws IOException {
+    return Files.readAllLines(document).stream()
+        .filter(line -> line.matches("#+ .*"))
+        .map(line -> line.replaceFirst("#+ ", "").toLowerCase(Locale.ROOT))
+        .map(line -> line.replaceAll("[^\\p{L}\\p{N} _-]", "").replace(' ', '-'))
+        .toList();
   }
 
   private static List<MatchResult> all(Pattern pattern, Path document) throws IOException {

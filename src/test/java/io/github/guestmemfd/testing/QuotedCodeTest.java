@@ -25,6 +25,18 @@ class QuotedCodeTest {
   static Stream<Arguments> quotes() {
     return Stream.of(
         Arguments.of(
+            "docs/guide.md",
+            List.of(
+                TEST + "kvm/SmallVmm.java",
+                TEST + "kvm/SmallVmm.java",
+                TEST + "kvm/SmallVmm.java",
+                TEST + "policy/PolicyExampleTest.java",
+                TEST + "testing/PatientPairTest.java",
+                TEST + "testing/GuestPageTableTest.java",
+                TEST + "testing/RacePointsExampleTest.java",
+                OWN_PROTOCOL,
+                TEST + "HoldersExampleTest.java")),
+        Arguments.of(
             "docs/verification.md",
             List.of(
                 TEST + "testing/PatientPair.java",
