@@ -11,7 +11,6 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
-import java.util.regex.MatchResult;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -33,6 +32,12 @@ class ReadmeTest {
     assertThat(blocks("xml"))
         .hasSize(2)
         .allSatisfy(dependency -> assertThat(pom).contains(unindented(dependency)));
+  }
+
+  @Test
+  void quotesWhatTheProgramPrints() throws IOException {
+    String printed = Files.readString(PROJECTS.resolve("classpath/expected.txt"));
+    assertThat(Files.readString(Path.of("README.md"))).contains("\n\n" + printed.indent(4) + "\n");
   }
 
   @Test
@@ -63,7 +68,7 @@ class ReadmeTest {
     return VERSION
         .matcher(Files.readString(pom))
         .results()
-        .map((MatchResult version) -> version.group(1))
+        .map(version -> version.group(1))
         .findFirst()
         .orElseThrow();
   }
