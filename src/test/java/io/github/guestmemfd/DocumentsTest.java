@@ -28,6 +28,8 @@ class DocumentsTest {
 
   private static final Pattern TEST = Pattern.compile("`([A-Z]\\w+Test)(?:\\.([a-z]\\w+))?`");
   private static final Pattern LINK = Pattern.compile("]\\(([^)#:]+)\\)");
+  private static final Pattern WITH_IMPORTS =
+      Pattern.compile("```java\n((?:package|import|module) .*?)```", Pattern.DOTALL);
 
   static List<Path> documents() throws IOException {
     try (Stream<Path> docs = Files.list(Path.of("docs"))) {
@@ -78,6 +80,22 @@ class DocumentsTest {
     Path folder = document.toAbsolutePath().getParent();
     assertThat(all(LINK, document))
         .allSatisfy(link -> assertThat(folder.resolve(link.group(1))).exists());
+  }
+
+  /** What is quoted with its imports is to be copied: it is, word for word, in a file of src. */
+  @ParameterizedTest
+  @MethodSource("documents")
+  void quotesProgramsThatAreCompiled(Path document) throws IOException {
+    List<String> sources;
+    try (Stream<Path> files = Files.walk(Path.of("src"))) {
+      sources = files.filter(p -> p.toString().endsWith(".java")).map(DocumentsTest::read).toList();
+    }
+    assertThat(all(WITH_IMPORTS, document))
+        .allSatisfy(
+            quote ->
+                assertThat(sources.stream().anyMatch(source -> source.contains(quote.group(1))))
+                    .as(quote.group(1))
+                    .isTrue());
   }
 
   // ---- docs/conformance.md ----

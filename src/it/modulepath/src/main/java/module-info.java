@@ -1,0 +1,3 @@
+module org.example.holders {
+  requires io.github.guestmemfd;
+}
