@@ -56,6 +56,10 @@ class InsideCallbackTest {
               "GuestMemfd.put", "called for each tryGrab; else it drops what others hold",
               "FrameAccess.begin", "announces an access, for which the operation waits"));
 
+  static {
+    NOT_CALLED.put("GuestMemfdExtension", "JUnit calls it, outside any callback");
+  }
+
   private static final Map<String, Integer> ANSWERS = new TreeMap<>();
 
   /** The calls are real ones: most of them work, and many have to be refused for where they are. */

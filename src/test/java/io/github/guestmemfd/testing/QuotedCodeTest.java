@@ -35,7 +35,8 @@ class QuotedCodeTest {
                 TEST + "testing/GuestPageTableTest.java",
                 TEST + "testing/RacePointsExampleTest.java",
                 OWN_PROTOCOL,
-                TEST + "HoldersExampleTest.java")),
+                TEST + "HoldersExampleTest.java",
+                "src/it/junit/src/test/java/org/example/HoldersTest.java")),
         Arguments.of(
             "docs/verification.md",
             List.of(
