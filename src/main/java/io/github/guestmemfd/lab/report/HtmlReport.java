@@ -187,7 +187,7 @@ public final class HtmlReport {
     }
     html.append("<thead><tr><th scope=\"col\">protocol</th>");
     for (Column column : columns) {
-      head(html, column.top(), column.bottom(), column.meaning());
+      head(html, false, column.top(), column.bottom(), column.meaning());
     }
     html.append("</tr></thead>\n<tbody>\n");
     Runs.byProtocol(fair)
@@ -211,7 +211,7 @@ public final class HtmlReport {
     StringBuilder html = new StringBuilder();
     html.append("<thead><tr><th scope=\"col\">protocol</th>");
     for (VerdictColumn column : VerdictColumn.ALL) {
-      head(html, column.head(), "", column.meaning());
+      head(html, column.isText(), column.head(), "", column.meaning());
     }
     html.append("</tr></thead>\n<tbody>\n");
     for (Verdict.Row row : verdict.rows()) {
@@ -230,8 +230,10 @@ public final class HtmlReport {
     return html.toString();
   }
 
-  private static void head(StringBuilder html, String top, String bottom, String meaning) {
-    html.append("<th scope=\"col\" title=\"")
+  private static void head(
+      StringBuilder html, boolean isText, String top, String bottom, String meaning) {
+    html.append(isText ? "<th class=\"text\"" : "<th")
+        .append(" scope=\"col\" title=\"")
         .append(escaped(meaning))
         .append("\">")
         .append(escaped(top))
