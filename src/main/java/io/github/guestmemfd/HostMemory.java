@@ -51,6 +51,9 @@ public final class HostMemory implements AutoCloseable {
 
   final @Nullable LruBatches lru;
 
+  /** Whether a view whose reference is gone is to see that it is. */
+  final boolean poisonsViews;
+
   /** Who holds what; null if the host does not track its holders. */
   final @Nullable HolderRegister register;
 
@@ -65,6 +68,7 @@ public final class HostMemory implements AutoCloseable {
     this.completions = new Completions(builder.completionExecutor);
     this.frames = new FrameTable(count, idle);
     this.lru = builder.cpus == 0 ? null : new LruBatches(frames, builder.cpus, builder.batchSize);
+    this.poisonsViews = builder.poisonViews;
     this.register = builder.trackHolders ? new HolderRegister() : null;
     this.contents = builder.metadataOnly ? null : new FrameContents(count);
     this.pfnWalker = new PfnWalker(this);
@@ -113,6 +117,7 @@ public final class HostMemory implements AutoCloseable {
     private int cpus;
     private int batchSize;
     private boolean trackHolders;
+    private boolean poisonViews;
     private @Nullable Executor completionExecutor;
 
     private Builder(long bytes) {
@@ -214,6 +219,22 @@ public final class HostMemory implements AutoCloseable {
      */
     public Builder trackHolders() {
       trackHolders = true;
+      return this;
+    }
+
+    /**
+     * Lets a view ({@link Folio#buffer}, {@link HostReference#buffer}) that is used after its
+     * reference is gone see that it is: a frame is filled with the byte {@code 0xAA} when it is
+     * freed, and a page that becomes inaccessible moves to another frame, unless a guest-side
+     * holder has it or there is no memory, so that its old frame is freed. To clients this is a
+     * folio that is freed ({@link GuestMemfdOps#freeFolio}) between the beginning and the end of
+     * the invalidation, and another one that is prepared. For tests and for debugging: a conversion
+     * copies its pages. Off by default.
+     *
+     * @return this
+     */
+    public Builder poisonViews() {
+      poisonViews = true;
       return this;
     }
 

@@ -319,7 +319,9 @@ final class Inode implements FrameTable.Listener {
         show("freeFolio", new Folio(this, -1, pfn, null), ops::freeFolio);
       }
     } finally {
-      if (contents != null && frames.isRemovedFromDirectMap(pfn)) {
+      if (contents != null && host.poisonsViews) {
+        contents.poison(pfn);
+      } else if (contents != null && frames.isRemovedFromDirectMap(pfn)) {
         contents.zero(pfn); // it returns to the direct map, where its bytes must not be seen
       }
     }
@@ -481,7 +483,7 @@ final class Inode implements FrameTable.Listener {
         return -Errno.EHWPOISON.code();
       }
       if (!frames.isPrepared(pfn)) {
-        Errno errno = prepare(index, pfn, SlotWord.isInaccessible(slot), true);
+        Errno errno = prepare(index, pfn, SlotWord.isInaccessible(slot));
         if (errno != Errno.OK) {
           return -errno.code();
         }
@@ -1170,6 +1172,9 @@ final class Inode implements FrameTable.Listener {
         errno = invalidation.begin();
         if (errno == Errno.OK) {
           awaitAccessesToChanging(from, to, inaccessible); // the clients', which have been told
+          if (host.poisonsViews && inaccessible) {
+            moveAway(from, to);
+          }
           errno = prepareAll(from, to, inaccessible);
           prepared = errno == Errno.OK;
         }
@@ -1197,6 +1202,18 @@ final class Inode implements FrameTable.Listener {
         unprepare(from, to, inaccessible);
       } else if (done && invalidation.changed && !inaccessible) {
         restoreToDirectMap(from, to);
+      }
+    }
+  }
+
+  /**
+   * Leaves the frames that the host has used behind, so that a view which is used after its
+   * reference is gone sees poison, and not what becomes of the page.
+   */
+  private void moveAway(long from, long to) {
+    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+      if (!isInaccessible(i)) {
+        cache.move(i);
       }
     }
   }
@@ -1529,7 +1546,7 @@ final class Inode implements FrameTable.Listener {
       }
       boolean done = false;
       try {
-        Errno errno = prepare(i, pfn, inaccessible, false);
+        Errno errno = prepare(i, pfn, inaccessible);
         done = errno == Errno.OK;
         if (!done) {
           return errno;
@@ -1582,19 +1599,17 @@ final class Inode implements FrameTable.Listener {
    * Prepares a folio for its new use. To be inaccessible it first leaves the direct map; to be
    * accessible it comes back only when the conversion is complete.
    *
-   * @param first whether this is its first use, for which it is zeroed: once it has left the direct
-   *     map, by which somebody may just be writing. After a refusal it is in that again, and the
-   *     next attempt zeroes it again
+   * <p>A folio that is not up to date is zeroed: once it has left the direct map, by which somebody
+   * may just be writing.
    */
-  private Errno prepare(long index, int pfn, boolean inaccessible, boolean first)
-      throws InterruptedException {
+  private Errno prepare(long index, int pfn, boolean inaccessible) throws InterruptedException {
     boolean removed = inaccessible && removesFromDirectMap();
     if (removed) {
       frames.removeFromDirectMap(pfn);
     }
     boolean done = false;
     try {
-      if (first) {
+      if (!frames.isUptodate(pfn)) {
         FrameContents contents = host.contents;
         if (contents != null) {
           contents.zero(pfn);

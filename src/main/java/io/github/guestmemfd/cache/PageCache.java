@@ -473,6 +473,54 @@ public final class PageCache {
   }
 
   /**
+   * Moves the content of a locked slot to another frame, as the kernel's page migration does, and
+   * frees the old one; if nobody but the page cache holds that, the folio is ready, and there is
+   * memory. Accesses to it must be over, and nobody may have it mapped. Before and after this the
+   * folio is as ready, and as prepared, as it was.
+   *
+   * @param index the page index
+   */
+  public void move(long index) {
+    long slot = slots.get(index);
+    int from = SlotWord.pfn(slot);
+    if (contents == null || !SlotWord.isReady(slot) || !frames.reserve(1)) {
+      return;
+    }
+    boolean wasFrozen = frames.isFrozen(from);
+    if (!wasFrozen && !frames.freeze(from, counts -> true)) {
+      frames.unreserve(1);
+      return; // somebody holds it, who must find it where it is
+    }
+    int to = 0;
+    boolean moved = false;
+    try {
+      to = frames.allocate(owner);
+      contents.populate(to);
+      contents.copy(from, to);
+      frames.setUptodate(to);
+      frames.setPrepared(to);
+      frames.thaw(to, cacheRef);
+      int pfn = to;
+      slots.update(index, index + 1, word -> SlotWord.moved(word, pfn), true);
+      moved = true;
+    } catch (OutOfMemoryError e) {
+      if (to == 0) {
+        frames.unreserve(1);
+      }
+    } finally {
+      if (!moved && to != 0) {
+        frames.discard(to, owner, 0);
+      }
+      if (moved || !wasFrozen) {
+        frames.unfreeze(from);
+      }
+    }
+    if (moved) {
+      frames.put(from, cacheRef);
+    }
+  }
+
+  /**
    * Takes a folio out of a locked slot and drops the page cache's reference on it. Others may keep
    * it alive, as an orphan.
    *

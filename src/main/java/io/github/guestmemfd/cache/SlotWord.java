@@ -129,6 +129,10 @@ public final class SlotWord {
     return (slot | pfn) + SEQ;
   }
 
+  static long moved(long slot, int pfn) {
+    return (slot & ~PFN_MASK) | pfn;
+  }
+
   static long emptied(long slot) {
     return slot & ~(PFN_MASK | READY);
   }

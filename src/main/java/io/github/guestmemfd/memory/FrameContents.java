@@ -4,6 +4,7 @@ import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -23,6 +24,12 @@ public final class FrameContents {
   private static final int CHUNK_SHIFT = 9;
   private static final int CHUNK_FRAMES = 1 << CHUNK_SHIFT;
   private static final byte[] ZEROES = new byte[PAGE_SIZE];
+
+  private static final byte[] POISON = new byte[PAGE_SIZE];
+
+  static {
+    Arrays.fill(POISON, (byte) 0xAA);
+  }
 
   private static final VarHandle CHUNKS = MethodHandles.arrayElementVarHandle(ByteBuffer[].class);
 
@@ -106,6 +113,27 @@ public final class FrameContents {
    */
   public ByteBuffer view(int pfn) {
     return chunk(pfn).slice(base(pfn), PAGE_SIZE).order(ByteOrder.LITTLE_ENDIAN);
+  }
+
+  /**
+   * Copies a frame.
+   *
+   * @param from a populated frame
+   * @param to another one
+   */
+  public void copy(int from, int to) {
+    VarHandle.releaseFence(); // as for zeroes
+    chunk(to).put(base(to), chunk(from), base(from), PAGE_SIZE);
+  }
+
+  /**
+   * Fills a frame with a byte by which one who looks at what is not his sees that.
+   *
+   * @param pfn a populated frame
+   */
+  public void poison(int pfn) {
+    VarHandle.releaseFence(); // as for zeroes
+    chunk(pfn).put(base(pfn), POISON);
   }
 
   /**

@@ -350,7 +350,7 @@ class DirectMapUndoTest extends HostFixture {
             look("end");
           }
         };
-    GuestMemfd memfd = file(PAGES, b -> b.flags(MMAP, NO_DIRECT_MAP).ops(scrubber));
+    GuestMemfd memfd = inaccessible(PAGES, b -> b.flags(NO_DIRECT_MAP).ops(scrubber));
     for (int i = 0; i < PAGES; i++) {
       pfns[i] = write(memfd, (long) i * PAGE, SECRET + i);
     }

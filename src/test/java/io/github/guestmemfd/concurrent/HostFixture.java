@@ -80,11 +80,16 @@ abstract class HostFixture {
 
   /** A file, accessible at first and without patience, unless told otherwise. */
   GuestMemfd file(int pages, UnaryOperator<GuestMemfd.Builder> more) {
+    return inaccessible(pages, b -> more.apply(b.flags(INIT_SHARED)));
+  }
+
+  /** A file that can be mapped, inaccessible at first and without patience. */
+  GuestMemfd inaccessible(int pages, UnaryOperator<GuestMemfd.Builder> more) {
     GuestMemfd memfd =
         more.apply(
                 GuestMemfd.builder(host)
                     .size((long) pages * PAGE)
-                    .flags(MMAP, INIT_SHARED)
+                    .flags(MMAP)
                     .retryPolicy(RetryPolicy.failAtOnce()))
             .build();
     open.push(memfd);

@@ -1,6 +1,5 @@
 package io.github.guestmemfd.concurrent;
 
-import static io.github.guestmemfd.CreateFlag.MMAP;
 import static io.github.guestmemfd.CreateFlag.NO_DIRECT_MAP;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
@@ -24,7 +23,7 @@ class ScrubTest extends HostFixture {
 
   /** Frees a frame full of one file's private bytes; the next allocation gets it. */
   private int soiledFrame() {
-    GuestMemfd secretive = file(1, b -> b.flags(MMAP));
+    GuestMemfd secretive = inaccessible(1, b -> b);
     int pfn = write(secretive, 0, SECRET);
     try (Folio folio = secretive.grab(0)) {
       ByteBuffer bytes = folio.buffer();
@@ -95,7 +94,7 @@ class ScrubTest extends HostFixture {
     memfd.makeAccessible(0, PAGE);
     memfd.punchHole(0, PAGE);
     assertEquals(4, keeper.kept.size());
-    GuestMemfd other = file(1, b -> b.flags(MMAP));
+    GuestMemfd other = inaccessible(1, b -> b);
     int pfn = write(other, 0, SECRET);
     for (Folio folio : keeper.kept) {
       assertEquals(pfn, folio.pfn(), "the frame has gone to another file");
@@ -151,7 +150,7 @@ class ScrubTest extends HostFixture {
             }
           }
         };
-    GuestMemfd secretive = file(1, b -> b.flags(MMAP, NO_DIRECT_MAP).ops(client));
+    GuestMemfd secretive = inaccessible(1, b -> b.flags(NO_DIRECT_MAP).ops(client));
     Folio folio = secretive.grab(0);
     int pfn = folio.pfn();
     for (ByteBuffer bytes = folio.buffer(); bytes.hasRemaining(); ) {

@@ -83,7 +83,7 @@ final class Bench {
     HostMemory.Builder builder =
         HostMemory.builder((long) FRAMES * PAGE).raceHook(injector).idleStrategy(Bench::idle);
     if (tracked) {
-      builder.trackHolders();
+      builder.trackHolders().poisonViews();
     }
     host = (lruBatches ? builder.lruBatches(1, 3) : builder).build();
     hog = GuestMemfd.builder(host).size((long) FRAMES * PAGE).build();

@@ -13,6 +13,7 @@ final class ScenarioKind {
   final Set<Fault.Kind> lacks = EnumSet.noneOf(Fault.Kind.class);
   boolean lruBatches;
   boolean usesUpFrames;
+  boolean remembersFrames;
   boolean recorded;
   private Predicate<ConversionProtocol> suits = ConversionProtocol::isSound;
 
@@ -51,6 +52,12 @@ final class ScenarioKind {
   /** Frames fail in it for good, so that each run needs a host of its own. */
   ScenarioKind usesUpFrames() {
     usesUpFrames = true;
+    return this;
+  }
+
+  /** It names frames by number that it has seen in pages, which therefore must not move. */
+  ScenarioKind remembersFrames() {
+    remembersFrames = true;
     return this;
   }
 

@@ -62,7 +62,7 @@ final class Scenarios {
         new ScenarioKind("references, recorded", References::new).recorded(),
         new ScenarioKind("descriptors", Descriptors::new),
         new ScenarioKind("folio lock", FolioLock::new).onlyIf(p -> !locks(p)),
-        new ScenarioKind("direct map", DirectMap::new),
+        new ScenarioKind("direct map", DirectMap::new).remembersFrames(),
         new ScenarioKind("walker", Walker::new).usesUpFrames(),
         new ScenarioKind("LRU batches", LruBatches::new).withLruBatches(),
         new ScenarioKind("virtual machine", b -> new Machine(b, false)),

@@ -496,7 +496,7 @@ class ConversionHandlerTest extends VmFixture {
       assertTrue(System.nanoTime() - begun >= 100_000_000, "patient");
       assertTrue(
           exit.toString()
-              .endsWith("busy=gpa 0x100000: offset 0 held by 0 unsafe, 1 pinned, 0 safe]"),
+              .endsWith("refused, gpa 0x100000: offset 0x0 held by 0 unsafe, 1 pinned, 0 safe]"),
           exit.toString());
     }
   }
