@@ -28,16 +28,12 @@ public final class Folio implements AutoCloseable {
     this.index = index;
     this.pfn = pfn;
     this.kind = kind;
-    HolderRegister register = inode.host.register;
+    HolderRegister register = inode.host.register; // looked at here: no array where it is not
     this.tracked =
         register == null || kind == null
             ? null
             : register.enter(
-                inode,
-                TrackedHolder.Kind.of(kind),
-                offset(),
-                HostMemory.PAGE_SIZE,
-                new int[] {pfn});
+                inode, TrackedHolder.Kind.of(kind), offset(), HostMemory.PAGE_SIZE, pfn);
   }
 
   /**

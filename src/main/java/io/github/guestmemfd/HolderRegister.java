@@ -19,8 +19,6 @@ import org.jspecify.annotations.Nullable;
  * listed yet. Safe for use by any number of threads.
  */
 final class HolderRegister {
-  private static final int[] NO_FRAMES = new int[0];
-
   /** A kind of reference on a frame, as {@link GuestMemfd#put} names it. */
   private record Grab(int pfn, HolderKind kind) {}
 
@@ -31,14 +29,9 @@ final class HolderRegister {
 
   private final AtomicLong lastNumber = new AtomicLong();
 
-  /** Enters a holder of a file, taken here. */
-  TrackedHolder enter(Inode inode, TrackedHolder.Kind kind, long offset, long length) {
-    return enter(inode, kind, offset, length, NO_FRAMES);
-  }
-
-  /** Enters a holder of frames, taken here. */
+  /** Enters a holder of a file or of frames, taken here. */
   TrackedHolder enter(
-      Inode inode, TrackedHolder.Kind kind, long offset, long length, int[] frames) {
+      Inode inode, TrackedHolder.Kind kind, long offset, long length, int... frames) {
     TrackedHolder holder = describe(inode, kind, offset, length, frames);
     enter(holder);
     return holder;
@@ -46,7 +39,7 @@ final class HolderRegister {
 
   /** A holder taken here, which is not entered yet. */
   TrackedHolder describe(
-      Inode inode, TrackedHolder.Kind kind, long offset, long length, int[] frames) {
+      Inode inode, TrackedHolder.Kind kind, long offset, long length, int... frames) {
     return new TrackedHolder(
         lastNumber.incrementAndGet(), inode, kind, offset, length, frames, CallSite.here());
   }
@@ -64,7 +57,7 @@ final class HolderRegister {
   /** Enters a reference that will be given back by naming its frame and kind. */
   void grabbed(Inode inode, long offset, int pfn, HolderKind kind) {
     TrackedHolder holder =
-        enter(inode, TrackedHolder.Kind.of(kind), offset, HostMemory.PAGE_SIZE, new int[] {pfn});
+        enter(inode, TrackedHolder.Kind.of(kind), offset, HostMemory.PAGE_SIZE, pfn);
     grabs.compute(
         new Grab(pfn, kind),
         (grab, before) -> {

@@ -228,8 +228,9 @@ public final class HostMemory implements AutoCloseable {
      * freed, and a page that becomes inaccessible moves to another frame, unless a guest-side
      * holder has it or there is no memory, so that its old frame is freed. To clients this is a
      * folio that is freed ({@link GuestMemfdOps#freeFolio}) between the beginning and the end of
-     * the invalidation, and another one that is prepared. For tests and for debugging: a conversion
-     * copies its pages. Off by default.
+     * the invalidation, and another one that is prepared. What is written through the {@linkplain
+     * HostMemory#directMap direct map} while the page moves may be lost. For tests and for
+     * debugging: a conversion copies its pages. Off by default.
      *
      * @return this
      */
@@ -405,9 +406,10 @@ public final class HostMemory implements AutoCloseable {
     return new Audit(this).violations();
   }
 
-  /** Enters a holder of a file, if this host tracks them. */
-  @Nullable TrackedHolder track(Inode inode, TrackedHolder.Kind kind, long offset, long length) {
-    return register == null ? null : register.enter(inode, kind, offset, length);
+  /** Enters a holder of a file or of frames, if this host tracks them. */
+  @Nullable TrackedHolder track(
+      Inode inode, TrackedHolder.Kind kind, long offset, long length, int... held) {
+    return register == null ? null : register.enter(inode, kind, offset, length, held);
   }
 
   /** A holder has let go. */

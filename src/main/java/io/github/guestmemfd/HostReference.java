@@ -46,10 +46,9 @@ public sealed class HostReference implements AutoCloseable permits RecordedRefer
     this.length = length;
     this.writable = writable;
     this.end = end;
-    HolderRegister register = inode.host.register;
     TrackedHolder.Kind kind =
         unit == Counts.PIN ? TrackedHolder.Kind.PIN : TrackedHolder.Kind.REFERENCE;
-    this.tracked = register == null ? null : register.enter(inode, kind, offset, length, pfns);
+    this.tracked = inode.host.track(inode, kind, offset, length, pfns);
   }
 
   /**

@@ -90,8 +90,7 @@ final class LaterConversion extends CompletableFuture<Void> {
                 inode,
                 TrackedHolder.Kind.PENDING_CONVERSION,
                 from << HostMemory.PAGE_SHIFT,
-                (to - from) << HostMemory.PAGE_SHIFT,
-                new int[0]);
+                (to - from) << HostMemory.PAGE_SHIFT);
   }
 
   /** It has come to be pending. */

@@ -1026,9 +1026,8 @@ public final class FrameTable {
   }
 
   /**
-   * The file that a poisoned frame belongs to, or any frame that nobody frees meanwhile. No
-   * reference is needed: such a frame may leave its file, which then does not find it any more, but
-   * never comes to another.
+   * The file that a poisoned frame belongs to. No reference is needed: such a frame may leave its
+   * file, which then does not find it any more, but never comes to another.
    *
    * @param pfn a poisoned frame
    * @return what {@link #newOwner} was given; null if the frame is free, or never came to be used

@@ -34,8 +34,9 @@
  *
  * <p>{@link io.github.guestmemfd.testing.ConversionProtocolContract} and {@link
  * io.github.guestmemfd.testing.GuestMemfdOpsContract} are the rules of the library as tests for a
- * protocol or a client of one's own; they need JUnit Jupiter. {@link
- * io.github.guestmemfd.testing.ReferenceVersusConversion}, {@link
+ * protocol or a client of one's own; they need JUnit Jupiter, as does {@link
+ * io.github.guestmemfd.testing.GuestMemfdExtension}, which fails a test that leaves something
+ * behind. {@link io.github.guestmemfd.testing.ReferenceVersusConversion}, {@link
  * io.github.guestmemfd.testing.GuestVersusConversion} and {@link
  * io.github.guestmemfd.testing.PunchVersusGrab} are states for jcstress.
  *
