@@ -13,6 +13,7 @@ module io.github.guestmemfd {
   requires static org.junit.jupiter.api;
 
   exports io.github.guestmemfd;
+  exports io.github.guestmemfd.abi;
   exports io.github.guestmemfd.conversion;
   exports io.github.guestmemfd.gunyah;
   exports io.github.guestmemfd.kvm;

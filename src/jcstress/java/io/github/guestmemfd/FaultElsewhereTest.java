@@ -4,6 +4,7 @@ import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
 import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.Frames;

@@ -1,5 +1,7 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.cache.PageCache.Wanted;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.conversion.ConversionProtocol;
@@ -41,7 +43,7 @@ final class Files {
               })
           .build();
 
-  private static final long SHARED = CreateFlag.MMAP.bit | CreateFlag.INIT_SHARED.bit;
+  private static final long SHARED = CreateFlag.bits(CreateFlag.MMAP, CreateFlag.INIT_SHARED);
 
   /** What {@code invalidate-lock} would be if it locked no more than its range. */
   static final ConversionProtocol ITS_RANGE_ONLY =

@@ -4,6 +4,8 @@ import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
 import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.memory.Counts;
@@ -76,7 +78,7 @@ public class TimedWaitTest {
     private volatile boolean refused;
 
     Meeting(RetryPolicy retry) {
-      long flags = CreateFlag.MMAP.bit | CreateFlag.INIT_SHARED.bit;
+      long flags = CreateFlag.bits(CreateFlag.MMAP, CreateFlag.INIT_SHARED);
       inode =
           new Inode(
               host, Files.PAGE, flags, GuestMemfdOps.NONE, ConversionProtocol.timedWait(), retry);

@@ -1,9 +1,9 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameTable;
-import io.github.guestmemfd.spi.Hex;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;

@@ -1,7 +1,7 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.memory.Counts;
-import io.github.guestmemfd.spi.Hex;
 import java.util.List;
 import java.util.stream.Collectors;
 

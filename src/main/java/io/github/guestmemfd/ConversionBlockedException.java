@@ -1,5 +1,7 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
 import java.util.List;
 
 /**

@@ -1,7 +1,10 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.memory.FrameContents;
-import io.github.guestmemfd.spi.Hex;
 import java.nio.ByteBuffer;
 
 /**

@@ -1,5 +1,6 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.Errno;
 import org.jspecify.annotations.Nullable;
 
 /**

@@ -1,5 +1,6 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.Errno;
 import jdk.jfr.Category;
 import jdk.jfr.DataAmount;
 import jdk.jfr.Description;

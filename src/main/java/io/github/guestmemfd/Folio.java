@@ -1,7 +1,10 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.cache.SlotWord;
-import io.github.guestmemfd.spi.Hex;
 import java.nio.ByteBuffer;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;

@@ -1,8 +1,9 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.FrameContents;
-import io.github.guestmemfd.spi.Hex;
 import java.nio.ByteBuffer;
 import java.util.Objects;
 

@@ -1,5 +1,6 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.cache.PageCache.Wanted;
 import io.github.guestmemfd.cache.SlotWord;

@@ -1,9 +1,19 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.AttributeRange;
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FallocMode;
+import io.github.guestmemfd.abi.FileStat;
+import io.github.guestmemfd.abi.FolioHolders;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.abi.MapType;
+import io.github.guestmemfd.abi.Protection;
+import io.github.guestmemfd.abi.RangeRule;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
-import io.github.guestmemfd.spi.Hex;
-import io.github.guestmemfd.spi.RangeRule;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
@@ -36,29 +46,9 @@ import org.jspecify.annotations.Nullable;
  */
 public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
-  /** {@link #fallocate} mode: the size stays. Alone it allocates. */
-  public static final int FALLOC_FL_KEEP_SIZE = 0x01;
+  private static final int ALLOCATE = FallocMode.bits(FallocMode.KEEP_SIZE);
 
-  /** {@link #fallocate} mode: punches a hole. */
-  public static final int FALLOC_FL_PUNCH_HOLE = 0x02;
-
-  /** {@link #fallocate} mode, refused. */
-  public static final int FALLOC_FL_NO_HIDE_STALE = 0x04;
-
-  /** {@link #fallocate} mode, refused. */
-  public static final int FALLOC_FL_COLLAPSE_RANGE = 0x08;
-
-  /** {@link #fallocate} mode, refused. */
-  public static final int FALLOC_FL_ZERO_RANGE = 0x10;
-
-  /** {@link #fallocate} mode, refused. */
-  public static final int FALLOC_FL_INSERT_RANGE = 0x20;
-
-  /** {@link #fallocate} mode, refused. */
-  public static final int FALLOC_FL_UNSHARE_RANGE = 0x40;
-
-  /** {@link #fallocate} mode, refused. */
-  public static final int FALLOC_FL_WRITE_ZEROES = 0x80;
+  private static final int PUNCH = FallocMode.bits(FallocMode.KEEP_SIZE, FallocMode.PUNCH_HOLE);
 
   private static final long PAGE_MASK = HostMemory.PAGE_SIZE - 1;
 
@@ -131,9 +121,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
      * @return this
      */
     public Builder flags(CreateFlag... values) {
-      for (CreateFlag flag : values) {
-        flags |= flag.bit;
-      }
+      flags |= CreateFlag.bits(values);
       return this;
     }
 
@@ -144,8 +132,8 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
      * @return this
      */
     public Builder flags(long bits) {
-      flags |= bits & CreateFlag.KERNEL_MASK;
-      unknownFlags |= bits & ~CreateFlag.KERNEL_MASK;
+      flags |= bits & CreateFlag.KERNEL_BITS;
+      unknownFlags |= bits & ~CreateFlag.KERNEL_BITS;
       return this;
     }
 
@@ -223,9 +211,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
         throw Inode.exception(
             Errno.EINVAL,
             "create: expected flags of "
-                + Bits.flags(CreateFlag.KERNEL_MASK)
+                + CreateFlag.names(CreateFlag.KERNEL_BITS)
                 + ", actual "
-                + Bits.flags(flags | unknownFlags));
+                + CreateFlag.names(flags | unknownFlags));
       }
       if (size <= 0 || (size & PAGE_MASK) != 0) {
         throw Inode.exception(
@@ -446,8 +434,8 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   /**
    * Allocates or punches: {@code fallocate}.
    *
-   * @param mode {@link #FALLOC_FL_KEEP_SIZE} to allocate, with {@link #FALLOC_FL_PUNCH_HOLE} to
-   *     punch; everything else is refused
+   * @param mode the {@linkplain FallocMode#bits bits} of {@link FallocMode#KEEP_SIZE} to allocate,
+   *     with {@link FallocMode#PUNCH_HOLE} to punch; everything else is refused
    * @param offset the start in bytes
    * @param length the length in bytes
    * @throws GuestMemfdException in this order: EBADF; EINVAL for a negative offset or a length
@@ -465,7 +453,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     long from = offset >> HostMemory.PAGE_SHIFT;
     long to = from + (length >> HostMemory.PAGE_SHIFT);
     Errno errno =
-        (mode & FALLOC_FL_PUNCH_HOLE) != 0 ? inode.punch(from, to, busy) : inode.allocate(from, to);
+        FallocMode.PUNCH_HOLE.isIn(mode) ? inode.punch(from, to, busy) : inode.allocate(from, to);
     if (errno != Errno.OK) {
       String call = describe(mode, offset, length);
       throw busy.offset() < 0
@@ -475,7 +463,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   private String describe(int mode, long offset, long length) {
-    return "fallocate " + Bits.mode(mode) + range(offset, length);
+    return "fallocate " + FallocMode.names(mode) + range(offset, length);
   }
 
   private void checkFallocate(int mode, long offset, long length) {
@@ -483,31 +471,16 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       RangeRule broken = offset < 0 ? RangeRule.START : RangeRule.LENGTH;
       throw broken(Errno.EINVAL, broken, mode, offset, length, Long.MAX_VALUE);
     }
-    int known =
-        FALLOC_FL_PUNCH_HOLE
-            | FALLOC_FL_COLLAPSE_RANGE
-            | FALLOC_FL_ZERO_RANGE
-            | FALLOC_FL_INSERT_RANGE
-            | FALLOC_FL_UNSHARE_RANGE
-            | FALLOC_FL_WRITE_ZEROES;
-    boolean keep = (mode & FALLOC_FL_KEEP_SIZE) != 0;
-    boolean anyFileHasIt =
-        switch (mode & ~FALLOC_FL_KEEP_SIZE) {
-          case 0, FALLOC_FL_UNSHARE_RANGE, FALLOC_FL_ZERO_RANGE -> true;
-          case FALLOC_FL_PUNCH_HOLE -> keep;
-          case FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE, FALLOC_FL_WRITE_ZEROES -> !keep;
-          default -> false;
-        };
-    if (!anyFileHasIt) {
+    if (!FallocMode.isKnown(mode)) {
       throw noSuchMode(mode, offset, length);
     }
     if (offset + length < 0) {
       throw broken(Errno.EFBIG, RangeRule.END, mode, offset, length, Long.MAX_VALUE);
     }
-    if (!keep || (mode & known & ~FALLOC_FL_PUNCH_HOLE) != 0) {
+    boolean punch = FallocMode.PUNCH_HOLE.isIn(mode);
+    if (mode != ALLOCATE && !punch) {
       throw noSuchMode(mode, offset, length);
     }
-    boolean punch = (mode & FALLOC_FL_PUNCH_HOLE) != 0;
     long limit = punch ? Long.MAX_VALUE : inode.size;
     RangeRule broken = RangeRule.broken(offset, length, limit);
     if (broken != null) {
@@ -529,11 +502,11 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
         Errno.EOPNOTSUPP,
         describe(mode, offset, length)
             + ": expected "
-            + Bits.mode(FALLOC_FL_KEEP_SIZE)
+            + FallocMode.names(ALLOCATE)
             + " or "
-            + Bits.mode(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE)
+            + FallocMode.names(PUNCH)
             + ", actual "
-            + Bits.mode(mode));
+            + FallocMode.names(mode));
   }
 
   /**
@@ -545,7 +518,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @throws GuestMemfdException as {@link #fallocate}
    */
   public void allocate(long offset, long length) {
-    fallocate(FALLOC_FL_KEEP_SIZE, offset, length);
+    fallocate(ALLOCATE, offset, length);
   }
 
   /**
@@ -557,7 +530,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @throws GuestMemfdException as {@link #fallocate}
    */
   public void punchHole(long offset, long length) {
-    fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+    fallocate(PUNCH, offset, length);
   }
 
   // ---- folios ----
@@ -1071,7 +1044,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       throw noMmap(
           Errno.EPERM, offset, length, "expected READ and WRITE at most, actual also EXEC");
     }
-    if ((inode.flags & CreateFlag.MMAP.bit) == 0) {
+    if (!CreateFlag.MMAP.isIn(inode.flags)) {
       throw noMmap(Errno.ENODEV, offset, length, "expected a file that was created with MMAP");
     }
     if (type != MapType.SHARED) {

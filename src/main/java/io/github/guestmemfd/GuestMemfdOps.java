@@ -1,5 +1,8 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Errno;
+
 /**
  * What a client of a guest_memfd, a hypervisor's memory manager for instance, wants to be told and
  * asked.

@@ -1,5 +1,6 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.HolderKind;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;

@@ -1,5 +1,7 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.cache.LruBatches;
 import io.github.guestmemfd.memory.FrameContents;
 import io.github.guestmemfd.memory.FrameTable;

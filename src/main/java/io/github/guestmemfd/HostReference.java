@@ -3,6 +3,7 @@ package io.github.guestmemfd;
 import static io.github.guestmemfd.HostMemory.PAGE_SHIFT;
 import static io.github.guestmemfd.HostMemory.PAGE_SIZE;
 
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.memory.Counts;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;

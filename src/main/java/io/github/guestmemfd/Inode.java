@@ -1,5 +1,12 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FileStat;
+import io.github.guestmemfd.abi.FolioHolders;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.cache.PageCache.Wanted;
 import io.github.guestmemfd.cache.PageTable;
@@ -12,7 +19,6 @@ import io.github.guestmemfd.memory.FrameContents;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.spi.Counters;
-import io.github.guestmemfd.spi.Hex;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import java.util.List;
@@ -167,7 +173,7 @@ final class Inode implements FrameTable.Listener {
       this.cache =
           new PageCache(
               pages,
-              (flags & CreateFlag.INIT_SHARED.bit) == 0,
+              !CreateFlag.INIT_SHARED.isIn(flags),
               frames,
               host.contents,
               owner,
@@ -1592,7 +1598,7 @@ final class Inode implements FrameTable.Listener {
   }
 
   boolean removesFromDirectMap() {
-    return (flags & CreateFlag.NO_DIRECT_MAP.bit) != 0;
+    return CreateFlag.NO_DIRECT_MAP.isIn(flags);
   }
 
   /**
@@ -1682,8 +1688,16 @@ final class Inode implements FrameTable.Listener {
       return new FolioHolders(offset, 0, 0, 0, 0, 0, 0);
     }
     long counts = frames.counts(pfn);
-    return FolioHolders.of(
-        offset, pfn, mapped(index, pfn), counts, guest.safe(counts), guest.safeRefs(counts));
+    int mapped = mapped(index, pfn);
+    int own = Math.max(0, Counts.ownRefs(counts) - guest.safeRefs(counts) - mapped);
+    return new FolioHolders(
+        offset,
+        pfn,
+        mapped,
+        own % Counts.PIN_BIAS + Counts.unsafe(counts),
+        own / Counts.PIN_BIAS,
+        Counts.accessible(counts),
+        guest.safe(counts));
   }
 
   /** How many mappings have a frame at a page. */
@@ -1868,6 +1882,6 @@ final class Inode implements FrameTable.Listener {
 
   @Override
   public String toString() {
-    return "guest_memfd[ino=" + ino + ", size=" + size + ", flags=" + Bits.flags(flags) + "]";
+    return "guest_memfd[ino=" + ino + ", size=" + size + ", flags=" + CreateFlag.names(flags) + "]";
   }
 }

@@ -1,5 +1,6 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.memory.Waiting;
 import java.util.concurrent.CancellationException;

@@ -1,5 +1,7 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.spi.RaceHook;

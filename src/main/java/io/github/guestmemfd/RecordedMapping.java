@@ -1,5 +1,10 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.Advice;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.SigBusException;
+import io.github.guestmemfd.abi.SigSegvException;
 import io.github.guestmemfd.memory.Counts;
 import java.util.ArrayList;
 import java.util.List;

@@ -1,5 +1,11 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FileStat;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.abi.MapType;
+import io.github.guestmemfd.abi.Protection;
 import java.util.List;
 import java.util.Optional;
 import java.util.function.Consumer;

@@ -1,5 +1,7 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.Errno;
+
 /** A reference that tells a listener when it is dropped. */
 final class RecordedReference extends HostReference {
   private final GuestMemfdListener listener;

@@ -1,6 +1,8 @@
 package io.github.guestmemfd;
 
-import io.github.guestmemfd.spi.Hex;
+import io.github.guestmemfd.abi.FileStat;
+import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.HolderKind;
 import java.time.Instant;
 import java.util.List;
 

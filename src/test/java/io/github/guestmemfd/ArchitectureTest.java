@@ -31,6 +31,7 @@ class ArchitectureTest {
   /** From the lowest package to the highest; a package may use those before it. */
   private static final List<String> LAYERS =
       List.of(
+          ROOT + ".abi",
           ROOT + ".spi",
           ROOT + ".memory",
           ROOT + ".cache",

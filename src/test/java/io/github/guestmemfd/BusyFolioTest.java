@@ -1,13 +1,14 @@
 package io.github.guestmemfd;
 
-import static io.github.guestmemfd.CreateFlag.INIT_SHARED;
-import static io.github.guestmemfd.CreateFlag.MMAP;
-import static io.github.guestmemfd.HolderKind.ACCESSIBLE;
-import static io.github.guestmemfd.HolderKind.UNSAFE;
+import static io.github.guestmemfd.abi.CreateFlag.INIT_SHARED;
+import static io.github.guestmemfd.abi.CreateFlag.MMAP;
+import static io.github.guestmemfd.abi.HolderKind.ACCESSIBLE;
+import static io.github.guestmemfd.abi.HolderKind.UNSAFE;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.memory.Counts;
 import java.util.List;

@@ -2,6 +2,7 @@ package io.github.guestmemfd;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.github.guestmemfd.abi.Errno;
 import java.io.IOException;
 import java.lang.reflect.Method;
 import java.nio.file.Files;

@@ -1,10 +1,13 @@
 package io.github.guestmemfd;
 
-import static io.github.guestmemfd.CreateFlag.INIT_SHARED;
-import static io.github.guestmemfd.CreateFlag.MMAP;
+import static io.github.guestmemfd.abi.CreateFlag.INIT_SHARED;
+import static io.github.guestmemfd.abi.CreateFlag.MMAP;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.guestmemfd.abi.Advice;
+import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.abi.Protection;
 import org.junit.jupiter.api.Test;
 
 /** What a file costs that nobody listens to, against one with a listener that does nothing. */

@@ -1,9 +1,9 @@
 package io.github.guestmemfd.kvm;
 
-import io.github.guestmemfd.CreateFlag;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.HolderKind;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.memory.Frames;
 import java.util.Objects;

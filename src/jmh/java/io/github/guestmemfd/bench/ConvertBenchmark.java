@@ -1,9 +1,9 @@
 package io.github.guestmemfd.bench;
 
-import io.github.guestmemfd.CreateFlag;
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Errno;
 import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;

@@ -1,9 +1,9 @@
 package io.github.guestmemfd.bench;
 
-import io.github.guestmemfd.CreateFlag;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.HolderKind;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.HolderKind;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.concurrent.ConcurrentHashMap;

@@ -1,10 +1,10 @@
 package io.github.guestmemfd.bench;
 
-import io.github.guestmemfd.CreateFlag;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
-import io.github.guestmemfd.Protection;
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Protection;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.concurrent.TimeUnit;

@@ -1,11 +1,11 @@
 package io.github.guestmemfd.bench;
 
-import io.github.guestmemfd.CreateFlag;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.HolderKind;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
-import io.github.guestmemfd.Protection;
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.abi.Protection;
 import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;

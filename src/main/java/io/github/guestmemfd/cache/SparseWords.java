@@ -1,6 +1,6 @@
 package io.github.guestmemfd.cache;
 
-import io.github.guestmemfd.spi.Hex;
+import io.github.guestmemfd.abi.Hex;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.Arrays;

@@ -1,13 +1,13 @@
 package io.github.guestmemfd.gunyah;
 
 import io.github.guestmemfd.ConversionBlockedException;
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMemory;
-import io.github.guestmemfd.spi.Hex;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Hex;
 import java.nio.ByteBuffer;
 import java.util.HashMap;
 import java.util.Iterator;

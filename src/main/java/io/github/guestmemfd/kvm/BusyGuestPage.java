@@ -1,7 +1,7 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.BusyFolio;
-import io.github.guestmemfd.spi.Hex;
+import io.github.guestmemfd.abi.Hex;
 
 /**
  * Where the conversion of a range of guest addresses stopped, and who was in the way.

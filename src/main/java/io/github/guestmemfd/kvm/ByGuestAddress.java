@@ -1,13 +1,13 @@
 package io.github.guestmemfd.kvm;
 
-import io.github.guestmemfd.AttributeRange;
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostReference;
-import io.github.guestmemfd.Protection;
-import io.github.guestmemfd.spi.Hex;
+import io.github.guestmemfd.abi.AttributeRange;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.Protection;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;

@@ -1,8 +1,8 @@
 package io.github.guestmemfd.kvm;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfdOps;
+import io.github.guestmemfd.abi.Errno;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 

@@ -1,6 +1,6 @@
 package io.github.guestmemfd.kvm;
 
-import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.abi.Errno;
 import java.util.Arrays;
 import java.util.Optional;
 import java.util.regex.MatchResult;

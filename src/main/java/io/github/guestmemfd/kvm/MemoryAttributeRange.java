@@ -1,6 +1,6 @@
 package io.github.guestmemfd.kvm;
 
-import io.github.guestmemfd.spi.Hex;
+import io.github.guestmemfd.abi.Hex;
 import java.util.Objects;
 
 /**

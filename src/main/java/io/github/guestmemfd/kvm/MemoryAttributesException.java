@@ -1,7 +1,7 @@
 package io.github.guestmemfd.kvm;
 
-import io.github.guestmemfd.Errno;
-import io.github.guestmemfd.GuestMemfdException;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
 
 /** A range of guest addresses could not be converted, from some address on. */
 public final class MemoryAttributesException extends GuestMemfdException {

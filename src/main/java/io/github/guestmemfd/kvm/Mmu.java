@@ -1,9 +1,9 @@
 package io.github.guestmemfd.kvm;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.HolderKind;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.kvm.GuestPageTable.Frames;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;

@@ -1,10 +1,10 @@
 package io.github.guestmemfd.kvm;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.spi.Counters;
-import io.github.guestmemfd.spi.Hex;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;

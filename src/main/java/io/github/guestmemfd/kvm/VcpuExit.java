@@ -1,7 +1,7 @@
 package io.github.guestmemfd.kvm;
 
-import io.github.guestmemfd.Errno;
-import io.github.guestmemfd.spi.Hex;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.Hex;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 

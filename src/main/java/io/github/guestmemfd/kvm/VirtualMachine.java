@@ -2,19 +2,19 @@ package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.BusyFolio;
 import io.github.guestmemfd.ConversionBlockedException;
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
-import io.github.guestmemfd.Protection;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.Protection;
+import io.github.guestmemfd.abi.RangeRule;
 import io.github.guestmemfd.spi.Counters;
-import io.github.guestmemfd.spi.Hex;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
-import io.github.guestmemfd.spi.RangeRule;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -183,7 +183,7 @@ public final class VirtualMachine {
    *
    * @param builder describes the file; its {@code ops} are set here
    * @return the first descriptor of the file
-   * @throws io.github.guestmemfd.GuestMemfdException as {@link GuestMemfd.Builder#build}
+   * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link GuestMemfd.Builder#build}
    */
   public GuestMemfd createGuestMemfd(GuestMemfd.Builder builder) {
     return createGuestMemfd(builder, GuestMemfdOps.NONE);
@@ -198,7 +198,7 @@ public final class VirtualMachine {
    * @param builder describes the file; its {@code ops} are set here
    * @param client the second client
    * @return the first descriptor of the file
-   * @throws io.github.guestmemfd.GuestMemfdException as {@link GuestMemfd.Builder#build}
+   * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link GuestMemfd.Builder#build}
    */
   public GuestMemfd createGuestMemfd(GuestMemfd.Builder builder, GuestMemfdOps client) {
     GuestMemfdOps ops = ops(client);

@@ -1,5 +1,6 @@
 package io.github.guestmemfd.memory;
 
+import io.github.guestmemfd.abi.Pages;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
@@ -16,10 +17,10 @@ import org.jspecify.annotations.Nullable;
 public final class FrameContents {
 
   /** Bytes of a frame and of a page. */
-  public static final int PAGE_SIZE = 4096;
+  public static final int PAGE_SIZE = Pages.SIZE;
 
   /** The binary logarithm of {@link #PAGE_SIZE}. */
-  public static final int PAGE_SHIFT = 12;
+  public static final int PAGE_SHIFT = Pages.SHIFT;
 
   private static final int CHUNK_SHIFT = 9;
   private static final int CHUNK_FRAMES = 1 << CHUNK_SHIFT;

@@ -1,6 +1,6 @@
 package io.github.guestmemfd.policy;
 
-import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.kvm.BusyGuestPage;
 import io.github.guestmemfd.kvm.MemoryAttribute;
 

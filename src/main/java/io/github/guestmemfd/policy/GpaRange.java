@@ -1,7 +1,7 @@
 package io.github.guestmemfd.policy;
 
-import io.github.guestmemfd.spi.Hex;
-import io.github.guestmemfd.spi.RangeRule;
+import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.RangeRule;
 
 /**
  * A range of guest physical addresses, of whole pages.

@@ -1,11 +1,11 @@
 package io.github.guestmemfd.testing;
 
 import io.github.guestmemfd.BusyFolio;
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.Folio;
-import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.conversion.Step;

@@ -1,8 +1,8 @@
 package io.github.guestmemfd.testing;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfdOps;
-import io.github.guestmemfd.HolderKind;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 
 /**

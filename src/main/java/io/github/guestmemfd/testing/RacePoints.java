@@ -2,7 +2,7 @@ package io.github.guestmemfd.testing;
 
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMemory;
-import io.github.guestmemfd.spi.Hex;
+import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import java.time.Duration;

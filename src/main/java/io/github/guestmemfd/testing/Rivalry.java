@@ -1,11 +1,11 @@
 package io.github.guestmemfd.testing;
 
-import io.github.guestmemfd.CreateFlag;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
-import io.github.guestmemfd.Protection;
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 

@@ -1,18 +1,18 @@
 package io.github.guestmemfd.trace;
 
-import io.github.guestmemfd.Advice;
 import io.github.guestmemfd.BusyFolio;
-import io.github.guestmemfd.Errno;
-import io.github.guestmemfd.FileStat;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
-import io.github.guestmemfd.MapType;
-import io.github.guestmemfd.Protection;
-import io.github.guestmemfd.SigBusException;
-import io.github.guestmemfd.SigSegvException;
+import io.github.guestmemfd.abi.Advice;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FileStat;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.MapType;
+import io.github.guestmemfd.abi.Protection;
+import io.github.guestmemfd.abi.SigBusException;
+import io.github.guestmemfd.abi.SigSegvException;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.kvm.KernelProfile;

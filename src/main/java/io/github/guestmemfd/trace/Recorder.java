@@ -1,16 +1,17 @@
 package io.github.guestmemfd.trace;
 
-import io.github.guestmemfd.Advice;
-import io.github.guestmemfd.Errno;
-import io.github.guestmemfd.FileStat;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdListener;
-import io.github.guestmemfd.HolderKind;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
-import io.github.guestmemfd.MapType;
-import io.github.guestmemfd.Protection;
+import io.github.guestmemfd.abi.Advice;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FallocMode;
+import io.github.guestmemfd.abi.FileStat;
+import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.abi.MapType;
+import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.spi.IdleStrategy;
 import java.io.IOException;
@@ -370,7 +371,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
     comment("grab " + names.get(memfd) + " " + offset + " " + kind + " = " + errno);
     if (errno == Errno.OK) {
       long page = offset & -HostMemory.PAGE_SIZE;
-      fallocate(memfd, GuestMemfd.FALLOC_FL_KEEP_SIZE, page, HostMemory.PAGE_SIZE, null);
+      fallocate(memfd, FallocMode.KEEP_SIZE.bit(), page, HostMemory.PAGE_SIZE, null);
     }
   }
 
@@ -492,7 +493,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
    * @param size the size in bytes, not 0
    * @param memfd the file behind it
    * @param offset where the range starts in the file
-   * @throws io.github.guestmemfd.GuestMemfdException as {@link VirtualMachine#bind}
+   * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link VirtualMachine#bind}
    */
   public void bind(
       VirtualMachine vm, int slot, long gpa, long size, GuestMemfd memfd, long offset) {
@@ -532,7 +533,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
    *
    * @param vm the machine
    * @param slot its number
-   * @throws io.github.guestmemfd.GuestMemfdException as {@link VirtualMachine#unbind}
+   * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link VirtualMachine#unbind}
    */
   public void unbind(VirtualMachine vm, int slot) {
     slotsLock.lock();

@@ -1,6 +1,6 @@
 package io.github.guestmemfd.trace;
 
-import io.github.guestmemfd.GuestMemfdException;
+import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.kvm.KernelProfile;
 import java.util.ArrayList;

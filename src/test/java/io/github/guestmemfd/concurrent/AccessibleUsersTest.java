@@ -1,7 +1,7 @@
 package io.github.guestmemfd.concurrent;
 
-import static io.github.guestmemfd.HolderKind.ACCESSIBLE;
-import static io.github.guestmemfd.HolderKind.UNSAFE;
+import static io.github.guestmemfd.abi.HolderKind.ACCESSIBLE;
+import static io.github.guestmemfd.abi.HolderKind.UNSAFE;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
@@ -9,9 +9,9 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import io.github.guestmemfd.BusyFolio;
 import io.github.guestmemfd.ConversionBlockedException;
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import java.time.Duration;

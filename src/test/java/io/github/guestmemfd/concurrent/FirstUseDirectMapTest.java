@@ -2,11 +2,11 @@ package io.github.guestmemfd.concurrent;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
-import io.github.guestmemfd.CreateFlag;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.GuestMemfdException;
 import java.nio.ByteBuffer;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;

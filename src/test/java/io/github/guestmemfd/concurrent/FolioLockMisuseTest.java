@@ -5,10 +5,10 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.HolderKind;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.HolderKind;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;

@@ -1,6 +1,6 @@
 package io.github.guestmemfd.concurrent;
 
-import static io.github.guestmemfd.HolderKind.UNSAFE;
+import static io.github.guestmemfd.abi.HolderKind.UNSAFE;
 import static io.github.guestmemfd.conversion.ConversionProtocol.lastPut;
 import static io.github.guestmemfd.conversion.ConversionProtocol.pinCheck;
 import static org.junit.jupiter.api.Assertions.assertEquals;
@@ -10,10 +10,10 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.BusyFolio;
 import io.github.guestmemfd.ConversionBlockedException;
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.spi.RacePoint;

@@ -4,9 +4,9 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.guestmemfd.Advice;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
+import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
 import org.junit.jupiter.api.Test;

@@ -7,7 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
-import io.github.guestmemfd.SigBusException;
+import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
 import org.junit.jupiter.api.Test;

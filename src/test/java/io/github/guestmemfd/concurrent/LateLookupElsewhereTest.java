@@ -1,16 +1,16 @@
 package io.github.guestmemfd.concurrent;
 
-import static io.github.guestmemfd.HolderKind.ACCESSIBLE;
-import static io.github.guestmemfd.HolderKind.SAFE;
-import static io.github.guestmemfd.HolderKind.UNSAFE;
+import static io.github.guestmemfd.abi.HolderKind.ACCESSIBLE;
+import static io.github.guestmemfd.abi.HolderKind.SAFE;
+import static io.github.guestmemfd.abi.HolderKind.UNSAFE;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import io.github.guestmemfd.BusyFolio;
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.HolderKind;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.Step;
 import io.github.guestmemfd.memory.Counts;

@@ -1,6 +1,6 @@
 package io.github.guestmemfd.concurrent;
 
-import static io.github.guestmemfd.HolderKind.UNSAFE;
+import static io.github.guestmemfd.abi.HolderKind.UNSAFE;
 import static io.github.guestmemfd.conversion.ConversionProtocol.atomicPair;
 import static io.github.guestmemfd.conversion.ConversionProtocol.lastPut;
 import static org.junit.jupiter.api.Assertions.assertEquals;
@@ -9,13 +9,13 @@ import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostReference;
-import io.github.guestmemfd.SigBusException;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;

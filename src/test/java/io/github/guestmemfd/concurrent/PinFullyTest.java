@@ -4,13 +4,13 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
-import io.github.guestmemfd.Protection;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.spi.RacePoint;
 import org.junit.jupiter.api.Test;
 
@@ -72,8 +72,8 @@ class PinFullyTest extends HostFixture {
             GuestMemfd.builder(small)
                 .size(4L * PAGE)
                 .flags(
-                    io.github.guestmemfd.CreateFlag.MMAP,
-                    io.github.guestmemfd.CreateFlag.INIT_SHARED)
+                    io.github.guestmemfd.abi.CreateFlag.MMAP,
+                    io.github.guestmemfd.abi.CreateFlag.INIT_SHARED)
                 .build();
         HostMapping window = memfd.mmap(0, 4L * PAGE, Protection.READ, Protection.WRITE)) {
       refused(Errno.ENOMEM, () -> window.pinFully(0, 4L * PAGE));

@@ -1,22 +1,22 @@
 package io.github.guestmemfd.concurrent;
 
-import static io.github.guestmemfd.CreateFlag.INIT_SHARED;
-import static io.github.guestmemfd.CreateFlag.MMAP;
-import static io.github.guestmemfd.HolderKind.ACCESSIBLE;
-import static io.github.guestmemfd.HolderKind.SAFE;
-import static io.github.guestmemfd.HolderKind.UNSAFE;
+import static io.github.guestmemfd.abi.CreateFlag.INIT_SHARED;
+import static io.github.guestmemfd.abi.CreateFlag.MMAP;
+import static io.github.guestmemfd.abi.HolderKind.ACCESSIBLE;
+import static io.github.guestmemfd.abi.HolderKind.SAFE;
+import static io.github.guestmemfd.abi.HolderKind.UNSAFE;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.BusyFolio;
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.HolderKind;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.Step;
 import io.github.guestmemfd.memory.Counts;

@@ -1,14 +1,14 @@
 package io.github.guestmemfd.concurrent;
 
-import static io.github.guestmemfd.HolderKind.SAFE;
-import static io.github.guestmemfd.HolderKind.UNSAFE;
+import static io.github.guestmemfd.abi.HolderKind.SAFE;
+import static io.github.guestmemfd.abi.HolderKind.UNSAFE;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.HolderKind;
+import io.github.guestmemfd.abi.HolderKind;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;

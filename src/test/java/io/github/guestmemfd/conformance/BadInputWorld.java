@@ -1,29 +1,29 @@
 package io.github.guestmemfd.conformance;
 
-import static io.github.guestmemfd.Protection.READ;
-import static io.github.guestmemfd.Protection.WRITE;
+import static io.github.guestmemfd.abi.Protection.READ;
+import static io.github.guestmemfd.abi.Protection.WRITE;
 import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 
-import io.github.guestmemfd.AttributeRange;
 import io.github.guestmemfd.BusyFolio;
 import io.github.guestmemfd.ConversionBlockedException;
-import io.github.guestmemfd.Errno;
-import io.github.guestmemfd.FileStat;
 import io.github.guestmemfd.Folio;
-import io.github.guestmemfd.FolioHolders;
 import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdListener;
 import io.github.guestmemfd.GuestMemfdOps;
-import io.github.guestmemfd.HolderKind;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.Metrics;
 import io.github.guestmemfd.PfnWalker;
-import io.github.guestmemfd.SigBusException;
-import io.github.guestmemfd.SigSegvException;
 import io.github.guestmemfd.TrackedHolder;
+import io.github.guestmemfd.abi.AttributeRange;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FileStat;
+import io.github.guestmemfd.abi.FolioHolders;
+import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.abi.SigBusException;
+import io.github.guestmemfd.abi.SigSegvException;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.ForwardingProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
@@ -376,7 +376,8 @@ final class BadInputWorld {
     make(Counters.Reading.class, w -> new Counters<>(Errno.class).read());
     make(GuestMemfdOps.class, w -> GuestMemfdOps.NONE, w -> w.ops);
     make(
-        io.github.guestmemfd.GuestMemfdException.class, w -> thrown(() -> w.map.getByte(3 * PAGE)));
+        io.github.guestmemfd.abi.GuestMemfdException.class,
+        w -> thrown(() -> w.map.getByte(3 * PAGE)));
     make(SigBusException.class, w -> thrown(() -> w.map.getByte(3 * PAGE)));
     make(SigSegvException.class, w -> thrown(() -> w.opened(w.memfd.mmap(0, PAGE)).getByte(0)));
     make(ConversionBlockedException.class, w -> blocked(w));

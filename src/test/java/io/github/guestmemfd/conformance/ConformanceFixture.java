@@ -1,16 +1,16 @@
 package io.github.guestmemfd.conformance;
 
-import static io.github.guestmemfd.Protection.READ;
-import static io.github.guestmemfd.Protection.WRITE;
+import static io.github.guestmemfd.abi.Protection.READ;
+import static io.github.guestmemfd.abi.Protection.WRITE;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
-import io.github.guestmemfd.SigBusException;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.kvm.VirtualMachine;
 import java.util.ArrayDeque;

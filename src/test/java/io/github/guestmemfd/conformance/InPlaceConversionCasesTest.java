@@ -5,10 +5,10 @@ import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.github.guestmemfd.BusyFolio;
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.kvm.Access;
 import io.github.guestmemfd.kvm.MemoryAttribute;

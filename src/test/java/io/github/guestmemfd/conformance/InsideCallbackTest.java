@@ -2,10 +2,10 @@ package io.github.guestmemfd.conformance;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.GuestMemfdException;
-import io.github.guestmemfd.HolderKind;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.concurrent.InCallback;
 import io.github.guestmemfd.concurrent.InCallback.Where;
 import io.github.guestmemfd.conformance.BadInputWorld.State;

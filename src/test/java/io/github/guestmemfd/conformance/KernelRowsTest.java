@@ -1,17 +1,17 @@
 package io.github.guestmemfd.conformance;
 
-import static io.github.guestmemfd.Protection.READ;
+import static io.github.guestmemfd.abi.Protection.READ;
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.github.guestmemfd.Advice;
 import io.github.guestmemfd.BusyFolio;
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.abi.Advice;
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.Step;
 import io.github.guestmemfd.memory.Counts;

@@ -1,28 +1,29 @@
 package io.github.guestmemfd.conformance;
 
-import static io.github.guestmemfd.CreateFlag.INIT_SHARED;
-import static io.github.guestmemfd.CreateFlag.MMAP;
-import static io.github.guestmemfd.CreateFlag.NO_DIRECT_MAP;
-import static io.github.guestmemfd.Protection.EXEC;
-import static io.github.guestmemfd.Protection.READ;
-import static io.github.guestmemfd.Protection.WRITE;
+import static io.github.guestmemfd.abi.CreateFlag.INIT_SHARED;
+import static io.github.guestmemfd.abi.CreateFlag.MMAP;
+import static io.github.guestmemfd.abi.CreateFlag.NO_DIRECT_MAP;
+import static io.github.guestmemfd.abi.Protection.EXEC;
+import static io.github.guestmemfd.abi.Protection.READ;
+import static io.github.guestmemfd.abi.Protection.WRITE;
 import static io.github.guestmemfd.kvm.MemoryAttribute.PRIVATE;
 import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
-import io.github.guestmemfd.Advice;
-import io.github.guestmemfd.AttributeRange;
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.GuestMemfdOps;
-import io.github.guestmemfd.HolderKind;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
-import io.github.guestmemfd.MapType;
+import io.github.guestmemfd.abi.Advice;
+import io.github.guestmemfd.abi.AttributeRange;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FallocMode;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.gunyah.MemoryParcels;
@@ -336,9 +337,9 @@ class MessagesTest {
   }
 
   static Stream<Message> fallocate() {
-    int punch = GuestMemfd.FALLOC_FL_PUNCH_HOLE;
-    int zero = GuestMemfd.FALLOC_FL_ZERO_RANGE;
-    int keep = GuestMemfd.FALLOC_FL_KEEP_SIZE;
+    int punch = FallocMode.PUNCH_HOLE.bit();
+    int zero = FallocMode.ZERO_RANGE.bit();
+    int keep = FallocMode.KEEP_SIZE.bit();
     return Stream.of(
         says(
             "EBADF: fallocate of FILE: the descriptor is closed",
@@ -1164,14 +1165,14 @@ class MessagesTest {
   void noAddressIsDecimalInTheSources() throws IOException {
     Pattern decimal =
         Pattern.compile(
-            "(offset|gpa|address|flags|mode)s?[ =]*\"\\s*\\+\\s*(?!Hex\\.|Bits\\.|CreateFlag)\\w"
+            "(offset|gpa|address|flags|mode)s?[ =]*\"\\s*\\+\\s*(?!Hex\\.|CreateFlag\\.|FallocMode\\.)\\w"
                 + "|0x\"\\s*\\+|%x|%#x");
     Path root = Path.of("src/main/java/io/github/guestmemfd");
     List<String> found = new ArrayList<>();
     try (Stream<Path> files = Files.walk(root)) {
       for (Path file : files.filter(f -> f.toString().endsWith(".java")).toList()) {
         String name = root.relativize(file).toString();
-        if (!name.matches("(lab|trace)/.*|spi/Hex.java")) {
+        if (!name.matches("(lab|trace)/.*|abi/Hex.java")) {
           decimal
               .matcher(Files.readString(file))
               .results()

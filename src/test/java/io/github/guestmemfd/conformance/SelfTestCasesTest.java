@@ -1,18 +1,18 @@
 package io.github.guestmemfd.conformance;
 
-import static io.github.guestmemfd.Protection.EXEC;
-import static io.github.guestmemfd.Protection.READ;
-import static io.github.guestmemfd.Protection.WRITE;
+import static io.github.guestmemfd.abi.Protection.EXEC;
+import static io.github.guestmemfd.abi.Protection.READ;
+import static io.github.guestmemfd.abi.Protection.WRITE;
 import static io.github.guestmemfd.kvm.MemoryAttribute.PRIVATE;
 import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.github.guestmemfd.Advice;
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
-import io.github.guestmemfd.MapType;
+import io.github.guestmemfd.abi.Advice;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.kvm.Access;
 import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VcpuExit;

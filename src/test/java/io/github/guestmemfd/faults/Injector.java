@@ -1,6 +1,6 @@
 package io.github.guestmemfd.faults;
 
-import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import java.util.ArrayList;

@@ -1,8 +1,8 @@
 package io.github.guestmemfd.faults;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfdOps;
+import io.github.guestmemfd.abi.Errno;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;

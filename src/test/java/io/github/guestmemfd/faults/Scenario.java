@@ -1,6 +1,6 @@
 package io.github.guestmemfd.faults;
 
-import io.github.guestmemfd.GuestMemfdException;
+import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.kvm.VcpuExit;
 import io.github.guestmemfd.kvm.VcpuExitException;
 import java.util.ArrayList;

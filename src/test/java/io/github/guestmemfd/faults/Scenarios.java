@@ -1,27 +1,28 @@
 package io.github.guestmemfd.faults;
 
-import static io.github.guestmemfd.CreateFlag.INIT_SHARED;
-import static io.github.guestmemfd.CreateFlag.MMAP;
-import static io.github.guestmemfd.CreateFlag.NO_DIRECT_MAP;
-import static io.github.guestmemfd.HolderKind.ACCESSIBLE;
-import static io.github.guestmemfd.HolderKind.SAFE;
-import static io.github.guestmemfd.HolderKind.UNSAFE;
-import static io.github.guestmemfd.Protection.READ;
-import static io.github.guestmemfd.Protection.WRITE;
+import static io.github.guestmemfd.abi.CreateFlag.INIT_SHARED;
+import static io.github.guestmemfd.abi.CreateFlag.MMAP;
+import static io.github.guestmemfd.abi.CreateFlag.NO_DIRECT_MAP;
+import static io.github.guestmemfd.abi.HolderKind.ACCESSIBLE;
+import static io.github.guestmemfd.abi.HolderKind.SAFE;
+import static io.github.guestmemfd.abi.HolderKind.UNSAFE;
+import static io.github.guestmemfd.abi.Protection.READ;
+import static io.github.guestmemfd.abi.Protection.WRITE;
 import static io.github.guestmemfd.kvm.MemoryAttribute.PRIVATE;
 import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 
-import io.github.guestmemfd.Advice;
 import io.github.guestmemfd.BusyFolio;
-import io.github.guestmemfd.CreateFlag;
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.HolderKind;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostReference;
-import io.github.guestmemfd.MapType;
 import io.github.guestmemfd.PfnWalker;
+import io.github.guestmemfd.abi.Advice;
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FallocMode;
+import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.conversion.Step;
@@ -260,8 +261,7 @@ final class Scenarios {
       whole(
           "punch past the end",
           () -> {
-            f.fallocate(
-                GuestMemfd.FALLOC_FL_PUNCH_HOLE | GuestMemfd.FALLOC_FL_KEEP_SIZE, 0, 9L * PAGE);
+            f.fallocate(FallocMode.bits(FallocMode.KEEP_SIZE, FallocMode.PUNCH_HOLE), 0, 9L * PAGE);
             return OK;
           });
       expect(0, 0);

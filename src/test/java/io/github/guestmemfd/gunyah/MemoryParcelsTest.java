@@ -1,19 +1,19 @@
 package io.github.guestmemfd.gunyah;
 
-import static io.github.guestmemfd.CreateFlag.INIT_SHARED;
-import static io.github.guestmemfd.CreateFlag.MMAP;
+import static io.github.guestmemfd.abi.CreateFlag.INIT_SHARED;
+import static io.github.guestmemfd.abi.CreateFlag.MMAP;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
-import io.github.guestmemfd.Protection;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
 import java.nio.ByteBuffer;

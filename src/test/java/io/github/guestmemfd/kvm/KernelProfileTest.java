@@ -3,10 +3,10 @@ package io.github.guestmemfd.kvm;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;

@@ -1,13 +1,13 @@
 package io.github.guestmemfd.kvm;
 
-import static io.github.guestmemfd.HolderKind.UNSAFE;
+import static io.github.guestmemfd.abi.HolderKind.UNSAFE;
 import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.guestmemfd.CreateFlag;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.concurrent.Worker;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.spi.RacePoint;

@@ -1,9 +1,9 @@
 package io.github.guestmemfd.kvm;
 
-import static io.github.guestmemfd.CreateFlag.MMAP;
-import static io.github.guestmemfd.Errno.EAGAIN;
-import static io.github.guestmemfd.Protection.READ;
-import static io.github.guestmemfd.Protection.WRITE;
+import static io.github.guestmemfd.abi.CreateFlag.MMAP;
+import static io.github.guestmemfd.abi.Errno.EAGAIN;
+import static io.github.guestmemfd.abi.Protection.READ;
+import static io.github.guestmemfd.abi.Protection.WRITE;
 import static io.github.guestmemfd.kvm.MemoryAttribute.PRIVATE;
 import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 

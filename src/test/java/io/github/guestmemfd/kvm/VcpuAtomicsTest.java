@@ -7,12 +7,12 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
-import io.github.guestmemfd.Protection;
-import io.github.guestmemfd.SigBusException;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.Protection;
+import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.concurrent.Worker;
 import java.util.Optional;
 import org.junit.jupiter.api.Test;

@@ -5,10 +5,10 @@ import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.GuestMemfdOps;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.concurrent.Worker;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;

@@ -1,18 +1,18 @@
 package io.github.guestmemfd.model;
 
-import io.github.guestmemfd.Advice;
 import io.github.guestmemfd.BusyFolio;
-import io.github.guestmemfd.CreateFlag;
-import io.github.guestmemfd.Errno;
-import io.github.guestmemfd.FileStat;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
-import io.github.guestmemfd.HolderKind;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostReference;
-import io.github.guestmemfd.MapType;
-import io.github.guestmemfd.Protection;
+import io.github.guestmemfd.abi.Advice;
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FileStat;
+import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.abi.MapType;
+import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.kvm.Memslot;
 import io.github.guestmemfd.kvm.VirtualMachine;

@@ -1,10 +1,10 @@
 package io.github.guestmemfd.model;
 
 import io.github.guestmemfd.ConversionBlockedException;
-import io.github.guestmemfd.Errno;
-import io.github.guestmemfd.GuestMemfdException;
-import io.github.guestmemfd.SigBusException;
-import io.github.guestmemfd.SigSegvException;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.SigBusException;
+import io.github.guestmemfd.abi.SigSegvException;
 import java.util.function.Supplier;
 
 /** How a call ended: what the library did and what the model says, in one form. */

@@ -1,6 +1,6 @@
 package io.github.guestmemfd.model;
 
-import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.abi.Errno;
 import java.util.List;
 
 /**

@@ -1,9 +1,9 @@
 package io.github.guestmemfd.model;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.abi.Errno;
 import java.util.ArrayList;
 import java.util.List;
 

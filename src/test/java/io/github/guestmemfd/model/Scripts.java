@@ -2,12 +2,12 @@ package io.github.guestmemfd.model;
 
 import static io.github.guestmemfd.model.SequentialModel.PAGE;
 
-import io.github.guestmemfd.Advice;
-import io.github.guestmemfd.CreateFlag;
-import io.github.guestmemfd.Errno;
-import io.github.guestmemfd.HolderKind;
-import io.github.guestmemfd.MapType;
-import io.github.guestmemfd.Protection;
+import io.github.guestmemfd.abi.Advice;
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.abi.MapType;
+import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.model.Call.At;
 import io.github.guestmemfd.model.Call.Base;
 import io.github.guestmemfd.model.Call.Length;

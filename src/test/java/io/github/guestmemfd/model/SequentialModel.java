@@ -1,11 +1,11 @@
 package io.github.guestmemfd.model;
 
-import io.github.guestmemfd.Advice;
-import io.github.guestmemfd.CreateFlag;
-import io.github.guestmemfd.Errno;
-import io.github.guestmemfd.HolderKind;
-import io.github.guestmemfd.MapType;
-import io.github.guestmemfd.Protection;
+import io.github.guestmemfd.abi.Advice;
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.abi.MapType;
+import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.model.Outcome.Misuse;
 import io.github.guestmemfd.model.Outcome.Signal;
 import io.github.guestmemfd.model.Outcome.Stop;

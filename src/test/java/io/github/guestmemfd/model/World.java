@@ -1,13 +1,13 @@
 package io.github.guestmemfd.model;
 
-import io.github.guestmemfd.CreateFlag;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.HolderKind;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
-import io.github.guestmemfd.Protection;
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.model.SequentialModel.Content;
 import io.github.guestmemfd.model.SequentialModel.Descriptor;

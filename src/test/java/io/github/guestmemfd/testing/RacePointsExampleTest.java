@@ -1,17 +1,17 @@
 package io.github.guestmemfd.testing;
 
-import static io.github.guestmemfd.CreateFlag.INIT_SHARED;
-import static io.github.guestmemfd.CreateFlag.MMAP;
-import static io.github.guestmemfd.Protection.READ;
-import static io.github.guestmemfd.Protection.WRITE;
+import static io.github.guestmemfd.abi.CreateFlag.INIT_SHARED;
+import static io.github.guestmemfd.abi.CreateFlag.MMAP;
+import static io.github.guestmemfd.abi.Protection.READ;
+import static io.github.guestmemfd.abi.Protection.WRITE;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.spi.RacePoint;
 import java.io.IOException;

@@ -1,7 +1,7 @@
 package io.github.guestmemfd.testing;
 
-import static io.github.guestmemfd.CreateFlag.INIT_SHARED;
-import static io.github.guestmemfd.CreateFlag.MMAP;
+import static io.github.guestmemfd.abi.CreateFlag.INIT_SHARED;
+import static io.github.guestmemfd.abi.CreateFlag.MMAP;
 import static io.github.guestmemfd.kvm.MemoryAttribute.PRIVATE;
 import static io.github.guestmemfd.spi.RacePoint.ACCESS_IN_FLIGHT;
 import static io.github.guestmemfd.spi.RacePoint.AFTER_COMMIT;
@@ -23,7 +23,7 @@ import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.PfnWalker;
-import io.github.guestmemfd.Protection;
+import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.concurrent.Worker;
 import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VirtualMachine;

@@ -1,10 +1,10 @@
 package io.github.guestmemfd.testing;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
-import io.github.guestmemfd.HolderKind;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.HolderKind;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 

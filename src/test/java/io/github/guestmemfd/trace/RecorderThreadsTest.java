@@ -2,16 +2,16 @@ package io.github.guestmemfd.trace;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.github.guestmemfd.Advice;
-import io.github.guestmemfd.CreateFlag;
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
-import io.github.guestmemfd.Protection;
-import io.github.guestmemfd.SigBusException;
+import io.github.guestmemfd.abi.Advice;
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Protection;
+import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.concurrent.Worker;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;

@@ -1,9 +1,9 @@
 package org.example;
 
-import static io.github.guestmemfd.CreateFlag.INIT_SHARED;
-import static io.github.guestmemfd.CreateFlag.MMAP;
-import static io.github.guestmemfd.Protection.READ;
-import static io.github.guestmemfd.Protection.WRITE;
+import static io.github.guestmemfd.abi.CreateFlag.INIT_SHARED;
+import static io.github.guestmemfd.abi.CreateFlag.MMAP;
+import static io.github.guestmemfd.abi.Protection.READ;
+import static io.github.guestmemfd.abi.Protection.WRITE;
 
 import io.github.guestmemfd.ConversionBlockedException;
 import io.github.guestmemfd.Folio;
@@ -11,7 +11,7 @@ import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
-import io.github.guestmemfd.SigBusException;
+import io.github.guestmemfd.abi.SigBusException;
 
 public class FirstProgram {
   public static void main(String[] args) {

@@ -1,13 +1,13 @@
 package org.example;
 
-import static io.github.guestmemfd.Protection.READ;
-import static io.github.guestmemfd.Protection.WRITE;
+import static io.github.guestmemfd.abi.Protection.READ;
+import static io.github.guestmemfd.abi.Protection.WRITE;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.testing.ConversionProtocols;
 import io.github.guestmemfd.testing.GuestMemfdExtension;
 import org.junit.jupiter.api.Test;

@@ -1,7 +1,7 @@
 package io.github.guestmemfd.lab.workload;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.kvm.BusyGuestPage;
 import io.github.guestmemfd.kvm.MemoryAttribute;
 import io.github.guestmemfd.policy.ConversionObserver;

@@ -1,7 +1,7 @@
 package io.github.guestmemfd.lab.workload;
 
-import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.abi.GuestMemfdException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.concurrent.locks.LockSupport;

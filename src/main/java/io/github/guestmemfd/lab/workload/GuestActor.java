@@ -3,8 +3,8 @@ package io.github.guestmemfd.lab.workload;
 import static io.github.guestmemfd.kvm.MemoryAttribute.PRIVATE;
 import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 
-import io.github.guestmemfd.Errno;
-import io.github.guestmemfd.GuestMemfdException;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.kvm.ExitHandler;
 import io.github.guestmemfd.kvm.MemoryAttribute;
 import io.github.guestmemfd.kvm.Vcpu;

@@ -1,7 +1,7 @@
 package io.github.guestmemfd.lab.workload;
 
-import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.abi.GuestMemfdException;
 import java.nio.ByteBuffer;
 import java.util.ArrayDeque;
 

@@ -1,8 +1,8 @@
 package io.github.guestmemfd.lab.workload;
 
-import io.github.guestmemfd.Advice;
-import io.github.guestmemfd.GuestMemfdException;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.abi.Advice;
+import io.github.guestmemfd.abi.GuestMemfdException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.SplittableRandom;

@@ -1,10 +1,10 @@
 package io.github.guestmemfd.lab.workload;
 
-import static io.github.guestmemfd.CreateFlag.INIT_SHARED;
-import static io.github.guestmemfd.CreateFlag.MMAP;
-import static io.github.guestmemfd.CreateFlag.NO_DIRECT_MAP;
-import static io.github.guestmemfd.Protection.READ;
-import static io.github.guestmemfd.Protection.WRITE;
+import static io.github.guestmemfd.abi.CreateFlag.INIT_SHARED;
+import static io.github.guestmemfd.abi.CreateFlag.MMAP;
+import static io.github.guestmemfd.abi.CreateFlag.NO_DIRECT_MAP;
+import static io.github.guestmemfd.abi.Protection.READ;
+import static io.github.guestmemfd.abi.Protection.WRITE;
 
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;

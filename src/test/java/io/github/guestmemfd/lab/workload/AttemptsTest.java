@@ -2,7 +2,7 @@ package io.github.guestmemfd.lab.workload;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.github.guestmemfd.Errno;
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.kvm.BusyGuestPage;
 import io.github.guestmemfd.kvm.MemoryAttribute;
 import io.github.guestmemfd.policy.GpaRange;

@@ -2,9 +2,9 @@ package io.github.guestmemfd.lab.workload;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.github.guestmemfd.Errno;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.ForwardingProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;

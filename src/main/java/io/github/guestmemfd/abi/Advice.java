@@ -1,6 +1,6 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.abi;
 
-/** What {@link HostMapping#madvise} is asked for: the kernel's MADV_ values. */
+/** What {@code madvise} is asked for: the kernel's MADV_ values. */
 public enum Advice {
   /** Drops the page table entries; the folios and their content stay. */
   DONTNEED,

@@ -1,6 +1,4 @@
-package io.github.guestmemfd;
-
-import io.github.guestmemfd.spi.Hex;
+package io.github.guestmemfd.abi;
 
 /** An access that the protection of its mapping forbids. The kernel sends SIGSEGV. */
 public final class SigSegvException extends GuestMemfdException {
@@ -9,7 +7,13 @@ public final class SigSegvException extends GuestMemfdException {
   /** Offset in the mapping in bytes. */
   private final long offset;
 
-  SigSegvException(long offset, String why) {
+  /**
+   * An access that got the signal.
+   *
+   * @param offset where in the mapping, in bytes
+   * @param why why
+   */
+  public SigSegvException(long offset, String why) {
     super(Errno.EFAULT, "SIGSEGV at offset " + Hex.of(offset) + " of the mapping: " + why);
     this.offset = offset;
   }

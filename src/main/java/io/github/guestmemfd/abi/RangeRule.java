@@ -1,4 +1,4 @@
-package io.github.guestmemfd.spi;
+package io.github.guestmemfd.abi;
 
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
@@ -17,8 +17,6 @@ public enum RangeRule {
   /** The end is not past the limit. */
   END;
 
-  private static final long PAGE_MASK = 4095;
-
   /**
    * The first rule that a range breaks.
    *
@@ -28,7 +26,7 @@ public enum RangeRule {
    * @return the rule, or null if the range keeps all of them
    */
   public static @Nullable RangeRule broken(long start, long length, long limit) {
-    if (((start | length) & PAGE_MASK) != 0) {
+    if (!Pages.isAligned(start | length)) {
       return ALIGNED;
     }
     if (start < 0) {

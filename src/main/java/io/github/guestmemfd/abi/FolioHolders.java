@@ -1,11 +1,8 @@
-package io.github.guestmemfd;
-
-import io.github.guestmemfd.memory.Counts;
-import io.github.guestmemfd.spi.Hex;
+package io.github.guestmemfd.abi;
 
 /**
  * Who holds the folio of a page, counted by kind, at one moment: the answer of {@link
- * GuestMemfd#holders}.
+ * io.github.guestmemfd.GuestMemfd#holders}.
  *
  * @param offset the page, in bytes from the start of the file, a multiple of 4096
  * @param pfn the frame; 0 for a hole, which nobody holds
@@ -21,25 +18,6 @@ import io.github.guestmemfd.spi.Hex;
  */
 public record FolioHolders(
     long offset, int pfn, int mapped, int unsafe, int pinned, int accessible, int safe) {
-
-  /**
-   * Of counts.
-   *
-   * @param mapped how many of the references are page table entries'
-   * @param safe the guest-side holders that the protocol counts
-   * @param safeRefs how many of the references are theirs
-   */
-  static FolioHolders of(long offset, int pfn, int mapped, long counts, int safe, int safeRefs) {
-    int own = Math.max(0, Counts.ownRefs(counts) - safeRefs - mapped);
-    return new FolioHolders(
-        offset,
-        pfn,
-        mapped,
-        own % Counts.PIN_BIAS + Counts.unsafe(counts),
-        own / Counts.PIN_BIAS,
-        Counts.accessible(counts),
-        safe);
-  }
 
   /**
    * Whether there is no folio.

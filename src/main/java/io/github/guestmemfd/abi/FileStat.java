@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.abi;
 
 /**
  * What {@code fstat} says of a guest_memfd.

@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.abi;
 
 import org.jspecify.annotations.Nullable;
 
@@ -72,7 +72,7 @@ public enum Errno {
 
   /**
    * The errno of a result that is one: a negated code, as the kernel's own functions return it, and
-   * as {@link GuestMemfd#tryGrab} does.
+   * as {@link io.github.guestmemfd.GuestMemfd#tryGrab} does.
    *
    * @param result the result, at most 0
    * @return the errno

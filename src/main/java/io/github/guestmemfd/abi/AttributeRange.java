@@ -1,6 +1,4 @@
-package io.github.guestmemfd;
-
-import io.github.guestmemfd.spi.Hex;
+package io.github.guestmemfd.abi;
 
 /**
  * A part of a file whose pages are alike.

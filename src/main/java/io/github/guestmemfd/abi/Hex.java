@@ -1,4 +1,4 @@
-package io.github.guestmemfd.spi;
+package io.github.guestmemfd.abi;
 
 /**
  * How the library's messages write numbers.

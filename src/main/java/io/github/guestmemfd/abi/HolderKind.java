@@ -1,8 +1,8 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.abi;
 
 /**
  * What a reference means to a conversion. Each kind is counted by itself, so a reference is dropped
- * as the kind that it was taken as: see {@link GuestMemfd#put}.
+ * as the kind that it was taken as: see {@link io.github.guestmemfd.GuestMemfd#put}.
  */
 public enum HolderKind {
   /**

@@ -1,6 +1,4 @@
-package io.github.guestmemfd;
-
-import io.github.guestmemfd.spi.Hex;
+package io.github.guestmemfd.abi;
 
 /**
  * An access through a mapping met a page that the host may not touch: it is inaccessible, past the
@@ -42,7 +40,14 @@ public final class SigBusException extends GuestMemfdException {
   /** Which kind of SIGBUS. */
   private final Code code;
 
-  SigBusException(long offset, Code code, String why) {
+  /**
+   * An access that got the signal.
+   *
+   * @param offset where in the mapping, in bytes
+   * @param code why, as a number
+   * @param why why, in words
+   */
+  public SigBusException(long offset, Code code, String why) {
     super(Errno.EFAULT, "SIGBUS at offset " + Hex.of(offset) + " of the mapping: " + why);
     this.offset = offset;
     this.code = code;

@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.abi;
 
 import java.util.Objects;
 

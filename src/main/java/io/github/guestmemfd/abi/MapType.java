@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.abi;
 
 /** Whether a mapping shows the file itself or a copy of it. */
 public enum MapType {

@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.abi;
 
 /** What a mapping may be used for: the kernel's PROT_ bits. */
 public enum Protection {

@@ -1,0 +1,100 @@
+package io.github.guestmemfd.abi;
+
+/** The modes of {@code fallocate}: the kernel's {@code FALLOC_FL_} bits. */
+public enum FallocMode {
+  /** The size stays. Alone it allocates. */
+  KEEP_SIZE(0x01),
+  /** Punches a hole, with {@link #KEEP_SIZE}. */
+  PUNCH_HOLE(0x02),
+  /** Refused. */
+  NO_HIDE_STALE(0x04),
+  /** Refused. */
+  COLLAPSE_RANGE(0x08),
+  /** Refused. */
+  ZERO_RANGE(0x10),
+  /** Refused. */
+  INSERT_RANGE(0x20),
+  /** Refused. */
+  UNSHARE_RANGE(0x40),
+  /** Refused. */
+  WRITE_ZEROES(0x80);
+
+  private static final BitNames NAMES = new BitNames();
+
+  static {
+    for (FallocMode mode : values()) {
+      NAMES.add(mode.bit, mode.name());
+    }
+  }
+
+  private final int bit;
+
+  FallocMode(int bit) {
+    this.bit = bit;
+  }
+
+  /**
+   * The mode's bit.
+   *
+   * @return a power of two
+   */
+  public int bit() {
+    return bit;
+  }
+
+  /**
+   * Whether the mode is among some bits.
+   *
+   * @param bits the bits of modes
+   * @return the answer
+   */
+  public boolean isIn(int bits) {
+    return (bits & bit) != 0;
+  }
+
+  /**
+   * The bits of some modes, as {@code fallocate} takes them.
+   *
+   * @param modes the modes
+   * @return their bits
+   */
+  public static int bits(FallocMode... modes) {
+    int bits = 0;
+    for (FallocMode mode : modes) {
+      bits |= mode.bit;
+    }
+    return bits;
+  }
+
+  /**
+   * Whether any file of Linux takes a mode; {@code vfs_fallocate} refuses every other one before it
+   * asks the file.
+   *
+   * @param bits the bits of modes
+   * @return the answer
+   */
+  public static boolean isKnown(int bits) {
+    boolean keepsSize = KEEP_SIZE.isIn(bits);
+    int operation = bits & ~KEEP_SIZE.bit;
+    if (operation == 0 || operation == UNSHARE_RANGE.bit || operation == ZERO_RANGE.bit) {
+      return true;
+    }
+    if (operation == PUNCH_HOLE.bit) {
+      return keepsSize;
+    }
+    return (operation == COLLAPSE_RANGE.bit
+            || operation == INSERT_RANGE.bit
+            || operation == WRITE_ZEROES.bit)
+        && !keepsSize;
+  }
+
+  /**
+   * Bits by name, for messages.
+   *
+   * @param bits any bits
+   * @return such as {@code KEEP_SIZE|PUNCH_HOLE|0x100}
+   */
+  public static String names(int bits) {
+    return NAMES.of(Integer.toUnsignedLong(bits));
+  }
+}
