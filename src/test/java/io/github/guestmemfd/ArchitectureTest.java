@@ -26,7 +26,8 @@ import java.util.Set;
     importOptions = ImportOption.DoNotIncludeTests.class)
 class ArchitectureTest {
   private static final String ROOT = "io.github.guestmemfd";
-  private static final Set<String> INTERNAL = Set.of(ROOT + ".memory", ROOT + ".cache");
+  private static final Set<String> INTERNAL =
+      Set.of(ROOT + ".memory", ROOT + ".cache", ROOT + ".observe", ROOT + ".file");
 
   /** From the lowest package to the highest; a package may use those before it. */
   private static final List<String> LAYERS =
@@ -36,6 +37,8 @@ class ArchitectureTest {
           ROOT + ".memory",
           ROOT + ".cache",
           ROOT + ".conversion",
+          ROOT + ".observe",
+          ROOT + ".file",
           ROOT,
           ROOT + ".gunyah",
           ROOT + ".kvm",
