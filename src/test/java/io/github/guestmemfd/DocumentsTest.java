@@ -35,10 +35,7 @@ class DocumentsTest {
   static List<Path> documents() throws IOException {
     try (Stream<Path> top = Files.list(Path.of(""));
         Stream<Path> docs = Files.walk(Path.of("docs"))) {
-      return Stream.concat(top, docs)
-          .filter(p -> p.toString().endsWith(".md"))
-          .sorted()
-          .toList();
+      return Stream.concat(top, docs).filter(p -> p.toString().endsWith(".md")).sorted().toList();
     }
   }
 
