@@ -65,6 +65,18 @@ class AttemptsTest {
     assertThat(attempts.refusedWithHolder()).isEqualTo(1);
   }
 
+  /** A range of two pages: one that nobody holds and mends itself, and then one that is held. */
+  @Test
+  void anAttemptThatMetAHolderTooIsNoFirstLook() {
+    ledger.hold(1, 1);
+    begin();
+    mismatch();
+    Attempts.ON_MISMATCH.at(RacePoint.ON_MISMATCH, 1);
+    end(Errno.OK);
+    assertThat(attempts.firstLooks()).isZero();
+    assertThat(attempts.firstLookMismatches()).isZero();
+  }
+
   @Test
   void aHolderThatHasLetGoSinceTheBeginIsAReasonToo() {
     ledger.hold(0, 1);
