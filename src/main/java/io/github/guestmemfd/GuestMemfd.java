@@ -131,9 +131,11 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
      * @return this
      */
     public Builder flags(CreateFlag... values) {
-      for (CreateFlag flag : values) {
-        flags |= flag.bit;
+      long bits = 0;
+      for (CreateFlag flag : Objects.requireNonNull(values, "values")) {
+        bits |= Objects.requireNonNull(flag, "values").bit;
       }
+      flags |= bits;
       return this;
     }
 
@@ -1009,10 +1011,12 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    *     MapType#PRIVATE}
    */
   public HostMapping mmap(long offset, long length, MapType type, Protection... protection) {
+    Objects.requireNonNull(type, "type");
     boolean read = false;
     boolean write = false;
     boolean exec = false;
-    for (Protection p : protection) {
+    for (Protection p : Objects.requireNonNull(protection, "protection")) {
+      Objects.requireNonNull(p, "protection");
       read |= p == Protection.READ;
       write |= p == Protection.WRITE;
       exec |= p == Protection.EXEC;

@@ -1,6 +1,7 @@
 package io.github.guestmemfd;
 
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
@@ -142,6 +143,10 @@ final class RecordedMemfd extends GuestMemfd {
 
   @Override
   public HostMapping mmap(long offset, long length, MapType type, Protection... protection) {
+    Objects.requireNonNull(protection, "protection");
+    for (Protection p : protection) {
+      Objects.requireNonNull(p, "protection");
+    }
     List<Protection> asked = List.of(protection);
     HostMapping mapping =
         call(

@@ -131,8 +131,8 @@ public final class ConversionHandler implements ExitHandler {
     private ExitHandler otherwise = (vcpu, exit) -> false;
 
     private Builder(VirtualMachine vm, ConversionPolicy policy) {
-      this.vm = Objects.requireNonNull(vm);
-      this.policy = Objects.requireNonNull(policy);
+      this.vm = Objects.requireNonNull(vm, "vm");
+      this.policy = Objects.requireNonNull(policy, "policy");
     }
 
     /**
