@@ -234,6 +234,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
             Errno.EINVAL, "create: expected a positive multiple of 4096 as size, actual " + size);
       }
       RetryPolicy policy = retry == null ? protocol.retryPolicy() : retry;
+      if (policy == null) { // which a user's protocol may answer
+        throw new NullPointerException("protocol " + protocol.id() + ": retryPolicy answered null");
+      }
       return new Inode(host, size, flags, ops, protocol, policy);
     }
   }
