@@ -168,14 +168,17 @@ public final class Folio implements AutoCloseable {
     if (kind == null || !put.compareAndSet(false, true)) {
       throw new IllegalStateException(this + (kind == null ? ": not grabbed" : ": put twice"));
     }
-    boolean wasLocked = locked.get();
-    if (wasLocked) {
-      unlock();
-    }
+    boolean wasLocked = locked.compareAndSet(true, false); // or another thread unlocks just now
     try {
-      inode.put(index, pfn, kind);
+      if (wasLocked) {
+        inode.host.frames.unlockKept(pfn);
+      }
     } finally {
-      inode.host.untrack(tracked);
+      try {
+        inode.put(index, pfn, kind);
+      } finally {
+        inode.host.untrack(tracked);
+      }
     }
     if (wasLocked) {
       throw new IllegalStateException(this + ": put while locked");
