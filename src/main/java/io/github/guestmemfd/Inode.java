@@ -15,6 +15,7 @@ import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.Hex;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -1208,14 +1209,29 @@ final class Inode implements FrameTable.Listener {
 
   /**
    * Leaves the frames that the host has used behind, so that a view which is used after its
-   * reference is gone sees poison, and not what becomes of the page.
+   * reference is gone sees poison, and not what becomes of the page; nor of the next one, which is
+   * why the frames are freed when all pages have moved.
    */
   private void moveAway(long from, long to) {
-    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
-      if (!isInaccessible(i)) {
-        cache.move(i);
+    int[] left = new int[16];
+    int n = 0;
+    Failures failures = new Failures();
+    try {
+      for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+        if (n == left.length) {
+          left = Arrays.copyOf(left, 2 * n); // before the next frame is left
+        }
+        left[n] = isInaccessible(i) ? 0 : cache.move(i);
+        n += left[n] == 0 ? 0 : 1;
       }
+    } catch (RuntimeException | Error e) {
+      failures.add(e);
     }
+    while (n > 0) {
+      int pfn = left[--n];
+      failures.attempt(() -> cache.leave(pfn));
+    }
+    failures.throwIfAny();
   }
 
   /**
@@ -1662,7 +1678,8 @@ final class Inode implements FrameTable.Listener {
       audit.found(this, busy, "is busy");
     }
     for (long i = cache.next(0, pages); i < pages; i = cache.next(i + 1, pages)) {
-      audit.page(this, i, cache.slot(i), endPending(i + 1) > i && firstPending(i) <= i);
+      Map.Entry<Long, LaterConversion> later = pending.floorEntry(i);
+      audit.page(this, i, cache.slot(i), later != null && later.getValue().to > i);
     }
     for (HostMapping mapping : mappings) {
       for (long page = mapping.table.next(0, mapping.pages);
