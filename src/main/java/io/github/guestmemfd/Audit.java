@@ -120,11 +120,12 @@ final class Audit {
     }
     Expected e = expected.getOrDefault(pfn, new Expected());
     long counts = frames.counts(pfn);
-    if (frames.isInUse(pfn) && e.cached != Counts.isCached(counts)) {
+    boolean cached = e.cached || frames.isLeftToLock(pfn);
+    if (frames.isInUse(pfn) && cached != Counts.isCached(counts)) {
       found.add(
           "frame "
               + pfn
-              + (e.cached
+              + (cached
                   ? " lacks its page cache's reference"
                   : " has left its page cache's reference behind"));
     }

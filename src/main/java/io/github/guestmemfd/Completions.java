@@ -122,10 +122,14 @@ final class Completions {
   /**
    * Waits until the executor tries nothing: whoever has closed a file cannot know that a try, which
    * nobody has called, keeps it open for a moment. An interrupt ends the wait.
+   *
+   * @param nanos the longest time to wait
    */
-  void await(IdleStrategy idle) {
+  void await(IdleStrategy idle, long nanos) {
+    long begun = System.nanoTime();
     try {
-      Waiting.await(idle, () -> tries.get() == 0, LOOK_AGAIN_NANOS);
+      Waiting.await(
+          idle, () -> tries.get() == 0 || System.nanoTime() - begun >= nanos, LOOK_AGAIN_NANOS);
     } catch (InterruptedException e) {
       Waiting.restore(e);
     }

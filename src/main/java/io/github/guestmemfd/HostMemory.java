@@ -46,6 +46,9 @@ public final class HostMemory implements AutoCloseable {
    */
   private final AtomicLong files = new AtomicLong();
 
+  /** How long an audit waits for the completion of a conversion that is under way. */
+  private static final long AUDIT_PATIENCE_NANOS = 10_000_000_000L;
+
   private static final long CREATED = 1L << 32;
   private static final long CLOSED = -1;
 
@@ -397,12 +400,16 @@ public final class HostMemory implements AutoCloseable {
    * left busy, no access announced, no frame in two places, no page mapped that the host may not
    * touch, and each frame must be counted as used. Where holders are {@linkplain
    * Builder#trackHolders tracked}, every count of every frame must be explained by them. While
-   * calls are under way the answer means nothing. It takes time in proportion to the frames that
-   * were ever in use.
+   * calls are under way the answer means nothing; for what the library itself is just doing to
+   * complete a conversion this waits, up to 10 seconds. It takes time in proportion to the frames
+   * that were ever in use.
    *
    * @return a sentence for each violation; empty if all is well
    */
   public List<String> violations() {
+    if (!Callbacks.holdsPages()) {
+      completions.await(idle, AUDIT_PATIENCE_NANOS);
+    }
     return new Audit(this).violations();
   }
 
@@ -461,7 +468,7 @@ public final class HostMemory implements AutoCloseable {
   @Override
   public void close() {
     if (!Callbacks.holdsPages()) {
-      completions.await(idle);
+      completions.await(idle, Long.MAX_VALUE);
     }
     drainLru();
     for (; ; ) {
