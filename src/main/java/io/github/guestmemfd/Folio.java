@@ -174,14 +174,24 @@ public final class Folio implements AutoCloseable {
         inode.host.frames.unlockKept(pfn);
       }
     } finally {
-      try {
-        inode.put(index, pfn, kind);
-      } finally {
-        inode.host.untrack(tracked);
-      }
+      giveBack(kind);
     }
     if (wasLocked) {
       throw new IllegalStateException(this + ": put while locked");
+    }
+  }
+
+  private void giveBack(HolderKind held) {
+    if (tracked == null) {
+      inode.put(index, pfn, held);
+      return;
+    }
+    Callbacks.enterOperation(); // what the put brings about comes when it is not listed any more
+    try {
+      inode.put(index, pfn, held);
+    } finally {
+      inode.host.untrack(tracked);
+      Callbacks.leaveOperation();
     }
   }
 

@@ -657,10 +657,12 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       inode.put(-1, pfn, kind);
       return;
     }
+    Callbacks.enterOperation(); // what the put brings about comes when it is not listed any more
     try {
       inode.put(-1, pfn, kind);
     } finally {
       register.put(pfn, kind); // nobody is listed if the put was refused
+      Callbacks.leaveOperation();
     }
   }
 
