@@ -656,10 +656,13 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       file.put(-1, pfn, kind);
       return;
     }
+    CallbackContext
+        .enterOperation(); // what the put brings about comes when it is not listed any more
     try {
       file.put(-1, pfn, kind);
     } finally {
       register.put(pfn, kind); // nobody is listed if the put was refused
+      CallbackContext.leaveOperation();
     }
   }
 
