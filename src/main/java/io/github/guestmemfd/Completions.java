@@ -1,7 +1,7 @@
 package io.github.guestmemfd;
 
-import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
 import java.util.concurrent.SynchronousQueue;
@@ -125,9 +125,9 @@ final class Completions {
    */
   void await(IdleStrategy idle) {
     try {
-      Waiting.await(idle, () -> tries.get() == 0, LOOK_AGAIN_NANOS);
+      Wait.await(idle, () -> tries.get() == 0, LOOK_AGAIN_NANOS);
     } catch (InterruptedException e) {
-      Waiting.restore(e);
+      Wait.restore(e);
     }
   }
 

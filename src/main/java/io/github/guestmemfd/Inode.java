@@ -17,10 +17,10 @@ import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameContents;
 import io.github.guestmemfd.memory.FrameTable;
-import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.spi.Wait;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -308,7 +308,7 @@ final class Inode implements FrameTable.Listener {
         return;
       }
     } catch (InterruptedException e) {
-      Waiting.restore(e);
+      Wait.restore(e);
     }
     throw new IllegalStateException("an operation is under way at the end of " + this);
   }
@@ -748,7 +748,7 @@ final class Inode implements FrameTable.Listener {
       low = Math.min(low, firstPending(from));
       high = Math.max(high, endPending(to));
       try {
-        Waiting.check();
+        Wait.check();
       } catch (InterruptedException e) {
         return ended(e);
       }
@@ -1459,7 +1459,7 @@ final class Inode implements FrameTable.Listener {
         cache.unlock(later.from, later.to);
       }
     } catch (InterruptedException e) {
-      Waiting.restore(e);
+      Wait.restore(e);
       boolean ended = later.endWithoutPages(why);
       later.tryLater();
       return ended;
@@ -1506,10 +1506,9 @@ final class Inode implements FrameTable.Listener {
       at(RacePoint.RANGE_BUSY, lockedFrom);
       errno = convertLocked(later.from, later.to, true, RetryPolicy.failAtOnce(), busy);
       // A callback that has been interrupted or would wait, and not one that refuses like this.
-      again =
-          errno == Errno.EINTR && (Waiting.isRefused() || Thread.currentThread().isInterrupted());
+      again = errno == Errno.EINTR && (Wait.isRefused() || Thread.currentThread().isInterrupted());
     } catch (InterruptedException e) {
-      Waiting.restore(e);
+      Wait.restore(e);
       again = true;
     } catch (RuntimeException | Error e) {
       failure = e;
@@ -1778,7 +1777,7 @@ final class Inode implements FrameTable.Listener {
   /** Waits until the end of the file, which is under way, has taken a page from its users. */
   private Errno awaitEnd(long index, int pfn, Errno then) {
     try {
-      Waiting.await(host.idle, () -> SlotWord.pfn(cache.slot(index)) != pfn, LOOK_AGAIN_NANOS);
+      Wait.await(host.idle, () -> SlotWord.pfn(cache.slot(index)) != pfn, LOOK_AGAIN_NANOS);
       return then;
     } catch (InterruptedException e) {
       return ended(e);
@@ -1857,8 +1856,8 @@ final class Inode implements FrameTable.Listener {
    */
   static Errno ended(InterruptedException e) {
     Callbacks.forgetReason(); // this is the reason
-    Waiting.restore(e);
-    return Waiting.isDeadlock(e) ? Errno.EDEADLK : Errno.EINTR;
+    Wait.restore(e);
+    return Wait.isDeadlock(e) ? Errno.EDEADLK : Errno.EINTR;
   }
 
   /** As {@link #ended}, as an exception. */

@@ -2,7 +2,7 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.memory.FrameTable;
-import io.github.guestmemfd.memory.Waiting;
+import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
@@ -268,7 +268,7 @@ final class LaterConversion extends CompletableFuture<Void> {
     boolean interrupted = Thread.interrupted();
     boolean done = false;
     try {
-      Waiting.withoutWaiting(() -> inode.tryPending(this));
+      Wait.withoutWaiting(() -> inode.tryPending(this));
       done = true;
     } finally {
       if (!done) {
@@ -390,7 +390,7 @@ final class LaterConversion extends CompletableFuture<Void> {
           .attempt(
               () -> {
                 Failures failures = new Failures();
-                Waiting.withoutWaiting(() -> inode.undo(this, new TimeoutException(), failures));
+                Wait.withoutWaiting(() -> inode.undo(this, new TimeoutException(), failures));
                 Callbacks.complete(this);
                 failures.throwIfAny();
               });

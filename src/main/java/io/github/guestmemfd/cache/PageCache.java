@@ -4,10 +4,10 @@ import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameContents;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.memory.WaitQueue;
-import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.spi.Wait;
 import java.lang.invoke.VarHandle;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.function.BooleanSupplier;
@@ -302,14 +302,13 @@ public final class PageCache {
    *
    * @param index the page index
    * @return false if the file is gone, and its pages busy for ever
-   * @throws InterruptedException if the thread is interrupted while it waits; {@link
-   *     Waiting#deadlock} if it keeps a folio lock, for which the operation it would wait for may
-   *     be waiting
+   * @throws InterruptedException if the thread is interrupted while it waits; {@link Wait#deadlock}
+   *     if it keeps a folio lock, for which the operation it would wait for may be waiting
    */
   public boolean awaitNotBusy(long index) throws InterruptedException {
     BooleanSupplier over = () -> dead || !SlotWord.isBusy(slots.get(index));
     if (FrameTable.keepsLock() && !over.getAsBoolean()) {
-      throw Waiting.deadlock();
+      throw Wait.deadlock();
     }
     waiters.await(index, over, idle, Long.MAX_VALUE);
     return !dead;

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.memory;
 
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.Wait;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.ArrayList;
@@ -498,19 +499,18 @@ public final class FrameTable {
    * wanted.
    *
    * @param pfn the frame
-   * @throws InterruptedException if the thread is interrupted while it waits; {@link
-   *     Waiting#deadlock} if it keeps this very lock
+   * @throws InterruptedException if the thread is interrupted while it waits; {@link Wait#deadlock}
+   *     if it keeps this very lock
    */
   public void lock(int pfn) throws InterruptedException {
-    for (int round = 0; round < WaitQueue.ROUNDS_BEFORE_QUEUE; round++) {
-      if (tryLock(pfn)) {
-        return;
-      }
-      if (round == 0 && keepers.get(pfn) == KEPT.get()) {
-        throw Waiting.deadlock();
-      }
-      Waiting.check();
-      idle.idle(round, 1_000);
+    if (tryLock(pfn)) {
+      return;
+    }
+    if (keepers.get(pfn) == KEPT.get()) {
+      throw Wait.deadlock();
+    }
+    if (Wait.upTo(idle, Wait.FOREVER).briefly(() -> tryLock(pfn))) {
+      return;
     }
     WaitQueue queue = queue(pfn);
     WaitQueue.Waiter waiter = new WaitQueue.Waiter(lockKey(pfn));
@@ -533,7 +533,7 @@ public final class FrameTable {
     }
     boolean locked = false;
     try {
-      Waiting.await(idle, () -> waiter.granted, Long.MAX_VALUE);
+      Wait.await(idle, () -> waiter.granted, Wait.FOREVER);
       locked = true;
     } finally {
       if (!locked) { // interrupted, or the strategy has thrown
