@@ -42,12 +42,13 @@ public final class Insides {
 
   /** Frames of which somebody wants to know when their counts change. */
   public static int watched(HostMemory host) {
-    return field(FrameTable.class, host.frames, "watchers", Map.class).size();
+    return field(FrameTable.class.getSuperclass(), host.frames, "watchers", Map.class).size();
   }
 
   /** Frames that can be had. */
   public static int free(HostMemory host) {
-    return field(FrameTable.class, host.frames, "available", AtomicLong.class).intValue();
+    Object allocator = field(FrameTable.class, host.frames, "allocator", Object.class);
+    return field(allocator.getClass(), allocator, "available", AtomicLong.class).intValue();
   }
 
   /** Whether this thread is inside a callback or a range operation. */

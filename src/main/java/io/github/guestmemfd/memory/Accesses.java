@@ -48,11 +48,11 @@ public final class Accesses {
   /** The most frames that one access can announce: consecutive ones. */
   public static final int MAX_FRAMES = 64;
 
-  private static final int MORE_SHIFT = FrameTable.PFN_BITS;
+  private static final int MORE_SHIFT = FrameWords.PFN_BITS;
   private static final int COUNT_SHIFT = MORE_SHIFT + 6;
   private static final long COUNT = 1L << COUNT_SHIFT;
   private static final long WHAT_MASK = COUNT - 1;
-  private static final long PFN_MASK = (1L << FrameTable.PFN_BITS) - 1;
+  private static final long PFN_MASK = (1L << FrameWords.PFN_BITS) - 1;
 
   /** Slots stand 128 bytes apart, and the first 64 bytes from the head of the array. */
   private static final int SLOT_SHIFT = 4;
