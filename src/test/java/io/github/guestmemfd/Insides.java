@@ -46,12 +46,13 @@ public final class Insides {
 
   /** Frames of which somebody wants to know when their counts change. */
   public static int watched(HostMemory host) {
-    return field(FrameTable.class, frames(host), "watchers", Map.class).size();
+    return field(FrameTable.class.getSuperclass(), frames(host), "watchers", Map.class).size();
   }
 
   /** Frames that can be had. */
   public static int free(HostMemory host) {
-    return field(FrameTable.class, frames(host), "available", AtomicLong.class).intValue();
+    Object allocator = field(FrameTable.class, frames(host), "allocator", Object.class);
+    return field(allocator.getClass(), allocator, "available", AtomicLong.class).intValue();
   }
 
   /** Whether this thread is inside a callback or a range operation. */

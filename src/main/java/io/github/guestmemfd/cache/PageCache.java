@@ -4,17 +4,19 @@ import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameContents;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.memory.WaitQueue;
-import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.spi.Wait;
 import java.lang.invoke.VarHandle;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The page cache of a file: a slot for each page index, the lookup, and the invalidate lock.
+ * The page cache of a file: a slot for each page index, the lookup, and the invalidate lock. What a
+ * range operation does to the slots of its range is in {@link SlotChange}, their bits in {@link
+ * SlotWord}.
  *
  * <h2>The invalidate lock</h2>
  *
@@ -58,42 +60,6 @@ public final class PageCache {
       return this == ANY || (this == INACCESSIBLE) == SlotWord.isInaccessible(slot);
     }
   }
-
-  private static final SparseWords.Change SET_BUSY =
-      slot -> SlotWord.isBusy(slot) ? SparseWords.Change.STOP : slot | SlotWord.BUSY;
-  private static final SparseWords.Change RELEASE =
-      new SparseWords.Change() {
-        @Override
-        public long apply(long slot) {
-          return SlotWord.released(slot);
-        }
-
-        @Override
-        public long applyToAll(long slot) {
-          return SlotWord.released(slot) & ~SlotWord.SEQ_MASK; // what was a hole still is one
-        }
-      };
-  private static final SparseWords.Change MAKE_INACCESSIBLE =
-      slot -> SlotWord.committed(slot, true);
-  private static final SparseWords.Change MAKE_ACCESSIBLE = slot -> SlotWord.committed(slot, false);
-  private static final SparseWords.Change UNDO = SlotWord::uncommitted;
-  private static final SparseWords.Change MAKE_PENDING = SlotWord::pending;
-  private static final SparseWords.Change MAKE_NOT_PENDING = SlotWord::notPending;
-  private static final SparseWords.Change STOP_AT_ACCESSIBLE =
-      slot -> SlotWord.isInaccessible(slot) ? slot : SparseWords.Change.STOP;
-  private static final SparseWords.Change STOP_AT_INACCESSIBLE =
-      slot -> SlotWord.isInaccessible(slot) ? SparseWords.Change.STOP : slot;
-  private static final SparseWords.Change STOP_AT_CHANGED =
-      slot -> SlotWord.isChanged(slot) ? SparseWords.Change.STOP : slot;
-  private static final SparseWords.Change STOP_AT_UNCHANGED =
-      slot -> SlotWord.isChanged(slot) ? slot : SparseWords.Change.STOP;
-  private static final SparseWords.Change STOP_AT_OPEN_TO_HOST =
-      slot -> SlotWord.isOpenToHost(slot) ? SparseWords.Change.STOP : slot;
-  private static final SparseWords.Change STOP_AT_CLOSED_TO_HOST =
-      slot -> SlotWord.isOpenToHost(slot) ? slot : SparseWords.Change.STOP;
-
-  private static final SparseWords.Change STOP_AT_BUSY =
-      slot -> SlotWord.isBusy(slot) ? SparseWords.Change.STOP : slot;
 
   private final FrameTable frames;
   private final @Nullable FrameContents contents;
@@ -157,6 +123,8 @@ public final class PageCache {
             SlotWord.BUSY | SlotWord.WAS_INACCESSIBLE | SlotWord.INACCESSIBLE);
   }
 
+  // ---- lookup ----
+
   /**
    * A slot as it is now.
    *
@@ -215,6 +183,8 @@ public final class PageCache {
     return SlotWord.pfn(slot) != 0 && !SlotWord.isClosed(slot) && wanted.matches(slot);
   }
 
+  // ---- folios come ----
+
   /**
    * Allocates a folio into a hole, not up to date.
    *
@@ -240,7 +210,7 @@ public final class PageCache {
       frames.thaw(pfn, unit);
       held = unit;
       if (lru != null) {
-        lru.add(pfn); // before the slot shows it: whoever meets it there can drain it
+        lru.add(pfn); // before the slot shows it: a thread that meets it there can drain it
         held = cacheRef;
       }
       at(RacePoint.BEFORE_SLOT_FILL, index);
@@ -268,7 +238,7 @@ public final class PageCache {
    * @param slot the slot as it was seen
    */
   public void markReady(long index, long slot) {
-    slots.compareAndSet(index, slot, (slot | SlotWord.READY) + SlotWord.SEQ);
+    slots.compareAndSet(index, slot, SlotWord.ready(slot));
   }
 
   /**
@@ -302,14 +272,13 @@ public final class PageCache {
    *
    * @param index the page index
    * @return false if the file is gone, and its pages busy for ever
-   * @throws InterruptedException if the thread is interrupted while it waits; {@link
-   *     Waiting#deadlock} if it keeps a folio lock, for which the operation it would wait for may
-   *     be waiting
+   * @throws InterruptedException if the thread is interrupted while it waits; {@link Wait#deadlock}
+   *     if it keeps a folio lock, for which the operation it would wait for may be waiting
    */
   public boolean awaitNotBusy(long index) throws InterruptedException {
     BooleanSupplier over = () -> dead || !SlotWord.isBusy(slots.get(index));
     if (FrameTable.keepsLock() && !over.getAsBoolean()) {
-      throw Waiting.deadlock();
+      throw Wait.deadlock();
     }
     waiters.await(index, over, idle, Long.MAX_VALUE);
     return !dead;
@@ -329,7 +298,7 @@ public final class PageCache {
     boolean done = false;
     try {
       for (; ; ) {
-        locked = slots.update(locked, to, SET_BUSY, false);
+        locked = slots.update(locked, to, SlotChange.SET_BUSY, false);
         if (locked == to) {
           done = true;
           return true;
@@ -351,14 +320,14 @@ public final class PageCache {
   }
 
   /**
-   * Ends the business of a range and wakes those who wait for it.
+   * Gives the busy bits of a range back and wakes the threads that wait for it.
    *
    * @param from the first page index
    * @param to the page index after the last
    * @return whether any thread was waiting, for whatever pages of the file
    */
   public boolean unlock(long from, long to) {
-    slots.update(from, to, RELEASE, true);
+    slots.update(from, to, SlotChange.RELEASE, true);
     VarHandle.fullFence(); // the stores before the look for waiters: see WaitQueue
     return waiters.wake(from, to);
   }
@@ -369,7 +338,7 @@ public final class PageCache {
     waiters.wake(0, Long.MAX_VALUE);
   }
 
-  // ---- for the owner of a locked range ----
+  // ---- searches ----
 
   /**
    * The first folio in a range.
@@ -392,7 +361,7 @@ public final class PageCache {
    * @return its page index, {@code to} if there is none; true to the end of the caller's lock
    */
   public long next(long from, long to, boolean inaccessible) {
-    return find(from, to, inaccessible ? STOP_AT_INACCESSIBLE : STOP_AT_ACCESSIBLE);
+    return find(from, to, SlotChange.stopAtAttribute(inaccessible));
   }
 
   /**
@@ -405,7 +374,7 @@ public final class PageCache {
    * @return its page index; {@code to} if there is none
    */
   public long nextChanged(long from, long to, boolean changed) {
-    return find(from, to, changed ? STOP_AT_CHANGED : STOP_AT_UNCHANGED);
+    return find(from, to, SlotChange.stopAtChanged(changed));
   }
 
   /**
@@ -419,7 +388,7 @@ public final class PageCache {
    * @return its page index; {@code to} if there was none
    */
   public long nextForHost(long from, long to, boolean open) {
-    return find(from, to, open ? STOP_AT_OPEN_TO_HOST : STOP_AT_CLOSED_TO_HOST);
+    return find(from, to, SlotChange.stopAtOpenToHost(open));
   }
 
   /**
@@ -431,13 +400,15 @@ public final class PageCache {
    * @return its page index; {@code to} if there was none
    */
   public long nextBusy(long from, long to) {
-    return find(from, to, STOP_AT_BUSY);
+    return find(from, to, SlotChange.STOP_AT_BUSY);
   }
 
   /** Where a change that changes nothing says stop. */
   private long find(long from, long to, SparseWords.Change stop) {
     return slots.update(from, to, stop, false);
   }
+
+  // ---- attributes, for the owner of a locked range ----
 
   /**
    * Changes the attribute of all pages of a locked range.
@@ -447,7 +418,7 @@ public final class PageCache {
    * @param inaccessible the new attribute
    */
   public void setAttribute(long from, long to, boolean inaccessible) {
-    slots.update(from, to, inaccessible ? MAKE_INACCESSIBLE : MAKE_ACCESSIBLE, true);
+    slots.update(from, to, SlotChange.commit(inaccessible), true);
   }
 
   /**
@@ -457,26 +428,29 @@ public final class PageCache {
    * @param to the page index after the last
    */
   public void undoAttribute(long from, long to) {
-    slots.update(from, to, UNDO, true);
+    slots.update(from, to, SlotChange.UNDO, true);
   }
 
   /**
-   * Says of the accessible pages of a locked range whether they are nobody's, since a conversion to
-   * inaccessible is pending. It outlasts the lock, and ends with the next {@link #setAttribute}.
+   * Says of the accessible pages of a locked range whether they are neither side's, since a
+   * conversion to inaccessible is pending. It outlasts the lock, and ends with the next {@link
+   * #setAttribute}.
    *
    * @param from the first page index
    * @param to the page index after the last
    * @param pending whether a conversion is pending
    */
   public void setPending(long from, long to, boolean pending) {
-    slots.update(from, to, pending ? MAKE_PENDING : MAKE_NOT_PENDING, true);
+    slots.update(from, to, SlotChange.setPending(pending), true);
   }
+
+  // ---- folios move and go, for the owner of a locked range ----
 
   /**
    * Moves the content of a locked slot to another frame, as the kernel's page migration does; if
-   * nobody but the page cache holds the old one, the folio is ready, and there is memory. Accesses
-   * to it must be over, and nobody may have it mapped. Before and after this the folio is as ready,
-   * and as prepared, as it was.
+   * only the page cache holds the old one, the folio is ready, and there is memory. Accesses to it
+   * must be over, and it must not be mapped. Before and after this the folio is as ready, and as
+   * prepared, as it was.
    *
    * @param index the page index
    * @return the old frame, for {@link #leave}; 0 if nothing has moved
@@ -490,7 +464,7 @@ public final class PageCache {
     boolean wasFrozen = frames.isFrozen(from);
     if (!wasFrozen && !frames.freeze(from, counts -> true)) {
       frames.unreserve(1);
-      return 0; // somebody holds it, who must find it where it is
+      return 0; // it is held: its holder must find it where it is
     }
     int to = 0;
     boolean moved = false;
@@ -542,8 +516,8 @@ public final class PageCache {
   }
 
   /**
-   * As {@link #remove}, at the end of the file, which waits for nobody: a folio that is locked then
-   * is kept by its lock.
+   * As {@link #remove}, at the end of the file, which does not wait: a folio that is locked then is
+   * kept by its lock.
    *
    * @param index the page index
    */
@@ -567,9 +541,9 @@ public final class PageCache {
   }
 
   /**
-   * Waits until nobody is left in the middle of zeroing or preparing the folio at a locked slot, or
-   * otherwise holds its folio lock. Nobody can take it again before the slot is unlocked, since
-   * those who lock a folio look at its slot afterwards.
+   * Waits until no thread is zeroing or preparing the folio at a locked slot, or otherwise holds
+   * its folio lock. None can take it again before the slot is unlocked: a thread that locks a folio
+   * looks at its slot afterwards.
    *
    * @param index the page index of a folio
    * @throws InterruptedException if the thread is interrupted while it waits

@@ -16,12 +16,12 @@ import io.github.guestmemfd.memory.FrameTable;
  *   <li><b>pfn</b>: the frame, 0 for a hole.
  *   <li><b>I</b>: the page is inaccessible (private) to the host. Holes have the attribute too.
  *   <li><b>B</b>: busy. A conversion, punch or the end of the file is under way here; its thread
- *       alone may write the slot, and nobody may begin to use the page.
+ *       alone may write the slot, and no other may begin to use the page.
  *   <li><b>W</b>: while busy and committed, what I was before, in case the commit must be undone.
  *   <li><b>R</b>: the folio is ready, up to date and prepared, so that a lookup need not look at
  *       the frame's state. Clear, it may be ready nevertheless.
  *   <li><b>N</b>: neither side's. The page is to turn inaccessible as soon as the last unexpected
- *       holder of the range lets go; until then nobody may begin to use it.
+ *       holder of the range lets go; until then no thread may begin to use it.
  *   <li><b>seq</b>: raised by every change, so that the same value means that nothing happened. It
  *       wraps; a reader would have to sleep through 2^29 changes to be deceived.
  * </ul>
@@ -112,9 +112,17 @@ public final class SlotWord {
     return ((slot & WAS_INACCESSIBLE) != 0) != ((slot & INACCESSIBLE) != 0);
   }
 
-  /** Whether nobody may begin to use the page. */
+  /** Whether no thread may begin to use the page. */
   static boolean isClosed(long slot) {
     return (slot & (BUSY | NEITHER)) != 0;
+  }
+
+  static long busy(long slot) {
+    return slot | BUSY;
+  }
+
+  static long ready(long slot) {
+    return (slot | READY) + SEQ;
   }
 
   static long pending(long slot) {
@@ -155,5 +163,10 @@ public final class SlotWord {
 
   static long released(long slot) {
     return (slot & ~(BUSY | WAS_INACCESSIBLE)) + SEQ;
+  }
+
+  /** As {@link #released}, for holes that stand as one word: what was a hole still is one. */
+  static long releasedHole(long slot) {
+    return released(slot) & ~SEQ_MASK;
   }
 }

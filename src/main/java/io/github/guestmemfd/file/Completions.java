@@ -1,7 +1,7 @@
 package io.github.guestmemfd.file;
 
-import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
 import java.util.concurrent.SynchronousQueue;
@@ -125,10 +125,10 @@ public final class Completions {
   public void await(IdleStrategy idle, long nanos) {
     long begun = System.nanoTime();
     try {
-      Waiting.await(
+      Wait.await(
           idle, () -> tries.get() == 0 || System.nanoTime() - begun >= nanos, LOOK_AGAIN_NANOS);
     } catch (InterruptedException e) {
-      Waiting.restore(e);
+      Wait.restore(e);
     }
   }
 

@@ -4,11 +4,11 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.FolioHolders;
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.conversion.RetryPolicy;
-import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.observe.ConversionEvent;
 import io.github.guestmemfd.observe.Events;
 import io.github.guestmemfd.observe.Meter;
 import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.CancellationException;
 
 /** Conversions that may complete later: begins, tries, and undoes them. */
@@ -104,7 +104,7 @@ public final class DeferredConversions implements PendingConversion.Owner {
         cache.unlock(later.from, later.to);
       }
     } catch (InterruptedException e) {
-      Waiting.restore(e);
+      Wait.restore(e);
       boolean ended = later.endWithoutPages(why);
       later.tryLater();
       return ended;
@@ -151,10 +151,9 @@ public final class DeferredConversions implements PendingConversion.Owner {
       inode.at(RacePoint.RANGE_BUSY, lockedFrom);
       errno = conversion.convertLocked(later.from, later.to, true, RetryPolicy.failAtOnce(), busy);
       // A callback that has been interrupted or would wait, and not one that refuses like this.
-      again =
-          errno == Errno.EINTR && (Waiting.isRefused() || Thread.currentThread().isInterrupted());
+      again = errno == Errno.EINTR && (Wait.isRefused() || Thread.currentThread().isInterrupted());
     } catch (InterruptedException e) {
-      Waiting.restore(e);
+      Wait.restore(e);
       again = true;
     } catch (RuntimeException | Error e) {
       failure = e;

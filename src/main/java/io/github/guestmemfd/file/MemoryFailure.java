@@ -3,8 +3,8 @@ package io.github.guestmemfd.file;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.cache.SlotWord;
-import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.observe.Meter;
+import io.github.guestmemfd.spi.Wait;
 
 /** The memory of a frame has failed: takes its page from all who use it. */
 public final class MemoryFailure {
@@ -91,8 +91,7 @@ public final class MemoryFailure {
   /** Waits until the end of the file, which is under way, has taken a page from its users. */
   private Errno awaitEnd(long index, int pfn, Errno then) {
     try {
-      Waiting.await(
-          inode.host.idle, () -> SlotWord.pfn(cache.slot(index)) != pfn, LOOK_AGAIN_NANOS);
+      Wait.await(inode.host.idle, () -> SlotWord.pfn(cache.slot(index)) != pfn, LOOK_AGAIN_NANOS);
       return then;
     } catch (InterruptedException e) {
       return Refusals.ended(e);

@@ -6,9 +6,9 @@ import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.TrackedHolder;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.memory.FrameTable;
-import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.observe.Holder;
 import io.github.guestmemfd.observe.HolderRegister;
+import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
@@ -294,7 +294,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     boolean interrupted = Thread.interrupted();
     boolean done = false;
     try {
-      Waiting.withoutWaiting(() -> owner.attempt(this));
+      Wait.withoutWaiting(() -> owner.attempt(this));
       done = true;
     } finally {
       if (!done) {
@@ -418,7 +418,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
           .attempt(
               () -> {
                 Failures failures = new Failures();
-                Waiting.withoutWaiting(() -> owner.undo(this, new TimeoutException(), failures));
+                Wait.withoutWaiting(() -> owner.undo(this, new TimeoutException(), failures));
                 CallbackContext.complete(this);
                 failures.throwIfAny();
               });

@@ -2,8 +2,8 @@ package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.cache.PageCache;
-import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.observe.Meter;
+import io.github.guestmemfd.spi.Wait;
 import java.util.Map;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.ConcurrentNavigableMap;
@@ -72,7 +72,7 @@ final class PendingConversions {
       low = Math.min(low, firstPending(from));
       high = Math.max(high, endPending(to));
       try {
-        Waiting.check();
+        Wait.check();
       } catch (InterruptedException e) {
         return Refusals.ended(e);
       }

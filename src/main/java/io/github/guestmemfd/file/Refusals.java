@@ -2,7 +2,7 @@ package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
-import io.github.guestmemfd.memory.Waiting;
+import io.github.guestmemfd.spi.Wait;
 
 /** Why something was refused: errnos as exceptions, and the reasons that an errno does not say. */
 public final class Refusals {
@@ -72,8 +72,8 @@ public final class Refusals {
    */
   public static Errno ended(InterruptedException e) {
     CallbackContext.forgetReason(); // this is the reason
-    Waiting.restore(e);
-    return Waiting.isDeadlock(e) ? Errno.EDEADLK : Errno.EINTR;
+    Wait.restore(e);
+    return Wait.isDeadlock(e) ? Errno.EDEADLK : Errno.EINTR;
   }
 
   /**

@@ -2,8 +2,8 @@ package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.memory.Accesses;
-import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.spi.Wait;
 
 /** The end of a file. */
 final class Release {
@@ -59,7 +59,7 @@ final class Release {
         return;
       }
     } catch (InterruptedException e) {
-      Waiting.restore(e);
+      Wait.restore(e);
     }
     throw new IllegalStateException("an operation is under way at the end of " + inode);
   }

@@ -9,6 +9,7 @@ import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.spi.Wait;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Optional;
@@ -43,9 +44,6 @@ final class Mmu {
 
   /** An invalidation came in between: do it again. */
   static final int RETRY = -1001;
-
-  /** How long to sleep when nobody tells when it is time to look again. */
-  private static final long LOOK_AGAIN_NANOS = 20_000;
 
   private final ReentrantLock mmuLock = new ReentrantLock();
   private final IdleStrategy idle;
@@ -149,11 +147,7 @@ final class Mmu {
    * @return false if the thread is interrupted
    */
   boolean awaitRetry(int round) {
-    if (Thread.currentThread().isInterrupted()) {
-      return false;
-    }
-    idle.idle(round, LOOK_AGAIN_NANOS);
-    return true;
+    return Wait.pause(idle, round, Wait.LOOK_AGAIN_NANOS);
   }
 
   /** An access has been announced. */

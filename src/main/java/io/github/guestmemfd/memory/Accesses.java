@@ -1,6 +1,7 @@
 package io.github.guestmemfd.memory;
 
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.Wait;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.Arrays;
@@ -47,14 +48,11 @@ public final class Accesses {
   /** The most frames that one access can announce: consecutive ones. */
   public static final int MAX_FRAMES = 64;
 
-  /** How long to sleep between two looks: the end of an access is told to no one. */
-  private static final long LOOK_AGAIN_NANOS = 20_000;
-
-  private static final int MORE_SHIFT = FrameTable.PFN_BITS;
+  private static final int MORE_SHIFT = FrameWords.PFN_BITS;
   private static final int COUNT_SHIFT = MORE_SHIFT + 6;
   private static final long COUNT = 1L << COUNT_SHIFT;
   private static final long WHAT_MASK = COUNT - 1;
-  private static final long PFN_MASK = (1L << FrameTable.PFN_BITS) - 1;
+  private static final long PFN_MASK = (1L << FrameWords.PFN_BITS) - 1;
 
   /** Slots stand 128 bytes apart, and the first 64 bytes from the head of the array. */
   private static final int SLOT_SHIFT = 4;
@@ -288,7 +286,7 @@ public final class Accesses {
      *     ended; they stay announced
      */
     public void await(IdleStrategy idle) throws InterruptedException {
-      Waiting.await(idle, this::areOver, LOOK_AGAIN_NANOS);
+      Wait.await(idle, this::areOver, Wait.LOOK_AGAIN_NANOS);
     }
 
     /**
@@ -297,7 +295,7 @@ public final class Accesses {
      * @param idle how to wait; what it throws is thrown when they have ended
      */
     public void awaitUninterruptibly(IdleStrategy idle) {
-      Waiting.awaitUninterruptibly(idle, this::areOver, LOOK_AGAIN_NANOS);
+      Wait.awaitUninterruptibly(idle, this::areOver, Wait.LOOK_AGAIN_NANOS);
     }
   }
 }

@@ -11,7 +11,7 @@ package io.github.guestmemfd.memory;
  * </pre>
  *
  * <ul>
- *   <li><b>L</b>: the folio is locked. <b>W</b>: somebody queues for the lock.
+ *   <li><b>L</b>: the folio is locked. <b>W</b>: a thread queues for the lock.
  *   <li><b>U</b>: up to date, its bytes are its content. Clear, they are whatever was there before.
  *   <li><b>D</b>: taken out of the direct map.
  *   <li><b>X</b>: poisoned, the memory has failed. It stays set: such a frame is never used again.
@@ -41,7 +41,58 @@ final class FrameState {
   static final int OWNER_SHIFT = 32;
   static final long OWNER_MASK = -1L << OWNER_SHIFT;
 
+  /** What is true of one life of a frame only, and cleared at its end. */
+  static final long OF_ONE_LIFE = UPTODATE | PREPARED | DIRECT_REMOVED | ALLOCATED | OWNER_MASK;
+
   private FrameState() {}
+
+  // ---- the folio lock ----
+
+  static boolean isLocked(long word) {
+    return (word & LOCKED) != 0;
+  }
+
+  static boolean hasWaiters(long word) {
+    return (word & WAITERS) != 0;
+  }
+
+  /** Whether the lock can be taken: it is free, and no thread queues for it. */
+  static boolean isFreeToLock(long word) {
+    return (word & (LOCKED | WAITERS)) == 0;
+  }
+
+  /** Whether the page cache's reference is left to the lock. */
+  static boolean isLeft(long word) {
+    return (word & LEFT) != 0;
+  }
+
+  static long unlocked(long word) {
+    return word & ~(LOCKED | LEFT);
+  }
+
+  // ---- flags ----
+
+  static boolean isUptodate(long word) {
+    return (word & UPTODATE) != 0;
+  }
+
+  static boolean isPrepared(long word) {
+    return (word & PREPARED) != 0;
+  }
+
+  static boolean isOutOfDirectMap(long word) {
+    return (word & DIRECT_REMOVED) != 0;
+  }
+
+  static boolean isPoisoned(long word) {
+    return (word & POISONED) != 0;
+  }
+
+  static boolean isAllocated(long word) {
+    return (word & ALLOCATED) != 0;
+  }
+
+  // ---- the owner, and the next free frame ----
 
   static int owner(long word) {
     return (int) (word >>> OWNER_SHIFT);
@@ -49,5 +100,19 @@ final class FrameState {
 
   static long withOwner(long word, int owner) {
     return (word & ~OWNER_MASK) | ((long) owner << OWNER_SHIFT);
+  }
+
+  /** The word of a frame that is given to a file. */
+  static long allocated(long word, int owner) {
+    return withOwner(word | ALLOCATED, owner);
+  }
+
+  /** The next free frame, of one on the free list; any number for one that has been taken. */
+  static int next(long word) {
+    return owner(word) & (int) FrameWords.PFN_MASK;
+  }
+
+  static long withNext(long word, int pfn) {
+    return withOwner(word, pfn);
   }
 }

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.memory;
 
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
@@ -23,10 +24,7 @@ import org.jspecify.annotations.Nullable;
 public final class WaitQueue {
 
   /** Rounds that a wait idles before it takes the trouble to queue. */
-  static final int ROUNDS_BEFORE_QUEUE = 32;
-
-  /** The longest idle of a round in which nobody will unpark the thread. */
-  private static final long UNQUEUED_NANOS = 1_000;
+  static final int ROUNDS_BEFORE_QUEUE = Wait.BRIEF_ROUNDS;
 
   /** A thread in the queue. */
   static final class Waiter {
@@ -66,40 +64,28 @@ public final class WaitQueue {
    */
   public boolean await(long key, BooleanSupplier condition, IdleStrategy idle, long nanos)
       throws InterruptedException {
-    long deadline = nanos == Long.MAX_VALUE ? 0 : System.nanoTime() + nanos;
-    Waiter waiter = null;
+    Wait wait = Wait.upTo(idle, nanos);
+    if (wait.briefly(condition)) {
+      return true;
+    }
+    if (wait.isTimeUp()) {
+      return false;
+    }
+    Waiter waiter = new Waiter(key);
+    lock.lock();
     try {
-      for (int round = 0; ; round++) {
-        if (condition.getAsBoolean()) {
-          return true;
-        }
-        Waiting.check();
-        long left = nanos == Long.MAX_VALUE ? nanos : deadline - System.nanoTime();
-        if (left <= 0) {
-          return false;
-        }
-        if (waiter != null) {
-          idle.idle(round, left);
-        } else if (round < ROUNDS_BEFORE_QUEUE) {
-          idle.idle(round, Math.min(left, UNQUEUED_NANOS));
-        } else {
-          waiter = new Waiter(key);
-          lock.lock();
-          try {
-            add(waiter);
-          } finally {
-            lock.unlock();
-          }
-        }
-      }
+      add(waiter);
     } finally {
-      if (waiter != null) {
-        lock.lock();
-        try {
-          remove(waiter);
-        } finally {
-          lock.unlock();
-        }
+      lock.unlock();
+    }
+    try {
+      return wait.until(condition); // looks first: see the guarantees
+    } finally {
+      lock.lock();
+      try {
+        remove(waiter);
+      } finally {
+        lock.unlock();
       }
     }
   }

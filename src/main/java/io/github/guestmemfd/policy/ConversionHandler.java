@@ -14,6 +14,7 @@ import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VcpuExit;
 import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.Wait;
 import java.util.Objects;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
@@ -84,9 +85,6 @@ public final class ConversionHandler implements ExitHandler {
 
   /** Retries that are not counted: as many as fit in the default patience. */
   private static final int AS_A_FILE = -1;
-
-  /** How long to sleep when nobody tells when it is time to look again. */
-  private static final long LOOK_AGAIN_NANOS = 20_000;
 
   private final VirtualMachine vm;
   private final ConversionPolicy policy;
@@ -432,10 +430,9 @@ public final class ConversionHandler implements ExitHandler {
       last = attempt(needed, attribute);
     }
     for (int round = 0; isInTheWay(last.errno()) && isPatient(again, round, begun); round++) {
-      if (Thread.currentThread().isInterrupted()) {
+      if (!Wait.pause(idle, round, Wait.LOOK_AGAIN_NANOS)) {
         return new Progress(Errno.EINTR, last.upTo());
       }
-      idle.idle(round, LOOK_AGAIN_NANOS);
       last = attempt(needed, attribute);
     }
     return last;

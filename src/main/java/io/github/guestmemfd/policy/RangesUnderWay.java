@@ -1,6 +1,7 @@
 package io.github.guestmemfd.policy;
 
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.Wait;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
@@ -13,9 +14,6 @@ import java.util.concurrent.atomic.AtomicReference;
  * of them than threads. Not reentrant, not fair.
  */
 final class RangesUnderWay {
-  /** How long to sleep when nobody tells when it is time to look again. */
-  private static final long LOOK_AGAIN_NANOS = 20_000;
-
   private final AtomicReference<List<GpaRange>> locked = new AtomicReference<>(List.of());
   private final IdleStrategy idle;
 
@@ -29,14 +27,25 @@ final class RangesUnderWay {
    * @return false if the thread is interrupted, and nothing is locked
    */
   boolean lock(GpaRange range) {
-    for (int round = 0; ; round++) {
-      if (Thread.currentThread().isInterrupted()) {
-        return false;
-      }
+    if (Thread.currentThread().isInterrupted()) {
+      return false; // also if the range is free
+    }
+    try {
+      Wait.await(idle, () -> tryLock(range), Wait.LOOK_AGAIN_NANOS);
+      return true;
+    } catch (InterruptedException e) {
+      Wait.restore(e);
+      return false;
+    }
+  }
+
+  private boolean tryLock(GpaRange range) {
+    for (; ; ) {
       List<GpaRange> now = Objects.requireNonNull(locked.get());
       if (now.stream().anyMatch(range::overlaps)) {
-        idle.idle(round, LOOK_AGAIN_NANOS);
-      } else if (locked.compareAndSet(now, with(now, range))) {
+        return false;
+      }
+      if (locked.compareAndSet(now, with(now, range))) {
         return true;
       }
     }

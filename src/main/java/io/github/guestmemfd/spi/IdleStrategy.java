@@ -6,7 +6,7 @@ import java.util.function.BooleanSupplier;
 /**
  * What a thread does between two looks at a word that another thread will change.
  *
- * <p>Every loop of the library that waits calls this, with a round number that starts at 0 and
+ * <p>Every wait of the library ({@link Wait}) calls this, with a round number that starts at 0 and
  * grows by one a look. A waiter that may have to wait long has put itself on a wait queue before
  * its strategy may sleep, and whoever makes its condition true unparks it; so a strategy may spin,
  * yield, park, or hand the processor to something else, as it likes.
@@ -39,12 +39,7 @@ public interface IdleStrategy {
    *     the interrupt status is cleared
    */
   default void await(BooleanSupplier condition, long maxNanos) throws InterruptedException {
-    for (int round = 0; !condition.getAsBoolean(); round++) {
-      if (Thread.interrupted()) {
-        throw new InterruptedException();
-      }
-      idle(round, maxNanos);
-    }
+    Wait.awaitInterruptibly(this, condition, maxNanos);
   }
 
   /**

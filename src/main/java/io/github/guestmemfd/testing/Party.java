@@ -1,6 +1,7 @@
 package io.github.guestmemfd.testing;
 
 import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.spi.Wait;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
@@ -94,24 +95,17 @@ final class Party {
     }
     standsAt = step;
     stage.changed();
-    boolean interrupted = false;
     try {
-      while (!free) {
-        try {
-          if (permits.tryAcquire(LIMIT_SECONDS, TimeUnit.SECONDS)) {
-            break;
-          }
-          throw new AssertionError(name + " was held at " + step + " and forgotten");
-        } catch (InterruptedException e) {
-          interrupted = true;
-        }
+      if (!Wait.blockUninterruptibly(this::awaitPermit, TimeUnit.SECONDS.toNanos(LIMIT_SECONDS))) {
+        throw new AssertionError(name + " was held at " + step + " and forgotten");
       }
     } finally {
       standsAt = null;
-      if (interrupted) {
-        thread.interrupt();
-      }
     }
+  }
+
+  private boolean awaitPermit(long nanos) throws InterruptedException {
+    return free || permits.tryAcquire(nanos, TimeUnit.NANOSECONDS);
   }
 
   /** Called by the party itself: it waits for something in the library. */

@@ -5,6 +5,7 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.spi.Wait;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Iterator;
@@ -313,8 +314,8 @@ public final class RacePoints implements RaceHook, AutoCloseable {
     try {
       step.action.run();
     } catch (Throwable e) {
-      if (e instanceof InterruptedException) {
-        Thread.currentThread().interrupt(); // it is for the library
+      if (e instanceof InterruptedException interrupt) {
+        Wait.restore(interrupt); // it is for the library
       }
       failures.add(e);
     } finally {
@@ -394,21 +395,8 @@ public final class RacePoints implements RaceHook, AutoCloseable {
 
   /** Waits up to the limit, and leaves an interrupt for others; false if that was not enough. */
   private boolean await(CountDownLatch latch) {
-    long end = System.nanoTime() + TimeUnit.NANOSECONDS.convert(limit);
-    boolean interrupted = false;
-    try {
-      for (; ; ) {
-        try {
-          return latch.await(end - System.nanoTime(), TimeUnit.NANOSECONDS);
-        } catch (InterruptedException e) {
-          interrupted = true;
-        }
-      }
-    } finally {
-      if (interrupted) {
-        Thread.currentThread().interrupt();
-      }
-    }
+    return Wait.blockUninterruptibly(
+        nanos -> latch.await(nanos, TimeUnit.NANOSECONDS), TimeUnit.NANOSECONDS.convert(limit));
   }
 
   /**

@@ -4,6 +4,7 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.spi.Wait;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -95,7 +96,7 @@ final class Stage implements RaceHook, IdleStrategy, AutoCloseable {
         change.awaitNanos(Math.min(left, TimeUnit.MILLISECONDS.toNanos(10)));
       }
     } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
+      Wait.restore(e);
       throw new AssertionError("interrupted", e);
     } finally {
       lock.unlock();

@@ -14,6 +14,7 @@ import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.Wait;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.io.Writer;
@@ -71,7 +72,10 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
 
   private static final int MAX_CAPACITY = 1 << 24;
 
-  /** The longest that a thread sleeps which nobody wakes. */
+  /**
+   * The longest sleep of a wait for lines or for room. It is longer than {@link
+   * Wait#LOOK_AGAIN_NANOS}: the writing thread is idle for most of a program's life.
+   */
   private static final long LOOK_AGAIN_NANOS = 1_000_000;
 
   private static final Logger LOG = LoggerFactory.getLogger(Recorder.class);
@@ -164,14 +168,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   @Override
   public void close() {
     closing = true;
-    boolean interrupted = false;
-    for (int round = 0; !done; round++) {
-      idle.idle(round, LOOK_AGAIN_NANOS);
-      interrupted |= Thread.interrupted();
-    }
-    if (interrupted) {
-      Thread.currentThread().interrupt();
-    }
+    Wait.awaitUninterruptibly(idle, () -> done, LOOK_AGAIN_NANOS);
     IOException e = failure;
     if (e != null) {
       throw new UncheckedIOException("recording: expected to write all lines", e);
@@ -183,16 +180,15 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   /** The writing thread. */
   private void write() {
     try (out) {
-      for (int round = 0; ; ) {
+      for (; ; ) {
         boolean last = closing;
         String line = lines.poll();
         if (line != null) {
-          round = 0;
           append(line);
         } else if (last) {
           break;
         } else {
-          idle.idle(round++, LOOK_AGAIN_NANOS);
+          Wait.awaitUninterruptibly(idle, () -> closing || !lines.isEmpty(), LOOK_AGAIN_NANOS);
         }
       }
     } catch (IOException e) {
@@ -222,13 +218,8 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   }
 
   private void line(String line) {
-    boolean interrupted = false;
-    for (int round = 0; !closing && !lines.offer(line); round++) {
-      idle.idle(round, LOOK_AGAIN_NANOS);
-      interrupted |= Thread.interrupted(); // else nothing could sleep
-    }
-    if (interrupted) {
-      Thread.currentThread().interrupt();
+    if (!closing && !lines.offer(line)) {
+      Wait.awaitUninterruptibly(idle, () -> closing || lines.offer(line), LOOK_AGAIN_NANOS);
     }
   }
 

@@ -43,7 +43,6 @@ import io.github.guestmemfd.kvm.VcpuExitException;
 import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.kvm.VmMetrics;
 import io.github.guestmemfd.memory.FrameTable;
-import io.github.guestmemfd.memory.Waiting;
 import io.github.guestmemfd.policy.ConversionHandler;
 import io.github.guestmemfd.policy.ConversionObserver;
 import io.github.guestmemfd.policy.ConversionPolicy;
@@ -51,6 +50,7 @@ import io.github.guestmemfd.policy.GpaRange;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
+import io.github.guestmemfd.spi.Wait;
 import io.github.guestmemfd.testing.GuestVersusConversion;
 import io.github.guestmemfd.testing.PunchVersusGrab;
 import io.github.guestmemfd.testing.RacePoints;
@@ -394,7 +394,7 @@ final class BadInputWorld {
     make(ForwardingProtocol.class, w -> new ForwardingProtocol(ConversionProtocol.timedWait()) {});
     make(RetryPolicy.class, w -> RetryPolicy.spin(1));
     make(FrameAccess.class, w -> w.memfd.frameAccess());
-    make(InterruptedException.class, w -> Waiting.deadlock()); // sets no interrupt status
+    make(InterruptedException.class, w -> Wait.deadlock()); // sets no interrupt status
     make(MemoryParcels.class, w -> parcels(w));
     make(VirtualMachine.class, w -> w.vm);
     make(VirtualMachine.Builder.class, w -> VirtualMachine.builder());
@@ -454,6 +454,9 @@ final class BadInputWorld {
     make(String[].class, w -> new String[0], w -> new String[] {"x", null});
     make(Executor.class, w -> (Executor) Runnable::run);
     make(BooleanSupplier.class, w -> (BooleanSupplier) () -> true);
+    make(Runnable.class, w -> (Runnable) () -> {});
+    make(Wait.class, w -> Wait.upTo(IdleStrategy.busySpin(), 0));
+    make(Wait.Blocking.class, w -> (Wait.Blocking) nanos -> false);
     make(ThreadFactory.class, w -> (ThreadFactory) r -> null, w -> (ThreadFactory) Thread::new);
     make(byte[].class, w -> new byte[0], w -> new byte[8], w -> new byte[3 * (int) PAGE]);
     make(int[].class, w -> new int[0], w -> new int[] {-1, 0, 1, Integer.MAX_VALUE});

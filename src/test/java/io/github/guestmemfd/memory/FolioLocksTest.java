@@ -9,7 +9,6 @@ import io.github.guestmemfd.concurrent.Duel;
 import io.github.guestmemfd.concurrent.WaitProbe;
 import io.github.guestmemfd.concurrent.Worker;
 import io.github.guestmemfd.spi.IdleStrategy;
-import java.lang.reflect.Field;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
@@ -23,7 +22,7 @@ import org.junit.jupiter.api.Timeout;
 
 /** The folio lock: one holder, in order of arrival, and no waiter left behind. */
 @Timeout(120)
-class FolioLockTest {
+class FolioLocksTest {
 
   private final WaitProbe probe = new WaitProbe();
   private final FrameTable frames = new FrameTable(256, probe);
@@ -230,9 +229,7 @@ class FolioLockTest {
    */
   @Test
   void isPassedOnByAWaiterThatIsInterruptedAndGetsIt() throws Exception {
-    Field field = FrameTable.class.getDeclaredField("queues");
-    field.setAccessible(true);
-    WaitQueue queue = ((WaitQueue[]) field.get(frames))[pfn & 63];
+    WaitQueue queue = frames.queues.of(pfn);
     frames.lock(pfn);
     Worker<?> first =
         Worker.start(() -> assertThrows(InterruptedException.class, () -> frames.lock(pfn)));

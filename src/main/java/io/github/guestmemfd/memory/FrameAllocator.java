@@ -1,0 +1,153 @@
+package io.github.guestmemfd.memory;
+
+import io.github.guestmemfd.memory.FrameTable.Poisoning;
+import java.util.concurrent.atomic.AtomicLong;
+
+/**
+ * Which frames of a host are free, promised, in use, or failed for good.
+ *
+ * <p><b>Guarantees.</b> A frame is on the free list only while frozen. So many frames are promised
+ * as can be had: a promise is kept whatever fails meanwhile. Marking a frame as failed, allocating
+ * and releasing it are each one atomic change of its state word, so they come one after the other.
+ *
+ * <p><b>Progress.</b> Allocation and release are lock-free.
+ */
+final class FrameAllocator {
+  private final FrameWords words;
+  private final FreeList freeList;
+
+  /** Frames that are neither in use nor promised. */
+  private final AtomicLong available;
+
+  /** Frames whose memory has failed, in use or not. */
+  private final AtomicLong poisoned = new AtomicLong();
+
+  /** Those of them that are no longer in use, and never will be again. */
+  private final AtomicLong takenOut = new AtomicLong();
+
+  /** The last frame number ever used; those above it have not been touched. */
+  private final AtomicLong fresh = new AtomicLong();
+
+  /**
+   * Makes an allocator with all frames free.
+   *
+   * @param words of the frames
+   */
+  FrameAllocator(FrameWords words) {
+    this.words = words;
+    this.freeList = new FreeList(words);
+    this.available = new AtomicLong(words.limit());
+  }
+
+  // ---- promises ----
+
+  /** See {@link FrameTable#reserve}. */
+  boolean reserve(long frames) {
+    for (; ; ) {
+      long now = available.get();
+      if (now < frames) {
+        return false;
+      }
+      if (available.compareAndSet(now, now - frames)) {
+        return true;
+      }
+    }
+  }
+
+  /** See {@link FrameTable#unreserve}. */
+  void unreserve(long frames) {
+    available.addAndGet(frames);
+  }
+
+  // ---- allocation ----
+
+  /** Takes a promised frame and enters its owner's number. */
+  int allocate(int owner) {
+    int pfn;
+    do {
+      pfn = freeList.pop();
+      while (pfn == 0) {
+        long last = fresh.get();
+        if (last >= words.limit()) {
+          throw new IllegalStateException("allocated without a promise: limit=" + words.limit());
+        }
+        words.makeChunk((int) last + 1); // first, since it may find no memory
+        if (fresh.compareAndSet(last, last + 1)) {
+          pfn = (int) last + 1;
+        }
+      }
+    } while (!claim(pfn, owner));
+    return pfn;
+  }
+
+  /** Gives a free frame to a file, unless its memory has failed; then this is where it ends. */
+  private boolean claim(int pfn, int owner) {
+    for (; ; ) {
+      long word = words.state(pfn);
+      if (FrameState.isPoisoned(word)) {
+        return false;
+      }
+      if (words.casState(pfn, word, FrameState.allocated(word, owner))) {
+        return true;
+      }
+    }
+  }
+
+  /** Gives a frame back to the free list; one that has failed is taken out. */
+  void release(int pfn) {
+    long was = words.clearState(pfn, FrameState.OF_ONE_LIFE);
+    if (FrameState.isPoisoned(was)) {
+      takenOut.incrementAndGet();
+      return;
+    }
+    freeList.push(pfn);
+    available.incrementAndGet();
+  }
+
+  // ---- memory failure ----
+
+  /**
+   * Marks a frame as failed. A free frame is marked only against a promise, which is never
+   * redeemed: so there still is a good frame for every other promise.
+   */
+  Poisoning poison(int pfn) {
+    words.makeChunk(pfn);
+    for (; ; ) {
+      long word = words.state(pfn);
+      if (FrameState.isPoisoned(word)) {
+        return Poisoning.ALREADY;
+      }
+      boolean free = !FrameState.isAllocated(word);
+      if (free && !reserve(1)) {
+        return Poisoning.PROMISED;
+      }
+      if (words.casState(pfn, word, word | FrameState.POISONED)) {
+        poisoned.incrementAndGet();
+        if (free) {
+          takenOut.incrementAndGet();
+        }
+        return Poisoning.DONE;
+      }
+      if (free) {
+        unreserve(1);
+      }
+    }
+  }
+
+  // ---- numbers ----
+
+  /** See {@link FrameTable#poisoned}. */
+  long poisoned() {
+    return poisoned.get();
+  }
+
+  /** See {@link FrameTable#used}. */
+  long used() {
+    return words.limit() - available.get() - takenOut.get();
+  }
+
+  /** See {@link FrameTable#highest}. */
+  int highest() {
+    return (int) fresh.get();
+  }
+}

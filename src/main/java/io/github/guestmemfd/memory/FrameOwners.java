@@ -1,0 +1,71 @@
+package io.github.guestmemfd.memory;
+
+import io.github.guestmemfd.memory.FrameTable.Listener;
+import io.github.guestmemfd.memory.FrameTable.Owner;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.BitSet;
+import java.util.List;
+import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The files that own frames of a host, by number. A frame's state word holds the number of its
+ * file.
+ *
+ * <p>A number is in use from the time its file is registered until it is closed and its last frame
+ * free. The lock is a leaf: nothing is called under it. Readers take no lock.
+ */
+final class FrameOwners {
+  /** The files that own frames, by number. Replaced when it must grow. */
+  private volatile @Nullable Owner[] owners = new @Nullable Owner[16];
+
+  /** Which numbers of files are in use; 0 is none's. Under the lock. */
+  private final BitSet numbers = new BitSet();
+
+  private final ReentrantLock lock = new ReentrantLock();
+
+  /** See {@link FrameTable#newOwner}. */
+  Owner newOwner(Listener listener) {
+    lock.lock();
+    try {
+      int number = numbers.nextClearBit(1);
+      Owner owner = new Owner(this, number, listener);
+      @Nullable Owner[] grown =
+          number < owners.length ? owners : Arrays.copyOf(owners, 2 * owners.length);
+      grown[number] = owner;
+      owners = grown;
+      numbers.set(number);
+      return owner;
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** Forgets a file of which no frame is left. */
+  void remove(Owner owner) {
+    lock.lock();
+    try {
+      owners[owner.number] = null;
+      numbers.clear(owner.number);
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** The file with a number; null for 0, and for one that has been forgotten. */
+  @Nullable Owner get(int number) {
+    return owners[number];
+  }
+
+  /** See {@link FrameTable#listeners}. */
+  List<Listener> listeners() {
+    List<Listener> listeners = new ArrayList<>();
+    for (Owner owner : owners) {
+      if (owner != null) {
+        listeners.add(owner.listener);
+      }
+    }
+    return listeners;
+  }
+}

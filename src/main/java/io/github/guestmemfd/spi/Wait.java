@@ -1,0 +1,373 @@
+package io.github.guestmemfd.spi;
+
+import java.util.Objects;
+import java.util.function.BooleanSupplier;
+
+/**
+ * A wait of one thread, and every way to wait that the library has.
+ *
+ * <p>Each wait of the library goes through this class: no other class has a loop that idles, polls
+ * or parks, and no other class sets the interrupt status again. This class is for the library's own
+ * packages. A program that uses the library passes it an {@link IdleStrategy} and has no reason to
+ * call this.
+ *
+ * <p>There are three kinds of wait. Most are interruptible. A caller that cannot give up what it
+ * waits for {@linkplain #awaitUninterruptibly keeps the interrupt for later}. And a thread can say
+ * that it must not wait at all ({@link #withoutWaiting}): then every wait ends at once as if the
+ * thread had been interrupted, which every caller of an interruptible wait can deal with, and its
+ * interrupt status stays as it is.
+ *
+ * <p>A retry loop around a compare-and-set is not a wait. It starts over because another thread has
+ * made progress, so it does not idle and does not belong here.
+ */
+public final class Wait {
+
+  /** As a time to wait: no limit. */
+  public static final long FOREVER = Long.MAX_VALUE;
+
+  /**
+   * The longest idle, in nanoseconds, of a wait whose end no thread announces. 20 microseconds is
+   * short beside what is waited for (a callback, a copy of many pages, an invalidation), and long
+   * beside the cost of one look.
+   */
+  public static final long LOOK_AGAIN_NANOS = 20_000;
+
+  /**
+   * How many rounds a wait idles before it queues. Most folio locks and busy pages are given back
+   * sooner, and a queue costs its lock twice.
+   */
+  public static final int BRIEF_ROUNDS = 32;
+
+  /**
+   * The longest idle, in nanoseconds, of a round before the thread has queued. No thread unparks it
+   * yet, so a longer sleep would delay what it waits for.
+   */
+  private static final long BRIEF_NANOS = 1_000;
+
+  private static final ThreadLocal<Attempt> ATTEMPT = ThreadLocal.withInitial(Attempt::new);
+
+  /** What a thread must not do now. */
+  private static final class Attempt {
+    /** How many attempts that must not wait are under way, one inside the other. */
+    int depth;
+
+    /** Whether the innermost one would have waited. */
+    boolean refused;
+  }
+
+  /** A wait that ended because its thread must not wait, and not for an interrupt. */
+  private static class Refused extends InterruptedException {
+    private static final long serialVersionUID = 1L;
+  }
+
+  /** A wait that did not begin, since it could be for the thread itself. */
+  private static final class Deadlock extends Refused {
+    private static final long serialVersionUID = 1L;
+  }
+
+  private final IdleStrategy idle;
+  private final long nanos;
+  private final long begun;
+
+  /** How many rounds have been idled. */
+  private int round;
+
+  private Wait(IdleStrategy idle, long nanos) {
+    this.idle = Objects.requireNonNull(idle, "idle");
+    this.nanos = Math.max(nanos, 0);
+    this.begun = nanos == FOREVER ? 0 : System.nanoTime();
+  }
+
+  // ---- a wait in parts ----
+
+  /**
+   * Begins a wait that is limited in time. It counts its rounds from 0 to its end, through all its
+   * parts.
+   *
+   * @param idle how to wait
+   * @param nanos the longest time to wait in nanoseconds; {@link #FOREVER} for no limit
+   * @return the wait, for the calling thread alone
+   */
+  public static Wait upTo(IdleStrategy idle, long nanos) {
+    return new Wait(idle, nanos);
+  }
+
+  /**
+   * Waits for a condition as long as it is not worth the trouble to queue: {@link #BRIEF_ROUNDS}
+   * short rounds.
+   *
+   * @param condition true when the wait is over; called often, and must not block. It may be an
+   *     attempt, to take a lock for instance
+   * @return whether the condition held; if not, the rounds are used up or the time is
+   * @throws InterruptedException if the thread is interrupted, or must not wait, while the
+   *     condition does not hold
+   */
+  public boolean briefly(BooleanSupplier condition) throws InterruptedException {
+    Objects.requireNonNull(condition, "condition");
+    return idleUntil(condition, BRIEF_ROUNDS, BRIEF_NANOS, true);
+  }
+
+  /**
+   * Waits for a condition of whose change the thread is told: who changes it unparks the thread.
+   *
+   * @param condition true when the wait is over; called often, and must not block
+   * @return whether the condition held before the time was up
+   * @throws InterruptedException if the thread is interrupted, or must not wait, while the
+   *     condition does not hold
+   */
+  public boolean until(BooleanSupplier condition) throws InterruptedException {
+    Objects.requireNonNull(condition, "condition");
+    return idleUntil(condition, Integer.MAX_VALUE, FOREVER, true);
+  }
+
+  /**
+   * Whether the time of this wait is up.
+   *
+   * @return the answer; always false for a wait without a limit
+   */
+  public boolean isTimeUp() {
+    return left() <= 0;
+  }
+
+  private long left() {
+    return nanos == FOREVER ? FOREVER : nanos - (System.nanoTime() - begun);
+  }
+
+  /**
+   * The loop. It looks at the condition first, then whether the thread may wait on, then at the
+   * limits, then idles.
+   *
+   * @param rounds no more is idled once so many rounds have been
+   * @param maxNanos the longest time between two looks
+   * @param mayBeRefused whether the wait ends if the thread must not wait
+   */
+  private boolean idleUntil(
+      BooleanSupplier condition, int rounds, long maxNanos, boolean mayBeRefused)
+      throws InterruptedException {
+    for (; !condition.getAsBoolean(); round++) {
+      if (mayBeRefused) {
+        check();
+      } else {
+        checkInterrupt();
+      }
+      long left = left();
+      if (left <= 0 || round >= rounds) {
+        return false;
+      }
+      idle.idle(round, Math.min(left, maxNanos));
+    }
+    return true;
+  }
+
+  // ---- a whole wait ----
+
+  /**
+   * Waits until a condition holds.
+   *
+   * @param idle how to wait
+   * @param condition true when the wait is over; must read with volatile semantics
+   * @param maxNanos the longest time between two looks
+   * @throws InterruptedException if the thread is interrupted, or must not wait, while the
+   *     condition does not hold
+   */
+  public static void await(IdleStrategy idle, BooleanSupplier condition, long maxNanos)
+      throws InterruptedException {
+    Wait wait = new Wait(idle, FOREVER);
+    Objects.requireNonNull(condition, "condition");
+    wait.idleUntil(condition, Integer.MAX_VALUE, maxNanos, true);
+  }
+
+  /** As {@link #await}, for {@link IdleStrategy#await}: only an interrupt ends it early. */
+  static void awaitInterruptibly(IdleStrategy idle, BooleanSupplier condition, long maxNanos)
+      throws InterruptedException {
+    Wait wait = new Wait(idle, FOREVER);
+    Objects.requireNonNull(condition, "condition");
+    wait.idleUntil(condition, Integer.MAX_VALUE, maxNanos, false);
+  }
+
+  /**
+   * Waits until a condition holds, for a caller that cannot give up. An interrupt is kept for
+   * later. If the strategy throws, the wait goes on by the default one, and what was thrown is
+   * thrown when the condition holds.
+   *
+   * @param idle how to wait
+   * @param condition true when the wait is over; must read with volatile semantics
+   * @param maxNanos the longest time between two looks
+   */
+  public static void awaitUninterruptibly(
+      IdleStrategy idle, BooleanSupplier condition, long maxNanos) {
+    Objects.requireNonNull(idle, "idle");
+    Objects.requireNonNull(condition, "condition");
+    boolean interrupted = false;
+    IdleStrategy strategy = idle;
+    RuntimeException exception = null;
+    Error error = null;
+    for (boolean over = false; !over; ) {
+      try {
+        awaitInterruptibly(strategy, condition, maxNanos);
+        over = true;
+      } catch (InterruptedException e) {
+        interrupted = true;
+      } catch (RuntimeException e) {
+        exception = e;
+        strategy = IdleStrategy.spinThenPark();
+      } catch (Error e) {
+        error = e;
+        strategy = IdleStrategy.spinThenPark();
+      }
+    }
+    if (interrupted) {
+      Thread.currentThread().interrupt();
+    }
+    if (error != null) {
+      throw error;
+    }
+    if (exception != null) {
+      throw exception;
+    }
+  }
+
+  /**
+   * Idles once between two attempts at something, for a loop whose body is more than a condition.
+   *
+   * @param idle how to wait
+   * @param round how many rounds have been idled, from 0
+   * @param maxNanos the longest time to idle
+   * @return false, without having idled, if the thread is interrupted, whose status stays set, or
+   *     must not wait
+   */
+  public static boolean pause(IdleStrategy idle, int round, long maxNanos) {
+    Objects.requireNonNull(idle, "idle");
+    try {
+      check();
+    } catch (InterruptedException e) {
+      restore(e);
+      return false;
+    }
+    idle.idle(round, maxNanos);
+    return true;
+  }
+
+  // ---- waits of java.util.concurrent ----
+
+  /** A method of {@code java.util.concurrent} that blocks up to a time. */
+  @FunctionalInterface
+  public interface Blocking {
+    /**
+     * Blocks.
+     *
+     * @param nanos the longest time in nanoseconds; at once if not positive
+     * @return false if the time was up first
+     * @throws InterruptedException if the thread is interrupted
+     */
+    boolean await(long nanos) throws InterruptedException;
+  }
+
+  /**
+   * Blocks up to a time whether or not the thread is interrupted. An interrupt is kept for later.
+   *
+   * @param blocking what blocks; called again after an interrupt, with the time that is left
+   * @param nanos the longest time in nanoseconds
+   * @return what the last call returned
+   */
+  public static boolean blockUninterruptibly(Blocking blocking, long nanos) {
+    Objects.requireNonNull(blocking, "blocking");
+    long begun = System.nanoTime();
+    boolean interrupted = false;
+    try {
+      for (; ; ) {
+        try {
+          return blocking.await(Math.max(nanos, 0) - (System.nanoTime() - begun));
+        } catch (InterruptedException e) {
+          interrupted = true;
+        }
+      }
+    } finally {
+      if (interrupted) {
+        Thread.currentThread().interrupt();
+      }
+    }
+  }
+
+  // ---- whether a thread may wait ----
+
+  /**
+   * To be called before a thread idles: whether it may.
+   *
+   * @throws InterruptedException if the thread has been interrupted, and the interrupt status is
+   *     cleared; or if it must not wait
+   */
+  public static void check() throws InterruptedException {
+    checkInterrupt();
+    Attempt attempt = ATTEMPT.get();
+    if (attempt.depth != 0) {
+      attempt.refused = true;
+      throw new Refused();
+    }
+  }
+
+  private static void checkInterrupt() throws InterruptedException {
+    if (Thread.interrupted()) {
+      throw new InterruptedException();
+    }
+  }
+
+  /**
+   * Runs something on this thread that must not wait.
+   *
+   * @param attempt its waits end as if they were interrupted
+   */
+  public static void withoutWaiting(Runnable attempt) {
+    Objects.requireNonNull(attempt, "attempt");
+    Attempt current = ATTEMPT.get();
+    boolean outer = current.refused;
+    current.refused = false;
+    current.depth++;
+    try {
+      attempt.run();
+    } finally {
+      current.depth--;
+      current.refused = outer;
+    }
+  }
+
+  /**
+   * Whether an {@linkplain #withoutWaiting attempt} of this thread has come to a wait: then what
+   * was answered by an interrupted wait is no answer of a user's.
+   *
+   * @return false if none is under way
+   */
+  public static boolean isRefused() {
+    return ATTEMPT.get().refused;
+  }
+
+  /**
+   * To be thrown instead of a wait that could be for the thread itself.
+   *
+   * @return the exception; no interrupt, for {@link #restore}
+   */
+  public static InterruptedException deadlock() {
+    return new Deadlock();
+  }
+
+  /**
+   * Whether a wait did not begin because it could be for the thread itself.
+   *
+   * @param e what the wait threw
+   * @return true for {@link #deadlock}
+   */
+  public static boolean isDeadlock(InterruptedException e) {
+    return Objects.requireNonNull(e, "e") instanceof Deadlock;
+  }
+
+  /**
+   * Sets the interrupt status again after a wait that an interrupt has ended.
+   *
+   * @param e what the wait threw
+   */
+  public static void restore(InterruptedException e) {
+    if (!(Objects.requireNonNull(e, "e") instanceof Refused)) {
+      Thread.currentThread().interrupt();
+    }
+  }
+}

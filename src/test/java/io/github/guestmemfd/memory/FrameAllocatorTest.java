@@ -1,0 +1,137 @@
+package io.github.guestmemfd.memory;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.guestmemfd.concurrent.Duel;
+import java.util.HashSet;
+import java.util.Set;
+import java.util.SplittableRandom;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicIntegerArray;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Promises, and the free list. */
+@Timeout(120)
+class FrameAllocatorTest extends FrameFixture {
+
+  @Test
+  void promisesAreExact() {
+    FrameTable frames = table(5);
+    FrameTable.Owner owner = owner(frames);
+    assertFalse(frames.reserve(6));
+    assertEquals(0, frames.used());
+    assertTrue(frames.reserve(5));
+    assertFalse(frames.reserve(1));
+    assertTrue(frames.reserve(0));
+    assertEquals(5, frames.used());
+    frames.unreserve(2);
+    Set<Integer> pfns = new HashSet<>();
+    for (int i = 0; i < 3; i++) {
+      int pfn = frames.allocate(owner);
+      assertTrue(pfn >= 1 && pfn <= 5);
+      assertTrue(pfns.add(pfn), "frame " + pfn + " handed out twice");
+      frames.thaw(pfn, Counts.REF);
+    }
+    assertFalse(frames.reserve(3));
+    assertTrue(frames.reserve(2));
+    for (int pfn : pfns) {
+      frames.put(pfn, Counts.REF);
+    }
+    assertEquals(2, frames.used());
+    frames.unreserve(2);
+    assertEquals(0, frames.used());
+  }
+
+  @Test
+  void allocationWithoutAPromiseIsLoud() {
+    FrameTable frames = table(1);
+    FrameTable.Owner owner = owner(frames);
+    live(frames, owner, Counts.REF);
+    assertThrows(IllegalStateException.class, () -> frames.allocate(owner));
+  }
+
+  /**
+   * The free list under two threads, with so few frames that each pop meets a push: no frame has
+   * two owners, and there never are more than the limit. A list that could not tell a frame that
+   * left and came back (ABA) from one that stayed would break here.
+   */
+  @ParameterizedTest
+  @ValueSource(ints = {2, 3, 5, 64})
+  void noFrameIsHandedOutTwice(int limit) throws Exception {
+    FrameTable frames = table(limit);
+    FrameTable.Owner owner = owner(frames);
+    AtomicIntegerArray holders = new AtomicIntegerArray(limit + 1);
+    AtomicInteger held = new AtomicInteger();
+    Duel.race(
+        new Churn(frames, owner, holders, held, 1), new Churn(frames, owner, holders, held, 2));
+    assertEquals(0, frames.used());
+    assertTrue(frames.reserve(limit));
+    Set<Integer> pfns = new HashSet<>();
+    for (int i = 0; i < limit; i++) {
+      assertTrue(pfns.add(frames.allocate(owner)), "a frame is twice on the list");
+    }
+    assertFalse(frames.reserve(1));
+  }
+
+  /** Takes one or two frames, and gives them back in either order. */
+  private static final class Churn implements Duel.Step {
+    private final FrameTable frames;
+    private final FrameTable.Owner owner;
+    private final AtomicIntegerArray holders;
+    private final AtomicInteger held;
+    private final SplittableRandom random;
+
+    Churn(
+        FrameTable frames,
+        FrameTable.Owner owner,
+        AtomicIntegerArray holders,
+        AtomicInteger held,
+        int seed) {
+      this.frames = frames;
+      this.owner = owner;
+      this.holders = holders;
+      this.held = held;
+      this.random = new SplittableRandom(seed);
+    }
+
+    @Override
+    public boolean run(long round) {
+      int n = 1 + random.nextInt(2);
+      if (!frames.reserve(n)) {
+        return false;
+      }
+      int first = take();
+      if (n == 2) {
+        int second = take();
+        if (random.nextBoolean()) {
+          give(first);
+          give(second);
+          return true;
+        }
+        give(second);
+      }
+      give(first);
+      return true;
+    }
+
+    private int take() {
+      int pfn = frames.allocate(owner);
+      assertEquals(0, holders.getAndIncrement(pfn), () -> "frame " + pfn + " has two owners");
+      assertTrue(held.incrementAndGet() <= frames.limit());
+      frames.thaw(pfn, Counts.REF);
+      return pfn;
+    }
+
+    private void give(int pfn) {
+      held.decrementAndGet();
+      assertEquals(1, holders.getAndDecrement(pfn));
+      frames.put(pfn, Counts.REF);
+    }
+  }
+}
