@@ -28,7 +28,6 @@ import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
-import io.github.guestmemfd.spi.Wait;
 import io.github.guestmemfd.testing.RacePoints;
 import java.nio.ByteBuffer;
 import java.time.Duration;
@@ -970,7 +969,7 @@ class RacePointTest extends HostFixture {
     }
 
     @ParameterizedTest
-    @EnumSource(Wait.class)
+    @EnumSource(Waiting.class)
     void endsTheWaitForABusyPage(Waiting waiting) throws Exception {
       GuestMemfd memfd = file(2, AT_ONCE);
       HostMapping window = map(memfd);
