@@ -98,6 +98,11 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
 
   // ---- one number ----
 
+  /** Refuses an access that is out of bounds, or forbidden by the protection. */
+  final void require(long offset, int length, boolean write) {
+    access.require(offset, length, write);
+  }
+
   long load(long offset, int width, int mode) {
     return access.load(offset, width, mode);
   }

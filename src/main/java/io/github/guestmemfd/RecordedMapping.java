@@ -2,8 +2,8 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.SigBusException;
-import io.github.guestmemfd.abi.SigSegvException;
 import io.github.guestmemfd.file.Bytes;
 import io.github.guestmemfd.file.CallbackContext;
 import io.github.guestmemfd.file.FileOperations;
@@ -53,21 +53,24 @@ final class RecordedMapping extends HostMapping {
 
   @Override
   long load(long offset, int width, int mode) {
-    boolean across =
-        mode == Bytes.PLAIN
-            && ((int) offset & (HostMemory.PAGE_SIZE - 1)) > HostMemory.PAGE_SIZE - width;
     try {
-      long value = super.load(offset, width, mode);
-      if (!across) {
+      if (mode == Bytes.PLAIN
+          && Pages.OFFSET_MASK - ((int) offset & Pages.OFFSET_MASK) < width - 1) {
+        require(offset, width, false);
+      } else {
+        long value = super.load(offset, width, mode);
         listener.load(this, offset, bytes(value, width));
+        return value;
       }
-      return value;
     } catch (RuntimeException e) {
-      if (!across || isOutOfBounds(e) || e instanceof SigSegvException) {
-        failed(false, offset, offset, e); // else the load of one byte, by which this went, has told
-      }
+      failed(false, offset, offset, e);
       throw e;
     }
+    long value = 0; // of two pages: byte by byte, each a load of its own
+    for (int i = 0; i < width; i++) {
+      value |= (load(offset + i, 1, Bytes.PLAIN) & 0xff) << (8 * i);
+    }
+    return value;
   }
 
   @Override

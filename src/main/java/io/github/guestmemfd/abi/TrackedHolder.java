@@ -93,7 +93,7 @@ public record TrackedHolder(
     Objects.requireNonNull(threadName, "threadName");
     Objects.requireNonNull(since, "since");
     Objects.requireNonNull(site, "site");
-    for (StackTraceElement line : Objects.requireNonNull(stack, "stack")) {
+    for (Object line : Objects.requireNonNull(stack, "stack")) {
       Objects.requireNonNull(line, "stack");
     }
     stack = List.copyOf(stack);

@@ -380,7 +380,18 @@ public final class HostAccess {
 
   // ---- checks ----
 
-  /** Checks the bounds and the protection of an access; returns its first page. */
+  /**
+   * Checks the bounds and the protection of an access.
+   *
+   * @param offset where, in bytes from the start of the mapping
+   * @param length how many bytes
+   * @param forWrite whether it is a write
+   */
+  public void require(long offset, int length, boolean forWrite) {
+    page(offset, length, forWrite);
+  }
+
+  /** As {@link #require}; returns the first page. */
   private long page(long offset, int length, boolean forWrite) {
     if (offset < 0 || offset > size - length) {
       throw new IndexOutOfBoundsException(
