@@ -6,6 +6,7 @@ import io.github.guestmemfd.file.CallbackContext;
 import io.github.guestmemfd.file.FileOperations;
 import io.github.guestmemfd.file.Host;
 import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.memory.FrameAllocator;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
@@ -129,11 +130,11 @@ public final class PfnWalker {
     if (CallbackContext.isInside()) {
       return Errno.EDEADLK;
     }
-    FrameTable.Poisoning poisoning = frames.poison(pfn);
-    if (poisoning == FrameTable.Poisoning.PROMISED) {
+    FrameAllocator.Poisoning poisoning = frames.poison(pfn);
+    if (poisoning == FrameAllocator.Poisoning.PROMISED) {
       return Errno.EBUSY;
     }
-    boolean again = poisoning == FrameTable.Poisoning.ALREADY;
+    boolean again = poisoning == FrameAllocator.Poisoning.ALREADY;
     if (frames.listener(pfn) instanceof FileOperations file) {
       return file.memoryFailure.memoryFailure(pfn, again);
     }

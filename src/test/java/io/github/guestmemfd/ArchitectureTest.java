@@ -2,12 +2,16 @@ package io.github.guestmemfd;
 
 import static com.tngtech.archunit.core.domain.JavaClass.Predicates.resideInAnyPackage;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.classes;
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.methods;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
 import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
+import static org.assertj.core.api.Assertions.assertThat;
 
 import com.tngtech.archunit.base.DescribedPredicate;
 import com.tngtech.archunit.core.domain.JavaClass;
+import com.tngtech.archunit.core.domain.JavaClasses;
 import com.tngtech.archunit.core.domain.JavaCodeUnit;
+import com.tngtech.archunit.core.domain.JavaMethod;
 import com.tngtech.archunit.core.domain.JavaModifier;
 import com.tngtech.archunit.core.importer.ImportOption;
 import com.tngtech.archunit.junit.AnalyzeClasses;
@@ -16,9 +20,14 @@ import com.tngtech.archunit.lang.ArchCondition;
 import com.tngtech.archunit.lang.ArchRule;
 import com.tngtech.archunit.lang.ConditionEvents;
 import com.tngtech.archunit.lang.SimpleConditionEvent;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
 
 /** The rules of docs/architecture.md that can be read off the classes. */
 @AnalyzeClasses(
@@ -51,7 +60,7 @@ class ArchitectureTest {
           ROOT + ".lab");
 
   @ArchTest
-  static void packagesDependDownwardsOnly(com.tngtech.archunit.core.domain.JavaClasses all) {
+  static void packagesDependDownwardsOnly(JavaClasses all) {
     List<String> seen = new ArrayList<>();
     for (String layer : LAYERS) {
       seen.add(layer);
@@ -85,6 +94,96 @@ class ArchitectureTest {
 
   @ArchTest
   static final ArchRule noCircles = slices().matching(ROOT + ".(**)").should().beFreeOfCycles();
+
+  /**
+   * Classes of one package that need each other, as they may: facades that make each other, and an
+   * interface with the implementations that it offers. Every other class depends in one direction.
+   */
+  private static final Set<Set<String>> KNOTS =
+      Set.of(
+          Set.of(
+              "GuestMemfd",
+              "GuestMemfdListener",
+              "HostMapping",
+              "HostReference",
+              "RecordedMapping",
+              "RecordedMemfd",
+              "RecordedReference"),
+          Set.of("spi.IdleStrategy", "spi.SpinThenPark", "spi.Wait"),
+          Set.of(
+              "conversion.AtomicPair",
+              "conversion.BothCounters",
+              "conversion.ConversionProtocol",
+              "conversion.InvalidateLock",
+              "conversion.LastPut",
+              "conversion.LockOnly",
+              "conversion.PinCheck",
+              "conversion.SafeOnly",
+              "conversion.Shipped",
+              "conversion.TimedWait"),
+          Set.of("kvm.BoundSlot", "kvm.Gmem", "kvm.Mmu"),
+          Set.of(
+              "kvm.ByGuestAddress",
+              "kvm.ExitHandler",
+              "kvm.GuestProgram",
+              "kvm.Vcpu",
+              "kvm.VirtualMachine"),
+          Set.of(
+              "policy.Batched",
+              "policy.ConversionPolicy",
+              "policy.Eager",
+              "policy.HypercallOnly",
+              "policy.OnFault"),
+          Set.of("lab.workload.LabRun", "lab.workload.RunConfig"),
+          Set.of("testing.Party", "testing.Stage"));
+
+  @ArchTest
+  static void classesOfAPackageDependInOneDirection(JavaClasses all) {
+    assertThat(Knots.of(all, ROOT)).isEqualTo(KNOTS);
+  }
+
+  /** The packages in which one topic is one class. */
+  private static final Set<String> ENGINE =
+      Set.of("abi", "spi", "memory", "cache", "conversion", "observe", "file");
+
+  private static final int MAX_LINES_OF_CODE = 350;
+
+  @Test
+  void aClassOfTheEngineIsNotLong() throws IOException {
+    Path main = Path.of("src", "main", "java", "io", "github", "guestmemfd");
+    for (String engine : ENGINE) {
+      try (Stream<Path> files = Files.list(main.resolve(engine))) {
+        for (Path file : files.toList()) {
+          String code = Files.readString(file).replaceAll("(?s)/\\*.*?\\*/", "");
+          long lines =
+              code.lines()
+                  .map(String::strip)
+                  .filter(l -> !l.isEmpty() && !l.matches("(//|import |package ).*"))
+                  .count();
+          assertThat(lines).as(file.toString()).isLessThanOrEqualTo(MAX_LINES_OF_CODE);
+        }
+      }
+    }
+  }
+
+  /** What is asked in words answers, and waits for nothing: its name would say so. */
+  @ArchTest
+  static final ArchRule aPredicateDoesNotWait =
+      methods()
+          .that()
+          .haveNameMatching("(is|has|may|can|contains|needs|keeps)[A-Z].*")
+          .and()
+          .areDeclaredInClassesThat()
+          .resideInAnyPackage(ENGINE.stream().map(e -> ROOT + "." + e).toArray(String[]::new))
+          .should(
+              new ArchCondition<JavaMethod>("not wait") {
+                @Override
+                public void check(JavaMethod method, ConditionEvents events) {
+                  if (method.getThrowsClause().containsType(InterruptedException.class)) {
+                    events.add(SimpleConditionEvent.violated(method, method.getFullName()));
+                  }
+                }
+              });
 
   @ArchTest
   static final ArchRule onlyTheLabUsesTheOptionalLibraries =

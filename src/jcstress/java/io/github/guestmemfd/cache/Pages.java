@@ -1,14 +1,14 @@
 package io.github.guestmemfd.cache;
 
 import io.github.guestmemfd.cache.PageCache.Wanted;
-import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.memory.FrameOwners;
 import io.github.guestmemfd.memory.Frames;
 import io.github.guestmemfd.spi.IdleStrategy;
 import org.jspecify.annotations.Nullable;
 
 /** Page caches of one page, or a few, for states. */
 final class Pages {
-  private static final FrameTable.Owner OWNER = Frames.TABLE.newOwner(pfn -> {});
+  private static final FrameOwners.Owner OWNER = Frames.TABLE.newOwner(pfn -> {});
 
   private Pages() {}
 

@@ -18,7 +18,7 @@ public final class Frames {
   /** Large enough for all states of a test, and for those that the harness makes and drops. */
   public static final FrameTable TABLE = new FrameTable(1 << 26, IdleStrategy.spinThenPark());
 
-  private static final FrameTable.Owner NOBODY = TABLE.newOwner(pfn -> {});
+  private static final FrameOwners.Owner NOBODY = TABLE.newOwner(pfn -> {});
 
   private Frames() {}
 
@@ -28,14 +28,14 @@ public final class Frames {
   }
 
   /** A frame with these references. */
-  public static int frame(FrameTable.Owner owner, long unit) {
+  public static int frame(FrameOwners.Owner owner, long unit) {
     int pfn = frozen(owner);
     TABLE.thaw(pfn, unit);
     return pfn;
   }
 
   /** A frame that has been allocated and not thawed. */
-  static int frozen(FrameTable.Owner owner) {
+  static int frozen(FrameOwners.Owner owner) {
     if (!TABLE.reserve(1)) {
       throw new IllegalStateException("no frames left");
     }
@@ -79,11 +79,11 @@ public final class Frames {
   /** A frame whose end is counted. */
   static final class Counted {
     final AtomicInteger freed = new AtomicInteger();
-    final FrameTable.Owner owner;
+    final FrameOwners.Owner owner;
     final int pfn;
 
     Counted(long unit) {
-      FrameTable.Listener count = pfn -> freed.incrementAndGet();
+      FrameOwners.Listener count = pfn -> freed.incrementAndGet();
       owner = TABLE.newOwner(count);
       pfn = frame(owner, unit);
     }

@@ -2,6 +2,7 @@ package io.github.guestmemfd.cache;
 
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameContents;
+import io.github.guestmemfd.memory.FrameOwners;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.memory.WaitQueue;
 import io.github.guestmemfd.spi.IdleStrategy;
@@ -63,7 +64,7 @@ public final class PageCache {
 
   private final FrameTable frames;
   private final @Nullable FrameContents contents;
-  private final FrameTable.Owner owner;
+  private final FrameOwners.Owner owner;
   private final IdleStrategy idle;
   private final @Nullable RaceHook hook;
   private final @Nullable LruBatches lru;
@@ -95,7 +96,7 @@ public final class PageCache {
       boolean inaccessible,
       FrameTable frames,
       @Nullable FrameContents contents,
-      FrameTable.Owner owner,
+      FrameOwners.Owner owner,
       IdleStrategy idle,
       @Nullable RaceHook hook,
       @Nullable LruBatches lru,

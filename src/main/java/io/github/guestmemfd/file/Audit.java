@@ -6,6 +6,7 @@ import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.cache.PageTable;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.memory.FrameOwners;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.observe.Holder;
 import java.util.ArrayList;
@@ -57,7 +58,7 @@ public final class Audit {
     if (frames.accesses.underWay() != null) {
       found.add("an access was announced, and has not ended");
     }
-    for (FrameTable.Listener listener : frames.listeners()) {
+    for (FrameOwners.Listener listener : frames.listeners()) {
       FileOperations file = (FileOperations) listener;
       files.put(file.inode.ino, file);
       if (!file.inode.isGone()) { // else only its orphans are left

@@ -5,14 +5,14 @@ import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.memory.Counts;
-import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.memory.FrameOwners;
 import org.jspecify.annotations.Nullable;
 
 /**
  * What can be done to a guest_memfd file, one part a topic: the kernel's {@code file_operations}
  * and {@code address_space_operations}.
  */
-public final class FileOperations implements FrameTable.Listener {
+public final class FileOperations implements FrameOwners.Listener {
   /** The file itself. */
   public final Inode inode;
 

@@ -9,6 +9,7 @@ import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.TrackedHolder;
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.cache.SlotWord;
+import io.github.guestmemfd.memory.FrameOwners;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.observe.Holder;
 import io.github.guestmemfd.observe.HolderRegister;
@@ -53,7 +54,7 @@ public final class Inode {
   public final @Nullable RaceHook hook;
 
   final FrameTable frames;
-  final FrameTable.Owner owner;
+  final FrameOwners.Owner owner;
 
   /**
    * Descriptors, mappings and operations under way; the file goes when the last of them does. A
@@ -80,7 +81,7 @@ public final class Inode {
       long size,
       long flags,
       boolean lends,
-      FrameTable.Listener listener,
+      FrameOwners.Listener listener,
       Consumer<Failures> atEnd) {
     this.host = host;
     this.meters = host.meters.part();

@@ -1,6 +1,5 @@
 package io.github.guestmemfd.memory;
 
-import io.github.guestmemfd.memory.FrameTable.Poisoning;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
@@ -12,7 +11,17 @@ import java.util.concurrent.atomic.AtomicLong;
  *
  * <p><b>Progress.</b> Allocation and release are lock-free.
  */
-final class FrameAllocator {
+public final class FrameAllocator {
+  /** What came of {@link #poison}. */
+  public enum Poisoning {
+    /** The frame is poisoned by this call. */
+    DONE,
+    /** It was poisoned before. */
+    ALREADY,
+    /** It is free, and every free frame is promised. */
+    PROMISED
+  }
+
   private final FrameWords words;
   private final FreeList freeList;
 

@@ -1,11 +1,10 @@
 package io.github.guestmemfd.memory;
 
-import io.github.guestmemfd.memory.FrameTable.Listener;
-import io.github.guestmemfd.memory.FrameTable.Owner;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.BitSet;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
@@ -16,7 +15,49 @@ import org.jspecify.annotations.Nullable;
  * <p>A number is in use from the time its file is registered until it is closed and its last frame
  * free. The lock is a leaf: nothing is called under it. Readers take no lock.
  */
-final class FrameOwners {
+public final class FrameOwners {
+  /** A file, as it is told of its frames. */
+  @FunctionalInterface
+  public interface Listener {
+    /**
+     * The last reference on a frame is gone: on the thread that dropped it, while the frame is
+     * still frozen and has no other owner. The frame is freed even if this throws.
+     *
+     * @param pfn the frame
+     */
+    void freed(int pfn);
+
+    /** A frame of which this was told has gone back: the thread has nothing more to do with it. */
+    default void isFree() {}
+  }
+
+  /**
+   * A file, as the owner of frames. It is remembered until it is closed and its last frame free.
+   */
+  public static final class Owner {
+    private final FrameOwners owners;
+    final int number;
+    final AtomicLong frames = new AtomicLong(1); // one for being open
+    final Listener listener;
+
+    Owner(FrameOwners owners, int number, Listener listener) {
+      this.owners = owners;
+      this.number = number;
+      this.listener = listener;
+    }
+
+    /** Says that the file will allocate no more. Its frames may live on as orphans. */
+    public void close() {
+      forget();
+    }
+
+    void forget() {
+      if (frames.decrementAndGet() == 0) {
+        owners.remove(this);
+      }
+    }
+  }
+
   /** The files that own frames, by number. Replaced when it must grow. */
   private volatile @Nullable Owner[] owners = new @Nullable Owner[16];
 

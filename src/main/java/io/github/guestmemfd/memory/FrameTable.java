@@ -3,7 +3,6 @@ package io.github.guestmemfd.memory;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.Wait;
 import java.util.List;
-import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -280,7 +279,7 @@ public final class FrameTable extends FrameCounts {
    * @param owner the file it is for
    * @return the frame
    */
-  public int allocate(Owner owner) {
+  public int allocate(FrameOwners.Owner owner) {
     int pfn = allocator.allocate(owner.number);
     owner.frames.incrementAndGet();
     return pfn;
@@ -293,7 +292,7 @@ public final class FrameTable extends FrameCounts {
    * @param owner the file it was allocated for
    * @param unit the references it was thawed with; 0 if it is still frozen
    */
-  public void discard(int pfn, Owner owner, long unit) {
+  public void discard(int pfn, FrameOwners.Owner owner, long unit) {
     setOwner(pfn, 0);
     owner.forget();
     if (unit == 0) {
@@ -314,7 +313,7 @@ public final class FrameTable extends FrameCounts {
 
   @Override
   void free(int pfn) {
-    Owner owner = owners.get(FrameState.owner(state(pfn)));
+    FrameOwners.Owner owner = owners.get(FrameState.owner(state(pfn)));
     try {
       if (owner != null) {
         owner.listener.freed(pfn);
@@ -348,16 +347,6 @@ public final class FrameTable extends FrameCounts {
 
   // ---- memory failure ----
 
-  /** What came of {@link #poison}. */
-  public enum Poisoning {
-    /** The frame is poisoned by this call. */
-    DONE,
-    /** It was poisoned before. */
-    ALREADY,
-    /** It is free, and every free frame is promised. */
-    PROMISED
-  }
-
   /**
    * Marks a frame as failed, for good. A frame in use is taken out when its last reference goes; a
    * free one is taken out now, that is, skipped by the allocation that meets it in the free list.
@@ -365,7 +354,7 @@ public final class FrameTable extends FrameCounts {
    * @param pfn a number from 1 to the limit
    * @return what came of it
    */
-  public Poisoning poison(int pfn) {
+  public FrameAllocator.Poisoning poison(int pfn) {
     return allocator.poison(pfn);
   }
 
@@ -380,55 +369,13 @@ public final class FrameTable extends FrameCounts {
 
   // ---- files ----
 
-  /** A file, as it is told of its frames. */
-  @FunctionalInterface
-  public interface Listener {
-    /**
-     * The last reference on a frame is gone: on the thread that dropped it, while the frame is
-     * still frozen and has no other owner. The frame is freed even if this throws.
-     *
-     * @param pfn the frame
-     */
-    void freed(int pfn);
-
-    /** A frame of which this was told has gone back: the thread has nothing more to do with it. */
-    default void isFree() {}
-  }
-
-  /**
-   * A file, as the owner of frames. It is remembered until it is closed and its last frame free.
-   */
-  public static final class Owner {
-    private final FrameOwners owners;
-    final int number;
-    private final AtomicLong frames = new AtomicLong(1); // one for being open
-    final Listener listener;
-
-    Owner(FrameOwners owners, int number, Listener listener) {
-      this.owners = owners;
-      this.number = number;
-      this.listener = listener;
-    }
-
-    /** Says that the file will allocate no more. Its frames may live on as orphans. */
-    public void close() {
-      forget();
-    }
-
-    private void forget() {
-      if (frames.decrementAndGet() == 0) {
-        owners.remove(this);
-      }
-    }
-  }
-
   /**
    * Registers a file that will own frames.
    *
    * @param listener told of each of its frames whose last reference is gone
    * @return the owner
    */
-  public Owner newOwner(Listener listener) {
+  public FrameOwners.Owner newOwner(FrameOwners.Listener listener) {
     return owners.newOwner(listener);
   }
 
@@ -439,9 +386,10 @@ public final class FrameTable extends FrameCounts {
    * @param pfn a poisoned frame
    * @return what {@link #newOwner} was given; null if the frame is free, or never came to be used
    */
-  public @Nullable Listener listener(int pfn) {
+  public FrameOwners.@Nullable Listener listener(int pfn) {
     long word = state(pfn);
-    Owner owner = FrameState.isAllocated(word) ? owners.get(FrameState.owner(word)) : null;
+    FrameOwners.Owner owner =
+        FrameState.isAllocated(word) ? owners.get(FrameState.owner(word)) : null;
     return owner == null ? null : owner.listener;
   }
 
@@ -450,7 +398,7 @@ public final class FrameTable extends FrameCounts {
    *
    * @return what {@link #newOwner} was given, as it was at one moment
    */
-  public List<Listener> listeners() {
+  public List<FrameOwners.Listener> listeners() {
     return owners.listeners();
   }
 

@@ -251,7 +251,7 @@ class CountsTest {
   void theTableRefusesAStepTooFarAndChangesNothing(Kind full) {
     FrameTable frames = new FrameTable(1, IdleStrategy.spinThenPark());
     assertTrue(frames.reserve(1));
-    FrameTable.Owner owner = frames.newOwner(pfn -> {});
+    FrameOwners.Owner owner = frames.newOwner(pfn -> {});
     int pfn = frames.allocate(owner);
     frames.thaw(pfn, Counts.LENT_CACHE_REF);
     for (int i = 0; i < full.max; i++) {

@@ -23,7 +23,7 @@ class FrameAllocatorTest extends FrameFixture {
   @Test
   void promisesAreExact() {
     FrameTable frames = table(5);
-    FrameTable.Owner owner = owner(frames);
+    FrameOwners.Owner owner = owner(frames);
     assertFalse(frames.reserve(6));
     assertEquals(0, frames.used());
     assertTrue(frames.reserve(5));
@@ -51,7 +51,7 @@ class FrameAllocatorTest extends FrameFixture {
   @Test
   void allocationWithoutAPromiseIsLoud() {
     FrameTable frames = table(1);
-    FrameTable.Owner owner = owner(frames);
+    FrameOwners.Owner owner = owner(frames);
     live(frames, owner, Counts.REF);
     assertThrows(IllegalStateException.class, () -> frames.allocate(owner));
   }
@@ -65,7 +65,7 @@ class FrameAllocatorTest extends FrameFixture {
   @ValueSource(ints = {2, 3, 5, 64})
   void noFrameIsHandedOutTwice(int limit) throws Exception {
     FrameTable frames = table(limit);
-    FrameTable.Owner owner = owner(frames);
+    FrameOwners.Owner owner = owner(frames);
     AtomicIntegerArray holders = new AtomicIntegerArray(limit + 1);
     AtomicInteger held = new AtomicInteger();
     Duel.race(
@@ -82,14 +82,14 @@ class FrameAllocatorTest extends FrameFixture {
   /** Takes one or two frames, and gives them back in either order. */
   private static final class Churn implements Duel.Step {
     private final FrameTable frames;
-    private final FrameTable.Owner owner;
+    private final FrameOwners.Owner owner;
     private final AtomicIntegerArray holders;
     private final AtomicInteger held;
     private final SplittableRandom random;
 
     Churn(
         FrameTable frames,
-        FrameTable.Owner owner,
+        FrameOwners.Owner owner,
         AtomicIntegerArray holders,
         AtomicInteger held,
         int seed) {

@@ -33,7 +33,7 @@ class FrameCountsTest extends FrameFixture {
   @Test
   void theLastPutAgainstALookup() throws Exception {
     FrameTable frames = table(1);
-    FrameTable.Owner owner = owner(frames);
+    FrameOwners.Owner owner = owner(frames);
     AtomicInteger pfn = new AtomicInteger();
     Duel.rounds(
         () -> {
@@ -62,7 +62,7 @@ class FrameCountsTest extends FrameFixture {
   @Test
   void twoLookupsOfAFrameThatDies() throws Exception {
     FrameTable frames = table(1);
-    FrameTable.Owner owner = owner(frames);
+    FrameOwners.Owner owner = owner(frames);
     AtomicInteger pfn = new AtomicInteger();
     Duel.Step getAndPut =
         round -> {
@@ -93,7 +93,7 @@ class FrameCountsTest extends FrameFixture {
   @Test
   void aStaleNumberAgainstAFrameThatIsUsedAgainAndAgain() throws Exception {
     FrameTable frames = table(1);
-    FrameTable.Owner owner = owner(frames);
+    FrameOwners.Owner owner = owner(frames);
     int pfn = live(frames, owner, Counts.REF);
     frames.put(pfn, Counts.REF);
     AtomicLong lives = new AtomicLong();
@@ -124,7 +124,7 @@ class FrameCountsTest extends FrameFixture {
   @Test
   void aFrozenFrameGivesNoReference() {
     FrameTable frames = table(2);
-    FrameTable.Owner owner = owner(frames);
+    FrameOwners.Owner owner = owner(frames);
     int pfn = live(frames, owner, Counts.REF);
     frames.put(pfn, Counts.REF);
     for (long unit : units().toArray()) {
@@ -145,7 +145,7 @@ class FrameCountsTest extends FrameFixture {
   @MethodSource("units")
   void aDoublePutIsLoudAndHarmless(long unit) {
     FrameTable frames = table(2);
-    FrameTable.Owner owner = owner(frames);
+    FrameOwners.Owner owner = owner(frames);
     int pfn = live(frames, owner, unit);
     frames.put(pfn, unit);
     assertEquals(1, freed.get());
@@ -183,7 +183,7 @@ class FrameCountsTest extends FrameFixture {
   @MethodSource("pairs")
   void aPutOfAnotherKindDropsNothing(long held, long put) {
     FrameTable frames = table(1);
-    FrameTable.Owner owner = owner(frames);
+    FrameOwners.Owner owner = owner(frames);
     int pfn = live(frames, owner, held);
     for (long others : new long[] {0, Counts.REF, Counts.PIN}) {
       if (others != 0) {
@@ -204,7 +204,7 @@ class FrameCountsTest extends FrameFixture {
   @Test
   void aSafeHolderWithoutItsReferenceIsAHolder() {
     FrameTable frames = table(1);
-    FrameTable.Owner owner = owner(frames);
+    FrameOwners.Owner owner = owner(frames);
     int pfn = live(frames, owner, Counts.REF);
     frames.markSafe(pfn);
     frames.put(pfn, Counts.REF);
@@ -218,7 +218,7 @@ class FrameCountsTest extends FrameFixture {
   @Test
   void aSafeHolderWithoutAReferenceKeepsTheFrame() {
     FrameTable frames = table(2);
-    FrameTable.Owner owner = owner(frames);
+    FrameOwners.Owner owner = owner(frames);
     int other = live(frames, owner, Counts.CACHE_REF);
     assertFalse(frames.tryGet(other, Counts.SAFE), "holders have references there");
     assertEquals(Counts.CACHE_REF, frames.counts(other));
@@ -241,7 +241,7 @@ class FrameCountsTest extends FrameFixture {
     boolean dies = kind == 0; // with it
     long unit = dies ? Counts.UNSAFE_REF : kind;
     FrameTable frames = table(1);
-    FrameTable.Owner owner = owner(frames);
+    FrameOwners.Owner owner = owner(frames);
     int pfn = live(frames, owner, Counts.LENT_CACHE_REF);
     long before = frames.counts(pfn);
     assertTrue(frames.tryGet(pfn, unit));
@@ -271,7 +271,7 @@ class FrameCountsTest extends FrameFixture {
 
   // ---- at the limit of one kind ----
 
-  private static int full(FrameTable frames, FrameTable.Owner owner, long unit) {
+  private static int full(FrameTable frames, FrameOwners.Owner owner, long unit) {
     int pfn = live(frames, owner, Counts.CACHE_REF);
     try {
       for (; ; ) {
@@ -384,7 +384,7 @@ class FrameCountsTest extends FrameFixture {
   @Test
   void aPutOfThePageCachesReferenceIsLoudAndHarmless() {
     FrameTable frames = table(1);
-    FrameTable.Owner owner = owner(frames);
+    FrameOwners.Owner owner = owner(frames);
     int pfn = live(frames, owner, Counts.CACHE_REF);
     long before = frames.counts(pfn);
     for (long unit : units().toArray()) {
@@ -402,7 +402,7 @@ class FrameCountsTest extends FrameFixture {
   @ValueSource(longs = {Counts.UNSAFE_REF, Counts.ACCESSIBLE_REF, Counts.SAFE_REF})
   void aWrongPutAgainstTheLastPut(long held) throws Exception {
     FrameTable frames = table(1);
-    FrameTable.Owner owner = owner(frames);
+    FrameOwners.Owner owner = owner(frames);
     AtomicInteger pfn = new AtomicInteger();
     Duel.rounds(
         () -> {

@@ -15,11 +15,11 @@ abstract class FrameFixture {
     return new FrameTable(frames, IdleStrategy.spinThenPark());
   }
 
-  FrameTable.Owner owner(FrameTable frames) {
+  FrameOwners.Owner owner(FrameTable frames) {
     return frames.newOwner(pfn -> freed.incrementAndGet());
   }
 
-  static int live(FrameTable frames, FrameTable.Owner owner, long unit) {
+  static int live(FrameTable frames, FrameOwners.Owner owner, long unit) {
     assertTrue(frames.reserve(1));
     int pfn = frames.allocate(owner);
     frames.thaw(pfn, unit);

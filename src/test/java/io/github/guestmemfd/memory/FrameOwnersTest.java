@@ -16,11 +16,11 @@ class FrameOwnersTest extends FrameFixture {
   void anOrphanIsReportedToItsOwnFile() {
     FrameTable frames = table(40);
     AtomicInteger other = new AtomicInteger();
-    FrameTable.Owner first = owner(frames);
+    FrameOwners.Owner first = owner(frames);
     int orphan = live(frames, first, Counts.SAFE_REF);
     first.close();
     for (int i = 0; i < 30; i++) {
-      FrameTable.Owner next = frames.newOwner(pfn -> other.incrementAndGet());
+      FrameOwners.Owner next = frames.newOwner(pfn -> other.incrementAndGet());
       int pfn = live(frames, next, Counts.REF);
       frames.put(pfn, Counts.REF);
       if (i % 2 == 0) {
@@ -38,7 +38,7 @@ class FrameOwnersTest extends FrameFixture {
   @Test
   void aFrameIsFreedAlthoughItsFileThrows() {
     FrameTable frames = table(1);
-    FrameTable.Owner owner =
+    FrameOwners.Owner owner =
         frames.newOwner(
             pfn -> {
               throw new IllegalStateException("planned");

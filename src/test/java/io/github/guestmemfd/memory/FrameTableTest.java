@@ -15,7 +15,7 @@ class FrameTableTest extends FrameFixture {
   @Test
   void aNewLifeKnowsNothingOfTheOldOne() throws Exception {
     FrameTable frames = table(1);
-    FrameTable.Owner owner = owner(frames);
+    FrameOwners.Owner owner = owner(frames);
     int pfn = live(frames, owner, Counts.REF);
     frames.setUptodate(pfn);
     assertTrue(frames.isUptodate(pfn));
@@ -26,7 +26,7 @@ class FrameTableTest extends FrameFixture {
     assertFalse(frames.isDirectMapped(pfn));
     assertEquals(0, frames.beginDirectAccess(pfn));
     frames.put(pfn, Counts.REF);
-    FrameTable.Owner next = owner(frames);
+    FrameOwners.Owner next = owner(frames);
     assertEquals(pfn, live(frames, next, Counts.REF));
     assertFalse(frames.isUptodate(pfn));
     assertFalse(frames.isPrepared(pfn));

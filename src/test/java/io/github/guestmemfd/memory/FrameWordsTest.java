@@ -52,7 +52,7 @@ class FrameWordsTest extends FrameFixture {
     int limit = 3 * 4096;
     AtomicInteger allocated = new AtomicInteger();
     FrameTable[] frames = new FrameTable[1];
-    FrameTable.Owner[] owner = new FrameTable.Owner[1];
+    FrameOwners.Owner[] owner = new FrameOwners.Owner[1];
     Duel.Step fill =
         round -> {
           for (int i = 0; i < limit / 2; i++) {

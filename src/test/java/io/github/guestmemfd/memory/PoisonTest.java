@@ -7,7 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.concurrent.Duel;
-import io.github.guestmemfd.memory.FrameTable.Poisoning;
+import io.github.guestmemfd.memory.FrameAllocator.Poisoning;
 import io.github.guestmemfd.spi.IdleStrategy;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
@@ -24,8 +24,8 @@ class PoisonTest {
   @Test
   void aFrameInUseIsTakenOutAtItsEnd() {
     FrameTable frames = table(2);
-    FrameTable.Listener listener = pfn -> {};
-    FrameTable.Owner owner = frames.newOwner(listener);
+    FrameOwners.Listener listener = pfn -> {};
+    FrameOwners.Owner owner = frames.newOwner(listener);
     assertTrue(frames.reserve(2));
     int pfn = frames.allocate(owner);
     frames.thaw(pfn, Counts.REF);
@@ -48,7 +48,7 @@ class PoisonTest {
   @Test
   void aFrameThatNeverCameToBeUsedHasNoFile() {
     FrameTable frames = table(1);
-    FrameTable.Owner owner = frames.newOwner(pfn -> {});
+    FrameOwners.Owner owner = frames.newOwner(pfn -> {});
     assertTrue(frames.reserve(1));
     int pfn = frames.allocate(owner);
     frames.thaw(pfn, Counts.REF);
@@ -78,7 +78,7 @@ class PoisonTest {
   void failuresAgainstAllocations() throws Exception {
     int size = 8;
     AtomicReference<FrameTable> table = new AtomicReference<>();
-    AtomicReference<FrameTable.Owner> owner = new AtomicReference<>();
+    AtomicReference<FrameOwners.Owner> owner = new AtomicReference<>();
     AtomicInteger failed = new AtomicInteger();
     Duel.rounds(
         () -> {
