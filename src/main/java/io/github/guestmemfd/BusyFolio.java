@@ -1,9 +1,9 @@
 package io.github.guestmemfd;
 
-import io.github.guestmemfd.abi.Hex;
-import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.abi.TrackedHolder;
+import io.github.guestmemfd.file.Mismatch;
+import java.io.Serializable;
 import java.util.List;
-import java.util.stream.Collectors;
 
 /**
  * The first folio of a range that kept it from becoming inaccessible, and who held it.
@@ -11,52 +11,13 @@ import java.util.stream.Collectors;
  * <p>A plain holder for results, reused from call to call by hot loops; not safe for use by several
  * threads at once. The counts are those that the conversion saw when it gave up.
  */
-public final class BusyFolio {
-  private long offset = -1;
-  private int unsafe;
-  private int pinned;
-  private int safe;
-  private int accessible;
-  private List<TrackedHolder> holders = List.of();
+public final class BusyFolio implements Serializable {
+  private static final long serialVersionUID = 1L;
 
-  /** How often the operation looked at counts again, for all folios. */
-  int retries;
+  final Mismatch found = new Mismatch();
 
   /** Makes a result that names no folio. */
   public BusyFolio() {}
-
-  /**
-   * Names a folio.
-   *
-   * @param safe the safe holders
-   * @param safeRefs how many of the references are theirs. Holders that drop their reference before
-   *     they say that they are no longer safe have, for a moment, fewer than that
-   * @param tracked the holders, as far as they are tracked
-   */
-  void set(long offset, long counts, int safe, int safeRefs, List<TrackedHolder> tracked) {
-    int own = Math.max(0, Counts.ownRefs(counts) - safeRefs);
-    this.offset = offset;
-    this.accessible = Counts.accessible(counts);
-    this.unsafe = own % Counts.PIN_BIAS + Counts.unsafe(counts);
-    this.pinned = own / Counts.PIN_BIAS;
-    this.safe = safe;
-    this.holders = tracked;
-  }
-
-  void clear() {
-    offset = -1;
-    unsafe = 0;
-    pinned = 0;
-    safe = 0;
-    accessible = 0;
-    holders = List.of();
-    retries = 0;
-  }
-
-  /** Whether the counts showed references besides the page cache's and the safe ones. */
-  boolean hasOthers() {
-    return unsafe + pinned + accessible > 0;
-  }
 
   /**
    * Where the folio is.
@@ -64,7 +25,7 @@ public final class BusyFolio {
    * @return its offset in the file in bytes, or -1 if no folio was busy
    */
   public long offset() {
-    return offset;
+    return found.offset();
   }
 
   /**
@@ -74,7 +35,7 @@ public final class BusyFolio {
    * @return how many
    */
   public int unsafeHolders() {
-    return unsafe;
+    return found.unsafe();
   }
 
   /**
@@ -84,7 +45,7 @@ public final class BusyFolio {
    * @return how many
    */
   public int pinnedHolders() {
-    return pinned;
+    return found.pinned();
   }
 
   /**
@@ -93,7 +54,7 @@ public final class BusyFolio {
    * @return how many
    */
   public int accessibleUsers() {
-    return accessible;
+    return found.accessible();
   }
 
   /**
@@ -102,7 +63,7 @@ public final class BusyFolio {
    * @return how many
    */
   public int safeHolders() {
-    return safe;
+    return found.safe();
   }
 
   /**
@@ -112,23 +73,11 @@ public final class BusyFolio {
    *     track} them
    */
   public List<TrackedHolder> holders() {
-    return holders;
+    return found.holders();
   }
 
   @Override
   public String toString() {
-    return offset < 0
-        ? "no busy folio"
-        : "offset "
-            + Hex.of(offset)
-            + " held by "
-            + unsafe
-            + " unsafe, "
-            + pinned
-            + " pinned, "
-            + (accessible == 0 ? "" : accessible + " accessible, ")
-            + safe
-            + " safe"
-            + holders.stream().map(h -> "\n  " + h).collect(Collectors.joining());
+    return found.toString();
   }
 }

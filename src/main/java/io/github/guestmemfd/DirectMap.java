@@ -4,6 +4,8 @@ import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.file.Host;
 import io.github.guestmemfd.memory.FrameContents;
 import java.nio.ByteBuffer;
 
@@ -15,9 +17,9 @@ import java.nio.ByteBuffer;
  * oops; here it is EFAULT.
  */
 public final class DirectMap {
-  private final HostMemory host;
+  private final Host host;
 
-  DirectMap(HostMemory host) {
+  DirectMap(Host host) {
     this.host = host;
   }
 
@@ -29,7 +31,7 @@ public final class DirectMap {
    * @throws IndexOutOfBoundsException if the host has no such frame
    */
   public boolean contains(int pfn) {
-    return host.frames.isDirectMapped(checked(pfn));
+    return host.frames.isDirectMapped(host.checked(pfn));
   }
 
   /**
@@ -73,7 +75,7 @@ public final class DirectMap {
   }
 
   private long begin(int pfn) {
-    long access = host.frames.beginDirectAccess(checked(pfn));
+    long access = host.frames.beginDirectAccess(host.checked(pfn));
     if (access == 0) {
       throw new GuestMemfdException(
           Errno.EFAULT,
@@ -83,7 +85,7 @@ public final class DirectMap {
   }
 
   private static void requireInFrame(int pfn, int at, int bytes) {
-    if (at < 0 || at > HostMemory.PAGE_SIZE - bytes) {
+    if (at < 0 || at > Pages.SIZE - bytes) {
       throw new IndexOutOfBoundsException(
           "frame "
               + pfn
@@ -92,13 +94,5 @@ public final class DirectMap {
               + " bytes at "
               + Hex.of(at));
     }
-  }
-
-  int checked(int pfn) {
-    if (pfn < 1 || pfn > host.frames.limit()) {
-      throw new IndexOutOfBoundsException(
-          "frame: expected 1 to " + host.frames.limit() + ", actual " + pfn);
-    }
-    return pfn;
   }
 }

@@ -4,7 +4,14 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.abi.TrackedHolder;
 import io.github.guestmemfd.cache.SlotWord;
+import io.github.guestmemfd.file.CallbackContext;
+import io.github.guestmemfd.file.FileOperations;
+import io.github.guestmemfd.file.Inode;
+import io.github.guestmemfd.file.Refusals;
+import io.github.guestmemfd.observe.Holder;
 import java.nio.ByteBuffer;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
@@ -17,26 +24,26 @@ import org.jspecify.annotations.Nullable;
  * and becomes an orphan.
  */
 public final class Folio implements AutoCloseable {
+  private final FileOperations file;
   private final Inode inode;
   private final long index;
   private final int pfn;
   private final @Nullable HolderKind kind;
   private final AtomicBoolean put = new AtomicBoolean();
   private final AtomicBoolean locked = new AtomicBoolean();
-  private final @Nullable TrackedHolder tracked;
+  private final @Nullable Holder tracked;
 
   /** A folio that has been grabbed; if a kind is missing, one that is shown to a callback. */
-  Folio(Inode inode, long index, int pfn, @Nullable HolderKind kind) {
-    this.inode = inode;
+  Folio(FileOperations file, long index, int pfn, @Nullable HolderKind kind) {
+    this.file = file;
+    this.inode = file.inode;
     this.index = index;
     this.pfn = pfn;
     this.kind = kind;
-    HolderRegister register = inode.host.register; // looked at here: no array where it is not
     this.tracked =
-        register == null || kind == null
+        kind == null || inode.host.register == null // looked at here: no array where it is not
             ? null
-            : register.enter(
-                inode, TrackedHolder.Kind.of(kind), offset(), HostMemory.PAGE_SIZE, pfn);
+            : inode.track(TrackedHolder.Kind.of(kind), offset(), Pages.SIZE, pfn);
   }
 
   /**
@@ -45,7 +52,7 @@ public final class Folio implements AutoCloseable {
    * @return the offset in its file in bytes; -1 for a folio that is being freed
    */
   public long offset() {
-    return index < 0 ? -1 : index << HostMemory.PAGE_SHIFT;
+    return index < 0 ? -1 : Pages.bytes(index);
   }
 
   /**
@@ -107,10 +114,10 @@ public final class Folio implements AutoCloseable {
    */
   public void lock() {
     requireHeld();
-    if (kind == HolderKind.SAFE && inode.guest.keepsLock) {
+    if (kind == HolderKind.SAFE && file.guest.keepsLock()) {
       throw new IllegalStateException(this + ": locked already, as its protocol has it");
     }
-    Callbacks.forbid("lock of a folio");
+    CallbackContext.forbid("lock of a folio");
     try {
       for (; ; ) {
         inode.host.frames.lock(pfn);
@@ -122,7 +129,7 @@ public final class Folio implements AutoCloseable {
         }
         inode.host.frames.unlock(pfn);
         if (!SlotWord.isBusy(slot)) {
-          throw Inode.exception(
+          throw Refusals.exception(
               Errno.EAGAIN, "lock of " + this + ": a conversion of the page is pending");
         }
         if (!inode.cache.awaitNotBusy(index)) {
@@ -130,7 +137,7 @@ public final class Folio implements AutoCloseable {
         }
       }
     } catch (InterruptedException e) {
-      throw Inode.interrupted(e, "lock of " + this);
+      throw Refusals.interrupted(e, "lock of " + this);
     }
   }
 
@@ -176,7 +183,7 @@ public final class Folio implements AutoCloseable {
       unlock();
     }
     try {
-      inode.put(index, pfn, kind);
+      file.put(index, pfn, kind);
     } finally {
       inode.host.untrack(tracked);
     }

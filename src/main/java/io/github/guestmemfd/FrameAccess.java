@@ -2,6 +2,8 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.file.Host;
+import io.github.guestmemfd.file.Refusals;
 import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.FrameContents;
 import java.nio.ByteBuffer;
@@ -26,10 +28,10 @@ import java.util.Objects;
  * objects.
  */
 public final class FrameAccess {
-  private final HostMemory host;
+  private final Host host;
   private final Accesses accesses;
 
-  FrameAccess(HostMemory host) {
+  FrameAccess(Host host) {
     this.host = host;
     this.accesses = host.frames.accesses;
   }
@@ -43,7 +45,7 @@ public final class FrameAccess {
    * @throws IndexOutOfBoundsException if the host has no such frame
    */
   public long begin(int pfn) {
-    return accesses.begin(checked(pfn), 1);
+    return accesses.begin(host.checked(pfn), 1);
   }
 
   /**
@@ -81,11 +83,7 @@ public final class FrameAccess {
    * @throws IllegalStateException if the frame has never been in use
    */
   public ByteBuffer buffer(int pfn) {
-    return host.bytes().chunk(checked(pfn));
-  }
-
-  private int checked(int pfn) {
-    return host.directMap().checked(pfn);
+    return host.bytes().chunk(host.checked(pfn));
   }
 
   /**
@@ -126,7 +124,7 @@ public final class FrameAccess {
    * @return {@link Errno#EINTR}
    */
   public static Errno interrupted(InterruptedException e) {
-    return Inode.ended(Objects.requireNonNull(e, "e"));
+    return Refusals.ended(Objects.requireNonNull(e, "e"));
   }
 
   /**

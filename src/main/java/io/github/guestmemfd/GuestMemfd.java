@@ -10,10 +10,21 @@ import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
+import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.abi.RangeRule;
+import io.github.guestmemfd.abi.TrackedHolder;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.file.CallbackContext;
+import io.github.guestmemfd.file.FileOperations;
+import io.github.guestmemfd.file.Host;
+import io.github.guestmemfd.file.Inode;
+import io.github.guestmemfd.file.Mismatch;
+import io.github.guestmemfd.file.PendingConversion;
+import io.github.guestmemfd.file.Refusals;
+import io.github.guestmemfd.observe.Holder;
+import io.github.guestmemfd.observe.HolderRegister;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
@@ -50,10 +61,10 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
   private static final int PUNCH = FallocMode.bits(FallocMode.KEEP_SIZE, FallocMode.PUNCH_HOLE);
 
-  private static final long PAGE_MASK = HostMemory.PAGE_SIZE - 1;
+  private static final long PAGE_MASK = Pages.OFFSET_MASK;
 
   /** What is left for the address space of a process on x86-64, from where a mapping cannot fit. */
-  private static final long TASK_SIZE = (1L << 47) - HostMemory.PAGE_SIZE;
+  private static final long TASK_SIZE = (1L << 47) - Pages.SIZE;
 
   private static final VarHandle CLOSED;
 
@@ -65,15 +76,17 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     }
   }
 
+  final FileOperations file;
   private final Inode inode;
-  private final @Nullable TrackedHolder tracked;
+  private final @Nullable Holder tracked;
 
   @SuppressWarnings("unused") // set through CLOSED
   private volatile boolean closed;
 
-  GuestMemfd(Inode inode) {
-    this.inode = inode;
-    this.tracked = inode.host.track(inode, TrackedHolder.Kind.DESCRIPTOR, 0, inode.size);
+  GuestMemfd(FileOperations file) {
+    this.file = file;
+    this.inode = file.inode;
+    this.tracked = inode.track(TrackedHolder.Kind.DESCRIPTOR, 0, inode.size);
   }
 
   // ---- creation ----
@@ -90,7 +103,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
   /** Describes a file. Not safe for use by several threads. */
   public static final class Builder {
-    private final HostMemory host;
+    private final Host host;
     private long size;
     private long flags;
     private long unknownFlags;
@@ -100,7 +113,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     private @Nullable GuestMemfdListener listener;
 
     private Builder(HostMemory host) {
-      this.host = Objects.requireNonNull(host, "host");
+      this.host = Objects.requireNonNull(host, "host").host;
     }
 
     /**
@@ -193,11 +206,11 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     public GuestMemfd build() {
       GuestMemfdListener calls = listener;
       if (calls == null) {
-        return new GuestMemfd(newInode());
+        return new GuestMemfd(newFile());
       }
       GuestMemfd memfd;
       try {
-        memfd = new RecordedMemfd(newInode(), calls);
+        memfd = new RecordedMemfd(newFile(), calls);
       } catch (RuntimeException e) {
         calls.created(null, size, flags | unknownFlags, e);
         throw e;
@@ -206,9 +219,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       return memfd;
     }
 
-    private Inode newInode() {
+    private FileOperations newFile() {
       if (unknownFlags != 0) {
-        throw Inode.exception(
+        throw Refusals.exception(
             Errno.EINVAL,
             "create: expected flags of "
                 + CreateFlag.names(CreateFlag.KERNEL_BITS)
@@ -216,11 +229,17 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
                 + CreateFlag.names(flags | unknownFlags));
       }
       if (size <= 0 || (size & PAGE_MASK) != 0) {
-        throw Inode.exception(
+        throw Refusals.exception(
             Errno.EINVAL, "create: expected a positive multiple of 4096 as size, actual " + size);
       }
       RetryPolicy policy = retry == null ? protocol.retryPolicy() : retry;
-      return new Inode(host, size, flags, ops, protocol, policy);
+      if (ops == GuestMemfdOps.NONE) {
+        return new FileOperations(host, size, flags, null, protocol, policy);
+      }
+      OpsClient client = new OpsClient(ops);
+      FileOperations created = new FileOperations(host, size, flags, client, protocol, policy);
+      client.attach(created);
+      return created;
     }
   }
 
@@ -273,9 +292,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public long cachedPages(long offset, long length) {
     requireOpen("cachestat");
-    long pages = inode.size >> HostMemory.PAGE_SHIFT;
-    long last = length == 0 ? pages : (offset + length - 1) >>> HostMemory.PAGE_SHIFT;
-    return inode.cache.present(offset >>> HostMemory.PAGE_SHIFT, Math.min(last + 1, pages));
+    long pages = inode.size >> Pages.SHIFT;
+    long last = length == 0 ? pages : (offset + length - 1) >>> Pages.SHIFT;
+    return inode.cache.present(offset >>> Pages.SHIFT, Math.min(last + 1, pages));
   }
 
   /**
@@ -314,7 +333,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     }
     boolean made = false;
     try {
-      Optional<GuestMemfd> descriptor = Optional.of(newDescriptor(inode));
+      Optional<GuestMemfd> descriptor = Optional.of(newDescriptor(file));
       made = true;
       return descriptor;
     } finally {
@@ -324,8 +343,8 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     }
   }
 
-  GuestMemfd newDescriptor(Inode file) {
-    return new GuestMemfd(file);
+  GuestMemfd newDescriptor(FileOperations of) {
+    return new GuestMemfd(of);
   }
 
   /**
@@ -365,7 +384,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @return the answer
    */
   public static boolean isInsideCallback() {
-    return Callbacks.isInside();
+    return CallbackContext.isInside();
   }
 
   /**
@@ -374,7 +393,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @return the innermost one in words; nothing outside of callbacks
    */
   public static Optional<String> currentCallback() {
-    return Optional.ofNullable(Callbacks.inside());
+    return Optional.ofNullable(CallbackContext.inside());
   }
 
   /**
@@ -387,7 +406,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public String why(Errno errno) {
     Objects.requireNonNull(errno, "errno");
-    return closed && errno == Errno.EBADF ? "the descriptor is closed" : inode.why(errno);
+    return closed && errno == Errno.EBADF
+        ? "the descriptor is closed"
+        : Refusals.why(errno, inode.host);
   }
 
   /**
@@ -398,7 +419,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public boolean bindTo(Object vm) {
     Objects.requireNonNull(vm, "vm");
-    return inode.boundTo.compareAndSet(null, vm) || inode.boundTo.get() == vm;
+    return inode.bindTo(vm);
   }
 
   /**
@@ -409,7 +430,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public void ftruncate(long length) {
     requireOpen("ftruncate");
-    throw Inode.exception(
+    throw Refusals.exception(
         Errno.EINVAL, "ftruncate to " + length + " of " + inode + ": the size is fixed");
   }
 
@@ -449,16 +470,18 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   public void fallocate(int mode, long offset, long length) {
     requireOpen("fallocate");
     checkFallocate(mode, offset, length);
-    BusyFolio busy = new BusyFolio();
-    long from = offset >> HostMemory.PAGE_SHIFT;
-    long to = from + (length >> HostMemory.PAGE_SHIFT);
+    Mismatch busy = new Mismatch();
+    long from = offset >> Pages.SHIFT;
+    long to = from + (length >> Pages.SHIFT);
     Errno errno =
-        FallocMode.PUNCH_HOLE.isIn(mode) ? inode.punch(from, to, busy) : inode.allocate(from, to);
+        FallocMode.PUNCH_HOLE.isIn(mode)
+            ? file.truncation.punch(from, to, busy)
+            : file.allocation.allocate(from, to);
     if (errno != Errno.OK) {
       String call = describe(mode, offset, length);
-      throw busy.offset() < 0
+      throw !busy.isAny()
           ? inode.refused(errno, call)
-          : Inode.exception(errno, call + ": busy folio at " + busy);
+          : Refusals.exception(errno, call + ": busy folio at " + busy);
     }
   }
 
@@ -490,7 +513,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
   private GuestMemfdException broken(
       Errno errno, RangeRule rule, int mode, long offset, long length, long limit) {
-    return Inode.exception(
+    return Refusals.exception(
         errno,
         describe(mode, offset, length)
             + ": "
@@ -498,7 +521,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   private GuestMemfdException noSuchMode(int mode, long offset, long length) {
-    return Inode.exception(
+    return Refusals.exception(
         Errno.EOPNOTSUPP,
         describe(mode, offset, length)
             + ": expected "
@@ -564,7 +587,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     if (pfn < 0) {
       throw refused(Errno.ofResult(pfn), "grab " + kind + at(offset), outside(offset));
     }
-    return new Folio(inode, offset >> HostMemory.PAGE_SHIFT, pfn, kind);
+    return new Folio(file, offset >> Pages.SHIFT, pfn, kind);
   }
 
   /**
@@ -584,7 +607,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     int pfn = take(offset, kind);
     HolderRegister register = inode.host.register;
     if (register != null && pfn > 0) {
-      register.grabbed(inode, offset & ~PAGE_MASK, pfn, kind);
+      register.grabbed(inode.ino, inode, offset & ~PAGE_MASK, pfn, kind);
     }
     return pfn;
   }
@@ -598,7 +621,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     if (offset < 0 || offset >= inode.size) {
       return -Errno.EINVAL.code();
     }
-    return inode.grab(offset >> HostMemory.PAGE_SHIFT, kind);
+    return file.grab(offset >> Pages.SHIFT, kind);
   }
 
   /**
@@ -620,18 +643,18 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @param pfn the page frame number, of a frame that this file had when it was taken
    * @param kind the kind it was taken with
    * @throws IllegalStateException if nobody holds a reference of that kind; nothing is dropped
-   * @throws IllegalArgumentException if the host has no such frame
+   * @throws IndexOutOfBoundsException if the host has no such frame
    */
   public void put(int pfn, HolderKind kind) {
     Objects.requireNonNull(kind, "kind");
-    checked(pfn);
+    inode.host.checked(pfn);
     HolderRegister register = inode.host.register;
     if (register == null) {
-      inode.put(-1, pfn, kind);
+      file.put(-1, pfn, kind);
       return;
     }
     try {
-      inode.put(-1, pfn, kind);
+      file.put(-1, pfn, kind);
     } finally {
       register.put(pfn, kind); // nobody is listed if the put was refused
     }
@@ -644,11 +667,11 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    *
    * @param pfn the page frame number
    * @return a new little-endian view of one page
-   * @throws IllegalArgumentException if the host has no such frame
+   * @throws IndexOutOfBoundsException if the host has no such frame
    * @throws UnsupportedOperationException if the host is metadata only
    */
   public ByteBuffer buffer(int pfn) {
-    return inode.host.bytes().view(checked(pfn));
+    return inode.host.bytes().view(inode.host.checked(pfn));
   }
 
   /**
@@ -657,15 +680,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @return the accesses of the file's host
    */
   public FrameAccess frameAccess() {
-    return inode.host.frameAccess();
-  }
-
-  private int checked(int pfn) {
-    int limit = inode.host.frames.limit();
-    if (pfn < 1 || pfn > limit) {
-      throw new IllegalArgumentException("frame: expected 1 to " + limit + ", actual " + pfn);
-    }
-    return pfn;
+    return new FrameAccess(inode.host);
   }
 
   /**
@@ -683,9 +698,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     requireOpen("holders");
     String outside = outside(offset);
     if (outside != null) {
-      throw Inode.exception(Errno.EINVAL, "holders" + at(offset) + ": " + outside);
+      throw Refusals.exception(Errno.EINVAL, "holders" + at(offset) + ": " + outside);
     }
-    return inode.holders(offset >> HostMemory.PAGE_SHIFT);
+    return file.holders.of(offset >> Pages.SHIFT);
   }
 
   // ---- conversion ----
@@ -701,9 +716,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     requireOpen("attribute");
     String outside = outside(offset);
     if (outside != null) {
-      throw Inode.exception(Errno.EINVAL, "attribute" + at(offset) + ": " + outside);
+      throw Refusals.exception(Errno.EINVAL, "attribute" + at(offset) + ": " + outside);
     }
-    return inode.isAccessible(offset >> HostMemory.PAGE_SHIFT);
+    return inode.isAccessible(offset >> Pages.SHIFT);
   }
 
   /**
@@ -771,9 +786,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     if (errno != Errno.OK) {
       throw refused(errno, "attributes" + range(offset, length), wrong(offset, length));
     }
-    long from = offset >> HostMemory.PAGE_SHIFT;
-    long to = from + (length >> HostMemory.PAGE_SHIFT);
-    return inode.cache.nextForHost(from, to, accessible) << HostMemory.PAGE_SHIFT;
+    long from = offset >> Pages.SHIFT;
+    long to = from + (length >> Pages.SHIFT);
+    return inode.cache.nextForHost(from, to, accessible) << Pages.SHIFT;
   }
 
   /**
@@ -850,14 +865,15 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
   Errno convert(long offset, long length, boolean inaccessible, @Nullable BusyFolio busy) {
     if (busy != null) {
-      busy.clear();
+      busy.found.clear();
     }
     Errno errno = checkConvert(offset, length);
     if (errno != Errno.OK) {
       return errno;
     }
-    long from = offset >> HostMemory.PAGE_SHIFT;
-    return inode.convert(from, from + (length >> HostMemory.PAGE_SHIFT), inaccessible, busy);
+    long from = offset >> Pages.SHIFT;
+    return file.conversion.convert(
+        from, from + (length >> Pages.SHIFT), inaccessible, busy == null ? null : busy.found);
   }
 
   private Errno checkConvert(long offset, long length) {
@@ -891,7 +907,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     if (errno == Errno.EBADF && closed) {
       why = "the descriptor is closed";
     }
-    return why == null ? inode.refused(errno, call) : Inode.exception(errno, call + ": " + why);
+    return why == null ? inode.refused(errno, call) : Refusals.exception(errno, call + ": " + why);
   }
 
   /**
@@ -932,16 +948,15 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /** As {@link #makeInaccessibleLater}, but throws what goes wrong at once. */
-  LaterConversion convertLater(long offset, long length) {
+  PendingConversion convertLater(long offset, long length) {
     Errno errno = checkConvert(offset, length);
-    long from = offset >> HostMemory.PAGE_SHIFT;
-    LaterConversion later =
-        new LaterConversion(inode, from, from + (length >> HostMemory.PAGE_SHIFT));
+    long from = offset >> Pages.SHIFT;
+    PendingConversion later = file.deferred.toInaccessible(from, from + (length >> Pages.SHIFT));
     BusyFolio busy = new BusyFolio();
     if (errno == Errno.OK) {
-      errno = later.begin(busy);
+      errno = file.deferred.begin(later, busy.found);
     }
-    if (busy.offset() >= 0 && !inode.completesLater()) {
+    if (busy.offset() >= 0 && !file.deferred.completesLater()) {
       throw new ConversionBlockedException(busy);
     }
     if (errno != Errno.OK && busy.offset() < 0) {
@@ -994,10 +1009,10 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     if (!inode.tryOpen()) {
       throw noMmap(Errno.EBADF, offset, length, "the file is gone");
     }
-    long pages = ((length - 1) >> HostMemory.PAGE_SHIFT) + 1;
+    long pages = ((length - 1) >> Pages.SHIFT) + 1;
     boolean made = false;
     try {
-      HostMapping mapping = newMapping(inode, offset >> HostMemory.PAGE_SHIFT, pages, read, write);
+      HostMapping mapping = newMapping(file, offset >> Pages.SHIFT, pages, read, write);
       made = true;
       return mapping;
     } finally {
@@ -1007,8 +1022,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     }
   }
 
-  HostMapping newMapping(Inode file, long firstIndex, long pages, boolean read, boolean write) {
-    return new HostMapping(file, firstIndex, pages, read, write);
+  HostMapping newMapping(
+      FileOperations of, long firstIndex, long pages, boolean read, boolean write) {
+    return new HostMapping(of, firstIndex, pages, read, write);
   }
 
   private void checkMmap(long offset, long length, MapType type, boolean exec) {
@@ -1022,10 +1038,10 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     if (length == 0) {
       throw noMmap(Errno.EINVAL, offset, length, "expected a length above 0, actual 0");
     }
-    if (length < 0 || length > TASK_SIZE - HostMemory.PAGE_SIZE) {
+    if (length < 0 || length > TASK_SIZE - Pages.SIZE) {
       String why =
           "expected a length up to "
-              + (TASK_SIZE - HostMemory.PAGE_SIZE)
+              + (TASK_SIZE - Pages.SIZE)
               + ", which fits an address space, actual "
               + Long.toUnsignedString(length);
       throw noMmap(Errno.ENOMEM, offset, length, why);
@@ -1053,19 +1069,20 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   private GuestMemfdException noMmap(Errno errno, long offset, long length, String why) {
-    return Inode.exception(errno, "mmap" + range(offset, length) + ": " + why);
+    return Refusals.exception(errno, "mmap" + range(offset, length) + ": " + why);
   }
 
   // ---- odds and ends ----
 
   private void requireOpen(String operation) {
     if (closed) {
-      throw Inode.exception(Errno.EBADF, operation + " of " + inode + ": the descriptor is closed");
+      throw Refusals.exception(
+          Errno.EBADF, operation + " of " + inode + ": the descriptor is closed");
     }
   }
 
   private String range(long offset, long length) {
-    return Inode.range(offset, length) + " of " + inode;
+    return Hex.range(offset, length) + " of " + inode;
   }
 
   private String at(long offset) {

@@ -1,26 +1,22 @@
 package io.github.guestmemfd;
 
-import static io.github.guestmemfd.HostMemory.PAGE_SHIFT;
-import static io.github.guestmemfd.HostMemory.PAGE_SIZE;
-
 import io.github.guestmemfd.abi.Advice;
-import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
-import io.github.guestmemfd.abi.Hex;
-import io.github.guestmemfd.abi.RangeRule;
+import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.abi.SigSegvException;
-import io.github.guestmemfd.cache.PageTable;
-import io.github.guestmemfd.memory.Accesses;
+import io.github.guestmemfd.abi.TrackedHolder;
+import io.github.guestmemfd.file.Bytes;
+import io.github.guestmemfd.file.FileOperations;
+import io.github.guestmemfd.file.HostAccess;
+import io.github.guestmemfd.file.Madvise;
+import io.github.guestmemfd.file.Mapping;
+import io.github.guestmemfd.file.UserPages;
 import io.github.guestmemfd.memory.Counts;
-import io.github.guestmemfd.memory.FrameContents;
-import io.github.guestmemfd.spi.RaceHook;
-import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.observe.Holder;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
-import java.util.Arrays;
 import java.util.Objects;
-import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -53,38 +49,23 @@ import org.jspecify.annotations.Nullable;
  * reaches over the end of a page is not read or written at once.
  */
 public sealed class HostMapping implements AutoCloseable permits RecordedMapping {
-  private static final int PAGE_MASK = PAGE_SIZE - 1;
+  final Mapping mapping;
 
-  final PageTable table;
-  final long firstIndex;
-  final long pages;
-
-  private final Inode inode;
-  private final HostMemory host;
-  private final boolean read;
-  private final boolean write;
-  private final Accesses accesses;
-  private final @Nullable FrameContents contents;
-  private final @Nullable RaceHook hook;
-  private final AtomicBoolean closed = new AtomicBoolean();
-  private final @Nullable TrackedHolder tracked;
+  private final FileOperations file;
+  private final HostAccess access;
+  private final UserPages userPages;
+  private final Madvise madvise;
+  private final @Nullable Holder tracked;
 
   /** Takes over the caller's hold on the file. */
-  HostMapping(Inode inode, long firstIndex, long pages, boolean read, boolean write) {
-    this.inode = inode;
-    this.host = inode.host;
-    this.firstIndex = firstIndex;
-    this.pages = pages;
-    this.read = read;
-    this.write = write;
-    this.contents = host.contents;
-    this.hook = inode.hook;
-    this.accesses = host.frames.accesses;
-    this.table = new PageTable(pages, accesses);
+  HostMapping(FileOperations file, long firstIndex, long pages, boolean read, boolean write) {
+    this.file = file;
+    this.mapping = file.reverseMap.mmap(firstIndex, pages, read, write);
+    this.access = new HostAccess(mapping, file.hostFault);
+    this.userPages = new UserPages(mapping, file.lookup);
+    this.madvise = new Madvise(mapping, file);
     this.tracked =
-        host.track(
-            inode, TrackedHolder.Kind.MAPPING, firstIndex << PAGE_SHIFT, pages << PAGE_SHIFT);
-    inode.add(this);
+        file.inode.track(TrackedHolder.Kind.MAPPING, Pages.bytes(firstIndex), Pages.bytes(pages));
   }
 
   /**
@@ -93,7 +74,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
    * @return the length in bytes
    */
   public long length() {
-    return pages << PAGE_SHIFT;
+    return mapping.length();
   }
 
   /**
@@ -102,7 +83,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
    * @return true after {@link #close}
    */
   public boolean isClosed() {
-    return closed.get();
+    return mapping.isClosed();
   }
 
   /**
@@ -112,149 +93,17 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
    */
   @Override
   public void close() {
-    Callbacks.forbid("munmap");
-    if (!closed.compareAndSet(false, true)) {
-      return;
-    }
-    table.close();
-    for (long page = table.next(0, pages); page < pages; page = table.next(page + 1, pages)) {
-      table.revoke(page);
-    }
-    Failures failures = new Failures();
-    failures.attempt(this::awaitAccesses);
-    failures.attempt(() -> remove(0, pages));
-    inode.remove(this);
-    host.untrack(tracked);
-    failures.attempt(inode::close);
-    failures.throwIfAny();
-  }
-
-  /** Waits for accesses under way to the frames of all entries: they only move bytes. */
-  private void awaitAccesses() {
-    Accesses.UnderWay underWay = accesses.underWay();
-    if (underWay != null) {
-      for (long page = table.next(0, pages); page < pages; page = table.next(page + 1, pages)) {
-        underWay.concerns(PageTable.held(table.entry(page)));
-      }
-      underWay.awaitUninterruptibly(host.idle);
-    }
-  }
-
-  // ---- unmapping ----
-
-  /** The page of this mapping at an index of the file, or its first or its end. */
-  long page(long index) {
-    return Math.min(Math.max(index - firstIndex, 0), pages);
-  }
-
-  /** Revokes the entries of a range, whose pages are busy. */
-  void revoke(long from, long to) throws InterruptedException {
-    for (long page = table.next(from, to); page < to; page = table.next(page + 1, to)) {
-      table.revoke(page);
-      if (Thread.interrupted()) {
-        throw new InterruptedException();
-      }
-    }
-  }
-
-  /** Removes the revoked entries of a range, and drops their references, whatever one throws. */
-  void remove(long from, long to) {
-    Failures failures = null; // made when needed: most often nothing throws
-    for (long page = table.next(from, to); page < to; page = table.next(page + 1, to)) {
-      int pfn = table.remove(page);
-      if (pfn != 0) {
-        try {
-          inode.drop(pfn, Counts.REF);
-        } catch (RuntimeException | Error e) {
-          failures = failures == null ? new Failures() : failures;
-          failures.add(e);
-        }
-      }
-    }
-    if (failures != null) {
-      failures.throwIfAny();
-    }
+    file.reverseMap.munmap(mapping, tracked);
   }
 
   // ---- one number ----
 
   long load(long offset, int width, int mode) {
-    long page = page(offset, width, false);
-    int in = (int) offset & PAGE_MASK;
-    if (mode != Bytes.PLAIN) {
-      requireAligned(offset, width);
-    } else if (in > PAGE_SIZE - width) {
-      return loadAcross(offset, width);
-    }
-    for (; ; ) {
-      long entry = table.entry(page);
-      int pfn = PageTable.pfn(entry);
-      if (pfn != 0) {
-        FrameContents c = bytes();
-        long value = Bytes.get(c.chunk(pfn), FrameContents.base(pfn) + in, width, mode);
-        VarHandle.acquireFence(); // the bytes before the entry: see PageTable
-        if (table.entry(page) == entry) {
-          return value;
-        }
-      } else {
-        faultIn(page, offset, false);
-      }
-    }
-  }
-
-  private long loadAcross(long offset, int width) {
-    long value = 0;
-    for (int i = 0; i < width; i++) { // upwards: a fault names the first byte that faults
-      value |= (load(offset + i, 1, Bytes.PLAIN) & 0xff) << (8 * i);
-    }
-    return value;
+    return access.load(offset, width, mode);
   }
 
   void store(long offset, int width, int mode, long value) {
-    long page = page(offset, width, true);
-    int in = (int) offset & PAGE_MASK;
-    if (mode != Bytes.PLAIN) {
-      requireAligned(offset, width);
-    } else if (in > PAGE_SIZE - width) {
-      storeAcross(offset, width, value);
-      return;
-    }
-    long access = begin(page, offset, true);
-    int pfn = Accesses.pfn(access);
-    try {
-      FrameContents c = bytes();
-      Bytes.put(c.chunk(pfn), FrameContents.base(pfn) + in, width, mode, value);
-    } finally {
-      accesses.end(access);
-    }
-  }
-
-  /** Stores a number that reaches over the end of a page: in both pages, or in none. */
-  private void storeAcross(long offset, int width, long value) {
-    long page = offset >> PAGE_SHIFT;
-    long second = (page + 1) << PAGE_SHIFT;
-    for (; ; ) {
-      long access = begin(page, offset, true);
-      long next = 0;
-      try {
-        next = table.begin(page + 1, 1);
-        if (next != 0) {
-          for (int i = 0; i < width; i++) {
-            long at = offset + i;
-            int frame = Accesses.pfn(at < second ? access : next);
-            int in = (int) at & PAGE_MASK;
-            bytes().chunk(frame).put(FrameContents.base(frame) + in, (byte) (value >>> (8 * i)));
-          }
-          return;
-        }
-      } finally {
-        accesses.end(access);
-        if (next != 0) {
-          accesses.end(next);
-        }
-      }
-      faultIn(page + 1, second, true); // with nothing announced: a fault may have to wait
-    }
+    access.store(offset, width, mode, value);
   }
 
   /**
@@ -447,24 +296,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
    * @return the number, or the answer
    */
   public long tryGetLong(long offset, long otherwise) {
-    if ((offset & 7) != 0 || offset < 0 || offset >= length() || !(read || write)) {
-      return otherwise;
-    }
-    long page = offset >> PAGE_SHIFT;
-    for (; ; ) {
-      long entry = table.entry(page);
-      int pfn = PageTable.pfn(entry);
-      if (pfn != 0) {
-        long value =
-            bytes().chunk(pfn).getLong(FrameContents.base(pfn) + ((int) offset & PAGE_MASK));
-        VarHandle.acquireFence(); // the bytes before the entry: see PageTable
-        if (table.entry(page) == entry) {
-          return value;
-        }
-      } else if (!tryFault(page, false)) {
-        return otherwise;
-      }
-    }
+    return access.tryGetLong(offset, otherwise);
   }
 
   /**
@@ -475,23 +307,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
    * @return whether it was written
    */
   public boolean tryPutLong(long offset, long value) {
-    if ((offset & 7) != 0 || offset < 0 || offset >= length() || !write) {
-      return false;
-    }
-    long page = offset >> PAGE_SHIFT;
-    long access;
-    while ((access = table.begin(page, 1)) == 0) {
-      if (!tryFault(page, true)) {
-        return false;
-      }
-    }
-    int pfn = Accesses.pfn(access);
-    try {
-      bytes().chunk(pfn).putLong(FrameContents.base(pfn) + ((int) offset & PAGE_MASK), value);
-      return true;
-    } finally {
-      accesses.end(access);
-    }
+    return access.tryPutLong(offset, value);
   }
 
   /**
@@ -544,63 +360,17 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
    * @return the old number
    */
   public long getAndAddLong(long offset, long delta) {
-    long page = page(offset, 8, true);
-    requireAligned(offset, 8);
-    long access = begin(page, offset, true);
-    int pfn = Accesses.pfn(access);
-    try {
-      FrameContents c = bytes();
-      return Bytes.getAndAdd(
-          c.chunk(pfn), FrameContents.base(pfn) + ((int) offset & PAGE_MASK), delta);
-    } finally {
-      accesses.end(access);
-    }
+    return access.getAndAddLong(offset, delta);
   }
 
   boolean compareAndSet(long offset, int width, long expected, long value) {
-    long page = page(offset, width, true);
-    requireAligned(offset, width);
-    long access = begin(page, offset, true);
-    int pfn = Accesses.pfn(access);
-    try {
-      FrameContents c = bytes();
-      int at = FrameContents.base(pfn) + ((int) offset & PAGE_MASK);
-      return Bytes.compareAndSet(c.chunk(pfn), at, width, expected, value);
-    } finally {
-      accesses.end(access);
-    }
+    return access.compareAndSet(offset, width, expected, value);
   }
 
   // ---- many bytes ----
 
-  /** Moves bytes within one buffer: where in it, how far in, how many. */
-  @FunctionalInterface
-  interface Move {
-    void bytes(ByteBuffer chunk, int at, int done, int length);
-  }
-
-  void move(long offset, int length, boolean write, Move move) {
-    page(offset, length, write);
-    for (int done = 0; done < length; ) {
-      long at = offset + done;
-      int in = (int) at & PAGE_MASK;
-      long access = begin(at >> PAGE_SHIFT, pages(in + (long) length - done), at, write);
-      try {
-        int pfn = Accesses.pfn(access);
-        int n = Math.min(length - done, FrameContents.bytes(pfn, Accesses.frames(access)) - in);
-        move.bytes(bytes().chunk(pfn), FrameContents.base(pfn) + in, done, n);
-        done += n;
-      } finally {
-        accesses.end(access);
-      }
-    }
-  }
-
-  /** How many pages to announce at once for so many bytes; one where a test steps in between. */
-  private int pages(long bytes) {
-    return hook != null
-        ? 1
-        : (int) Math.min(Accesses.MAX_FRAMES, (bytes + PAGE_MASK) >> PAGE_SHIFT);
+  void move(long offset, int length, boolean write, HostAccess.Move move) {
+    access.move(offset, length, write, move);
   }
 
   /**
@@ -681,110 +451,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
    *     populated), EHWPOISON if its memory has failed; EINTR
    */
   public void madvise(long offset, long length, Advice advice) {
-    requireMapped();
-    Objects.requireNonNull(advice, "advice");
-    if ((offset & PAGE_MASK) != 0) {
-      String why = "expected a multiple of 4096 as offset, actual " + Hex.of(offset);
-      throw notAdvised(Errno.EINVAL, offset, length, advice, why);
-    }
-    if (length < 0) {
-      String why = "expected a length of 0 or more, actual " + length;
-      throw notAdvised(Errno.EINVAL, offset, length, advice, why);
-    }
-    if (length > 0) {
-      advise(offset, length, advice);
-    }
-  }
-
-  private GuestMemfdException notAdvised(
-      Errno errno, long offset, long length, Advice advice, String why) {
-    return Inode.exception(errno, describe(offset, length, advice) + ": " + why);
-  }
-
-  private String describe(long offset, long length, Advice advice) {
-    return "madvise " + advice + Inode.range(offset, length) + " of " + this;
-  }
-
-  private void advise(long offset, long length, Advice advice) {
-    long first = offset >> PAGE_SHIFT;
-    long end = first + ((length - 1) >> PAGE_SHIFT) + 1;
-    long from = Math.max(first, 0);
-    long to = Math.min(end, pages);
-    boolean clipped = from != first || to != end;
-    if (from < to) {
-      switch (advice) {
-        case DONTNEED -> {
-          Errno errno = inode.dontNeed(this, from, to);
-          if (errno != Errno.OK) {
-            throw inode.refused(errno, describe(offset, length, advice));
-          }
-        }
-        case REMOVE -> {
-          BusyFolio busy = new BusyFolio();
-          Errno errno = inode.punch(firstIndex + from, firstIndex + to, busy);
-          if (errno != Errno.OK) {
-            throw busy.offset() < 0
-                ? inode.refused(errno, describe(offset, length, advice))
-                : notAdvised(errno, offset, length, advice, "busy folio at " + busy);
-          }
-        }
-        case POPULATE_READ, POPULATE_WRITE -> {
-          if (from == first) {
-            populate(offset, length, advice, from, to);
-          }
-        }
-        case COLD, PAGEOUT, HUGEPAGE -> {}
-        default ->
-            throw notAdvised(
-                Errno.EINVAL, offset, length, advice, "a guest_memfd does not take this advice");
-      }
-    }
-    if (clipped) {
-      String why =
-          "expected a range in the mapping, from 0x0 to "
-              + Hex.of(length())
-              + ", actual "
-              + Hex.of(offset)
-              + " to "
-              + Hex.of(end << PAGE_SHIFT);
-      throw notAdvised(Errno.ENOMEM, offset, length, advice, why);
-    }
-  }
-
-  private void populate(long offset, long length, Advice advice, long from, long to) {
-    boolean forWrite = advice == Advice.POPULATE_WRITE;
-    if (forWrite ? !write : !read) {
-      String why = "expected a mapping for " + (forWrite ? "WRITE" : "READ");
-      throw notAdvised(Errno.EINVAL, offset, length, advice, why);
-    }
-    for (long page = from; page < to; page++) {
-      while (PageTable.pfn(table.entry(page)) == 0) {
-        int result = inode.fault(this, page, forWrite);
-        if (result == Inode.UNMAPPED) {
-          throw notAdvised(Errno.ENOMEM, offset, length, advice, "it has been unmapped");
-        }
-        if (result != 0) {
-          Errno errno = result == Inode.SIGBUS ? Errno.EFAULT : Errno.ofResult(result);
-          throw noPage(errno, page, describe(offset, length, advice));
-        }
-      }
-    }
-  }
-
-  /** A page of the mapping cannot be had, for an errno that this thread has just been answered. */
-  private GuestMemfdException noPage(Errno errno, long page, String call) {
-    String what = noPage(call, page);
-    return errno == Errno.EFAULT && isPastEnd(page)
-        ? Inode.exception(errno, what + ": it is past the end of the file")
-        : inode.refused(errno, what);
-  }
-
-  private static String noPage(String call, long page) {
-    return call + ": the page at offset " + Hex.of(page << PAGE_SHIFT) + " cannot be had";
-  }
-
-  private boolean isPastEnd(long page) {
-    return firstIndex + page >= inode.size >> PAGE_SHIFT;
+    madvise.madvise(offset, length, advice);
   }
 
   // ---- references ----
@@ -831,269 +498,47 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     if (reference.length() == length) {
       return reference;
     }
-    long next = offset + reference.length();
-    GuestMemfdException e =
-        next < length()
-            ? noPage(reference.end, next >> PAGE_SHIFT, offset, length)
-            : noReference(
-                reference.end,
-                offset,
-                length,
-                RangeRule.END.text("offset", "length", offset, length, length()));
+    GuestMemfdException e = userPages.notAll(reference.taken, offset, length);
     reference.close(); // which may be told other reasons
     throw e;
   }
 
-  private GuestMemfdException noPage(Errno errno, long page, long offset, long length) {
-    String call = "reference" + Inode.range(offset, length) + " of " + this;
-    if (errno == Errno.EHWPOISON) {
-      return Inode.exception(Errno.EFAULT, noPage(call, page) + ": " + inode.why(errno));
-    }
-    if (errno == Errno.EFAULT && !read) {
-      String why = "expected a mapping for READ, or one that has mapped the page";
-      return noReference(errno, offset, length, why);
-    }
-    return noPage(errno, page, call);
-  }
-
-  private GuestMemfdException noReference(Errno errno, long offset, long length, String why) {
-    String call = "reference" + Inode.range(offset, length) + " of " + this;
-    return Inode.exception(errno, call + ": " + why);
-  }
-
   HostReference reference(long offset, long length, long unit) {
-    requireMapped();
-    if (length < 0) {
-      String why = "expected a length of 0 or more, actual " + length;
-      throw noReference(Errno.EINVAL, offset, length, why);
-    }
-    if (length == 0) {
-      return newReference(new int[0], unit, fileOffset(offset), 0, Errno.OK);
-    }
-    if (offset < 0 || offset >= length()) {
-      String why = "expected offset 0x0 to " + Hex.of(length() - 1) + ", actual " + Hex.of(offset);
-      throw noReference(Errno.EFAULT, offset, length, why);
-    }
-    long first = offset >> PAGE_SHIFT;
-    int in = (int) offset & PAGE_MASK;
-    long wanted = Math.min(length, length() - offset);
-    int[] pfns = new int[(int) Math.min(16, ((in + wanted - 1) >> PAGE_SHIFT) + 1)];
-    int n = 0;
-    long got = 0;
-    Errno end = wanted < length ? Errno.EFAULT : Errno.OK;
+    UserPages.Taken taken = userPages.reference(offset, length, unit);
+    boolean made = false;
     try {
-      while (got < wanted) {
-        int pfn = getFast(first + n, unit);
-        if (pfn == 0) { // the page table does not know what a mapping may do, only what it has
-          pfn = read ? inode.get(firstIndex + first + n, unit) : -Errno.EFAULT.code();
-        }
-        if (pfn < 0) {
-          end = Errno.ofResult(pfn);
-          if (n == 0) {
-            throw noPage(end, first, offset, length);
-          }
-          break;
-        }
-        if (n == pfns.length) {
-          pfns = Arrays.copyOf(pfns, 2 * n);
-        }
-        pfns[n++] = pfn;
-        got = Math.min(wanted, ((long) n << PAGE_SHIFT) - in);
-      }
-      HostReference reference =
-          newReference(Arrays.copyOf(pfns, n), unit, fileOffset(offset), got, end);
-      n = 0;
+      HostReference reference = newReference(taken, unit, offset);
+      made = true;
       return reference;
     } finally {
-      while (n > 0) { // something was thrown
-        inode.drop(pfns[--n], unit);
+      if (!made) { // no memory for the reference
+        userPages.giveBack(taken, unit);
       }
     }
   }
 
-  private long fileOffset(long offset) {
-    return (firstIndex << PAGE_SHIFT) + offset;
+  HostReference newReference(UserPages.Taken taken, long unit, long offset) {
+    return new HostReference(file.inode, taken, unit, fileOffset(offset), mapping.write);
   }
 
-  HostReference newReference(int[] frames, long unit, long offset, long length, Errno end) {
-    return new HostReference(inode, frames, unit, offset, length, write, end);
+  final long fileOffset(long offset) {
+    return Pages.bytes(mapping.firstIndex) + offset;
   }
 
-  /**
-   * Takes a reference by way of the page table alone, without the page cache: the kernel's GUP-fast
-   * ({@code gup_fast_pte_range}). The caller has looked at the protection, which is the same for
-   * all entries.
-   *
-   * <p><b>Why it is sound.</b> The entry may be removed at any moment and its frame reused, so the
-   * reference is speculative until the entry has been read again. A conversion removes the entry
-   * and then reads the counts; this raises the count and then reads the entry; all four are
-   * volatile, or read-modify-writes, which order as volatile both ways. So (store buffering) at
-   * least one sees the other: either the entry has changed, and the reference is put, or the
-   * conversion finds it in the counts. If the entry has not changed, it held its own reference on
-   * the frame all the while, so that the frame was not frozen, freed or reused in between. The
-   * version is part of what is compared, so that an entry which was removed and entered again
-   * counts as another. A pending entry is none.
-   *
-   * <p><b>Progress.</b> Wait-free: no second attempt.
-   *
-   * @return the frame, or 0 if the page cache must be asked
-   */
-  int getFast(long page, long unit) {
-    long entry = table.entry(page);
-    int pfn = PageTable.pfn(entry);
-    if (pfn == 0 || !host.frames.tryGet(pfn, unit)) {
-      return 0;
-    }
-    boolean mapped = false;
-    try {
-      if (hook != null) {
-        hook.at(RacePoint.BEFORE_PTE_RELOAD, firstIndex + page);
-      }
-      mapped = table.entry(page) == entry;
-    } finally {
-      if (!mapped) {
-        inode.drop(pfn, unit);
-      }
-    }
-    return mapped ? pfn : 0;
-  }
-
-  // ---- faults ----
-
-  /** Announces an access to a page, which must be ended; faults until it can. */
-  private long begin(long page, long offset, boolean forWrite) {
-    return begin(page, 1, offset, forWrite);
-  }
-
-  /** Announces an access to one page at least, and as many as can be at once. */
-  private long begin(long page, int most, long offset, boolean forWrite) {
-    for (; ; ) {
-      long access = table.begin(page, most);
-      if (access != 0) {
-        if (hook != null) {
-          inFlight(hook, page, access);
-        }
-        return access;
-      }
-      faultIn(page, offset, forWrite);
-    }
-  }
-
-  private void inFlight(RaceHook h, long page, long access) {
-    boolean done = false;
-    try {
-      h.at(RacePoint.ACCESS_IN_FLIGHT, firstIndex + page);
-      done = true;
-    } finally {
-      if (!done) {
-        accesses.end(access);
-      }
-    }
-  }
-
-  /** Maps a page; false if it cannot be mapped. */
-  private boolean tryFault(long page, boolean forWrite) {
-    return !closed.get() && accessFault(page, forWrite) == 0;
-  }
-
-  /** A fault by an access: one that is refused for what the page is, is a SIGBUS. */
-  private int accessFault(long page, boolean forWrite) {
-    int result = inode.fault(this, page, forWrite);
-    if (result == Inode.SIGBUS || result == -Errno.EHWPOISON.code()) {
-      inode.meters.count(Meter.SIGBUS);
-    }
-    return result;
-  }
-
-  /** Maps a page, or throws what the access gets. */
-  private void faultIn(long page, long offset, boolean forWrite) {
-    requireMapped();
-    int result = accessFault(page, forWrite);
-    if (result == Inode.SIGBUS) {
-      throw new SigBusException(
-          offset,
-          SigBusException.Code.BUS_ADRERR,
-          isPastEnd(page)
-              ? "past the end of " + inode
-              : inode.page(firstIndex + page) + " is inaccessible");
-    }
-    if (result == -Errno.EHWPOISON.code()) {
-      throw new SigBusException(
-          offset,
-          SigBusException.Code.BUS_MCEERR_AR,
-          "the memory of " + inode.page(firstIndex + page) + " has failed");
-    }
-    if (result == Inode.UNMAPPED) {
-      requireMapped();
-    }
-    if (result < 0) {
-      throw inode.refused(
-          Errno.ofResult(result), "fault at offset " + Hex.of(offset) + " of " + this);
-    }
-  }
-
-  final Inode inode() {
-    return inode;
+  final FileOperations file() {
+    return file;
   }
 
   final boolean isReadable() {
-    return read || write;
+    return mapping.read || mapping.write;
   }
 
   final boolean isWritable() {
-    return write;
-  }
-
-  /** Checks the bounds and the protection of an access; returns its first page. */
-  private long page(long offset, int length, boolean forWrite) {
-    if (offset < 0 || offset > length() - length) {
-      throw new IndexOutOfBoundsException(
-          "access to "
-              + this
-              + ": expected offset 0x0 or more, and an end up to "
-              + Hex.of(length())
-              + ", actual "
-              + length
-              + " bytes at "
-              + Hex.of(offset));
-    }
-    if (forWrite ? !write : !read && !write) {
-      throw new SigSegvException(offset, (forWrite ? "write" : "read") + " forbidden by " + this);
-    }
-    return offset >> PAGE_SHIFT;
-  }
-
-  private static void requireAligned(long offset, int width) {
-    if ((offset & (width - 1)) != 0) {
-      throw new IllegalArgumentException(
-          "atomic access: expected an offset that is a multiple of "
-              + width
-              + ", actual "
-              + Hex.of(offset));
-    }
-  }
-
-  private void requireMapped() {
-    if (closed.get()) {
-      throw new IllegalStateException(this + " is unmapped");
-    }
-  }
-
-  private FrameContents bytes() {
-    FrameContents c = contents;
-    return c != null ? c : host.bytes();
+    return mapping.write;
   }
 
   @Override
   public String toString() {
-    return "HostMapping[offset="
-        + Hex.of(firstIndex << PAGE_SHIFT)
-        + ", length="
-        + length()
-        + ", "
-        + (read ? "r" : "-")
-        + (write ? "w" : "-")
-        + "] of "
-        + inode;
+    return mapping.toString();
   }
 }

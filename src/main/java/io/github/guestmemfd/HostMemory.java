@@ -2,18 +2,18 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.abi.TrackedHolder;
 import io.github.guestmemfd.cache.LruBatches;
-import io.github.guestmemfd.memory.FrameContents;
+import io.github.guestmemfd.file.Audit;
+import io.github.guestmemfd.file.Host;
 import io.github.guestmemfd.memory.FrameTable;
-import io.github.guestmemfd.spi.Counters;
+import io.github.guestmemfd.observe.HolderRegister;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
-import io.github.guestmemfd.spi.RacePoint;
 import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.Executor;
-import java.util.concurrent.atomic.AtomicLong;
-import org.jspecify.annotations.Nullable;
 
 /**
  * The memory of a host, from which guest_memfds take their frames of 4096 bytes each.
@@ -25,56 +25,20 @@ import org.jspecify.annotations.Nullable;
 public final class HostMemory implements AutoCloseable {
 
   /** Bytes of a page. */
-  public static final int PAGE_SIZE = FrameContents.PAGE_SIZE;
+  public static final int PAGE_SIZE = Pages.SIZE;
 
-  static final int PAGE_SHIFT = FrameContents.PAGE_SHIFT;
+  /** The host itself. */
+  final Host host;
 
-  final FrameTable frames;
-  final @Nullable FrameContents contents;
-  final IdleStrategy idle;
-  final @Nullable RaceHook hook;
-
-  /** Who completes pending conversions where the thread that lets go cannot. */
-  final Completions completions;
-
-  final Counters<Meter> meters = new Counters<>(Meter.class);
-
-  private final AtomicLong lastIno = new AtomicLong();
-
-  /**
-   * The files that are open, in the lower half, and how many there have been, in the upper one: a
-   * word that was read twice and is the same tells that none was created in between. {@link
-   * #CLOSED} once the host is.
-   */
-  private final AtomicLong files = new AtomicLong();
-
-  private static final long CREATED = 1L << 32;
-  private static final long CLOSED = -1;
-
-  final @Nullable LruBatches lru;
-
-  /** Whether a view whose reference is gone is to see that it is. */
-  final boolean poisonsViews;
-
-  /** Who holds what; null if the host does not track its holders. */
-  final @Nullable HolderRegister register;
-
-  private final DirectMap directMap = new DirectMap(this);
+  private final DirectMap directMap;
   private final PfnWalker pfnWalker;
   private final FrameAccess frameAccess;
 
-  private HostMemory(Builder builder) {
-    int count = (int) (builder.bytes >>> PAGE_SHIFT);
-    this.idle = builder.idle;
-    this.hook = builder.hook;
-    this.completions = new Completions(builder.completionExecutor);
-    this.frames = new FrameTable(count, idle);
-    this.lru = builder.cpus == 0 ? null : new LruBatches(frames, builder.cpus, builder.batchSize);
-    this.poisonsViews = builder.poisonViews;
-    this.register = builder.trackHolders ? new HolderRegister() : null;
-    this.contents = builder.metadataOnly ? null : new FrameContents(count);
-    this.pfnWalker = new PfnWalker(this);
-    this.frameAccess = new FrameAccess(this);
+  private HostMemory(Host host) {
+    this.host = host;
+    this.directMap = new DirectMap(host);
+    this.pfnWalker = new PfnWalker(host);
+    this.frameAccess = new FrameAccess(host);
   }
 
   /**
@@ -113,14 +77,7 @@ public final class HostMemory implements AutoCloseable {
   /** Describes a host. Not safe for use by several threads. */
   public static final class Builder {
     private final long bytes;
-    private boolean metadataOnly;
-    private IdleStrategy idle = IdleStrategy.spinThenPark();
-    private @Nullable RaceHook hook;
-    private int cpus;
-    private int batchSize;
-    private boolean trackHolders;
-    private boolean poisonViews;
-    private @Nullable Executor completionExecutor;
+    private final Host.Options options = new Host.Options();
 
     private Builder(long bytes) {
       this.bytes = bytes;
@@ -132,7 +89,7 @@ public final class HostMemory implements AutoCloseable {
      * @return this
      */
     public Builder metadataOnly() {
-      metadataOnly = true;
+      options.metadataOnly = true;
       return this;
     }
 
@@ -143,7 +100,7 @@ public final class HostMemory implements AutoCloseable {
      * @return this
      */
     public Builder idleStrategy(IdleStrategy strategy) {
-      idle = Objects.requireNonNull(strategy, "strategy");
+      options.idle = Objects.requireNonNull(strategy, "strategy");
       return this;
     }
 
@@ -165,7 +122,7 @@ public final class HostMemory implements AutoCloseable {
      * @return this
      */
     public Builder completionExecutor(Executor executor) {
-      completionExecutor = Objects.requireNonNull(executor, "executor");
+      options.completionExecutor = Objects.requireNonNull(executor, "executor");
       return this;
     }
 
@@ -176,7 +133,7 @@ public final class HostMemory implements AutoCloseable {
      * @return this
      */
     public Builder raceHook(RaceHook raceHook) {
-      hook = Objects.requireNonNull(raceHook, "raceHook");
+      options.hook = Objects.requireNonNull(raceHook, "raceHook");
       return this;
     }
 
@@ -206,8 +163,8 @@ public final class HostMemory implements AutoCloseable {
                 + " and "
                 + size);
       }
-      this.cpus = cpus;
-      this.batchSize = size;
+      options.cpus = cpus;
+      options.batchSize = size;
       return this;
     }
 
@@ -220,7 +177,7 @@ public final class HostMemory implements AutoCloseable {
      * @return this
      */
     public Builder trackHolders() {
-      trackHolders = true;
+      options.trackHolders = true;
       return this;
     }
 
@@ -237,7 +194,7 @@ public final class HostMemory implements AutoCloseable {
      * @return this
      */
     public Builder poisonViews() {
-      poisonViews = true;
+      options.poisonViews = true;
       return this;
     }
 
@@ -249,15 +206,15 @@ public final class HostMemory implements AutoCloseable {
      *     large
      */
     public HostMemory build() {
-      if (bytes <= 0 || bytes % PAGE_SIZE != 0 || bytes >>> PAGE_SHIFT > FrameTable.MAX_FRAMES) {
+      if (bytes <= 0 || !Pages.isAligned(bytes) || Pages.index(bytes) > FrameTable.MAX_FRAMES) {
         throw new GuestMemfdException(
             Errno.EINVAL,
             "host memory: expected a positive multiple of 4096 up to "
-                + ((long) FrameTable.MAX_FRAMES << PAGE_SHIFT)
+                + Pages.bytes(FrameTable.MAX_FRAMES)
                 + ", actual "
                 + bytes);
       }
-      return new HostMemory(this);
+      return new HostMemory(new Host((int) Pages.index(bytes), options));
     }
   }
 
@@ -267,7 +224,7 @@ public final class HostMemory implements AutoCloseable {
    * @return all memory in bytes
    */
   public long size() {
-    return (long) frames.limit() << PAGE_SHIFT;
+    return host.size();
   }
 
   /**
@@ -277,7 +234,7 @@ public final class HostMemory implements AutoCloseable {
    * @return how many bytes; exact while nothing is being changed
    */
   public long used() {
-    return frames.used() << PAGE_SHIFT;
+    return Pages.bytes(host.frames.used());
   }
 
   /**
@@ -287,7 +244,7 @@ public final class HostMemory implements AutoCloseable {
    * @return how many bytes
    */
   public long poisoned() {
-    return frames.poisoned() << PAGE_SHIFT;
+    return Pages.bytes(host.frames.poisoned());
   }
 
   /**
@@ -296,7 +253,7 @@ public final class HostMemory implements AutoCloseable {
    * @return false if the host is metadata only
    */
   public boolean hasContents() {
-    return contents != null;
+    return host.contents != null;
   }
 
   /**
@@ -338,15 +295,7 @@ public final class HostMemory implements AutoCloseable {
    * @return how many references were dropped
    */
   public int drainLru() {
-    if (lru == null) {
-      return 0;
-    }
-    Callbacks.enterOperation(); // what a put brings about comes after the last of them
-    try {
-      return lru.drain();
-    } finally {
-      Callbacks.leaveOperation();
-    }
+    return host.drainLru();
   }
 
   /**
@@ -357,7 +306,7 @@ public final class HostMemory implements AutoCloseable {
    * @return the numbers now
    */
   public Metrics metrics() {
-    return new Metrics(meters.read());
+    return new Metrics(host.meters.read());
   }
 
   // ---- holders ----
@@ -374,6 +323,7 @@ public final class HostMemory implements AutoCloseable {
    * @throws IllegalStateException if the host does not {@linkplain Builder#trackHolders track} them
    */
   public List<TrackedHolder> holders() {
+    HolderRegister register = host.register;
     if (register == null) {
       throw new IllegalStateException(
           this + ": holders are not tracked; HostMemory.builder(size).trackHolders() does");
@@ -388,9 +338,7 @@ public final class HostMemory implements AutoCloseable {
    * @return the text; without {@link Builder#trackHolders} it has one line, which says so
    */
   public String dump() {
-    return register == null
-        ? this + ": holders are not tracked; HostMemory.builder(size).trackHolders() does\n"
-        : this + "\n" + register.dump().indent(2);
+    return host.dump();
   }
 
   /**
@@ -405,50 +353,7 @@ public final class HostMemory implements AutoCloseable {
    * @return a sentence for each violation; empty if all is well
    */
   public List<String> violations() {
-    return new Audit(this).violations();
-  }
-
-  /** Enters a holder of a file or of frames, if this host tracks them. */
-  @Nullable TrackedHolder track(
-      Inode inode, TrackedHolder.Kind kind, long offset, long length, int... held) {
-    return register == null ? null : register.enter(inode, kind, offset, length, held);
-  }
-
-  /** A holder has let go. */
-  void untrack(@Nullable TrackedHolder holder) {
-    if (register != null) {
-      register.leave(holder);
-    }
-  }
-
-  /** The contents, for an access to bytes. */
-  FrameContents bytes() {
-    FrameContents c = contents;
-    if (c == null) {
-      throw new UnsupportedOperationException("the host memory is metadata only: it has no bytes");
-    }
-    return c;
-  }
-
-  /**
-   * Counts a file that is being created.
-   *
-   * @return its number
-   */
-  long openFile() {
-    for (; ; ) {
-      long now = files.get();
-      if (now == CLOSED) {
-        throw new GuestMemfdException(Errno.EBADF, "the host memory is closed");
-      }
-      if (files.compareAndSet(now, ((now + CREATED) & Long.MAX_VALUE) + 1)) {
-        return lastIno.incrementAndGet();
-      }
-    }
-  }
-
-  void closeFile() {
-    files.decrementAndGet();
+    return new Audit(host).violations();
   }
 
   /**
@@ -462,38 +367,11 @@ public final class HostMemory implements AutoCloseable {
    */
   @Override
   public void close() {
-    if (!Callbacks.holdsPages()) {
-      completions.await(idle);
-    }
-    drainLru();
-    for (; ; ) {
-      long now = files.get();
-      if (now == CLOSED) {
-        return;
-      }
-      long open = now & (CREATED - 1);
-      long used = frames.used(); // while no file is open or created, it only falls
-      if (hook != null) {
-        hook.at(RacePoint.BEFORE_HOST_CLOSE, -1);
-      }
-      if (open != 0 || used != 0) {
-        throw new GuestMemfdException(
-            Errno.EBUSY,
-            "host memory closed with "
-                + open
-                + " files open and "
-                + used
-                + " frames in use, expected 0 and 0"
-                + (register == null ? "" : "\n" + dump()));
-      }
-      if (files.compareAndSet(now, CLOSED)) {
-        return;
-      }
-    }
+    host.close();
   }
 
   @Override
   public String toString() {
-    return "HostMemory[size=" + size() + ", used=" + used() + "]";
+    return host.toString();
   }
 }

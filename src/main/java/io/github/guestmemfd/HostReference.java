@@ -1,10 +1,15 @@
 package io.github.guestmemfd;
 
-import static io.github.guestmemfd.HostMemory.PAGE_SHIFT;
-import static io.github.guestmemfd.HostMemory.PAGE_SIZE;
+import static io.github.guestmemfd.abi.Pages.SHIFT;
+import static io.github.guestmemfd.abi.Pages.SIZE;
 
-import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.TrackedHolder;
+import io.github.guestmemfd.file.CallbackContext;
+import io.github.guestmemfd.file.Failures;
+import io.github.guestmemfd.file.Inode;
+import io.github.guestmemfd.file.UserPages;
 import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.observe.Holder;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.Objects;
@@ -27,29 +32,28 @@ public sealed class HostReference implements AutoCloseable permits RecordedRefer
   private final long length;
   private final boolean writable;
 
-  /** Why it is no longer: what stood in the way of the next page, or OK. */
-  final Errno end;
+  /** What it has, and what stood in the way of the next page. */
+  final UserPages.Taken taken;
 
   private final AtomicBoolean released = new AtomicBoolean();
-  private final @Nullable TrackedHolder tracked;
+  private final @Nullable Holder tracked;
 
   /**
    * Takes over references.
    *
    * @param offset where they begin in the file, in bytes
    */
-  HostReference(
-      Inode inode, int[] pfns, long unit, long offset, long length, boolean writable, Errno end) {
+  HostReference(Inode inode, UserPages.Taken taken, long unit, long offset, boolean writable) {
     this.inode = inode;
-    this.pfns = pfns;
+    this.pfns = taken.pfns();
     this.unit = unit;
-    this.in = (int) offset & (PAGE_SIZE - 1);
-    this.length = length;
+    this.in = (int) offset & (SIZE - 1);
+    this.length = taken.length();
     this.writable = writable;
-    this.end = end;
+    this.taken = taken;
     TrackedHolder.Kind kind =
         unit == Counts.PIN ? TrackedHolder.Kind.PIN : TrackedHolder.Kind.REFERENCE;
-    this.tracked = inode.host.track(inode, kind, offset, length, pfns);
+    this.tracked = inode.track(kind, offset, length, pfns);
   }
 
   /**
@@ -116,7 +120,7 @@ public sealed class HostReference implements AutoCloseable permits RecordedRefer
     }
     ByteBuffer whole = inode.host.bytes().view(pfn(page));
     int from = page == 0 ? in : 0;
-    int to = (int) Math.min(PAGE_SIZE, in + length - ((long) page << PAGE_SHIFT));
+    int to = (int) Math.min(SIZE, in + length - ((long) page << SHIFT));
     ByteBuffer view = whole.slice(from, to - from);
     return (writable ? view : view.asReadOnlyBuffer()).order(ByteOrder.LITTLE_ENDIAN);
   }
@@ -145,14 +149,14 @@ public sealed class HostReference implements AutoCloseable permits RecordedRefer
       throw new IllegalStateException(this + ": put twice");
     }
     Failures failures = new Failures();
-    Callbacks.enterOperation(); // what a put brings about comes after the last of them
+    CallbackContext.enterOperation(); // what a put brings about comes after the last of them
     try {
       for (int pfn : pfns) {
-        failures.attempt(() -> inode.drop(pfn, unit));
+        failures.attempt(() -> inode.host.frames.put(pfn, unit));
       }
     } finally {
       inode.host.untrack(tracked);
-      Callbacks.leaveOperation();
+      CallbackContext.leaveOperation();
     }
     failures.throwIfAny();
   }

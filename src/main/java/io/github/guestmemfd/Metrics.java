@@ -1,6 +1,7 @@
 package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.SigBusException;
+import io.github.guestmemfd.observe.Meter;
 import io.github.guestmemfd.spi.Counters;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;

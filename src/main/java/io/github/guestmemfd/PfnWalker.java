@@ -2,6 +2,9 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.SigBusException;
+import io.github.guestmemfd.file.CallbackContext;
+import io.github.guestmemfd.file.FileOperations;
+import io.github.guestmemfd.file.Host;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.spi.RaceHook;
@@ -21,10 +24,10 @@ import io.github.guestmemfd.spi.RacePoint;
  * IndexOutOfBoundsException}; the numbers are those from 1 to {@link HostMemory#size} / 4096.
  */
 public final class PfnWalker {
-  private final HostMemory host;
+  private final Host host;
   private final FrameTable frames;
 
-  PfnWalker(HostMemory host) {
+  PfnWalker(Host host) {
     this.host = host;
     this.frames = host.frames;
   }
@@ -47,7 +50,7 @@ public final class PfnWalker {
    * @return whether there was a folio to look at
    */
   public boolean scan(int pfn) {
-    if (!tryGet(host.directMap().checked(pfn))) {
+    if (!tryGet(host.checked(pfn))) {
       return false;
     }
     try {
@@ -84,7 +87,7 @@ public final class PfnWalker {
    *     says of a page that is not present
    */
   public Errno migrate(int pfn) {
-    if (!tryGet(host.directMap().checked(pfn))) {
+    if (!tryGet(host.checked(pfn))) {
       return Errno.ENOENT;
     }
     try {
@@ -122,8 +125,8 @@ public final class PfnWalker {
    *     is done
    */
   public Errno memoryFailure(int pfn) {
-    host.directMap().checked(pfn);
-    if (Callbacks.isInside()) {
+    host.checked(pfn);
+    if (CallbackContext.isInside()) {
       return Errno.EDEADLK;
     }
     FrameTable.Poisoning poisoning = frames.poison(pfn);
@@ -131,8 +134,8 @@ public final class PfnWalker {
       return Errno.EBUSY;
     }
     boolean again = poisoning == FrameTable.Poisoning.ALREADY;
-    if (frames.listener(pfn) instanceof Inode inode) {
-      return inode.memoryFailure(pfn, again);
+    if (frames.listener(pfn) instanceof FileOperations file) {
+      return file.memoryFailure.memoryFailure(pfn, again);
     }
     return again ? Errno.EHWPOISON : Errno.OK;
   }
@@ -146,8 +149,8 @@ public final class PfnWalker {
     if (hook == null) {
       return;
     }
-    if (frames.listener(pfn) instanceof Inode inode) { // the reference keeps it that file's
-      inode.at(RacePoint.WALKER_HOLDS_REFERENCE, pfn);
+    if (frames.listener(pfn) instanceof FileOperations file) { // the reference keeps it that file's
+      file.inode.at(RacePoint.WALKER_HOLDS_REFERENCE, pfn);
     } else {
       hook.at(RacePoint.WALKER_HOLDS_REFERENCE, pfn);
     }

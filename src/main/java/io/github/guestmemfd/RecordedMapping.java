@@ -1,10 +1,14 @@
 package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.Advice;
-import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.abi.SigSegvException;
+import io.github.guestmemfd.file.Bytes;
+import io.github.guestmemfd.file.CallbackContext;
+import io.github.guestmemfd.file.FileOperations;
+import io.github.guestmemfd.file.HostAccess;
+import io.github.guestmemfd.file.UserPages;
 import io.github.guestmemfd.memory.Counts;
 import java.util.ArrayList;
 import java.util.List;
@@ -14,13 +18,13 @@ final class RecordedMapping extends HostMapping {
   private final GuestMemfdListener listener;
 
   RecordedMapping(
-      Inode inode,
+      FileOperations file,
       long firstIndex,
       long pages,
       boolean read,
       boolean write,
       GuestMemfdListener listener) {
-    super(inode, firstIndex, pages, read, write);
+    super(file, firstIndex, pages, read, write);
     this.listener = listener;
   }
 
@@ -138,7 +142,7 @@ final class RecordedMapping extends HostMapping {
 
   /** Keeps what was moved until the access is over: nobody waits in the middle of one. */
   @Override
-  void move(long offset, int length, boolean write, Move move) {
+  void move(long offset, int length, boolean write, HostAccess.Move move) {
     List<byte[]> moved = new ArrayList<>();
     RuntimeException failure = null;
     try {
@@ -183,7 +187,7 @@ final class RecordedMapping extends HostMapping {
 
   @Override
   public void close() {
-    if (!isClosed() && !Callbacks.isInside()) {
+    if (!isClosed() && !CallbackContext.isInside()) {
       listener.munmap(this);
     }
     super.close();
@@ -204,7 +208,8 @@ final class RecordedMapping extends HostMapping {
   }
 
   @Override
-  HostReference newReference(int[] pfns, long unit, long offset, long length, Errno end) {
-    return new RecordedReference(inode(), pfns, unit, offset, length, isWritable(), end, listener);
+  HostReference newReference(UserPages.Taken taken, long unit, long offset) {
+    return new RecordedReference(
+        file().inode, taken, unit, fileOffset(offset), isWritable(), listener);
   }
 }

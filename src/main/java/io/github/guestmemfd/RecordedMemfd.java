@@ -6,6 +6,8 @@ import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.abi.Protection;
+import io.github.guestmemfd.file.FileOperations;
+import io.github.guestmemfd.file.PendingConversion;
 import java.util.List;
 import java.util.Optional;
 import java.util.function.Consumer;
@@ -21,8 +23,8 @@ import org.jspecify.annotations.Nullable;
 final class RecordedMemfd extends GuestMemfd {
   private final GuestMemfdListener listener;
 
-  RecordedMemfd(Inode inode, GuestMemfdListener listener) {
-    super(inode);
+  RecordedMemfd(FileOperations file, GuestMemfdListener listener) {
+    super(file);
     this.listener = listener;
   }
 
@@ -63,8 +65,8 @@ final class RecordedMemfd extends GuestMemfd {
   }
 
   @Override
-  GuestMemfd newDescriptor(Inode inode) {
-    return new RecordedMemfd(inode, listener);
+  GuestMemfd newDescriptor(FileOperations file) {
+    return new RecordedMemfd(file, listener);
   }
 
   @Override
@@ -125,12 +127,13 @@ final class RecordedMemfd extends GuestMemfd {
 
   @Override
   @SuppressWarnings("FutureReturnValueIgnored") // the stage that tells is nobody's
-  LaterConversion convertLater(long offset, long length) {
-    LaterConversion later;
+  PendingConversion convertLater(long offset, long length) {
+    PendingConversion later;
     try {
       later = super.convertLater(offset, length);
     } catch (GuestMemfdException e) {
-      long busy = e instanceof ConversionBlockedException blocked ? blocked.offset() : -1;
+      long busy =
+          e instanceof ConversionBlockedException blocked ? blocked.busyFolio().offset() : -1;
       listener.convert(this, true, offset, length, e.errno(), busy);
       throw e;
     }
@@ -158,7 +161,8 @@ final class RecordedMemfd extends GuestMemfd {
   }
 
   @Override
-  HostMapping newMapping(Inode inode, long firstIndex, long pages, boolean read, boolean write) {
-    return new RecordedMapping(inode, firstIndex, pages, read, write, listener);
+  HostMapping newMapping(
+      FileOperations file, long firstIndex, long pages, boolean read, boolean write) {
+    return new RecordedMapping(file, firstIndex, pages, read, write, listener);
   }
 }

@@ -1,6 +1,7 @@
 package io.github.guestmemfd;
 
-import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.file.Inode;
+import io.github.guestmemfd.file.UserPages;
 
 /** A reference that tells a listener when it is dropped. */
 final class RecordedReference extends HostReference {
@@ -8,14 +9,12 @@ final class RecordedReference extends HostReference {
 
   RecordedReference(
       Inode inode,
-      int[] pfns,
+      UserPages.Taken taken,
       long unit,
       long offset,
-      long length,
       boolean writable,
-      Errno end,
       GuestMemfdListener listener) {
-    super(inode, pfns, unit, offset, length, writable, end);
+    super(inode, taken, unit, offset, writable);
     this.listener = listener;
   }
 

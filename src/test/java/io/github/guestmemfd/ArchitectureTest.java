@@ -40,7 +40,8 @@ class ArchitectureTest {
   private static final Location LIBRARY = Location.of(Path.of("target", "classes"));
   private static final Location LAB = Location.of(Path.of("target", "lab-classes"));
   private static final String ROOT = "io.github.guestmemfd";
-  private static final Set<String> INTERNAL = Set.of(ROOT + ".memory", ROOT + ".cache");
+  private static final Set<String> INTERNAL =
+      Set.of(ROOT + ".memory", ROOT + ".cache", ROOT + ".observe", ROOT + ".file");
 
   /** From the lowest package to the highest; a package may use those before it. */
   private static final List<String> LAYERS =
@@ -50,6 +51,8 @@ class ArchitectureTest {
           ROOT + ".memory",
           ROOT + ".cache",
           ROOT + ".conversion",
+          ROOT + ".observe",
+          ROOT + ".file",
           ROOT,
           ROOT + ".gunyah",
           ROOT + ".kvm",

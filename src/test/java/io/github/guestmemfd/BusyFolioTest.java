@@ -36,7 +36,7 @@ class BusyFolioTest {
     for (int i = 0; i < 1_000_000; i++) {
       long counts = random.nextLong() >> random.nextInt(64);
       int safe = Counts.safe(counts);
-      busy.set(0, counts, safe, random.nextBoolean() ? safe : 0, List.of());
+      busy.found.set(0, counts, safe, random.nextBoolean() ? safe : 0, List.of());
       assertNumbers(busy);
     }
   }
@@ -44,15 +44,16 @@ class BusyFolioTest {
   /** A holder that drops its reference first and then says that it is no longer safe. */
   @Test
   void aSafeHolderWithoutItsReferenceIsNotMinusOneUnsafe() {
-    busy.set(0, Counts.CACHE_REF + Counts.SAFE, 1, 1, List.of());
+    busy.found.set(0, Counts.CACHE_REF + Counts.SAFE, 1, 1, List.of());
     assertEquals("offset 0x0 held by 0 unsafe, 0 pinned, 1 safe", busy.toString());
-    busy.set(0, Counts.CACHE_REF + 2 * Counts.SAFE_REF + Counts.SAFE + Counts.PIN, 3, 3, List.of());
+    busy.found.set(
+        0, Counts.CACHE_REF + 2 * Counts.SAFE_REF + Counts.SAFE + Counts.PIN, 3, 3, List.of());
     assertNumbers(busy);
   }
 
   @Test
   void eachKindIsWhatItIs() {
-    busy.set(
+    busy.found.set(
         4096,
         Counts.CACHE_REF
             + 2 * Counts.PIN

@@ -658,10 +658,10 @@ class ConformanceTest {
             catchThrowableOfType(
                 ConversionBlockedException.class, () -> memfd.makeInaccessible(0, 4 * PAGE));
         assertThat(e.errno()).isEqualTo(Errno.EAGAIN);
-        assertThat(e.offset()).isEqualTo(2 * PAGE);
-        assertThat(e.unsafeHolders()).isEqualTo(1);
-        assertThat(e.pinnedHolders()).isEqualTo(1);
-        assertThat(e.safeHolders()).isEqualTo(1);
+        assertThat(e.busyFolio().offset()).isEqualTo(2 * PAGE);
+        assertThat(e.busyFolio().unsafeHolders()).isEqualTo(1);
+        assertThat(e.busyFolio().pinnedHolders()).isEqualTo(1);
+        assertThat(e.busyFolio().safeHolders()).isEqualTo(1);
         for (int i = 0; i < 4; i++) {
           assertThat(memfd.isAccessible(i * PAGE)).isTrue();
         }

@@ -33,11 +33,9 @@ class DocumentsTest {
       Pattern.compile("```java\n((?:package|import|module) .*?)```", Pattern.DOTALL);
 
   static List<Path> documents() throws IOException {
-    try (Stream<Path> docs = Files.list(Path.of("docs"))) {
-      return Stream.concat(Stream.of(Path.of("README.md")), docs)
-          .filter(p -> p.toString().endsWith(".md"))
-          .sorted()
-          .toList();
+    try (Stream<Path> top = Files.list(Path.of(""));
+        Stream<Path> docs = Files.walk(Path.of("docs"))) {
+      return Stream.concat(top, docs).filter(p -> p.toString().endsWith(".md")).sorted().toList();
     }
   }
 

@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Protection;
+import io.github.guestmemfd.observe.Events;
 import java.io.File;
 import java.net.URI;
 import java.nio.charset.StandardCharsets;

@@ -44,7 +44,7 @@ class HoldersExampleTest {
       assertEquals(1, memfd.holders(4096).pinned()); // converts nothing, waits for nothing
       ConversionBlockedException refused =
           assertThrows(ConversionBlockedException.class, () -> memfd.makeInaccessible(0, 16384));
-      assertEquals("disk-0", refused.holders().get(0).threadName());
+      assertEquals("disk-0", refused.busyFolio().holders().get(0).threadName());
       assertIsQuoted(refused.getMessage());
     }
     GuestMemfdException tooEarly = assertThrows(GuestMemfdException.class, host::close);

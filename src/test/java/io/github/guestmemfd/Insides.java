@@ -1,6 +1,10 @@
 package io.github.guestmemfd;
 
+import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.cache.SlotWord;
+import io.github.guestmemfd.file.CallbackContext;
+import io.github.guestmemfd.file.FileInsides;
+import io.github.guestmemfd.file.Inode;
 import io.github.guestmemfd.memory.FrameTable;
 import java.lang.reflect.Field;
 import java.util.Map;
@@ -12,51 +16,51 @@ public final class Insides {
   private Insides() {}
 
   public static FrameTable frames(HostMemory host) {
-    return host.frames;
+    return host.host.frames;
   }
 
   /** The slot of a page, a word for {@link SlotWord}. */
   public static long slot(GuestMemfd memfd, long offset) {
-    return inode(memfd).cache.slot(offset >> HostMemory.PAGE_SHIFT);
+    return inode(memfd).cache.slot(offset >> Pages.SHIFT);
   }
 
   /** The page table entry of a page of a mapping. */
   public static long entry(HostMapping mapping, long page) {
-    return mapping.table.entry(page);
+    return mapping.mapping.table.entry(page);
   }
 
   /** Whether two objects are of one file. */
   public static boolean isOf(HostMapping mapping, GuestMemfd memfd) {
-    return mapping.inode() == inode(memfd);
+    return mapping.file().inode == inode(memfd);
   }
 
   /** The page of its file that a mapping begins with. */
   public static long firstIndex(HostMapping mapping) {
-    return mapping.firstIndex;
+    return mapping.mapping.firstIndex;
   }
 
   /** Conversions of a file that wait for the last holder. */
   public static int pending(GuestMemfd memfd) {
-    return field(Inode.class, inode(memfd), "pending", Map.class).size();
+    return FileInsides.pending(memfd.file);
   }
 
   /** Frames of which somebody wants to know when their counts change. */
   public static int watched(HostMemory host) {
-    return field(FrameTable.class, host.frames, "watchers", Map.class).size();
+    return field(FrameTable.class, frames(host), "watchers", Map.class).size();
   }
 
   /** Frames that can be had. */
   public static int free(HostMemory host) {
-    return field(FrameTable.class, host.frames, "available", AtomicLong.class).intValue();
+    return field(FrameTable.class, frames(host), "available", AtomicLong.class).intValue();
   }
 
   /** Whether this thread is inside a callback or a range operation. */
   public static boolean isInside() {
-    return Callbacks.holdsPages();
+    return CallbackContext.isInTheMiddleOfAny();
   }
 
   private static Inode inode(GuestMemfd memfd) {
-    return field(GuestMemfd.class, memfd, "inode", Inode.class);
+    return memfd.file.inode;
   }
 
   /** A private field of an object. */

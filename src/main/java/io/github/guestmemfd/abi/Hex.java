@@ -22,4 +22,15 @@ public final class Hex {
   public static String of(long number) {
     return "0x" + Long.toHexString(number);
   }
+
+  /**
+   * A range.
+   *
+   * @param offset where it starts
+   * @param length its length in bytes
+   * @return as {@code [offset=0x1000, length=4096]}, with a space before it
+   */
+  public static String range(long offset, long length) {
+    return " [offset=" + of(offset) + ", length=" + length + "]";
+  }
 }

@@ -1,5 +1,7 @@
 package io.github.guestmemfd.abi;
 
+import java.util.Objects;
+
 /**
  * An access through a mapping met a page that the host may not touch: it is inaccessible, past the
  * end of the file, or its memory has failed. The kernel sends SIGBUS with this address, and with a
@@ -48,9 +50,14 @@ public final class SigBusException extends GuestMemfdException {
    * @param why why, in words
    */
   public SigBusException(long offset, Code code, String why) {
-    super(Errno.EFAULT, "SIGBUS at offset " + Hex.of(offset) + " of the mapping: " + why);
+    super(
+        Errno.EFAULT,
+        "SIGBUS at offset "
+            + Hex.of(offset)
+            + " of the mapping: "
+            + Objects.requireNonNull(why, "why"));
     this.offset = offset;
-    this.code = code;
+    this.code = Objects.requireNonNull(code, "code");
   }
 
   /**

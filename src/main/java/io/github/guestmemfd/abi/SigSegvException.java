@@ -1,5 +1,7 @@
 package io.github.guestmemfd.abi;
 
+import java.util.Objects;
+
 /** An access that the protection of its mapping forbids. The kernel sends SIGSEGV. */
 public final class SigSegvException extends GuestMemfdException {
   private static final long serialVersionUID = 1L;
@@ -14,7 +16,12 @@ public final class SigSegvException extends GuestMemfdException {
    * @param why why
    */
   public SigSegvException(long offset, String why) {
-    super(Errno.EFAULT, "SIGSEGV at offset " + Hex.of(offset) + " of the mapping: " + why);
+    super(
+        Errno.EFAULT,
+        "SIGSEGV at offset "
+            + Hex.of(offset)
+            + " of the mapping: "
+            + Objects.requireNonNull(why, "why"));
     this.offset = offset;
   }
 

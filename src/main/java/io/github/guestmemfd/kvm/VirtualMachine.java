@@ -724,7 +724,8 @@ public final class VirtualMachine {
       memfd.makeAccessible(offset, size);
       return CompletableFuture.completedFuture(null);
     } catch (GuestMemfdException e) {
-      long at = e instanceof ConversionBlockedException busy ? busy.offset() - offset : 0;
+      long at =
+          e instanceof ConversionBlockedException busy ? busy.busyFolio().offset() - offset : 0;
       MemoryAttributesException refused =
           notLater(e.errno(), gpa, size, attribute, e.getMessage(), gpa + at);
       refused.initCause(e);

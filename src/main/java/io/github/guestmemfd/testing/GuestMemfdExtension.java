@@ -2,9 +2,9 @@ package io.github.guestmemfd.testing;
 
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMemory;
-import io.github.guestmemfd.TrackedHolder;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.TrackedHolder;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import java.lang.reflect.Method;
 import java.util.ArrayList;

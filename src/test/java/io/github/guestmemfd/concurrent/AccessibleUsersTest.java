@@ -29,11 +29,11 @@ class AccessibleUsersTest extends HostFixture {
     Folio safe = memfd.grab(PAGE);
     ConversionBlockedException e =
         assertThrows(ConversionBlockedException.class, () -> memfd.makeInaccessible(0, 2L * PAGE));
-    assertEquals(PAGE, e.offset());
-    assertEquals(2, e.accessibleUsers());
-    assertEquals(1, e.unsafeHolders());
-    assertEquals(0, e.pinnedHolders());
-    assertEquals(1, e.safeHolders());
+    assertEquals(PAGE, e.busyFolio().offset());
+    assertEquals(2, e.busyFolio().accessibleUsers());
+    assertEquals(1, e.busyFolio().unsafeHolders());
+    assertEquals(0, e.busyFolio().pinnedHolders());
+    assertEquals(1, e.busyFolio().safeHolders());
     assertThat(e).hasMessageContaining("1 unsafe, 0 pinned, 2 accessible, 1 safe");
     one.close();
     two.close();

@@ -61,8 +61,8 @@ class GupFastTest extends HostFixture {
         assertEquals(pfn, pin.pfn(0));
         ConversionBlockedException e =
             assertThrows(ConversionBlockedException.class, () -> memfd.makeInaccessible(0, PAGE));
-        assertEquals(1, e.unsafeHolders());
-        assertEquals(1, e.pinnedHolders());
+        assertEquals(1, e.busyFolio().unsafeHolders());
+        assertEquals(1, e.busyFolio().pinnedHolders());
       }
     }
     assertTrue(fast());
@@ -173,7 +173,7 @@ class GupFastTest extends HostFixture {
     Worker<HostReference> gup = held(window, gate);
     ConversionBlockedException e =
         assertThrows(ConversionBlockedException.class, () -> memfd.makeInaccessible(0, PAGE));
-    assertEquals(1, e.unsafeHolders());
+    assertEquals(1, e.busyFolio().unsafeHolders());
     gate.release();
     gup.result().close();
     memfd.makeInaccessible(0, PAGE);

@@ -13,13 +13,13 @@ import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.Insides;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
-import java.lang.reflect.Field;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayDeque;
@@ -149,13 +149,7 @@ abstract class HostFixture {
   }
 
   static FrameTable frames(HostMemory host) {
-    try {
-      Field field = HostMemory.class.getDeclaredField("frames");
-      field.setAccessible(true);
-      return (FrameTable) field.get(host);
-    } catch (ReflectiveOperationException e) {
-      throw new LinkageError(e.getMessage(), e);
-    }
+    return Insides.frames(host);
   }
 
   /**

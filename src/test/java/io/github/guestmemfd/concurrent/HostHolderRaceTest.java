@@ -48,8 +48,8 @@ class HostHolderRaceTest extends ProtocolFixture {
           assertThrows(
               ConversionBlockedException.class, () -> memfd.makeInaccessible(0, memfd.size()));
       assertEquals(Errno.EAGAIN, e.errno());
-      assertEquals(PAGE, e.offset());
-      assertEquals(1, e.unsafeHolders());
+      assertEquals(PAGE, e.busyFolio().offset());
+      assertEquals(1, e.busyFolio().unsafeHolders());
       assertEquals(1, window.getLong(PAGE), "the page is the host's still");
     }
     plain.close();

@@ -112,7 +112,10 @@ class LaterConversionTest extends HostFixture {
     assertEquals(Errno.EAGAIN, failure(refused));
     CompletionException e = assertThrows(CompletionException.class, refused::join);
     assertEquals(
-        1, assertInstanceOf(ConversionBlockedException.class, e.getCause()).unsafeHolders());
+        1,
+        assertInstanceOf(ConversionBlockedException.class, e.getCause())
+            .busyFolio()
+            .unsafeHolders());
     assertTrue(memfd.isAccessible(0));
     unsafe.close();
     assertQuiet(memfd);

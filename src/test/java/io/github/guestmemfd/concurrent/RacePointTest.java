@@ -674,10 +674,10 @@ class RacePointTest extends HostFixture {
       ConversionBlockedException e =
           assertThrows(
               ConversionBlockedException.class, () -> memfd.makeInaccessible(PAGE, 3L * PAGE));
-      assertEquals(2L * PAGE, e.offset());
-      assertEquals(0, e.unsafeHolders());
-      assertEquals(1, e.pinnedHolders());
-      assertEquals(1, e.safeHolders());
+      assertEquals(2L * PAGE, e.busyFolio().offset());
+      assertEquals(0, e.busyFolio().unsafeHolders());
+      assertEquals(1, e.busyFolio().pinnedHolders());
+      assertEquals(1, e.busyFolio().safeHolders());
       pin.close();
       assertEquals(Errno.OK, memfd.tryMakeInaccessible(0, 4L * PAGE, busy));
       assertEquals(-1, busy.offset(), "an old result must not stay");

@@ -17,10 +17,10 @@ import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
-import io.github.guestmemfd.TrackedHolder;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.abi.TrackedHolder;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import java.util.ArrayList;
@@ -272,7 +272,7 @@ class TrackHoldersTest {
                       + " at TrackHoldersTest\\.java:\\d+\n"
                       + "  grabbed as safe at offset 0x1000 by .* at TrackHoldersTest\\.java:\\d+"),
           e.getMessage());
-      assertEquals(2, e.holders().size());
+      assertEquals(2, e.busyFolio().holders().size());
       BusyFolio busy = new BusyFolio();
       memfd.tryMakeInaccessible(2L * PAGE, PAGE, busy);
       assertEquals(

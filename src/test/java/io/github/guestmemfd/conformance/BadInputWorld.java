@@ -14,9 +14,9 @@ import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.Insides;
 import io.github.guestmemfd.Metrics;
 import io.github.guestmemfd.PfnWalker;
-import io.github.guestmemfd.TrackedHolder;
 import io.github.guestmemfd.abi.AttributeRange;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.FileStat;
@@ -24,6 +24,7 @@ import io.github.guestmemfd.abi.FolioHolders;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.abi.SigSegvException;
+import io.github.guestmemfd.abi.TrackedHolder;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.ForwardingProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
@@ -63,10 +64,10 @@ import io.github.guestmemfd.trace.Verb;
 import java.io.StringWriter;
 import java.io.Writer;
 import java.lang.reflect.Array;
-import java.lang.reflect.Field;
 import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -126,13 +127,7 @@ final class BadInputWorld {
     memfd.makeInaccessible(2 * PAGE, 2 * PAGE);
     vcpu = vm.createVcpu();
     vcpu.touch(GPA, Access.READ, SHARED);
-    try {
-      Field field = HostMemory.class.getDeclaredField("frames");
-      field.setAccessible(true);
-      frames = (FrameTable) field.get(host);
-    } catch (ReflectiveOperationException e) {
-      throw new LinkageError(e.getMessage(), e);
-    }
+    frames = Insides.frames(host);
   }
 
   private Recorder recorder() {
@@ -452,6 +447,8 @@ final class BadInputWorld {
     make(Class.class, w -> Errno.class);
     make(Enum.class, w -> Errno.EINVAL);
     make(Object.class, w -> new Object(), w -> w.vm);
+    make(Instant.class, w -> Instant.EPOCH);
+    make(StackTraceElement.class, w -> new StackTraceElement("x", "x", null, -1));
     make(String.class, w -> "", w -> "x", w -> "\0");
     make(List.class, w -> List.of(), w -> Arrays.asList((Object) null), w -> List.of("", "x"));
     make(String[].class, w -> new String[0], w -> new String[] {"x", null});

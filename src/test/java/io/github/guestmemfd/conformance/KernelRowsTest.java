@@ -8,15 +8,13 @@ import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
-import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.Insides;
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.Step;
 import io.github.guestmemfd.memory.Counts;
-import io.github.guestmemfd.memory.FrameTable;
-import java.lang.reflect.Field;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -27,10 +25,8 @@ import org.junit.jupiter.params.provider.MethodSource;
 class KernelRowsTest extends ConformanceFixture {
   private static final long SHARED_AT_FIRST = 3;
 
-  private int refs(int pfn) throws ReflectiveOperationException {
-    Field field = HostMemory.class.getDeclaredField("frames");
-    field.setAccessible(true);
-    return Counts.refs(((FrameTable) field.get(host)).counts(pfn));
+  private int refs(int pfn) {
+    return Counts.refs(Insides.frames(host).counts(pfn));
   }
 
   private static int pfn(GuestMemfd memfd, long offset) {

@@ -10,7 +10,7 @@ import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.Insides;
 import io.github.guestmemfd.Metrics;
-import io.github.guestmemfd.TrackedHolder;
+import io.github.guestmemfd.abi.TrackedHolder;
 import io.github.guestmemfd.cache.PageTable;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.gunyah.MemoryParcels;

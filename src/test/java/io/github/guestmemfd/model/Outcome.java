@@ -85,7 +85,11 @@ sealed interface Outcome {
     } catch (ScriptedOps.Thrown e) {
       return new CallbackThrew(e.callback);
     } catch (ConversionBlockedException e) {
-      return new Blocked(e.offset(), e.unsafeHolders(), e.pinnedHolders(), e.safeHolders());
+      return new Blocked(
+          e.busyFolio().offset(),
+          e.busyFolio().unsafeHolders(),
+          e.busyFolio().pinnedHolders(),
+          e.busyFolio().safeHolders());
     } catch (SigBusException e) {
       return new Signal("SIGBUS", e.offset());
     } catch (SigSegvException e) {

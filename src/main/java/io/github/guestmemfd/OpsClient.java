@@ -1,0 +1,66 @@
+package io.github.guestmemfd;
+
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.file.FileClient;
+import io.github.guestmemfd.file.FileOperations;
+import org.jspecify.annotations.Nullable;
+
+/** The {@link GuestMemfdOps} of a file, as it calls them: with folios for frame numbers. */
+final class OpsClient implements FileClient {
+  private final GuestMemfdOps ops;
+
+  /** Set once, before any callback can come. */
+  private @Nullable FileOperations file;
+
+  OpsClient(GuestMemfdOps ops) {
+    this.ops = ops;
+  }
+
+  /** Says which file calls. */
+  void attach(FileOperations caller) {
+    file = caller;
+  }
+
+  @Override
+  public Errno invalidateBegin(long offset, long length) {
+    return ops.invalidateBegin(offset, length);
+  }
+
+  @Override
+  public void invalidateEnd(long offset, long length) {
+    ops.invalidateEnd(offset, length);
+  }
+
+  @Override
+  public Errno prepare(long index, int pfn, boolean inaccessible) {
+    Folio folio = folio(index, pfn);
+    try {
+      return inaccessible ? ops.prepareInaccessible(folio) : ops.prepareAccessible(folio);
+    } finally {
+      folio.expire();
+    }
+  }
+
+  @Override
+  public void freeFolio(int pfn) {
+    Folio folio = folio(-1, pfn);
+    try {
+      ops.freeFolio(folio);
+    } finally {
+      folio.expire();
+    }
+  }
+
+  @Override
+  public void release() {
+    ops.release();
+  }
+
+  private Folio folio(long index, int pfn) {
+    FileOperations caller = file;
+    if (caller == null) {
+      throw new IllegalStateException("a callback before there is a file");
+    }
+    return new Folio(caller, index, pfn, null);
+  }
+}

@@ -1,0 +1,240 @@
+package io.github.guestmemfd.file;
+
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Hex;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What this thread is in the middle of, on any host.
+ *
+ * <p>Inside a callback it holds busy bits or a folio lock, and so must not wait for any: not even
+ * for those of another host, whose callbacks may want ours. Inside an operation it holds busy bits,
+ * a lock, or references that it is about to drop. What comes up meanwhile and needs pages itself,
+ * or calls out, waits until the thread is out of all that: see {@link WayOut}.
+ */
+public final class CallbackContext {
+  private static final ThreadLocal<CallbackContext> CURRENT =
+      ThreadLocal.withInitial(CallbackContext::new);
+
+  /** The innermost callback that it is in. */
+  private @Nullable Call inside;
+
+  private int operations;
+
+  /** Why its operation is about to be refused, if a callback or the JVM is the reason. */
+  private @Nullable Reason reason;
+
+  private final WayOut wayOut = WayOut.of(this::isInTheMiddle);
+
+  private CallbackContext() {}
+
+  // ---- callbacks ----
+
+  /** A callback under way. */
+  private static final class Call {
+    final String name;
+    final Object file;
+    final long offset;
+    final long length;
+    final @Nullable Call outer;
+
+    /** The reason of the operation that has called back: at first the one before, if any. */
+    @Nullable Reason reason;
+
+    Call(
+        String name,
+        Object file,
+        long offset,
+        long length,
+        @Nullable Call outer,
+        @Nullable Reason reason) {
+      this.name = name;
+      this.file = file;
+      this.offset = offset;
+      this.length = length;
+      this.outer = outer;
+      this.reason = reason;
+    }
+
+    @Override
+    public String toString() {
+      return describe(name, offset, length) + " of " + file;
+    }
+  }
+
+  /** A callback with its pages; those of a folio that is being freed are not known. */
+  private static String describe(String name, long offset, long length) {
+    return "callback " + name + (offset < 0 ? "" : Hex.range(offset, length));
+  }
+
+  /**
+   * Enters a callback, perhaps from inside another.
+   *
+   * @param name its method
+   * @param file the file that calls it
+   * @param offset where its pages begin; negative if it is not known
+   * @param length how many bytes they are
+   */
+  static void enter(String name, Object file, long offset, long length) {
+    CallbackContext current = CURRENT.get();
+    current.inside = new Call(name, file, offset, length, current.inside, current.reason);
+    current.reason = null;
+  }
+
+  /** Leaves the callback that was entered last. */
+  static void leave() {
+    CallbackContext current = CURRENT.get();
+    Call left = current.innermost();
+    current.inside = left.outer;
+    current.reason = left.reason;
+  }
+
+  /** Takes what the callback that was entered last has answered. */
+  static Errno answered(@Nullable Errno errno) {
+    Call call = CURRENT.get().innermost();
+    if (errno == null) {
+      throw new NullPointerException(call + " answered null, expected an Errno");
+    }
+    Reason before = call.reason; // what is refused while the operation is undone is not why
+    if (errno != Errno.OK && (before == null || before.noMemory != null)) {
+      call.reason = new Reason(errno, call.name, call.offset, call.length, null);
+    }
+    return errno;
+  }
+
+  private Call innermost() {
+    return Objects.requireNonNull(inside, "expected to be inside a callback");
+  }
+
+  /**
+   * Whether this thread is inside a callback, of any host.
+   *
+   * @return the answer
+   */
+  public static boolean isInside() {
+    return CURRENT.get().inside != null;
+  }
+
+  /**
+   * The callback that this thread is inside.
+   *
+   * @return the innermost one in words; null if it is in none
+   */
+  public static @Nullable String inside() {
+    Call call = CURRENT.get().inside;
+    return call == null ? null : call.toString();
+  }
+
+  // ---- reasons ----
+
+  /**
+   * Why an operation of this thread is refused, where its errno does not say it: a callback has
+   * answered that, or the JVM is out of memory.
+   */
+  record Reason(
+      Errno errno, String callback, long offset, long length, @Nullable OutOfMemoryError noMemory) {
+    String text() {
+      return noMemory == null
+          ? describe(callback, offset, length) + " answered " + errno
+          : "the JVM, not the host, is out of memory: " + noMemory.getMessage();
+    }
+  }
+
+  /** The JVM has no memory for what an operation needs. */
+  static void outOfMemory(OutOfMemoryError e) {
+    CURRENT.get().reason = new Reason(Errno.ENOMEM, "", 0, 0, e);
+  }
+
+  /** Begins something that may be refused, for reasons of its own. */
+  static void forgetReason() {
+    CURRENT.get().reason = null;
+  }
+
+  /** The reason for what has just been answered; null if the errno says it all. */
+  static @Nullable Reason reason(Errno errno) {
+    Reason why = CURRENT.get().reason;
+    return why != null && why.errno == errno ? why : null;
+  }
+
+  // ---- operations ----
+
+  /** Enters an operation: until it is left, this thread has something in hand. */
+  public static void enterOperation() {
+    CallbackContext current = CURRENT.get();
+    if (!current.isInTheMiddle()) {
+      current.reason = null;
+    }
+    current.operations++;
+  }
+
+  /** Leaves an operation, whose pages have been let go. */
+  public static void leaveOperation() {
+    CallbackContext current = CURRENT.get();
+    current.operations--;
+    current.leaveIfOut();
+  }
+
+  /**
+   * Whether this thread is inside an operation or a callback.
+   *
+   * @return the answer
+   */
+  public static boolean isInTheMiddleOfAny() {
+    return CURRENT.get().isInTheMiddle();
+  }
+
+  private boolean isInTheMiddle() {
+    return inside != null || operations != 0;
+  }
+
+  /**
+   * Refuses an operation that may wait.
+   *
+   * @param operation what it is
+   * @throws GuestMemfdException EDEADLK inside a callback
+   */
+  public static void forbid(String operation) {
+    if (isInside()) {
+      throw new GuestMemfdException(Errno.EDEADLK, operation + ": " + deadlock());
+    }
+  }
+
+  /** Why something is answered with EDEADLK. */
+  static String deadlock() {
+    String inside = inside();
+    return inside == null
+        ? "the thread keeps a folio lock, and could wait for itself"
+        : "called from inside " + inside;
+  }
+
+  // ---- the way out ----
+
+  /** Runs something when this thread is out of everything: now, if it is. */
+  static void whenOut(Runnable step) {
+    CallbackContext current = CURRENT.get();
+    current.wayOut.add(step);
+    current.leaveIfOut();
+  }
+
+  /** Completes what is over when this thread is out of everything. */
+  static void complete(WayOut.Deferred deferred) {
+    CallbackContext current = CURRENT.get();
+    current.wayOut.add(deferred);
+    current.leaveIfOut();
+  }
+
+  /** To be called where callbacks end that are no part of an operation. */
+  static void out() {
+    CURRENT.get().leaveIfOut();
+  }
+
+  private void leaveIfOut() {
+    if (!wayOut.isEmpty()) {
+      Reason own = reason; // of what is over, and not of what comes now
+      wayOut.go();
+      reason = own;
+    }
+  }
+}

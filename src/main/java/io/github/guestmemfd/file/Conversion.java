@@ -1,0 +1,270 @@
+package io.github.guestmemfd.file;
+
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.cache.PageCache;
+import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.observe.ConversionEvent;
+import io.github.guestmemfd.observe.Events;
+import io.github.guestmemfd.observe.Meter;
+import io.github.guestmemfd.spi.RacePoint;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Converts ranges, all or nothing.
+ *
+ * <h2>A range operation</h2>
+ *
+ * Converting and punching go by the same steps, each complete before the next begins:
+ *
+ * <ol>
+ *   <li>make every page of the range busy (of the file, if the protocol says so): from here on no
+ *       use of one begins;
+ *   <li>(not to accessible) unmap the range from every host mapping, waiting for accesses under
+ *       way;
+ *   <li>wait for each folio's lock to be free: then no folio is being zeroed or prepared;
+ *   <li>(to inaccessible) ask the protocol about each folio's counts; on a mismatch look again as
+ *       the retry policy says;
+ *   <li>{@code invalidateBegin}; for a conversion prepare each folio; change the slots; {@code
+ *       invalidateEnd}; a conversion does the first and the last for each run of pages that change;
+ *   <li>make the pages free again and wake the threads that wait.
+ * </ol>
+ *
+ * Up to the change of the slots everything can be undone, and is, if anything refuses or throws. A
+ * punch begins with {@code invalidateBegin}, so that clients can let go before the protocol is
+ * asked about what is left.
+ *
+ * <p>A conversion does steps 2 to 5 to the pages that change. Those that are as wanted already are
+ * left alone, since there are guests for which the content of a page is lost when it is
+ * invalidated; where all are, it ends after step 1.
+ *
+ * <h2>A pending conversion</h2>
+ *
+ * A conversion that may complete later leaves its pages marked as neither side's instead of busy:
+ * they can be looked at and locked by other range operations, and any that concerns one of them
+ * undoes it first. See {@link PendingConversion}.
+ */
+public final class Conversion {
+  private final Inode inode;
+  private final PageCache cache;
+  private final PendingConversions pendings;
+  private final RefCheck refCheck;
+  private final ReverseMap reverseMap;
+  private final Callbacks callbacks;
+  private final Preparation preparation;
+  private final RetryPolicy retry;
+
+  Conversion(
+      Inode inode,
+      PendingConversions pendings,
+      RefCheck refCheck,
+      ReverseMap reverseMap,
+      Callbacks callbacks,
+      Preparation preparation,
+      RetryPolicy retry) {
+    this.inode = inode;
+    this.cache = inode.cache;
+    this.pendings = pendings;
+    this.refCheck = refCheck;
+    this.reverseMap = reverseMap;
+    this.callbacks = callbacks;
+    this.preparation = preparation;
+    this.retry = retry;
+  }
+
+  /**
+   * Converts a range.
+   *
+   * @param from the first page
+   * @param to the page after the last, in the file
+   * @param inaccessible whether to make it inaccessible, not accessible
+   * @param busy says which folio was in the way, if given
+   * @return OK, or why not
+   */
+  public Errno convert(long from, long to, boolean inaccessible, @Nullable Mismatch busy) {
+    return convert(from, to, inaccessible, busy, null);
+  }
+
+  Errno convert(
+      long from,
+      long to,
+      boolean inaccessible,
+      @Nullable Mismatch busy,
+      @Nullable PendingConversion later) {
+    ConversionEvent event = Events.conversion();
+    Mismatch found = busy == null && inaccessible ? new Mismatch() : busy;
+    Errno errno = null;
+    try {
+      errno = tryConvert(from, to, inaccessible, found, later);
+      return errno;
+    } finally {
+      boolean refused = isRefused(errno, found);
+      boolean isLeftPending = refused && later != null;
+      if (!isLeftPending) {
+        countConversion(errno, inaccessible, refused ? found : null);
+      }
+      if (event != null) {
+        String result = isLeftPending ? "PENDING" : Events.name(errno);
+        int retries = found == null ? 0 : found.retries;
+        event.finish(inode.ino, from, to, inaccessible, result, retries);
+      }
+    }
+  }
+
+  /**
+   * Counts a conversion that is over.
+   *
+   * @param errno how it ended; null with an exception
+   * @param busy the folio that it was refused for, if it was
+   */
+  void countConversion(@Nullable Errno errno, boolean inaccessible, @Nullable Mismatch busy) {
+    Meter meter;
+    if (errno == Errno.OK) {
+      meter = inaccessible ? Meter.CONVERSIONS_TO_INACCESSIBLE : Meter.CONVERSIONS_TO_ACCESSIBLE;
+    } else if (busy != null) {
+      meter = busy.hasOthers() ? Meter.REFUSED_OTHERS_COUNTED : Meter.REFUSED_NO_OTHERS_COUNTED;
+    } else {
+      meter = Meter.CONVERSIONS_FAILED;
+    }
+    inode.meters.count(meter);
+  }
+
+  private Errno tryConvert(
+      long from,
+      long to,
+      boolean inaccessible,
+      @Nullable Mismatch busy,
+      @Nullable PendingConversion later) {
+    Errno errno =
+        pendings.lockToChange(
+            from, to, inaccessible ? "made inaccessible anew" : "made accessible");
+    if (errno != Errno.OK) {
+      return errno;
+    }
+    try {
+      errno = convertLocked(from, to, inaccessible, retry, busy);
+      if (later != null && isRefused(errno, busy)) {
+        pendings.leavePending(later, Objects.requireNonNull(busy));
+      }
+      return errno;
+    } catch (InterruptedException e) {
+      return Refusals.ended(e);
+    } finally {
+      pendings.unlockChanged(from, to);
+    }
+  }
+
+  /** Whether a conversion ended because of a folio, and not because a callback said so. */
+  static boolean isRefused(@Nullable Errno errno, @Nullable Mismatch busy) {
+    return errno == Errno.EAGAIN && busy != null && busy.isAny();
+  }
+
+  Errno convertLocked(
+      long from, long to, boolean inaccessible, RetryPolicy policy, @Nullable Mismatch busy)
+      throws InterruptedException {
+    long first = cache.next(from, to, !inaccessible);
+    if (first == to) {
+      return Errno.OK; // all of it is as wanted
+    }
+    try {
+      if (inaccessible) {
+        unmapAccessible(first, to);
+        if (!refCheck.awaitExpectedRefs(
+            first, to, RefCheck.Purpose.CONVERT, policy, Objects.requireNonNull(busy))) {
+          return Errno.EAGAIN;
+        }
+      } else {
+        awaitInaccessibleUnlocked(first, to);
+      }
+      inode.at(RacePoint.BEFORE_COMMIT, from);
+      return commit(first, to, inaccessible);
+    } finally {
+      if (refCheck.freezes() && inaccessible) {
+        refCheck.unfreeze(first, to);
+      }
+    }
+  }
+
+  /** Step 2 of a conversion to inaccessible: what is inaccessible already is left alone. */
+  private void unmapAccessible(long from, long to) throws InterruptedException {
+    for (long run = from; run < to; ) {
+      long end = cache.next(run, to, true);
+      reverseMap.unmap(run, end);
+      run = cache.next(end, to, false);
+    }
+  }
+
+  /** Step 3 of a conversion to accessible: it asks nobody about counts. */
+  private void awaitInaccessibleUnlocked(long from, long to) throws InterruptedException {
+    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+      if (inode.isInaccessible(i)) {
+        cache.awaitFolioUnlocked(i);
+      }
+    }
+  }
+
+  /**
+   * Step 5: invalidates what changes, prepares the folios and changes the slots; or nothing of
+   * that. Each run of pages that change is an invalidation of its own, which ends in any case. If
+   * the attributes are undone after that has begun to end, each run is invalidated once more.
+   *
+   * @param from the first page that changes
+   */
+  private Errno commit(long from, long to, boolean inaccessible) throws InterruptedException {
+    Invalidation invalidation =
+        new Invalidation(inode, callbacks, preparation, from, to, inaccessible);
+    boolean prepared = false;
+    boolean done = false;
+    try {
+      Errno errno;
+      try {
+        errno = invalidation.begin();
+        if (errno == Errno.OK) {
+          reverseMap.awaitAccessesToChanging(
+              from, to, inaccessible); // the clients', which have been told
+          if (inode.host.poisonsViews && inaccessible) {
+            moveAway(from, to);
+          }
+          errno = preparation.prepareAll(from, to, inaccessible);
+          prepared = errno == Errno.OK;
+        }
+        if (prepared) {
+          cache.setAttribute(from, to, inaccessible);
+          invalidation.changed = true;
+          inode.at(RacePoint.AFTER_COMMIT, from);
+        }
+      } catch (Throwable e) {
+        try {
+          invalidation.end();
+        } catch (Throwable end) {
+          e.addSuppressed(end);
+        }
+        throw e;
+      }
+      invalidation.end();
+      done = true;
+      return errno;
+    } finally {
+      if (invalidation.changed && !done) {
+        cache.undoAttribute(from, to);
+        invalidation.undo();
+      } else if (prepared && !done) {
+        preparation.unprepare(from, to, inaccessible);
+      } else if (done && invalidation.changed && !inaccessible) {
+        preparation.restoreToDirectMap(from, to);
+      }
+    }
+  }
+
+  /**
+   * Leaves the frames that the host has used behind, so that a view which is used after its
+   * reference is gone sees poison, and not what becomes of the page.
+   */
+  private void moveAway(long from, long to) {
+    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+      if (!inode.isInaccessible(i)) {
+        cache.move(i);
+      }
+    }
+  }
+}

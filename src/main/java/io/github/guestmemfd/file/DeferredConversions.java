@@ -1,0 +1,183 @@
+package io.github.guestmemfd.file;
+
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FolioHolders;
+import io.github.guestmemfd.cache.PageCache;
+import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.memory.Waiting;
+import io.github.guestmemfd.observe.ConversionEvent;
+import io.github.guestmemfd.observe.Events;
+import io.github.guestmemfd.observe.Meter;
+import io.github.guestmemfd.spi.RacePoint;
+import java.util.concurrent.CancellationException;
+
+/** Conversions that may complete later: begins, tries, and undoes them. */
+public final class DeferredConversions implements PendingConversion.Owner {
+  private final Inode inode;
+  private final PageCache cache;
+  private final RangeLock rangeLock;
+  private final PendingConversions pendings;
+  private final Conversion conversion;
+  private final RefCheck refCheck;
+  private final HolderCounts holderCounts;
+  private final RetryPolicy retry;
+
+  DeferredConversions(
+      Inode inode,
+      RangeLock rangeLock,
+      PendingConversions pendings,
+      Conversion conversion,
+      RefCheck refCheck,
+      HolderCounts holderCounts,
+      RetryPolicy retry) {
+    this.inode = inode;
+    this.cache = inode.cache;
+    this.rangeLock = rangeLock;
+    this.pendings = pendings;
+    this.conversion = conversion;
+    this.refCheck = refCheck;
+    this.holderCounts = holderCounts;
+    this.retry = retry;
+  }
+
+  /**
+   * A conversion that has not begun.
+   *
+   * @param from the first page
+   * @param to the page after the last
+   * @return the conversion
+   */
+  public PendingConversion toInaccessible(long from, long to) {
+    return new PendingConversion(inode, this, from, to);
+  }
+
+  /**
+   * Makes a range inaccessible, now or later.
+   *
+   * @param later a conversion that has not begun
+   * @param busy says which folio is, or was, in the way
+   * @return EAGAIN if a folio is in the way; the conversion is pending then if the retry policy
+   *     lets it
+   */
+  public Errno begin(PendingConversion later, Mismatch busy) {
+    Errno errno =
+        conversion.convert(later.from, later.to, true, busy, retry.completesLater() ? later : null);
+    if (errno == Errno.OK) {
+      later.over(null);
+      later.complete();
+    }
+    return errno;
+  }
+
+  /**
+   * Whether conversions that only a holder is in the way of may complete later.
+   *
+   * @return the answer
+   */
+  public boolean completesLater() {
+    return retry.completesLater();
+  }
+
+  @Override
+  public boolean mayTurnInaccessible(long counts) {
+    return refCheck.mayTurnInaccessible(counts);
+  }
+
+  @Override
+  public FolioHolders holders(long index) {
+    return holderCounts.of(index);
+  }
+
+  @Override
+  public boolean undo(PendingConversion later, Throwable why, Failures failures) {
+    if (!inode.enter()) {
+      return later.endWithoutPages(why); // the end of the file gives them back
+    }
+    try {
+      if (!cache.lock(later.from, later.to)) {
+        return false;
+      }
+      try {
+        failures.attempt(() -> inode.at(RacePoint.RANGE_BUSY, later.from));
+        return pendings.giveBack(later, why);
+      } finally {
+        cache.unlock(later.from, later.to);
+      }
+    } catch (InterruptedException e) {
+      Waiting.restore(e);
+      boolean ended = later.endWithoutPages(why);
+      later.tryLater();
+      return ended;
+    } finally {
+      inode.leave();
+    }
+  }
+
+  @Override
+  public void attempt(PendingConversion later) {
+    if (!later.mayBeTried() || !inode.enter()) {
+      return; // or else the end of the file undoes it
+    }
+    long from = rangeLock.first(later.from);
+    long to = rangeLock.last(later.to);
+    boolean locked = false;
+    try {
+      locked = rangeLock.makeBusy(from, to) == Errno.OK;
+      if (!locked) {
+        later.tryLater();
+      } else if (later.claim()) {
+        tryLocked(later, from);
+      }
+      if (locked && later.isEnded()) {
+        pendings.giveBack(later, new CancellationException());
+        CallbackContext.complete(later);
+      }
+    } finally {
+      if (locked) {
+        cache.unlock(from, to);
+      }
+      inode.leave();
+    }
+  }
+
+  /** Tries a pending conversion that its caller has claimed, with the pages locked. */
+  private void tryLocked(PendingConversion later, long lockedFrom) {
+    ConversionEvent event = Events.conversion();
+    Mismatch busy = new Mismatch();
+    Errno errno = null;
+    Throwable failure = null;
+    boolean again = false;
+    try {
+      inode.at(RacePoint.RANGE_BUSY, lockedFrom);
+      errno = conversion.convertLocked(later.from, later.to, true, RetryPolicy.failAtOnce(), busy);
+      // A callback that has been interrupted or would wait, and not one that refuses like this.
+      again =
+          errno == Errno.EINTR && (Waiting.isRefused() || Thread.currentThread().isInterrupted());
+    } catch (InterruptedException e) {
+      Waiting.restore(e);
+      again = true;
+    } catch (RuntimeException | Error e) {
+      failure = e;
+    }
+    if (again) {
+      later.pend();
+      later.tryLater();
+      return;
+    }
+    if (Conversion.isRefused(errno, busy)) {
+      later.await(busy);
+      return;
+    }
+    if (errno != null && errno != Errno.OK) {
+      failure = inode.refused(errno, "completing the conversion of " + later.describe());
+    }
+    pendings.remove(later);
+    inode.meters.count(errno == Errno.OK ? Meter.PENDING_COMPLETED : Meter.PENDING_UNDONE);
+    conversion.countConversion(errno, true, null);
+    if (event != null) {
+      event.finish(inode.ino, later.from, later.to, true, Events.name(errno), 0);
+    }
+    later.over(failure);
+    CallbackContext.complete(later);
+  }
+}

@@ -1,0 +1,141 @@
+package io.github.guestmemfd.file;
+
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.memory.FrameTable;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What can be done to a guest_memfd file, one part a topic: the kernel's {@code file_operations}
+ * and {@code address_space_operations}.
+ */
+public final class FileOperations implements FrameTable.Listener {
+  /** The file itself. */
+  public final Inode inode;
+
+  /** Finds folios for the host. */
+  public final Lookup lookup;
+
+  /** Holds folios for the guest. */
+  public final GuestRefs guest;
+
+  /** Maps pages for the host's accesses. */
+  public final HostFault hostFault;
+
+  /** The host's mappings. */
+  public final ReverseMap reverseMap;
+
+  /** Allocates. */
+  public final Allocation allocation;
+
+  /** Punches. */
+  public final Truncation truncation;
+
+  /** Converts. */
+  public final Conversion conversion;
+
+  /** Converts later. */
+  public final DeferredConversions deferred;
+
+  /** Takes pages away whose memory has failed. */
+  public final MemoryFailure memoryFailure;
+
+  /** Counts holders. */
+  public final HolderCounts holders;
+
+  final GuestSteps steps;
+  final RangeLock rangeLock;
+  final PendingConversions pendings;
+  private final Preparation preparation;
+
+  /**
+   * Creates a file.
+   *
+   * @param host where its frames come from
+   * @param size its size in bytes, a positive multiple of 4096
+   * @param flags the bits of {@link CreateFlag}
+   * @param client what it tells and asks; null for none
+   * @param protocol how guest-side holders hold folios, and when these may turn inaccessible
+   * @param retry what to do while they may not
+   * @throws IllegalArgumentException if the steps of the protocol make no sense
+   */
+  public FileOperations(
+      Host host,
+      long size,
+      long flags,
+      @Nullable FileClient client,
+      ConversionProtocol protocol,
+      RetryPolicy retry) {
+    steps = new GuestSteps(protocol); // refuses what makes no sense
+    boolean locksWholeFile = protocol.locksWholeFile();
+    inode = new Inode(host, size, flags, steps.borrows, this, this::end);
+    Callbacks callbacks = new Callbacks(inode, client);
+    preparation = new Preparation(inode, callbacks);
+    lookup = new Lookup(inode, preparation);
+    guest = new GuestRefs(inode, lookup, steps);
+    hostFault = new HostFault(inode, lookup);
+    reverseMap = new ReverseMap(inode);
+    holders = new HolderCounts(inode, reverseMap, steps);
+    allocation = new Allocation(inode, lookup);
+    rangeLock = new RangeLock(inode, locksWholeFile);
+    pendings = new PendingConversions(inode, rangeLock);
+    RefCheck refCheck = new RefCheck(inode, protocol, steps);
+    truncation = new Truncation(inode, pendings, refCheck, reverseMap, callbacks, retry);
+    conversion =
+        new Conversion(inode, pendings, refCheck, reverseMap, callbacks, preparation, retry);
+    deferred =
+        new DeferredConversions(inode, rangeLock, pendings, conversion, refCheck, holders, retry);
+    memoryFailure = new MemoryFailure(inode, rangeLock, reverseMap, callbacks);
+    release = new Release(inode, pendings, reverseMap, callbacks);
+  }
+
+  private final Release release;
+
+  private void end(Failures failures) {
+    release.end(failures);
+  }
+
+  /**
+   * A reference for a client of the file.
+   *
+   * @param index the page
+   * @param kind what the reference means to a conversion
+   * @return the frame; or a negated errno, EFAULT or EAGAIN for what is not there for it
+   */
+  public int grab(long index, HolderKind kind) {
+    return kind == HolderKind.SAFE ? guest.take(index) : lookup.get(index, unit(kind));
+  }
+
+  /**
+   * Gives back what {@link #grab} took.
+   *
+   * @param index the page, for the race points; -1 if it is not known
+   * @param pfn the frame
+   * @param kind the kind
+   * @throws IllegalStateException if there is no such reference; nothing is given back
+   */
+  public void put(long index, int pfn, HolderKind kind) {
+    if (kind == HolderKind.SAFE) {
+      guest.drop(index, pfn);
+    } else {
+      inode.frames.put(pfn, unit(kind));
+    }
+  }
+
+  private static long unit(HolderKind kind) {
+    return kind == HolderKind.ACCESSIBLE ? Counts.ACCESSIBLE_REF : Counts.UNSAFE_REF;
+  }
+
+  @Override
+  public void freed(int pfn) {
+    preparation.freed(pfn);
+  }
+
+  @Override
+  public void isFree() {
+    CallbackContext.out(); // the callback may have let go of something
+  }
+}

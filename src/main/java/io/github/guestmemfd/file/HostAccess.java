@@ -1,0 +1,417 @@
+package io.github.guestmemfd.file;
+
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.abi.SigBusException;
+import io.github.guestmemfd.abi.SigSegvException;
+import io.github.guestmemfd.cache.PageTable;
+import io.github.guestmemfd.memory.Accesses;
+import io.github.guestmemfd.memory.FrameContents;
+import io.github.guestmemfd.observe.Meter;
+import io.github.guestmemfd.spi.RaceHook;
+import io.github.guestmemfd.spi.RacePoint;
+import java.lang.invoke.VarHandle;
+import java.nio.ByteBuffer;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Accesses of the host to the bytes of a mapping.
+ *
+ * <p>Reads of a number are optimistic: they read the page table entry, the bytes, and the entry
+ * again, and start over if the page was unmapped in between. Everything else is announced for the
+ * frame, and a conversion waits until it is over; a copy announces up to 64 pages at once.
+ */
+public final class HostAccess {
+  private final Mapping mapping;
+  private final Inode inode;
+  private final HostFault hostFault;
+  private final PageTable table;
+  private final Accesses accesses;
+  private final @Nullable FrameContents contents;
+  private final @Nullable RaceHook hook;
+
+  /** The length of the mapping in bytes. */
+  private final long size;
+
+  private final boolean read;
+  private final boolean write;
+
+  /**
+   * Accesses to a mapping.
+   *
+   * @param mapping the mapping
+   * @param hostFault maps its pages
+   */
+  public HostAccess(Mapping mapping, HostFault hostFault) {
+    this.mapping = mapping;
+    this.inode = mapping.inode;
+    this.hostFault = hostFault;
+    this.table = mapping.table;
+    this.accesses = inode.frames.accesses;
+    this.contents = inode.host.contents;
+    this.hook = inode.hook;
+    this.size = mapping.length();
+    this.read = mapping.read;
+    this.write = mapping.write;
+  }
+
+  // ---- one number ----
+
+  /**
+   * Reads a number.
+   *
+   * @param offset where, in bytes from the start of the mapping
+   * @param width 1, 2, 4 or 8
+   * @param mode one of {@link Bytes}
+   * @return the number, sign-extended
+   */
+  public long load(long offset, int width, int mode) {
+    long page = page(offset, width, false);
+    int in = (int) offset & Pages.OFFSET_MASK;
+    if (mode != Bytes.PLAIN) {
+      requireAligned(offset, width);
+    } else if (in > Pages.SIZE - width) {
+      return loadAcross(offset, width);
+    }
+    for (; ; ) {
+      long entry = table.entry(page);
+      int pfn = PageTable.pfn(entry);
+      if (pfn != 0) {
+        FrameContents c = bytes();
+        long value = Bytes.get(c.chunk(pfn), FrameContents.base(pfn) + in, width, mode);
+        VarHandle.acquireFence(); // the bytes before the entry: see PageTable
+        if (table.entry(page) == entry) {
+          return value;
+        }
+      } else {
+        faultIn(page, offset, false);
+      }
+    }
+  }
+
+  private long loadAcross(long offset, int width) {
+    long value = 0;
+    for (int i = 0; i < width; i++) { // upwards: a fault names the first byte that faults
+      value |= (load(offset + i, 1, Bytes.PLAIN) & 0xff) << (8 * i);
+    }
+    return value;
+  }
+
+  /**
+   * Writes a number.
+   *
+   * @param offset where, in bytes from the start of the mapping
+   * @param width 1, 2, 4 or 8
+   * @param mode one of {@link Bytes}
+   * @param value the number
+   */
+  public void store(long offset, int width, int mode, long value) {
+    long page = page(offset, width, true);
+    int in = (int) offset & Pages.OFFSET_MASK;
+    if (mode != Bytes.PLAIN) {
+      requireAligned(offset, width);
+    } else if (in > Pages.SIZE - width) {
+      storeAcross(offset, width, value);
+      return;
+    }
+    long access = begin(page, offset, true);
+    int pfn = Accesses.pfn(access);
+    try {
+      FrameContents c = bytes();
+      Bytes.put(c.chunk(pfn), FrameContents.base(pfn) + in, width, mode, value);
+    } finally {
+      accesses.end(access);
+    }
+  }
+
+  /** Stores a number that reaches over the end of a page: in both pages, or in none. */
+  private void storeAcross(long offset, int width, long value) {
+    long page = offset >> Pages.SHIFT;
+    long second = (page + 1) << Pages.SHIFT;
+    for (; ; ) {
+      long access = begin(page, offset, true);
+      long next = 0;
+      try {
+        next = table.begin(page + 1, 1);
+        if (next != 0) {
+          for (int i = 0; i < width; i++) {
+            long at = offset + i;
+            int frame = Accesses.pfn(at < second ? access : next);
+            int in = (int) at & Pages.OFFSET_MASK;
+            bytes().chunk(frame).put(FrameContents.base(frame) + in, (byte) (value >>> (8 * i)));
+          }
+          return;
+        }
+      } finally {
+        accesses.end(access);
+        if (next != 0) {
+          accesses.end(next);
+        }
+      }
+      faultIn(page + 1, second, true); // with nothing announced: a fault may have to wait
+    }
+  }
+
+  /**
+   * Reads eight bytes, or answers otherwise where that would throw.
+   *
+   * @param offset where, a multiple of 8
+   * @param otherwise the answer if the page cannot be read
+   * @return the number, or the answer
+   */
+  public long tryGetLong(long offset, long otherwise) {
+    if ((offset & 7) != 0 || offset < 0 || offset >= size || !(read || write)) {
+      return otherwise;
+    }
+    long page = offset >> Pages.SHIFT;
+    for (; ; ) {
+      long entry = table.entry(page);
+      int pfn = PageTable.pfn(entry);
+      if (pfn != 0) {
+        long value =
+            bytes()
+                .chunk(pfn)
+                .getLong(FrameContents.base(pfn) + ((int) offset & Pages.OFFSET_MASK));
+        VarHandle.acquireFence(); // the bytes before the entry: see PageTable
+        if (table.entry(page) == entry) {
+          return value;
+        }
+      } else if (!tryFault(page, false)) {
+        return otherwise;
+      }
+    }
+  }
+
+  /**
+   * Writes eight bytes, unless that would throw.
+   *
+   * @param offset where, a multiple of 8
+   * @param value the number
+   * @return whether it was written
+   */
+  public boolean tryPutLong(long offset, long value) {
+    if ((offset & 7) != 0 || offset < 0 || offset >= size || !write) {
+      return false;
+    }
+    long page = offset >> Pages.SHIFT;
+    long access;
+    while ((access = table.begin(page, 1)) == 0) {
+      if (!tryFault(page, true)) {
+        return false;
+      }
+    }
+    int pfn = Accesses.pfn(access);
+    try {
+      bytes()
+          .chunk(pfn)
+          .putLong(FrameContents.base(pfn) + ((int) offset & Pages.OFFSET_MASK), value);
+      return true;
+    } finally {
+      accesses.end(access);
+    }
+  }
+
+  /**
+   * Adds to eight bytes, with volatile semantics.
+   *
+   * @param offset where, a multiple of 8
+   * @param delta what to add
+   * @return the old number
+   */
+  public long getAndAddLong(long offset, long delta) {
+    long page = page(offset, 8, true);
+    requireAligned(offset, 8);
+    long access = begin(page, offset, true);
+    int pfn = Accesses.pfn(access);
+    try {
+      FrameContents c = bytes();
+      return Bytes.getAndAdd(
+          c.chunk(pfn), FrameContents.base(pfn) + ((int) offset & Pages.OFFSET_MASK), delta);
+    } finally {
+      accesses.end(access);
+    }
+  }
+
+  /**
+   * Replaces a number if it is as expected, with volatile semantics.
+   *
+   * @param offset where, a multiple of the width
+   * @param width 4 or 8
+   * @param expected the old number
+   * @param value the new number
+   * @return whether it was replaced
+   */
+  public boolean compareAndSet(long offset, int width, long expected, long value) {
+    long page = page(offset, width, true);
+    requireAligned(offset, width);
+    long access = begin(page, offset, true);
+    int pfn = Accesses.pfn(access);
+    try {
+      FrameContents c = bytes();
+      int at = FrameContents.base(pfn) + ((int) offset & Pages.OFFSET_MASK);
+      return Bytes.compareAndSet(c.chunk(pfn), at, width, expected, value);
+    } finally {
+      accesses.end(access);
+    }
+  }
+
+  // ---- many bytes ----
+
+  /** Moves bytes within one buffer: where in it, how far in, how many. */
+  @FunctionalInterface
+  public interface Move {
+    /**
+     * Moves some bytes.
+     *
+     * @param chunk the buffer
+     * @param at where in the buffer
+     * @param done how many have been moved before
+     * @param length how many to move
+     */
+    void bytes(ByteBuffer chunk, int at, int done, int length);
+  }
+
+  /**
+   * Moves bytes, a few pages at a time.
+   *
+   * @param offset where, in bytes from the start of the mapping
+   * @param length how many
+   * @param write whether the mapping is written
+   * @param move moves them
+   */
+  public void move(long offset, int length, boolean write, Move move) {
+    page(offset, length, write);
+    for (int done = 0; done < length; ) {
+      long at = offset + done;
+      int in = (int) at & Pages.OFFSET_MASK;
+      long access = begin(at >> Pages.SHIFT, pages(in + (long) length - done), at, write);
+      try {
+        int pfn = Accesses.pfn(access);
+        int n = Math.min(length - done, FrameContents.bytes(pfn, Accesses.frames(access)) - in);
+        move.bytes(bytes().chunk(pfn), FrameContents.base(pfn) + in, done, n);
+        done += n;
+      } finally {
+        accesses.end(access);
+      }
+    }
+  }
+
+  /** How many pages to announce at once for so many bytes; one where a test steps in between. */
+  private int pages(long bytes) {
+    return hook != null
+        ? 1
+        : (int) Math.min(Accesses.MAX_FRAMES, (bytes + Pages.OFFSET_MASK) >> Pages.SHIFT);
+  }
+
+  // ---- faults ----
+
+  /** Announces an access to a page, which must be ended; faults until it can. */
+  private long begin(long page, long offset, boolean forWrite) {
+    return begin(page, 1, offset, forWrite);
+  }
+
+  /** Announces an access to one page at least, and as many as can be at once. */
+  private long begin(long page, int most, long offset, boolean forWrite) {
+    for (; ; ) {
+      long access = table.begin(page, most);
+      if (access != 0) {
+        if (hook != null) {
+          inFlight(hook, page, access);
+        }
+        return access;
+      }
+      faultIn(page, offset, forWrite);
+    }
+  }
+
+  private void inFlight(RaceHook h, long page, long access) {
+    boolean done = false;
+    try {
+      h.at(RacePoint.ACCESS_IN_FLIGHT, mapping.firstIndex + page);
+      done = true;
+    } finally {
+      if (!done) {
+        accesses.end(access);
+      }
+    }
+  }
+
+  /** Maps a page; false if it cannot be mapped. */
+  private boolean tryFault(long page, boolean forWrite) {
+    return !mapping.isClosed() && accessFault(page, forWrite) == 0;
+  }
+
+  /** A fault by an access: one that is refused for what the page is, is a SIGBUS. */
+  private int accessFault(long page, boolean forWrite) {
+    int result = hostFault.fault(mapping, page, forWrite);
+    if (result == Lookup.SIGBUS || result == -Errno.EHWPOISON.code()) {
+      inode.meters.count(Meter.SIGBUS);
+    }
+    return result;
+  }
+
+  /** Maps a page, or throws what the access gets. */
+  private void faultIn(long page, long offset, boolean forWrite) {
+    mapping.requireMapped();
+    int result = accessFault(page, forWrite);
+    if (result == Lookup.SIGBUS) {
+      throw new SigBusException(
+          offset,
+          SigBusException.Code.BUS_ADRERR,
+          mapping.isPastEnd(page)
+              ? "past the end of " + inode
+              : inode.page(mapping.firstIndex + page) + " is inaccessible");
+    }
+    if (result == -Errno.EHWPOISON.code()) {
+      throw new SigBusException(
+          offset,
+          SigBusException.Code.BUS_MCEERR_AR,
+          "the memory of " + inode.page(mapping.firstIndex + page) + " has failed");
+    }
+    if (result == HostFault.UNMAPPED) {
+      mapping.requireMapped();
+    }
+    if (result < 0) {
+      throw inode.refused(
+          Errno.ofResult(result), "fault at offset " + Hex.of(offset) + " of " + mapping);
+    }
+  }
+
+  // ---- checks ----
+
+  /** Checks the bounds and the protection of an access; returns its first page. */
+  private long page(long offset, int length, boolean forWrite) {
+    if (offset < 0 || offset > size - length) {
+      throw new IndexOutOfBoundsException(
+          "access to "
+              + mapping
+              + ": expected offset 0x0 or more, and an end up to "
+              + Hex.of(size)
+              + ", actual "
+              + length
+              + " bytes at "
+              + Hex.of(offset));
+    }
+    if (forWrite ? !write : !read && !write) {
+      throw new SigSegvException(
+          offset, (forWrite ? "write" : "read") + " forbidden by " + mapping);
+    }
+    return offset >> Pages.SHIFT;
+  }
+
+  private static void requireAligned(long offset, int width) {
+    if ((offset & (width - 1)) != 0) {
+      throw new IllegalArgumentException(
+          "atomic access: expected an offset that is a multiple of "
+              + width
+              + ", actual "
+              + Hex.of(offset));
+    }
+  }
+
+  private FrameContents bytes() {
+    FrameContents c = contents;
+    return c != null ? c : inode.host.bytes();
+  }
+}

@@ -1,0 +1,297 @@
+package io.github.guestmemfd.file;
+
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FileStat;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.abi.TrackedHolder;
+import io.github.guestmemfd.cache.PageCache;
+import io.github.guestmemfd.cache.SlotWord;
+import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.observe.Holder;
+import io.github.guestmemfd.observe.HolderRegister;
+import io.github.guestmemfd.observe.Meter;
+import io.github.guestmemfd.spi.Counters;
+import io.github.guestmemfd.spi.RaceHook;
+import io.github.guestmemfd.spi.RacePoint;
+import java.util.Objects;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The identity of a guest_memfd file, which its descriptors, mappings and memslots share: its size,
+ * its page cache, and how long it lives. What is done to it is in classes of their own, which
+ * {@link FileOperations} brings together.
+ */
+public final class Inode {
+  /** Its host. */
+  public final Host host;
+
+  /** What has happened to it. */
+  public final Counters<Meter> meters;
+
+  /** Its size in bytes. */
+  public final long size;
+
+  /** Its size in pages. */
+  public final long pages;
+
+  /** The bits of {@link CreateFlag} that it was made with. */
+  public final long flags;
+
+  /** Its number, unique in its host. */
+  public final long ino;
+
+  /** Its folios. */
+  public final PageCache cache;
+
+  /** Called at its race points. */
+  public final @Nullable RaceHook hook;
+
+  final FrameTable frames;
+  final FrameTable.Owner owner;
+
+  /**
+   * Descriptors, mappings and operations under way; the file goes when the last of them does. A
+   * lookup of a page that is ready is no operation.
+   */
+  private final AtomicLong opens = new AtomicLong(1);
+
+  private final Consumer<Failures> atEnd;
+
+  /** The virtual machine whose memslots the file is bound to, once it is. */
+  private final AtomicReference<@Nullable Object> boundTo = new AtomicReference<>();
+
+  private volatile long mtimeNanos = now();
+
+  /**
+   * Makes a file that is open once.
+   *
+   * @param lends whether guest-side holders take no reference, and live by the page cache's
+   * @param listener is told of its frames
+   * @param atEnd called when all has let go of it, once
+   */
+  Inode(
+      Host host,
+      long size,
+      long flags,
+      boolean lends,
+      FrameTable.Listener listener,
+      Consumer<Failures> atEnd) {
+    this.host = host;
+    this.meters = host.meters.part();
+    this.size = size;
+    this.pages = Pages.index(size);
+    this.flags = flags;
+    this.frames = host.frames;
+    this.atEnd = atEnd;
+    this.ino = host.openFile();
+    boolean created = false;
+    try {
+      this.hook =
+          host.hook == null ? null : Objects.requireNonNull(host.hook.ofFile(this), "ofFile");
+      this.owner = frames.newOwner(listener);
+      this.cache =
+          new PageCache(
+              pages,
+              !CreateFlag.INIT_SHARED.isIn(flags),
+              frames,
+              host.contents,
+              owner,
+              host.idle,
+              hook,
+              host.lru,
+              lends,
+              () -> meters.count(Meter.LOOKUPS_STARTED_OVER));
+      created = true;
+    } finally {
+      if (!created) { // there was no memory for it
+        host.closeFile();
+      }
+    }
+    Logs.FILE.debug("created {}", this);
+  }
+
+  // ---- its life ----
+
+  /**
+   * Opens the file once more, unless it is gone.
+   *
+   * @return whether it has been opened; to be closed then
+   */
+  public boolean tryOpen() {
+    for (; ; ) {
+      long n = opens.get();
+      if (n == 0) {
+        return false;
+      }
+      if (opens.compareAndSet(n, n + 1)) {
+        return true;
+      }
+    }
+  }
+
+  /**
+   * Closes a descriptor or a mapping. The last of these and of the operations under way ends the
+   * file: now, unless this thread is in the middle of something.
+   */
+  public void close() {
+    if (opens.decrementAndGet() == 0) {
+      if (CallbackContext.isInTheMiddleOfAny()) {
+        CallbackContext.whenOut(this::endByTheWay);
+      } else {
+        Failures failures = new Failures();
+        atEnd.accept(failures);
+        failures.throwIfAny();
+      }
+    }
+  }
+
+  /**
+   * Begins an operation that may wait, or change pages: it holds the file open for as long as it
+   * lasts, as a system call does its {@code struct file}.
+   *
+   * @return false if the file is gone, and nothing has begun
+   */
+  boolean enter() {
+    CallbackContext.enterOperation();
+    boolean open = false;
+    try {
+      open = tryOpen();
+    } finally {
+      if (!open) {
+        CallbackContext.leaveOperation();
+      }
+    }
+    return open;
+  }
+
+  /** Ends an operation, and the file with it if everything else has let go of that. */
+  void leave() {
+    if (opens.decrementAndGet() == 0) {
+      CallbackContext.whenOut(this::endByTheWay);
+    }
+    CallbackContext.leaveOperation();
+  }
+
+  /** Ends the file on a thread that has come for something else. */
+  private void endByTheWay() {
+    Failures failures = new Failures();
+    atEnd.accept(failures);
+    failures.logIfAny(Logs.FILE, "exception at the end of " + this);
+  }
+
+  /**
+   * Whether it is gone, or going.
+   *
+   * @return true when nothing holds it open
+   */
+  boolean isGone() {
+    return opens.get() == 0;
+  }
+
+  /**
+   * Ties the file to the virtual machine whose memslots it backs.
+   *
+   * @param vm the virtual machine, compared by identity
+   * @return whether it is that of the file, now
+   */
+  public boolean bindTo(Object vm) {
+    return boundTo.compareAndSet(null, vm) || boundTo.get() == vm;
+  }
+
+  // ---- what it says of itself ----
+
+  /** Its content has changed. */
+  void touch() {
+    mtimeNanos = now();
+  }
+
+  /**
+   * What {@code fstat} says.
+   *
+   * @return the status
+   */
+  public FileStat stat() {
+    return new FileStat(ino, size, 0, Pages.SIZE, 0100600, mtimeNanos);
+  }
+
+  private static long now() {
+    return System.currentTimeMillis() * 1_000_000;
+  }
+
+  boolean isInaccessible(long index) {
+    return SlotWord.isInaccessible(cache.slot(index));
+  }
+
+  /**
+   * Whether the host may touch a page.
+   *
+   * @param index the page
+   * @return the answer
+   */
+  public boolean isAccessible(long index) {
+    return SlotWord.isOpenToHost(cache.slot(index));
+  }
+
+  boolean isRemovedFromDirectMapWhenInaccessible() {
+    return CreateFlag.NO_DIRECT_MAP.isIn(flags);
+  }
+
+  /**
+   * A page, for messages.
+   *
+   * @param index the page
+   * @return the text
+   */
+  public String page(long index) {
+    return "the page at offset " + Hex.of(Pages.bytes(index)) + " of " + this;
+  }
+
+  /**
+   * An exception for what this thread has just been answered, after its arguments were found good.
+   *
+   * @param errno the answer
+   * @param call what was called, with its arguments
+   * @return the exception
+   */
+  public GuestMemfdException refused(Errno errno, String call) {
+    return Refusals.refused(errno, call, host);
+  }
+
+  /**
+   * Enters a holder of the file or of its frames, if the host tracks them.
+   *
+   * @param kind what the holder is
+   * @param offset where it begins, in bytes
+   * @param length how much it holds, in bytes
+   * @param held the frames that it has a reference on, one each
+   * @return the holder, for {@link Host#untrack}; null if it is not tracked
+   */
+  public @Nullable Holder track(TrackedHolder.Kind kind, long offset, long length, int... held) {
+    HolderRegister register = host.register;
+    return register == null ? null : register.enter(ino, this, kind, offset, length, held);
+  }
+
+  /**
+   * Passes a race point.
+   *
+   * @param point the point
+   * @param index the page, or the frame, as the point has it
+   */
+  public void at(RacePoint point, long index) {
+    RaceHook h = hook;
+    if (h != null) {
+      h.at(point, index);
+    }
+  }
+
+  @Override
+  public String toString() {
+    return "guest_memfd[ino=" + ino + ", size=" + size + ", flags=" + CreateFlag.names(flags) + "]";
+  }
+}

@@ -1,0 +1,109 @@
+package io.github.guestmemfd.file;
+
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.cache.PageCache;
+import io.github.guestmemfd.cache.SlotWord;
+import io.github.guestmemfd.memory.Waiting;
+import io.github.guestmemfd.observe.Meter;
+
+/** The memory of a frame has failed: takes its page from all who use it. */
+public final class MemoryFailure {
+  /** How long to sleep between two looks while nothing wakes this thread. */
+  private static final long LOOK_AGAIN_NANOS = 1_000;
+
+  private final Inode inode;
+  private final PageCache cache;
+  private final RangeLock rangeLock;
+  private final ReverseMap reverseMap;
+  private final Callbacks callbacks;
+
+  MemoryFailure(Inode inode, RangeLock rangeLock, ReverseMap reverseMap, Callbacks callbacks) {
+    this.inode = inode;
+    this.cache = inode.cache;
+    this.rangeLock = rangeLock;
+    this.reverseMap = reverseMap;
+    this.callbacks = callbacks;
+  }
+
+  /**
+   * The memory of a frame has failed: takes its page, if the file has it, from all who use it. The
+   * frame has been marked, so it never comes back, and stands where it stands until it is punched.
+   * No reference is needed, and none held that a conversion would have to wait for.
+   *
+   * <p>When the slot is not ready any more all is done: every lookup goes by {@code makeReady},
+   * which sees the mark. That is also how a repetition knows whether something was left undone.
+   *
+   * @param pfn the frame
+   * @param again whether the frame was marked before
+   * @return OK, or EHWPOISON if nothing was left to do, or why it could not be done
+   */
+  public Errno memoryFailure(int pfn, boolean again) {
+    for (long i = cache.next(0, inode.pages); i < inode.pages; i = cache.next(i + 1, inode.pages)) {
+      long slot = cache.slot(i);
+      if (SlotWord.pfn(slot) == pfn && (SlotWord.isReady(slot) || !again)) {
+        return isolate(i, pfn, again);
+      }
+    }
+    return again ? Errno.EHWPOISON : Errno.OK;
+  }
+
+  /** A range operation on one page, which nothing but an interrupt keeps from being done. */
+  private Errno isolate(long index, int pfn, boolean again) {
+    Errno nothingLeft = again ? Errno.EHWPOISON : Errno.OK;
+    Errno errno = rangeLock.lock(index, index + 1);
+    if (errno != Errno.OK) {
+      return errno == Errno.EBADF ? awaitEnd(index, pfn, nothingLeft) : errno;
+    }
+    try {
+      long slot = cache.slot(index);
+      if (SlotWord.pfn(slot) != pfn || (again && !SlotWord.isReady(slot))) {
+        return nothingLeft;
+      }
+      boolean begun = false;
+      try {
+        errno = callbacks.invalidateBegin(index, index + 1);
+        begun = errno == Errno.OK;
+        if (!begun) {
+          Logs.FILE.warn("{} at the memory failure of {}", errno, inode.page(index));
+        }
+      } catch (Throwable e) {
+        Logs.FILE.warn("exception at the memory failure of {}", inode.page(index), e);
+      }
+      try {
+        reverseMap.unmap(index, index + 1);
+        cache.awaitFolioUnlocked(index);
+        cache.clearReady(index);
+        inode.meters.count(Meter.MEMORY_FAILURES);
+        Logs.FILE.warn("the memory of frame {} has failed: {}", pfn, inode.page(index));
+        return Errno.OK;
+      } catch (InterruptedException e) {
+        return Refusals.ended(e);
+      } finally {
+        if (begun) {
+          endFailure(index);
+        }
+      }
+    } finally {
+      rangeLock.unlock(index, index + 1);
+    }
+  }
+
+  /** Waits until the end of the file, which is under way, has taken a page from its users. */
+  private Errno awaitEnd(long index, int pfn, Errno then) {
+    try {
+      Waiting.await(
+          inode.host.idle, () -> SlotWord.pfn(cache.slot(index)) != pfn, LOOK_AGAIN_NANOS);
+      return then;
+    } catch (InterruptedException e) {
+      return Refusals.ended(e);
+    }
+  }
+
+  private void endFailure(long index) {
+    try {
+      callbacks.invalidateEnd(index, index + 1);
+    } catch (Throwable e) {
+      Logs.FILE.warn("exception after the memory failure of {}", inode.page(index), e);
+    }
+  }
+}

@@ -1,0 +1,181 @@
+package io.github.guestmemfd.file;
+
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.cache.PageCache;
+import io.github.guestmemfd.memory.Waiting;
+import io.github.guestmemfd.observe.Meter;
+import java.util.Map;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.ConcurrentNavigableMap;
+import java.util.concurrent.ConcurrentSkipListMap;
+
+/**
+ * The conversions of a file that wait for the last holder to let go. An operation that changes a
+ * range undoes those that concern it.
+ */
+final class PendingConversions {
+  private final Inode inode;
+  private final RangeLock rangeLock;
+  private final PageCache cache;
+
+  /** By their first pages: they never overlap. Changed with the busy bits of their pages. */
+  private final ConcurrentNavigableMap<Long, PendingConversion> pending =
+      new ConcurrentSkipListMap<>();
+
+  PendingConversions(Inode inode, RangeLock rangeLock) {
+    this.inode = inode;
+    this.rangeLock = rangeLock;
+    this.cache = inode.cache;
+  }
+
+  // ---- the locks of operations that change a range ----
+
+  /**
+   * Locks a range that is to be converted or punched: more than the range, if the protocol wants
+   * that. Pending conversions of its pages are undone, for which all of their pages are busy for a
+   * moment; their futures fail when the operation is over. If this thread is interrupted before,
+   * nothing is undone.
+   */
+  Errno lockToChange(long from, long to, String operation) {
+    if (CallbackContext.isInside()) {
+      return Errno.EDEADLK;
+    }
+    if (!inode.enter()) {
+      return Errno.EBADF;
+    }
+    boolean locked = false;
+    try {
+      Errno errno = makeBusyAndUndo(from, to, operation);
+      if (errno == Errno.OK) {
+        locked = rangeLock.passBusy(from, rangeLock.first(from), rangeLock.last(to));
+      }
+      return errno;
+    } finally {
+      if (!locked) {
+        inode.leave();
+      }
+    }
+  }
+
+  private Errno makeBusyAndUndo(long from, long to, String operation) {
+    long low = Math.min(rangeLock.first(from), firstPending(from));
+    long high = Math.max(rangeLock.last(to), endPending(to));
+    for (; ; ) {
+      Errno errno = rangeLock.makeBusy(low, high);
+      if (errno != Errno.OK) {
+        return errno;
+      }
+      if (firstPending(from) >= low && endPending(to) <= high) {
+        break;
+      }
+      cache.unlock(low, high); // another one has come to be pending
+      low = Math.min(low, firstPending(from));
+      high = Math.max(high, endPending(to));
+      try {
+        Waiting.check();
+      } catch (InterruptedException e) {
+        return Refusals.ended(e);
+      }
+    }
+    boolean undone = false;
+    try {
+      for (PendingConversion later : pending.subMap(firstPending(from), to).values()) {
+        undo(later, operation);
+      }
+      undone = true;
+      return Errno.OK;
+    } finally {
+      unlockIfAny(low, undone ? rangeLock.first(from) : high);
+      unlockIfAny(undone ? rangeLock.last(to) : high, high);
+    }
+  }
+
+  private void unlockIfAny(long from, long to) {
+    if (from < to) {
+      cache.unlock(from, to);
+    }
+  }
+
+  /** Unlocks what {@link #lockToChange} has locked. */
+  void unlockChanged(long from, long to) {
+    rangeLock.unlock(rangeLock.first(from), rangeLock.last(to));
+  }
+
+  // ---- the set ----
+
+  /**
+   * Where the pending conversion begins that a page is part of; the page itself if there is none.
+   */
+  private long firstPending(long index) {
+    Map.Entry<Long, PendingConversion> entry = pending.floorEntry(index);
+    return entry != null && entry.getValue().to > index ? entry.getKey() : index;
+  }
+
+  /** Where the last pending conversion ends that begins before a page; at least at that page. */
+  private long endPending(long end) {
+    Map.Entry<Long, PendingConversion> entry = pending.lowerEntry(end);
+    return entry == null ? end : Math.max(end, entry.getValue().to);
+  }
+
+  /** Whether a pending conversion has a page. */
+  boolean contains(long index) {
+    return endPending(index + 1) > index && firstPending(index) <= index;
+  }
+
+  /** Leaves a conversion of locked pages pending, until a busy folio is let go. */
+  void leavePending(PendingConversion later, Mismatch busy) {
+    boolean done = false;
+    try {
+      pending.put(later.from, later);
+      later.enter();
+      cache.setPending(later.from, later.to, true);
+      inode.meters.count(Meter.PENDING_BEGUN);
+      later.await(busy);
+      done = true;
+    } finally {
+      if (!done) {
+        giveBack(later, new CancellationException());
+      }
+    }
+  }
+
+  /** Undoes a pending conversion, whose pages are locked, on behalf of an operation. */
+  private void undo(PendingConversion later, String operation) {
+    if (giveBack(
+        later,
+        Refusals.exception(
+            Errno.ECANCELED, "conversion of " + later.describe() + " undone: " + operation))) {
+      CallbackContext.complete(later);
+    }
+  }
+
+  /**
+   * Ends a pending conversion without having converted; its locked pages are as they were before.
+   *
+   * @param why what its future is to fail with
+   * @return whether it is this that has ended it
+   */
+  boolean giveBack(PendingConversion later, Throwable why) {
+    boolean undone = later.undo(why);
+    if (pending.remove(later.from, later)) {
+      later.leave();
+      cache.setPending(later.from, later.to, false);
+      inode.meters.count(Meter.PENDING_UNDONE);
+    }
+    return undone;
+  }
+
+  /** Removes one that is over, whose pages are locked. */
+  void remove(PendingConversion later) {
+    cache.setPending(later.from, later.to, false);
+    pending.remove(later.from, later);
+    later.leave();
+  }
+
+  /** Undoes all, at the end of the file, whose pages are all locked. */
+  void undoAll() {
+    for (PendingConversion later : pending.values()) {
+      undo(later, "the file is closed");
+    }
+  }
+}

@@ -1,0 +1,141 @@
+package io.github.guestmemfd.file;
+
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.cache.PageCache;
+import io.github.guestmemfd.cache.SlotWord;
+import io.github.guestmemfd.memory.FrameContents;
+import io.github.guestmemfd.memory.FrameTable;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Makes folios ready for their use: zeroed, out of the direct map or back in it, and prepared by
+ * the client. What is prepared is undone when the folio is freed.
+ */
+final class Preparation {
+  private final Inode inode;
+  private final Callbacks callbacks;
+  private final PageCache cache;
+  private final FrameTable frames;
+  private final @Nullable FrameContents contents;
+
+  Preparation(Inode inode, Callbacks callbacks) {
+    this.inode = inode;
+    this.callbacks = callbacks;
+    this.cache = inode.cache;
+    this.frames = inode.frames;
+    this.contents = inode.host.contents;
+  }
+
+  /** Prepares every folio of a locked range that changes; on refusal those done are undone. */
+  Errno prepareAll(long from, long to, boolean inaccessible) throws InterruptedException {
+    if (!needsPreparation()) {
+      return Errno.OK;
+    }
+    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+      int pfn = SlotWord.pfn(cache.slot(i));
+      if (inode.isInaccessible(i) == inaccessible || !frames.isPrepared(pfn)) {
+        continue; // stays as it is, or is prepared at its first use
+      }
+      boolean done = false;
+      try {
+        Errno errno = prepare(i, pfn, inaccessible);
+        done = errno == Errno.OK;
+        if (!done) {
+          return errno;
+        }
+      } finally {
+        if (!done) {
+          unprepare(from, i, inaccessible);
+        }
+      }
+    }
+    return Errno.OK;
+  }
+
+  /**
+   * Undoes prepareAll on a locked range whose slots have their old attributes. There is nothing
+   * left to fall back to: what the operations answer is logged.
+   */
+  void unprepare(long from, long to, boolean inaccessible) {
+    if (!needsPreparation()) {
+      return;
+    }
+    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+      int pfn = SlotWord.pfn(cache.slot(i));
+      if (inode.isInaccessible(i) == inaccessible || !frames.isPrepared(pfn)) {
+        continue;
+      }
+      if (inaccessible) {
+        frames.restoreToDirectMap(pfn);
+      }
+      try {
+        Errno errno = callbacks.prepare(i, pfn, !inaccessible);
+        if (errno != Errno.OK) {
+          Logs.FILE.warn("{} while undoing the conversion of {}", errno, inode.page(i));
+        }
+      } catch (Throwable e) {
+        Logs.FILE.warn("exception while undoing the conversion of {}", inode.page(i), e);
+      }
+    }
+  }
+
+  private boolean needsPreparation() {
+    return callbacks.isAny() || inode.isRemovedFromDirectMapWhenInaccessible();
+  }
+
+  /**
+   * Prepares a folio for its new use. To be inaccessible it first leaves the direct map; to be
+   * accessible it comes back only when the conversion is complete.
+   *
+   * <p>A folio that is not up to date is zeroed: once it has left the direct map, by which somebody
+   * may just be writing.
+   */
+  Errno prepare(long index, int pfn, boolean inaccessible) throws InterruptedException {
+    boolean removed = inaccessible && inode.isRemovedFromDirectMapWhenInaccessible();
+    if (removed) {
+      frames.removeFromDirectMap(pfn);
+    }
+    boolean done = false;
+    try {
+      if (!frames.isUptodate(pfn)) {
+        if (contents != null) {
+          contents.zero(pfn);
+        }
+        frames.setUptodate(pfn);
+      }
+      Errno errno = callbacks.prepare(index, pfn, inaccessible);
+      done = errno == Errno.OK;
+      return errno;
+    } finally {
+      if (removed && !done) {
+        frames.restoreToDirectMap(pfn);
+      }
+    }
+  }
+
+  void restoreToDirectMap(long from, long to) {
+    if (inode.isRemovedFromDirectMapWhenInaccessible()) {
+      for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+        frames.restoreToDirectMap(SlotWord.pfn(cache.slot(i)));
+      }
+    }
+  }
+
+  /** A frame of this file has no holder left. */
+  void freed(int pfn) {
+    try {
+      if (callbacks.isAny()) {
+        if (contents != null && !frames.isUptodate(pfn)) {
+          contents.zero(pfn); // what is there is not this file's
+        }
+        callbacks.freeFolio(pfn);
+      }
+    } finally {
+      if (contents != null && inode.host.poisonsViews) {
+        contents.poison(pfn);
+      } else if (contents != null && frames.isRemovedFromDirectMap(pfn)) {
+        contents.zero(pfn); // it returns to the direct map, where its bytes must not be seen
+      }
+    }
+  }
+}

@@ -1,0 +1,88 @@
+package io.github.guestmemfd.file;
+
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.cache.PageCache;
+import io.github.guestmemfd.spi.RacePoint;
+
+/**
+ * The lock of a range of pages, for as long as an operation changes them: the busy bits of their
+ * slots. Who has it holds the file open too. See {@link PageCache}.
+ */
+final class RangeLock {
+  private final Inode inode;
+  private final PageCache cache;
+  private final boolean locksWholeFile;
+
+  /**
+   * Locks ranges.
+   *
+   * @param locksWholeFile whether an operation that changes a range is to lock the whole file
+   */
+  RangeLock(Inode inode, boolean locksWholeFile) {
+    this.inode = inode;
+    this.cache = inode.cache;
+    this.locksWholeFile = locksWholeFile;
+  }
+
+  /** Locks a range, for an operation that calls {@link #unlock} when it is done. */
+  Errno lock(long from, long to) {
+    if (CallbackContext.isInside()) {
+      return Errno.EDEADLK;
+    }
+    if (!inode.enter()) {
+      return Errno.EBADF;
+    }
+    boolean locked = false;
+    try {
+      Errno errno = makeBusy(from, to);
+      if (errno == Errno.OK) {
+        locked = passBusy(from, from, to);
+      }
+      return errno;
+    } finally {
+      if (!locked) {
+        inode.leave();
+      }
+    }
+  }
+
+  void unlock(long from, long to) {
+    cache.unlock(from, to);
+    inode.leave();
+  }
+
+  Errno makeBusy(long from, long to) {
+    try {
+      return cache.lock(from, to) ? Errno.OK : Errno.EBADF;
+    } catch (InterruptedException e) {
+      return Refusals.ended(e);
+    } catch (OutOfMemoryError e) {
+      CallbackContext.outOfMemory(e);
+      return Errno.ENOMEM;
+    }
+  }
+
+  /** Passes the race point, with pages busy that are let go if the hook throws. */
+  boolean passBusy(long index, long from, long to) {
+    boolean passed = false;
+    try {
+      inode.at(RacePoint.RANGE_BUSY, index);
+      passed = true;
+      return true;
+    } finally {
+      if (!passed) {
+        cache.unlock(from, to);
+      }
+    }
+  }
+
+  /** Where to begin to lock for a change of pages from here on. */
+  long first(long from) {
+    return locksWholeFile ? 0 : from;
+  }
+
+  /** Where to end to lock for a change of pages up to here. */
+  long last(long to) {
+    return locksWholeFile ? inode.pages : to;
+  }
+}

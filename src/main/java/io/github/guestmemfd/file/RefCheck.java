@@ -1,0 +1,216 @@
+package io.github.guestmemfd.file;
+
+import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.cache.PageCache;
+import io.github.guestmemfd.cache.SlotWord;
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.observe.Events;
+import io.github.guestmemfd.observe.HolderRegister;
+import io.github.guestmemfd.observe.Meter;
+import io.github.guestmemfd.observe.RefusalEvent;
+import io.github.guestmemfd.observe.RetryEvent;
+import io.github.guestmemfd.spi.RacePoint;
+import java.util.List;
+import java.util.function.LongPredicate;
+
+/**
+ * Asks the protocol about the references on folios that are to change, and looks again as a retry
+ * policy says.
+ */
+final class RefCheck {
+  /** What is to be done with the folios. */
+  enum Purpose {
+    /** They turn inaccessible; those that are so already stay as they are. */
+    CONVERT,
+    /** They leave the file. */
+    PUNCH
+  }
+
+  private static final long REFUSED = -1;
+
+  private final Inode inode;
+  private final GuestSteps guest;
+  private final PageCache cache;
+  private final FrameTable frames;
+  private final ConversionProtocol protocol;
+  private final LongPredicate mayTurnInaccessible;
+  private final LongPredicate mayPunch;
+  private final boolean freezes;
+  private final boolean waitsWithFolioLock;
+
+  RefCheck(Inode inode, ConversionProtocol protocol, GuestSteps guest) {
+    this.inode = inode;
+    this.guest = guest;
+    this.cache = inode.cache;
+    this.frames = inode.frames;
+    this.protocol = protocol;
+    boolean freezing = protocol.freezes();
+    this.freezes = freezing;
+    this.mayTurnInaccessible =
+        counts ->
+            (!freezing || Counts.isCachesAlone(counts)) // else it could not be frozen
+                && protocol.mayTurnInaccessible(Counts.refs(counts), guest.safe(counts));
+    this.mayPunch = counts -> protocol.mayPunch(Counts.refs(counts), guest.safe(counts));
+    this.waitsWithFolioLock = protocol.waitsWithFolioLock();
+  }
+
+  /** Whether a folio with these counts may turn inaccessible. */
+  boolean mayTurnInaccessible(long counts) {
+    return mayTurnInaccessible.test(counts);
+  }
+
+  /** Whether the folios that pass are frozen; to be unfrozen then. */
+  boolean freezes() {
+    return freezes;
+  }
+
+  /**
+   * Waits, for as long as the policy says, until the protocol agrees about every folio of a locked
+   * range. Those that are to turn inaccessible are frozen then, if the protocol wants that.
+   *
+   * @param policy what to do while it does not agree
+   * @param busy says which folio is in the way
+   * @return whether it agrees
+   */
+  boolean awaitExpectedRefs(long from, long to, Purpose purpose, RetryPolicy policy, Mismatch busy)
+      throws InterruptedException {
+    boolean converts = purpose == Purpose.CONVERT;
+    long waitNanos = policy.waitNanos();
+    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+      if (converts && inode.isInaccessible(i)) {
+        continue; // stays as it is
+      }
+      waitNanos = awaitExpectedRefs(i, purpose, policy.spins(), waitNanos, busy);
+      if (waitNanos == REFUSED) {
+        RefusalEvent refusal = Events.refusal();
+        if (refusal != null) {
+          refusal.finish(
+              inode.ino,
+              busy.offset(),
+              !converts,
+              busy.unsafe(),
+              busy.pinned(),
+              busy.accessible(),
+              busy.safe());
+        }
+        return false;
+      }
+    }
+    return true;
+  }
+
+  /**
+   * The same for one folio, with its lock free or, if the protocol waits with it, held.
+   *
+   * @return how long the other folios may be waited for, or {@link #REFUSED}
+   */
+  private long awaitExpectedRefs(
+      long index, Purpose purpose, int spins, long waitNanos, Mismatch busy)
+      throws InterruptedException {
+    int pfn = SlotWord.pfn(cache.slot(index));
+    boolean keepLock = purpose == Purpose.CONVERT && waitsWithFolioLock;
+    if (keepLock) {
+      frames.lock(pfn);
+    } else {
+      cache.awaitFolioUnlocked(index);
+    }
+    try {
+      if (freezeIfExpected(pfn, purpose)) {
+        return waitNanos;
+      }
+      long start = System.nanoTime();
+      RetryEvent event = Events.retry();
+      int looks = busy.retries;
+      long counts = retry(index, pfn, purpose, spins, waitNanos, busy);
+      if (event != null) {
+        event.finish(inode.ino, index, busy.retries - looks, counts == 0);
+      }
+      if (counts == 0) {
+        return Math.max(0, waitNanos - (System.nanoTime() - start));
+      }
+      HolderRegister register = inode.host.register;
+      busy.set(
+          Pages.bytes(index),
+          counts,
+          guest.safe(counts),
+          guest.safeRefs(counts),
+          register == null ? List.of() : register.of(pfn));
+      return REFUSED;
+    } finally {
+      if (keepLock) {
+        frames.unlock(pfn);
+      }
+    }
+  }
+
+  private LongPredicate condition(Purpose purpose) {
+    return purpose == Purpose.CONVERT ? mayTurnInaccessible : mayPunch;
+  }
+
+  /** Whether a folio may change now; if it is to be frozen for that, it is. */
+  private boolean freezeIfExpected(int pfn, Purpose purpose) {
+    if (freezes && purpose == Purpose.CONVERT) {
+      inode.at(RacePoint.BEFORE_FREEZE, -1);
+      return frames.freeze(pfn, mayTurnInaccessible);
+    }
+    return condition(purpose).test(frames.counts(pfn));
+  }
+
+  /** Unfreezes the folios of a locked range. */
+  void unfreeze(long from, long to) {
+    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+      int pfn = SlotWord.pfn(cache.slot(i));
+      if (frames.isFrozen(pfn)) {
+        frames.unfreeze(pfn);
+      }
+    }
+  }
+
+  /**
+   * After a mismatch: looks at the counts again as the retry policy says, and counts the looks in
+   * {@code busy}. Returns 0 when the folio may change, else the counts, never 0, that say it may
+   * not.
+   */
+  private long retry(long index, int pfn, Purpose purpose, int spins, long waitNanos, Mismatch busy)
+      throws InterruptedException {
+    inode.at(RacePoint.ON_MISMATCH, index);
+    inode.host.drainLru();
+    long seen = frames.counts(pfn);
+    if (!protocol.isWorthWaiting(Counts.refs(seen), guest.safe(seen), Counts.accessible(seen))) {
+      return freezeIfExpected(pfn, purpose) ? 0 : seen;
+    }
+    for (int round = 0; round < spins; round++) {
+      if (Thread.interrupted()) {
+        throw new InterruptedException();
+      }
+      inode.host.idle.idle(round, LOOK_AGAIN_NANOS);
+      countRetry(busy);
+      if (freezeIfExpected(pfn, purpose)) {
+        return 0;
+      }
+    }
+    long end = System.nanoTime() + waitNanos;
+    for (long left = waitNanos; left > 0; left = end - System.nanoTime()) {
+      inode.meters.count(Meter.HOLDER_WAITS);
+      if (frames.awaitCounts(pfn, condition(purpose), left)) {
+        countRetry(busy);
+        if (freezeIfExpected(pfn, purpose)) {
+          return 0;
+        }
+      }
+    }
+    long counts = frames.counts(pfn);
+    return freezeIfExpected(pfn, purpose) ? 0 : counts;
+  }
+
+  /** How long to sleep between two looks at counts. */
+  private static final long LOOK_AGAIN_NANOS = 1_000;
+
+  private void countRetry(Mismatch busy) {
+    busy.retries++;
+    inode.meters.count(Meter.RETRIES);
+  }
+}

@@ -1,0 +1,145 @@
+package io.github.guestmemfd.file;
+
+import io.github.guestmemfd.cache.PageCache;
+import io.github.guestmemfd.cache.PageTable;
+import io.github.guestmemfd.cache.SlotWord;
+import io.github.guestmemfd.memory.Accesses;
+import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.observe.Holder;
+import io.github.guestmemfd.spi.RacePoint;
+import java.util.List;
+import java.util.concurrent.CopyOnWriteArrayList;
+import org.jspecify.annotations.Nullable;
+
+/** Every mapping of a file: the kernel's {@code i_mmap}. By it pages are unmapped. */
+public final class ReverseMap {
+  private final Inode inode;
+  private final PageCache cache;
+  private final FrameTable frames;
+
+  private final List<Mapping> mappings = new CopyOnWriteArrayList<>();
+
+  ReverseMap(Inode inode) {
+    this.inode = inode;
+    this.cache = inode.cache;
+    this.frames = inode.frames;
+  }
+
+  /** All mappings, as they are now. */
+  List<Mapping> mappings() {
+    return mappings;
+  }
+
+  /**
+   * Maps a part of the file, which the caller has opened: the mapping closes it.
+   *
+   * @param firstIndex the page of the file that it begins with
+   * @param pages its length in pages
+   * @param read whether it is for reading
+   * @param write whether it is for writing
+   * @return the mapping
+   */
+  public Mapping mmap(long firstIndex, long pages, boolean read, boolean write) {
+    Mapping mapping = new Mapping(inode, firstIndex, pages, read, write);
+    mappings.add(mapping);
+    return mapping;
+  }
+
+  /**
+   * Unmaps a mapping as a whole: {@code munmap}. A second call does nothing.
+   *
+   * @param mapping the mapping
+   * @param holder who has mapped it, where that is tracked
+   */
+  public void munmap(Mapping mapping, @Nullable Holder holder) {
+    CallbackContext.forbid("munmap");
+    if (!mapping.tryClose()) {
+      return;
+    }
+    PageTable table = mapping.table;
+    long pages = mapping.pages;
+    table.close();
+    for (long page = table.next(0, pages); page < pages; page = table.next(page + 1, pages)) {
+      table.revoke(page);
+    }
+    Failures failures = new Failures();
+    failures.attempt(() -> awaitAccesses(mapping));
+    failures.attempt(() -> mapping.remove(0, pages));
+    mappings.remove(mapping);
+    inode.host.untrack(holder);
+    failures.attempt(inode::close);
+    failures.throwIfAny();
+  }
+
+  /** Waits for accesses under way to the frames of all entries: they only move bytes. */
+  private void awaitAccesses(Mapping mapping) {
+    PageTable table = mapping.table;
+    Accesses.UnderWay underWay = frames.accesses.underWay();
+    if (underWay != null) {
+      long pages = mapping.pages;
+      for (long page = table.next(0, pages); page < pages; page = table.next(page + 1, pages)) {
+        underWay.concerns(PageTable.held(table.entry(page)));
+      }
+      underWay.awaitUninterruptibly(inode.host.idle);
+    }
+  }
+
+  /**
+   * Drops the page table entries of a locked range in every mapping, and waits for every access to
+   * a folio of the range that is under way: also for those whose entry is gone already.
+   */
+  void unmap(long from, long to) throws InterruptedException {
+    for (Mapping mapping : mappings) {
+      mapping.revoke(mapping.page(from), mapping.page(to));
+    }
+    awaitAccesses(from, to);
+    for (Mapping mapping : mappings) {
+      mapping.remove(mapping.page(from), mapping.page(to));
+    }
+    inode.at(RacePoint.AFTER_UNMAP, from);
+  }
+
+  /** Waits for accesses under way to the folios of a locked range, whatever they go by. */
+  void awaitAccesses(long from, long to) throws InterruptedException {
+    Accesses.UnderWay underWay = underWay(from, to);
+    if (underWay != null) {
+      underWay.await(inode.host.idle);
+    }
+  }
+
+  /** As {@link #awaitAccesses}, but only to folios that a conversion changes. */
+  void awaitAccessesToChanging(long from, long to, boolean inaccessible)
+      throws InterruptedException {
+    Accesses.UnderWay underWay = frames.accesses.underWay();
+    if (underWay != null) {
+      for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+        if (inode.isInaccessible(i) != inaccessible) {
+          underWay.concerns(SlotWord.pfn(cache.slot(i)));
+        }
+      }
+      underWay.await(inode.host.idle);
+    }
+  }
+
+  Accesses.@Nullable UnderWay underWay(long from, long to) {
+    Accesses.UnderWay underWay = frames.accesses.underWay();
+    if (underWay != null) {
+      for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+        underWay.concerns(SlotWord.pfn(cache.slot(i)));
+      }
+    }
+    return underWay;
+  }
+
+  /** How many mappings have a frame at a page. */
+  int mapped(long index, int pfn) {
+    int mapped = 0;
+    for (Mapping mapping : mappings) {
+      long page = index - mapping.firstIndex;
+      if (page >= 0 && page < mapping.pages && PageTable.held(mapping.table.entry(page)) == pfn) {
+        mapped++;
+      }
+    }
+    return mapped;
+  }
+}

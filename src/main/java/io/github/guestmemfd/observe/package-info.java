@@ -1,0 +1,8 @@
+/**
+ * What is counted, recorded and remembered of files: counters, events of the flight recorder, and
+ * the holders of a host that tracks them. It knows numbers, and no files.
+ */
+@NullMarked
+package io.github.guestmemfd.observe;
+
+import org.jspecify.annotations.NullMarked;
