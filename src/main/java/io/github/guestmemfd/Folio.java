@@ -178,17 +178,31 @@ public final class Folio implements AutoCloseable {
     if (kind == null || !put.compareAndSet(false, true)) {
       throw new IllegalStateException(this + (kind == null ? ": not grabbed" : ": put twice"));
     }
-    boolean wasLocked = locked.get();
-    if (wasLocked) {
-      unlock();
-    }
+    boolean wasLocked = locked.compareAndSet(true, false); // or another thread unlocks just now
     try {
-      file.put(index, pfn, kind);
+      if (wasLocked) {
+        inode.host.frames.unlockKept(pfn);
+      }
     } finally {
-      inode.host.untrack(tracked);
+      giveBack(kind);
     }
     if (wasLocked) {
       throw new IllegalStateException(this + ": put while locked");
+    }
+  }
+
+  private void giveBack(HolderKind held) {
+    if (tracked == null) {
+      file.put(index, pfn, held);
+      return;
+    }
+    CallbackContext
+        .enterOperation(); // what the put brings about comes when it is not listed any more
+    try {
+      file.put(index, pfn, held);
+    } finally {
+      inode.host.untrack(tracked);
+      CallbackContext.leaveOperation();
     }
   }
 

@@ -130,11 +130,11 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     /**
      * Adds creation flags to those given before.
      *
-     * @param values the flags; one that is given again changes nothing
+     * @param flags the flags; one that is given again changes nothing
      * @return this
      */
-    public Builder flags(CreateFlag... values) {
-      flags |= CreateFlag.bits(values);
+    public Builder flags(CreateFlag... flags) {
+      this.flags |= CreateFlag.bits(flags);
       return this;
     }
 
@@ -233,6 +233,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
             Errno.EINVAL, "create: expected a positive multiple of 4096 as size, actual " + size);
       }
       RetryPolicy policy = retry == null ? protocol.retryPolicy() : retry;
+      if (policy == null) { // which a user's protocol may answer
+        throw new NullPointerException("protocol " + protocol.id() + ": retryPolicy answered null");
+      }
       if (ops == GuestMemfdOps.NONE) {
         return new FileOperations(host, size, flags, null, protocol, policy);
       }
@@ -653,10 +656,13 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       file.put(-1, pfn, kind);
       return;
     }
+    CallbackContext
+        .enterOperation(); // what the put brings about comes when it is not listed any more
     try {
       file.put(-1, pfn, kind);
     } finally {
       register.put(pfn, kind); // nobody is listed if the put was refused
+      CallbackContext.leaveOperation();
     }
   }
 
@@ -997,10 +1003,12 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    *     MapType#PRIVATE}
    */
   public HostMapping mmap(long offset, long length, MapType type, Protection... protection) {
+    Objects.requireNonNull(type, "type");
     boolean read = false;
     boolean write = false;
     boolean exec = false;
-    for (Protection p : protection) {
+    for (Protection p : Objects.requireNonNull(protection, "protection")) {
+      Objects.requireNonNull(p, "protection");
       read |= p == Protection.READ;
       write |= p == Protection.WRITE;
       exec |= p == Protection.EXEC;

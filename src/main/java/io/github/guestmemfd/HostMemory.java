@@ -347,8 +347,9 @@ public final class HostMemory implements AutoCloseable {
    * left busy, no access announced, no frame in two places, no page mapped that the host may not
    * touch, and each frame must be counted as used. Where holders are {@linkplain
    * Builder#trackHolders tracked}, every count of every frame must be explained by them. While
-   * calls are under way the answer means nothing. It takes time in proportion to the frames that
-   * were ever in use.
+   * calls are under way the answer means nothing; for what the library itself is just doing to
+   * complete a conversion this waits, up to 10 seconds. It takes time in proportion to the frames
+   * that were ever in use.
    *
    * @return a sentence for each violation; empty if all is well
    */

@@ -9,6 +9,7 @@ import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.file.FileOperations;
 import io.github.guestmemfd.file.PendingConversion;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
@@ -151,6 +152,10 @@ final class RecordedMemfd extends GuestMemfd {
 
   @Override
   public HostMapping mmap(long offset, long length, MapType type, Protection... protection) {
+    Objects.requireNonNull(protection, "protection");
+    for (Protection p : protection) {
+      Objects.requireNonNull(p, "protection");
+    }
     List<Protection> asked = List.of(protection);
     HostMapping mapping =
         call(

@@ -41,8 +41,8 @@ final class Lab {
   /** Set when the JVM is asked to end. */
   private volatile boolean stopped;
 
-  /** Whether a run has failed, so that there is no measurement of it. */
-  private boolean failed;
+  /** How a run has failed, so that there is no measurement of it; empty if none has. */
+  private String failure = "";
 
   /**
    * What to make of a session.
@@ -103,7 +103,7 @@ final class Lab {
     progress.begin(
         String.format(
             Locale.ROOT,
-            "lab: %d %s a round, %d rounds of %.2f s a run after a warm-up: at most %.0f s",
+            "lab: %d %s a round, %d rounds of %.2f s a run after a warm-up: about %.0f s",
             runs.size(),
             runs.size() == 1 ? "run" : "runs",
             plan.rounds(),
@@ -118,7 +118,7 @@ final class Lab {
       progress.clear();
       err.println(e);
       err.flush();
-      failed = true; // which makes nothing of what there is so far wrong
+      failure = "A run failed: " + e + ". "; // which makes nothing of what there is so far wrong
     } finally {
       progress.clear();
     }
@@ -127,14 +127,14 @@ final class Lab {
 
   private int report(Rounds.Result result) throws IOException {
     int all = runs.size() * plan.rounds();
-    if (result.measured().size() < all) {
-      out.printf("Stopped after %d of %d runs.%n", result.measured().size(), all);
-    }
+    int made = result.measured().size();
+    String cutShort = made < all ? failure + "Stopped after " + made + " of " + all + " runs." : "";
     Session session =
         new Session(
             result.measured(),
             result.unsettled(),
             plan.isLongEnough(),
+            cutShort,
             options,
             Environment.current());
     TableReport.print(session, reports.verbose, out);
@@ -151,6 +151,6 @@ final class Lab {
       out.println("HTML: " + reports.html);
     }
     out.flush();
-    return TableReport.isClean(session.runs()) && !failed ? 0 : 1;
+    return TableReport.isClean(session.runs()) && failure.isEmpty() ? 0 : 1;
   }
 }

@@ -169,6 +169,9 @@ final class LabOptions {
     List<? extends Run> runs = traces.isEmpty() ? workloadRuns() : traceRuns();
     checkWritable("--json", json);
     checkWritable("--html", html);
+    check(
+        json == null || html == null || !json.toAbsolutePath().equals(html.toAbsolutePath()),
+        "--html: expected another file than that of --json, actual " + html);
     Session.Options options =
         new Session.Options(arguments(), seconds(runs.size()), seed, parseSize());
     Lab.Reports reports = new Lab.Reports(verbose, json, html);
@@ -189,7 +192,7 @@ final class LabOptions {
 
   private List<Integer> vcpus() {
     if (vcpus != null) {
-      return vcpus;
+      return distinct(vcpus);
     }
     return full ? List.of(1, 4) : List.of(4);
   }
@@ -282,11 +285,12 @@ final class LabOptions {
       return ConversionProtocol.all();
     }
     List<ConversionProtocol> chosen = new ArrayList<>();
-    for (String id : protocols) {
+    for (String id : distinct(protocols)) {
       chosen.add(
           ConversionProtocol.byId(id)
               .orElseThrow(
-                  () -> wrong("--protocol", ids(ConversionProtocol.all(), p -> p.id()), id)));
+                  () ->
+                      wrong("--protocol", orAll(ids(ConversionProtocol.all(), p -> p.id())), id)));
     }
     return chosen;
   }
@@ -302,14 +306,23 @@ final class LabOptions {
       return known;
     }
     List<T> chosen = new ArrayList<>();
-    for (String name : names) {
+    for (String name : distinct(names)) {
       chosen.add(
           known.stream()
               .filter(k -> id.apply(k).equals(name))
               .findFirst()
-              .orElseThrow(() -> wrong(option, ids(known, id), name)));
+              .orElseThrow(() -> wrong(option, orAll(ids(known, id)), name)));
     }
     return chosen;
+  }
+
+  /** Each once: a combination that is named twice is not two. */
+  private static <T> List<T> distinct(List<T> named) {
+    return named.stream().distinct().toList();
+  }
+
+  private static String orAll(String ids) {
+    return ids + ", or all alone";
   }
 
   private static <T> String ids(List<T> known, Function<T, String> id) {

@@ -27,7 +27,7 @@ final class Rounds {
 
   private final List<Run> runs;
   private final Plan plan;
-  private final Random random;
+  private final long seed;
 
   /**
    * How long everything is to take.
@@ -97,7 +97,7 @@ final class Rounds {
   Rounds(List<? extends Run> runs, Plan plan, long seed) {
     this.runs = List.copyOf(runs);
     this.plan = plan;
-    this.random = new Random(seed);
+    this.seed = seed;
     runs.forEach(run -> measured.add(new ArrayList<>()));
   }
 
@@ -110,8 +110,9 @@ final class Rounds {
   void run(HostMemory host, Listener listener, BooleanSupplier stopped)
       throws InterruptedException {
     warmUp(host, listener, stopped);
+    Random random = new Random(seed); // not the warm-up's, whose length the machine decides
     for (int round = 0; round < plan.rounds && !stopped.getAsBoolean(); round++) {
-      for (int index : shuffled()) {
+      for (int index : shuffled(random)) {
         if (stopped.getAsBoolean()) {
           return;
         }
@@ -131,9 +132,10 @@ final class Rounds {
       throws InterruptedException {
     double[] fastest = new double[runs.size()];
     int[] calm = new int[runs.size()];
+    Random random = new Random(~seed);
     for (int round = 0; round < plan.warmUpRounds; round++) {
       listener.warmingUp(round);
-      for (int index : shuffled()) {
+      for (int index : shuffled(random)) {
         if (stopped.getAsBoolean()) {
           return;
         }
@@ -153,7 +155,7 @@ final class Rounds {
             .toList();
   }
 
-  private List<Integer> shuffled() {
+  private List<Integer> shuffled(Random random) {
     List<Integer> order = new ArrayList<>(IntStream.range(0, runs.size()).boxed().toList());
     Collections.shuffle(order, random);
     return order;

@@ -1,5 +1,7 @@
 package io.github.guestmemfd.abi;
 
+import java.util.Objects;
+
 /** How a guest_memfd is created. */
 public enum CreateFlag {
   /** The host may map the file ({@code GUEST_MEMFD_FLAG_MMAP}). */
@@ -56,8 +58,8 @@ public enum CreateFlag {
    */
   public static long bits(CreateFlag... flags) {
     long bits = 0;
-    for (CreateFlag flag : flags) {
-      bits |= flag.bit;
+    for (CreateFlag flag : Objects.requireNonNull(flags, "flags")) {
+      bits |= Objects.requireNonNull(flag, "flags").bit;
     }
     return bits;
   }

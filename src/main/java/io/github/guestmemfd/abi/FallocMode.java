@@ -1,5 +1,7 @@
 package io.github.guestmemfd.abi;
 
+import java.util.Objects;
+
 /** The modes of {@code fallocate}: the kernel's {@code FALLOC_FL_} bits. */
 public enum FallocMode {
   /** The size stays. Alone it allocates. */
@@ -60,8 +62,8 @@ public enum FallocMode {
    */
   public static int bits(FallocMode... modes) {
     int bits = 0;
-    for (FallocMode mode : modes) {
-      bits |= mode.bit;
+    for (FallocMode mode : Objects.requireNonNull(modes, "modes")) {
+      bits |= Objects.requireNonNull(mode, "modes").bit;
     }
     return bits;
   }

@@ -93,7 +93,10 @@ public record TrackedHolder(
     Objects.requireNonNull(threadName, "threadName");
     Objects.requireNonNull(since, "since");
     Objects.requireNonNull(site, "site");
-    stack = List.copyOf(Objects.requireNonNull(stack, "stack"));
+    for (StackTraceElement line : Objects.requireNonNull(stack, "stack")) {
+      Objects.requireNonNull(line, "stack");
+    }
+    stack = List.copyOf(stack);
   }
 
   /**

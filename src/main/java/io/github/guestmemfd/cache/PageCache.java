@@ -473,23 +473,24 @@ public final class PageCache {
   }
 
   /**
-   * Moves the content of a locked slot to another frame, as the kernel's page migration does, and
-   * frees the old one; if nobody but the page cache holds that, the folio is ready, and there is
-   * memory. Accesses to it must be over, and nobody may have it mapped. Before and after this the
-   * folio is as ready, and as prepared, as it was.
+   * Moves the content of a locked slot to another frame, as the kernel's page migration does; if
+   * nobody but the page cache holds the old one, the folio is ready, and there is memory. Accesses
+   * to it must be over, and nobody may have it mapped. Before and after this the folio is as ready,
+   * and as prepared, as it was.
    *
    * @param index the page index
+   * @return the old frame, for {@link #leave}; 0 if nothing has moved
    */
-  public void move(long index) {
+  public int move(long index) {
     long slot = slots.get(index);
     int from = SlotWord.pfn(slot);
     if (contents == null || !SlotWord.isReady(slot) || !frames.reserve(1)) {
-      return;
+      return 0;
     }
     boolean wasFrozen = frames.isFrozen(from);
     if (!wasFrozen && !frames.freeze(from, counts -> true)) {
       frames.unreserve(1);
-      return; // somebody holds it, who must find it where it is
+      return 0; // somebody holds it, who must find it where it is
     }
     int to = 0;
     boolean moved = false;
@@ -515,9 +516,16 @@ public final class PageCache {
         frames.unfreeze(from);
       }
     }
-    if (moved) {
-      frames.put(from, cacheRef);
-    }
+    return moved ? from : 0;
+  }
+
+  /**
+   * Drops the page cache's reference on a frame that is in no slot any more, and so frees it.
+   *
+   * @param pfn what {@link #move} returned
+   */
+  public void leave(int pfn) {
+    frames.put(pfn, cacheRef);
   }
 
   /**

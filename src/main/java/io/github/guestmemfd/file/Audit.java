@@ -25,6 +25,9 @@ public final class Audit {
     int safe;
   }
 
+  /** How long to wait for the completion of a conversion that is under way. */
+  private static final long PATIENCE_NANOS = 10_000_000_000L;
+
   private final Host host;
   private final FrameTable frames;
   private final Map<Integer, Expected> expected = new HashMap<>();
@@ -47,6 +50,9 @@ public final class Audit {
    * @return what is wrong, in words
    */
   public List<String> violations() {
+    if (!CallbackContext.isInTheMiddleOfAny()) {
+      host.completions.await(host.idle, PATIENCE_NANOS);
+    }
     host.drainLru();
     if (frames.accesses.underWay() != null) {
       found.add("an access was announced, and has not ended");
@@ -161,11 +167,12 @@ public final class Audit {
     }
     Expected e = expected.getOrDefault(pfn, new Expected());
     long counts = frames.counts(pfn);
-    if (frames.isInUse(pfn) && e.cached != Counts.isCached(counts)) {
+    boolean cached = e.cached || frames.isLeftToLock(pfn);
+    if (frames.isInUse(pfn) && cached != Counts.isCached(counts)) {
       found.add(
           "frame "
               + pfn
-              + (e.cached
+              + (cached
                   ? " lacks its page cache's reference"
                   : " has left its page cache's reference behind"));
     }

@@ -120,10 +120,13 @@ public final class Completions {
    * nobody has called, keeps it open for a moment. An interrupt ends the wait.
    *
    * @param idle how to wait
+   * @param nanos the longest time to wait
    */
-  public void await(IdleStrategy idle) {
+  public void await(IdleStrategy idle, long nanos) {
+    long begun = System.nanoTime();
     try {
-      Waiting.await(idle, () -> tries.get() == 0, LOOK_AGAIN_NANOS);
+      Waiting.await(
+          idle, () -> tries.get() == 0 || System.nanoTime() - begun >= nanos, LOOK_AGAIN_NANOS);
     } catch (InterruptedException e) {
       Waiting.restore(e);
     }

@@ -7,6 +7,7 @@ import io.github.guestmemfd.observe.ConversionEvent;
 import io.github.guestmemfd.observe.Events;
 import io.github.guestmemfd.observe.Meter;
 import io.github.guestmemfd.spi.RacePoint;
+import java.util.Arrays;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -258,13 +259,28 @@ public final class Conversion {
 
   /**
    * Leaves the frames that the host has used behind, so that a view which is used after its
-   * reference is gone sees poison, and not what becomes of the page.
+   * reference is gone sees poison, and not what becomes of the page; nor of the next one, which is
+   * why the frames are freed when all pages have moved.
    */
   private void moveAway(long from, long to) {
-    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
-      if (!inode.isInaccessible(i)) {
-        cache.move(i);
+    int[] left = new int[16];
+    int n = 0;
+    Failures failures = new Failures();
+    try {
+      for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+        if (n == left.length) {
+          left = Arrays.copyOf(left, 2 * n); // before the next frame is left
+        }
+        left[n] = inode.isInaccessible(i) ? 0 : cache.move(i);
+        n += left[n] == 0 ? 0 : 1;
       }
+    } catch (RuntimeException | Error e) {
+      failures.add(e);
     }
+    while (n > 0) {
+      int pfn = left[--n];
+      failures.attempt(() -> cache.leave(pfn));
+    }
+    failures.throwIfAny();
   }
 }

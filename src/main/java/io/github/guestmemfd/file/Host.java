@@ -189,7 +189,7 @@ public final class Host {
    */
   public void close() {
     if (!CallbackContext.isInTheMiddleOfAny()) {
-      completions.await(idle);
+      completions.await(idle, Long.MAX_VALUE);
     }
     drainLru();
     for (; ; ) {

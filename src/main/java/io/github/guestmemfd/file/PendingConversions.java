@@ -119,7 +119,8 @@ final class PendingConversions {
 
   /** Whether a pending conversion has a page. */
   boolean contains(long index) {
-    return endPending(index + 1) > index && firstPending(index) <= index;
+    Map.Entry<Long, PendingConversion> later = pending.floorEntry(index);
+    return later != null && later.getValue().to > index;
   }
 
   /** Leaves a conversion of locked pages pending, until a busy folio is let go. */

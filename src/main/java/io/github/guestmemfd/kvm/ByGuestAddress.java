@@ -21,17 +21,21 @@ final class ByGuestAddress {
   }
 
   HostMapping mmap(long gpa, long size, Protection... protection) {
-    BoundSlot[] sorted = checked("mmap", gpa, size);
+    return mmap("mmap", gpa, size, protection);
+  }
+
+  private HostMapping mmap(String operation, long gpa, long size, Protection... protection) {
+    BoundSlot[] sorted = checked(operation, gpa, size);
     BoundSlot slot = at(sorted, gpa);
     long end = VirtualMachine.endOfPiece(sorted, slot, gpa + size);
     if (end < gpa + size) {
       throw new GuestMemfdException(
           Errno.EINVAL,
-          what("mmap", gpa, size)
+          what(operation, gpa, size)
               + ": expected one piece of one file, which ends at "
               + Hex.of(end));
     }
-    try (GuestMemfd memfd = file("mmap", gpa, size, slot)) {
+    try (GuestMemfd memfd = file(operation, gpa, size, slot)) {
       return memfd.mmap(slot.memslot.offsetOf(gpa), size, protection);
     }
   }
@@ -45,7 +49,7 @@ final class ByGuestAddress {
     HostReference reference = null;
     boolean done = false;
     try {
-      try (HostMapping mapping = mmap(gpa, size, Protection.READ, Protection.WRITE)) {
+      try (HostMapping mapping = mmap("pin", gpa, size, Protection.READ, Protection.WRITE)) {
         reference = mapping.pinFully(0, size);
       }
       done = true;

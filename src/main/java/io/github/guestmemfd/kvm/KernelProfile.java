@@ -2,6 +2,7 @@ package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.abi.Errno;
 import java.util.Arrays;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.regex.MatchResult;
 import java.util.regex.Matcher;
@@ -50,7 +51,7 @@ public enum KernelProfile {
    * @return the profile; none for kernels before the first, and for what is not a release
    */
   public static Optional<KernelProfile> of(String release) {
-    Matcher wanted = RELEASE.matcher(release);
+    Matcher wanted = RELEASE.matcher(Objects.requireNonNull(release, "release"));
     return wanted.matches()
         ? Arrays.stream(values()).filter(p -> p.compareTo(wanted) <= 0).reduce((p, later) -> later)
         : Optional.empty();

@@ -712,7 +712,8 @@ public final class Vcpu {
    */
   public void failMemoryFault(Errno why, @Nullable BusyGuestPage busy) {
     if (reason != Reason.MEMORY_FAULT) {
-      throw new IllegalStateException(this + " has not exited with a memory fault");
+      throw new IllegalStateException(
+          this + ": expected an exit for MEMORY_FAULT, actual " + reason);
     }
     exitErrno = Objects.requireNonNull(why, "why");
     exitBusy = busy;

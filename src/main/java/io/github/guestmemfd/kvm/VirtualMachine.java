@@ -125,7 +125,7 @@ public final class VirtualMachine {
      * @return this
      */
     public Builder kernelProfile(KernelProfile kernel) {
-      profile = Objects.requireNonNull(kernel);
+      profile = Objects.requireNonNull(kernel, "kernel");
       return this;
     }
 
@@ -804,6 +804,7 @@ public final class VirtualMachine {
    *     than one piece; ENOENT if a part of it has no memslot; EBADF if the file is gone; as mmap
    */
   public HostMapping mmap(long gpa, long size, Protection... protection) {
+    Objects.requireNonNull(protection, "protection");
     return byGuestAddress.mmap(gpa, size, protection);
   }
 

@@ -602,6 +602,16 @@ public final class FrameTable {
     }
   }
 
+  /**
+   * Whether the folio lock has the reference of the page cache that the frame has left.
+   *
+   * @param pfn the frame
+   * @return the answer, read with volatile semantics
+   */
+  public boolean isLeftToLock(int pfn) {
+    return (state(pfn) & FrameState.LEFT) != 0;
+  }
+
   private void leave(int pfn, WaitQueue queue, WaitQueue.Waiter waiter) {
     queue.lock.lock();
     try {

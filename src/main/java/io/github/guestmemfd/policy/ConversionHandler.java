@@ -4,6 +4,7 @@ import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.kvm.BusyGuestPage;
 import io.github.guestmemfd.kvm.ExitHandler;
@@ -131,8 +132,8 @@ public final class ConversionHandler implements ExitHandler {
     private ExitHandler otherwise = (vcpu, exit) -> false;
 
     private Builder(VirtualMachine vm, ConversionPolicy policy) {
-      this.vm = Objects.requireNonNull(vm);
-      this.policy = Objects.requireNonNull(policy);
+      this.vm = Objects.requireNonNull(vm, "vm");
+      this.policy = Objects.requireNonNull(policy, "policy");
     }
 
     /**
@@ -221,19 +222,43 @@ public final class ConversionHandler implements ExitHandler {
    *     Builder#retries tried again}; EINTR; what has been converted stays so, and this can be
    *     repeated
    * @throws IllegalStateException if the policy answers a range that is not in the memory
+   * @throws NullPointerException if the policy answers null
    */
   public void start(GpaRange memory) {
     Objects.requireNonNull(memory, "memory");
-    for (GpaRange range : policy.beforeFirstRun(memory)) {
+    for (GpaRange range : answered(policy.beforeFirstRun(memory), "beforeFirstRun")) {
+      answered(range, "a range of beforeFirstRun");
       if (!memory.contains(range)) {
         throw new IllegalStateException(
             policy.id() + ": expected a range in " + memory + ", actual " + range);
       }
-      Errno errno = convert(range, range, MemoryAttribute.PRIVATE, retries).errno();
-      if (errno != Errno.OK) {
-        throw new GuestMemfdException(errno, "conversion before the first run: " + range);
+      Progress progress = convert(range, range, MemoryAttribute.PRIVATE, retries);
+      if (progress.errno() != Errno.OK) {
+        throw new GuestMemfdException(
+            progress.errno(), "conversion of " + range + " before the first run: " + why(progress));
       }
     }
+  }
+
+  private static String why(Progress progress) {
+    if (progress.busy() != null) {
+      return progress.busy().toString();
+    }
+    String at = Hex.of(progress.upTo());
+    return switch (progress.errno()) {
+      case EINTR -> "the thread was interrupted at " + at;
+      case ENOENT -> "no memslot at " + at;
+      case EBADF -> "the file at " + at + " is gone";
+      default -> "refused at " + at;
+    };
+  }
+
+  /** What the policy has answered, which is not to be null. */
+  private <T> T answered(@Nullable T answer, String what) {
+    if (answer == null) {
+      throw new NullPointerException("policy " + policy.id() + ": " + what + " answered null");
+    }
+    return answer;
   }
 
   /**
@@ -243,6 +268,7 @@ public final class ConversionHandler implements ExitHandler {
    * @param exit why it exited
    * @return true to enter the guest again
    * @throws IllegalArgumentException if the vCPU is of another virtual machine
+   * @throws NullPointerException if the policy answers null
    * @throws IllegalStateException if the policy answers a fault by a range that does not contain
    *     the pages; if a fault cannot be dealt with, or for a hypercall, and the vCPU has not exited
    *     with that
@@ -309,7 +335,7 @@ public final class ConversionHandler implements ExitHandler {
   }
 
   private Progress doPiece(GpaRange piece, MemoryAttribute attribute) {
-    Optional<GpaRange> answer = policy.onHypercall(piece, attribute);
+    Optional<GpaRange> answer = answered(policy.onHypercall(piece, attribute), "onHypercall");
     if (answer.isEmpty()) {
       return new Progress(Errno.OK, piece.end());
     }
@@ -329,7 +355,8 @@ public final class ConversionHandler implements ExitHandler {
       return null;
     }
     GpaRange used = new GpaRange(fault.gpa(), fault.size());
-    Optional<GpaRange> answer = policy.onMemoryFault(used, fault.attribute());
+    Optional<GpaRange> answer =
+        answered(policy.onMemoryFault(used, fault.attribute()), "onMemoryFault");
     if (answer.isEmpty()) {
       return fault;
     }

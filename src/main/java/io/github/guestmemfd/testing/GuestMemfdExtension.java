@@ -68,9 +68,10 @@ import org.junit.platform.commons.support.AnnotationSupport;
  * <p><b>After each test</b>, and after its {@code @AfterEach} methods, the race points are checked,
  * the library's own invariants are looked at ({@link HostMemory#violations}), and if they hold the
  * file is closed, and then the host, in which nothing may be open, mapped, referenced or pending
- * any more. What is wrong is an {@link AssertionError}; each holder that is left is suppressed in
- * it, as an error whose stack trace leads to the line that took it. If the test has failed before,
- * JUnit reports this beside it.
+ * any more. If they do not hold, what is held is told ({@link HostMemory#dump}). What is wrong is
+ * an {@link AssertionError}; each holder that is left is suppressed in it, as an error whose stack
+ * trace leads to the line that took it. If the test has failed before, JUnit reports this beside
+ * it.
  */
 public final class GuestMemfdExtension
     implements ParameterResolver, AfterEachCallback, TestTemplateInvocationContextProvider {
@@ -154,18 +155,21 @@ public final class GuestMemfdExtension
       }
       List<String> violations = host.violations();
       violations.forEach(violation -> wrong.add(new AssertionError(violation)));
-      if (!violations.isEmpty()) {
-        return wrong; // a close could wait for ever, for an access that nobody ends
+      if (!violations.isEmpty()) { // a close could wait for ever, for an access that nobody ends
+        wrong.add(new AssertionError(host.dump()));
+        return wrong;
       }
       try {
         if (memfd != null) {
           memfd.close();
         }
+      } catch (RuntimeException | Error e) {
+        wrong.add(e); // of a callback of the test's, at the end of the file
+      }
+      try {
         host.close();
       } catch (GuestMemfdException e) {
         wrong.add(left(e));
-      } catch (RuntimeException e) {
-        wrong.add(e); // of a callback of the test's, at the end of the file
       }
       return wrong;
     }

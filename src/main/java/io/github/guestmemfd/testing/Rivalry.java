@@ -8,6 +8,7 @@ import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
+import java.util.Objects;
 
 /** A file of one page, accessible and present, on a host that all states share. */
 final class Rivalry {
@@ -24,8 +25,8 @@ final class Rivalry {
         GuestMemfd.builder(HOST)
             .size(PAGE)
             .flags(CreateFlag.MMAP, CreateFlag.INIT_SHARED)
-            .protocol(protocol)
-            .ops(ops)
+            .protocol(Objects.requireNonNull(protocol, "protocol"))
+            .ops(Objects.requireNonNull(ops, "ops"))
             .retryPolicy(policy)
             .build();
     window = memfd.mmap(0, PAGE, Protection.READ, Protection.WRITE);

@@ -64,8 +64,9 @@ public final class ModelExecutor implements TraceExecutor {
    * @param profile the kernel whose answers it gives
    */
   public ModelExecutor(HostMemory host, ConversionProtocol protocol, KernelProfile profile) {
-    this.host = Objects.requireNonNull(host);
-    this.protocol = Objects.requireNonNull(protocol);
+    this.host = Objects.requireNonNull(host, "host");
+    this.protocol = Objects.requireNonNull(protocol, "protocol");
+    Objects.requireNonNull(profile, "profile");
     this.vm = VirtualMachine.builder().kernelProfile(profile).build();
   }
 

@@ -121,7 +121,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
    */
   public static Recorder to(Path file) throws IOException {
     return to(
-        Files.newBufferedWriter(file, StandardCharsets.US_ASCII),
+        Files.newBufferedWriter(Objects.requireNonNull(file, "file"), StandardCharsets.US_ASCII),
         DEFAULT_CAPACITY,
         IdleStrategy.spinThenPark());
   }

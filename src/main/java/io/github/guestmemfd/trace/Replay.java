@@ -52,6 +52,10 @@ public final class Replay {
      * @param differences as above
      */
     public Result {
+      Objects.requireNonNull(differences, "differences");
+      for (Object difference : differences) {
+        Objects.requireNonNull(difference, "differences");
+      }
       differences = List.copyOf(differences);
     }
   }
@@ -93,6 +97,7 @@ public final class Replay {
    * @return what was found
    */
   public static Result run(Trace trace, TraceExecutor executor) {
+    Objects.requireNonNull(executor, "executor");
     List<Difference> differences = new ArrayList<>();
     for (Trace.Call call : trace.calls()) {
       String actual = executor.execute(call);

@@ -51,9 +51,11 @@ public final class Trace {
      * @param expected as above
      */
     public Call {
-      Objects.requireNonNull(text);
-      Objects.requireNonNull(verb);
-      Objects.requireNonNull(expected);
+      Objects.requireNonNull(text, "text");
+      Objects.requireNonNull(verb, "verb");
+      Objects.requireNonNull(expected, "expected");
+      Objects.requireNonNull(arguments, "arguments");
+      arguments.forEach(a -> Objects.requireNonNull(a, "arguments"));
       arguments = List.copyOf(arguments);
     }
 
@@ -65,6 +67,10 @@ public final class Trace {
      * @return the call
      */
     public static Call of(Verb verb, String... arguments) {
+      Objects.requireNonNull(arguments, "arguments");
+      for (String argument : arguments) {
+        Objects.requireNonNull(argument, "arguments");
+      }
       String text = verb.word() + " " + String.join(" ", arguments);
       return new Call(0, text, verb, List.of(arguments), "");
     }
@@ -122,7 +128,7 @@ public final class Trace {
      * @return the line
      */
     public String line(String result) {
-      Objects.requireNonNull(result);
+      Objects.requireNonNull(result, "result");
       return text + " = " + result;
     }
   }
@@ -144,6 +150,10 @@ public final class Trace {
    * @throws TraceFormatException if it is not one
    */
   public static Trace parse(String file, List<String> lines) {
+    Objects.requireNonNull(file, "file");
+    for (String line : lines) {
+      Objects.requireNonNull(line, "lines");
+    }
     if (lines.isEmpty() || !lines.get(0).strip().equals(HEADER)) {
       throw new TraceFormatException(
           file,

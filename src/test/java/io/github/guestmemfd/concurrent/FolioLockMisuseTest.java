@@ -9,6 +9,7 @@ import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.HolderKind;
+import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -62,6 +63,36 @@ class FolioLockMisuseTest extends HostFixture {
     assertFalse(frames().isLocked(folio.pfn()));
     run(() -> assertEquals(folio.pfn(), write(memfd, 0, 1), "the frame can be used"));
     assertQuiet(memfd);
+  }
+
+  /**
+   * Any thread may unlock, also while the folio is being closed: the reference goes all the same.
+   */
+  @Test
+  void aFolioClosedWhileAnotherThreadUnlocksIsPut() throws Exception {
+    GuestMemfd memfd = file(1);
+    AtomicReference<Folio> folio = new AtomicReference<>();
+    Duel.rounds(
+        () -> {
+          folio.set(memfd.grab(0, HolderKind.UNSAFE));
+          folio.get().lock();
+        },
+        round -> isDone(folio.get()::close),
+        round -> isDone(folio.get()::unlock),
+        () -> {
+          assertEquals(0, memfd.holders(0).unsafe());
+          assertFalse(frames().isLocked(folio.get().pfn()));
+        });
+    assertQuiet(memfd);
+  }
+
+  private static boolean isDone(Runnable step) {
+    try {
+      step.run();
+      return true;
+    } catch (IllegalStateException e) {
+      return false; // the other one was faster
+    }
   }
 
   @Test

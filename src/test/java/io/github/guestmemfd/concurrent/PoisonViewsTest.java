@@ -4,6 +4,7 @@ import static io.github.guestmemfd.abi.Protection.READ;
 import static io.github.guestmemfd.abi.Protection.WRITE;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.Folio;
@@ -91,6 +92,51 @@ class PoisonViewsTest {
       memfd.makeAccessible(0, PAGE);
       try (HostMapping window = memfd.mmap(0, PAGE, READ)) {
         assertEquals(SECRET, window.getLong(0));
+      }
+    }
+  }
+
+  /** The frame that a page has left is not where the next page of the range goes. */
+  @Test
+  void afterAConversionOfSeveralPagesAViewSeesPoisonAndNoOtherPage() {
+    try (GuestMemfd memfd = file(2, b -> b)) {
+      ByteBuffer view = stale(memfd, 42);
+      try (HostMapping window = memfd.mmap(0, 2L * PAGE, READ, WRITE)) {
+        window.putLong(PAGE, SECRET);
+      }
+      memfd.makeInaccessible(0, 2L * PAGE);
+      assertEquals(POISON, view.getLong(0));
+      view.putLong(0, 666);
+      try (Folio first = memfd.grab(0);
+          Folio second = memfd.grab(PAGE)) {
+        assertEquals(42, first.buffer().getLong(0));
+        assertEquals(SECRET, second.buffer().getLong(0));
+      }
+      assertEquals(2L * PAGE, host.used());
+    }
+  }
+
+  /** What a callback throws for one of the frames that are left keeps none of them. */
+  @Test
+  void aCallbackThatThrowsForAFrameThatIsLeftKeepsNone() {
+    AtomicBoolean throwing = new AtomicBoolean(true);
+    GuestMemfdOps ops =
+        new GuestMemfdOps() {
+          @Override
+          public void freeFolio(Folio folio) {
+            if (throwing.compareAndSet(true, false)) {
+              throw new IllegalStateException("by the test");
+            }
+          }
+        };
+    try (GuestMemfd memfd = file(2, b -> b.ops(ops))) {
+      stale(memfd, 42);
+      memfd.grab(PAGE).close();
+      assertThrows(IllegalStateException.class, () -> memfd.makeInaccessible(0, 2L * PAGE));
+      assertEquals(2L * PAGE, host.used());
+      assertEquals(List.of(), host.violations());
+      try (Folio folio = memfd.grab(0)) {
+        assertEquals(42, folio.buffer().getLong(0));
       }
     }
   }

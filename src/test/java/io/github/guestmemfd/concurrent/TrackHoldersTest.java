@@ -373,6 +373,58 @@ class TrackHoldersTest {
     }
   }
 
+  /** What depends on the conversion that a put completes sees that the holder is gone. */
+  @Test
+  void whoLetsGoIsNotListedWhenTheConversionCompletes() {
+    try (GuestMemfd memfd = file(3, b -> b.retryPolicy(RetryPolicy.completeLater()));
+        HostMapping window = memfd.mmap(0, 3L * PAGE, READ, WRITE)) {
+      int raw = memfd.tryGrab(0, HolderKind.UNSAFE);
+      Folio folio = memfd.grab(PAGE, HolderKind.UNSAFE);
+      HostReference pin = window.pin(2L * PAGE, 1);
+      List<Runnable> puts =
+          List.of(() -> memfd.put(raw, HolderKind.UNSAFE), folio::close, pin::close);
+      for (int page = 0; page < 3; page++) {
+        long offset = (long) page * PAGE;
+        List<String> seen = new ArrayList<>();
+        CompletableFuture<Void> seeing =
+            memfd
+                .makeInaccessibleLater(offset, PAGE)
+                .thenRun(
+                    () ->
+                        host.holders().stream()
+                            .filter(h -> h.offset() == offset)
+                            .filter(h -> h.length() <= PAGE)
+                            .forEach(h -> seen.add(h.toString())));
+        puts.get(page).run();
+        seeing.join();
+        assertEquals(List.of(), seen);
+      }
+    }
+  }
+
+  /** Of a put and of a grab by what depends on it, it is the grab that is left. */
+  @Test
+  void whatIsGrabbedWhenAConversionCompletesIsWhatIsLeft() {
+    try (GuestMemfd memfd = file(1, b -> b.retryPolicy(RetryPolicy.completeLater()))) {
+      int raw = memfd.tryGrab(0, HolderKind.UNSAFE);
+      List<Integer> again = new ArrayList<>();
+      CompletableFuture<Void> grabbing =
+          memfd
+              .makeInaccessibleLater(0, PAGE)
+              .thenRun(
+                  () -> {
+                    memfd.makeAccessible(0, PAGE);
+                    again.add(memfd.tryGrab(0, HolderKind.UNSAFE));
+                  });
+      memfd.put(raw, HolderKind.UNSAFE);
+      grabbing.join();
+      assertEquals(List.of(raw), again);
+      TrackedHolder left = host.holders().get(1);
+      assertTrue(left.site().getMethodName().startsWith("lambda$"), host::dump);
+      memfd.put(raw, HolderKind.UNSAFE);
+    }
+  }
+
   // ---- for people ----
 
   @Test

@@ -34,6 +34,7 @@ import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Function;
+import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -99,6 +100,8 @@ class BadInputTest {
           "VirtualMachine.trySetMemoryAttributes",
           "ConversionHandler.start",
           "ConversionHandler.handle");
+
+  private static final Pattern NULL = Pattern.compile("(\\w+)|.* because \"(\\w+)\" is null");
 
   private static final Map<String, Integer> CALLS = new TreeMap<>();
 
@@ -305,6 +308,9 @@ class BadInputTest {
       if (thrown != null && !isDocumented(thrown)) {
         wrong(thrown, subject, arguments, "is not documented to throw " + thrown);
       }
+      if (thrown instanceof NullPointerException && !namesAParameter(thrown)) {
+        wrong(thrown, subject, arguments, "does not say what was null: " + describe(thrown));
+      }
       boolean refused = thrown != null || isRefusal(result);
       State after = world.state();
       boolean changed = !after.equals(before);
@@ -327,6 +333,16 @@ class BadInputTest {
       }
     }
 
+    /**
+     * Whether an exception names a parameter as the documentation does: by {@code requireNonNull},
+     * or in the words of the JVM.
+     */
+    private boolean namesAParameter(Throwable thrown) {
+      Matcher named = NULL.matcher(String.valueOf(thrown.getMessage()));
+      return named.matches()
+          && documentation().contains("@param " + named.group(named.start(1) < 0 ? 2 : 1) + " ");
+    }
+
     private boolean promisesFuture() {
       return method instanceof Method m && m.getReturnType() == CompletableFuture.class;
     }
@@ -335,7 +351,7 @@ class BadInputTest {
       boolean forTheLibraryToCall =
           method instanceof Method m && (m.isDefault() || isOf(GuestMemfdListener.class));
       for (int i = 0; i < arguments.length && !forTheLibraryToCall; i++) {
-        if (arguments[i] == null
+        if (isNullInside(arguments[i])
             && !method.getAnnotatedParameterTypes()[i].isAnnotationPresent(Nullable.class)) {
           return true;
         }
@@ -378,15 +394,23 @@ class BadInputTest {
       }
     }
 
-    private boolean isDocumented(Throwable thrown) throws NoSuchMethodException {
+    private String documentation() {
       if (documentation == null) {
         documentation = Documentation.of(type, method);
         if (method instanceof Method m && m.getReturnType().getSimpleName().equals("Builder")) {
-          documentation +=
-              Documentation.of(m.getReturnType(), m.getReturnType().getMethod("build"));
+          try {
+            documentation +=
+                Documentation.of(m.getReturnType(), m.getReturnType().getMethod("build"));
+          } catch (NoSuchMethodException e) {
+            throw new AssertionError(e);
+          }
         }
       }
-      String text = documentation;
+      return documentation;
+    }
+
+    private boolean isDocumented(Throwable thrown) {
+      String text = documentation();
       for (Class<?> c = thrown.getClass();
           c != RuntimeException.class && c != Exception.class && c != Object.class;
           c = c.getSuperclass()) {

@@ -66,7 +66,7 @@ class CommandLineTest {
         .singleElement()
         .asString()
         .startsWith("lab: 1 run a round, ")
-        .endsWith("at most 1 s");
+        .endsWith("about 1 s");
     assertThat(out.toString()).doesNotContain("a round");
   }
 
@@ -133,6 +133,7 @@ class CommandLineTest {
   void wrongOptionsOfTheLabAreStatusTwoWithAMessage() {
     String[][] wrong = {
       {"--protocol", "wishful", "--protocol: expected pin-check, "},
+      {"--protocol", "all,last-put", "atomic-pair, or all alone; actual 'all'"},
       {"--policy", "never", "--policy: expected eager, "},
       {"--workload", "idle", "--workload: expected boot, "},
       {"--on-shared", "burn", "--on-shared: expected keep, discard"},
@@ -156,6 +157,19 @@ class CommandLineTest {
       assertThat(err.toString().lines()).hasSizeLessThan(4);
     }
     assertThat(out.toString()).isEmpty();
+  }
+
+  @Test
+  void whatIsNamedTwiceRunsOnce() {
+    assertThat(
+            lab(
+                "--protocol=last-put,last-put",
+                "--workload=share,share",
+                "--policy=eager,eager",
+                "--on-shared=keep,keep",
+                "--vcpus=1,1"))
+        .isZero();
+    assertThat(err.toString()).startsWith("lab: 1 run a round, ");
   }
 
   @Test

@@ -151,6 +151,19 @@ class RoundsTest {
     assertThat(ran).isNotEqualTo(once);
   }
 
+  /** How long that takes is up to the machine. */
+  @Test
+  void theOrderDoesNotDependOnHowLongTheWarmUpTook() {
+    run(fakes(8), PLAN, 7);
+    List<String> once = measured(0.25);
+    ran.clear();
+    List<Run> faster = new ArrayList<>(fakes(7));
+    faster.add(new Fake("r7", 1, round -> 1000L << round));
+    run(faster, PLAN, 7);
+    assertThat(measured(0.05)).hasSizeGreaterThan(8 * 3);
+    assertThat(measured(0.25)).isEqualTo(once);
+  }
+
   @Test
   void theWarmUpEndsWhenNoRunGetsFaster() {
     Rounds.Result result = run(fakes(4), PLAN, 1);

@@ -18,6 +18,8 @@ import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
@@ -1153,5 +1155,51 @@ class ConversionHandlerTest extends VmFixture {
     throwing[0] = false;
     assertEquals(Errno.OK, hypercall(handler, 0, 1));
     assertEquals(List.of("0-1 PRIVATE ECANCELED", "0-1 PRIVATE OK"), attempts.seen);
+  }
+
+  @Test
+  void whatIsInTheWayOfTheFirstConversionIsSaid() {
+    GuestMemfd memfd = file(4, GuestMemfdOps.NONE);
+    vm.bind(0, GPA, 4 * PAGE, memfd, 0);
+    scripted.first = List.of(pages(0, 4));
+    ConversionHandler handler = with(scripted).retries(0).build();
+    try (Folio held = memfd.grab(PAGE, HolderKind.UNSAFE)) {
+      assertEquals(PAGE, held.offset());
+      GuestMemfdException refused =
+          assertThrows(GuestMemfdException.class, () -> handler.start(pages(0, 4)));
+      assertTrue(
+          refused.getMessage().contains("held by 1 unsafe, 0 pinned, 0 safe"),
+          refused.getMessage());
+    }
+    scripted.first = List.of(pages(4, 5));
+    GuestMemfdException missing =
+        assertThrows(GuestMemfdException.class, () -> handler.start(pages(0, 5)));
+    assertEquals(
+        "ENOENT: conversion of "
+            + pages(4, 5)
+            + " before the first run: no memslot at "
+            + Hex.of(pages(4, 5).gpa()),
+        missing.getMessage());
+  }
+
+  @Test
+  void aPolicyThatAnswersNullIsNamed() {
+    vm.bind(0, GPA, PAGE, file(1, GuestMemfdOps.NONE), 0);
+    scripted.answer = null;
+    ConversionHandler handler = with(scripted).build();
+    assertEquals(
+        "policy scripted: onHypercall answered null",
+        assertThrows(NullPointerException.class, () -> hypercall(handler, 0, 1)).getMessage());
+    Vcpu vcpu = vm.createVcpu();
+    assertEquals(
+        "policy scripted: onMemoryFault answered null",
+        assertThrows(
+                NullPointerException.class,
+                () -> vcpu.run(guest -> guest.write(GPA, 8, 1, PRIVATE), handler))
+            .getMessage());
+    scripted.first = null;
+    assertEquals(
+        "policy scripted: beforeFirstRun answered null",
+        assertThrows(NullPointerException.class, () -> handler.start(pages(0, 1))).getMessage());
   }
 }

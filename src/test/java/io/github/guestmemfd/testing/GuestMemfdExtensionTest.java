@@ -18,6 +18,7 @@ import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
@@ -332,6 +333,12 @@ class GuestMemfdExtensionTest {
     }
 
     @Test
+    void leavesAnAccessAndAFolio(GuestMemfd memfd) {
+      Folio folio = memfd.grab(0);
+      assertTrue(memfd.frameAccess().begin(folio.pfn()) != 0);
+    }
+
+    @Test
     void throwsAtTheEndOfTheFile(GuestMemfd.Builder builder) {
       builder
           .ops(
@@ -352,6 +359,72 @@ class GuestMemfdExtensionTest {
         .hasMessageContaining("an access was announced, and has not ended");
     assertThat(failure(BreaksAnInvariant.class, "throwsAtTheEndOfTheFile"))
         .hasMessageContaining("at the end");
+  }
+
+  @Test
+  void whereAnInvariantIsBrokenTheHoldersAreNamed() {
+    assertThat(failure(BreaksAnInvariant.class, "leavesAnAccessAndAFolio"))
+        .hasMessageContaining("an access was announced, and has not ended")
+        .hasMessageContaining("grabbed as safe at offset 0x0 by ");
+  }
+
+  /** The end of the injected file throws, in a test that leaves something else behind too. */
+  static class EndsWithAFailure {
+    @RegisterExtension
+    final GuestMemfdExtension extension =
+        new GuestMemfdExtension().withFile(file -> file.ops(new ThrowsAtTheEnd()));
+
+    private static final class ThrowsAtTheEnd implements GuestMemfdOps {
+      @Override
+      public void release() {
+        throw new AssertionError("at the end");
+      }
+    }
+
+    @Test
+    void leaksAPin(GuestMemfd memfd) {
+      try (HostMapping window = memfd.mmap(0, PAGE, READ, WRITE)) {
+        assertTrue(window.pin(0, PAGE).isOpen());
+      }
+    }
+
+    @Test
+    void missesARacePoint(GuestMemfd memfd, RacePoints races) {
+      assertTrue(memfd.isOpen());
+      races.at(RacePoint.BEFORE_COMMIT, () -> {});
+    }
+  }
+
+  static class EndsWithAnErrno {
+    @RegisterExtension
+    final GuestMemfdExtension extension =
+        new GuestMemfdExtension().withFile(file -> file.ops(new RefusesAtTheEnd()));
+
+    private static final class RefusesAtTheEnd implements GuestMemfdOps {
+      @Override
+      public void release() {
+        throw new GuestMemfdException(Errno.EIO, "at the end");
+      }
+    }
+
+    @Test
+    void leavesNothing(GuestMemfd memfd) {
+      assertTrue(memfd.isOpen());
+    }
+  }
+
+  @Test
+  void whatTheEndOfTheFileThrowsHidesNothing() {
+    assertThat(failure(EndsWithAFailure.class, "leaksAPin"))
+        .hasMessageContaining("at the end")
+        .hasMessageContaining("pinned at offset 0x0 by ");
+    assertThat(failure(EndsWithAFailure.class, "missesARacePoint"))
+        .hasMessageContaining("at the end")
+        .hasMessageContaining("nobody came to BEFORE_COMMIT");
+    assertThat(failure(EndsWithAnErrno.class, "leavesNothing"))
+        .hasMessageContaining("EIO: at the end")
+        .message()
+        .doesNotContain("left something behind");
   }
 
   // ---- every protocol ----

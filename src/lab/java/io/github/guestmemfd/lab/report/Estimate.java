@@ -1,7 +1,6 @@
 package io.github.guestmemfd.lab.report;
 
 import java.util.Arrays;
-import java.util.SplittableRandom;
 
 /**
  * A figure that was measured once a round: the median of the rounds, and how far that may be off.
@@ -29,8 +28,11 @@ public record Estimate(double median, double low, double high) {
   private static final int DRAWS = 4000;
   private static final double OUTSIDE = 0.01;
 
-  /** So that the same rounds have the same interval in every report. */
-  private static final long SEED = 0x5eed;
+  /**
+   * Where the draws start, so that the same rounds have the same interval in every report. The
+   * page's script draws the same.
+   */
+  private static final int SEED = 0x5eed;
 
   /** The estimate from the figures of the rounds; those that are NaN do not count. */
   static Estimate of(double... rounds) {
@@ -42,12 +44,13 @@ public record Estimate(double median, double low, double high) {
     if (known.length < MIN_ROUNDS) {
       return new Estimate(median, Double.NaN, Double.NaN);
     }
-    SplittableRandom random = new SplittableRandom(SEED);
+    int state = SEED;
     double[] medians = new double[DRAWS];
     double[] drawn = new double[known.length];
     for (int i = 0; i < DRAWS; i++) {
       for (int j = 0; j < drawn.length; j++) {
-        drawn[j] = known[random.nextInt(known.length)];
+        state += 0x6D2B79F5;
+        drawn[j] = known[(int) ((mixed(state) * known.length) >>> 32)];
       }
       Arrays.sort(drawn);
       medians[i] = median(drawn);
@@ -55,6 +58,13 @@ public record Estimate(double median, double low, double high) {
     Arrays.sort(medians);
     int cut = (int) (DRAWS * OUTSIDE / 2);
     return new Estimate(median, medians[cut], medians[DRAWS - 1 - cut]);
+  }
+
+  /** Mulberry32, by Tommy Ettinger: 32 bits that look random, from a counter. */
+  private static long mixed(int state) {
+    int t = (state ^ (state >>> 15)) * (state | 1);
+    t = (t + (t ^ (t >>> 7)) * (t | 61)) ^ t;
+    return Integer.toUnsignedLong(t ^ (t >>> 14));
   }
 
   private static double median(double[] sorted) {

@@ -61,9 +61,9 @@ final class Numbers {
     return digits(n, n == Math.rint(n) ? 0 : n < 0.95 ? 2 : 1) + " s";
   }
 
-  /** A ratio: 0.97, 1.00, 12.3. */
+  /** A ratio: 0.97, 1.00, 12.3, ∞. */
   static String ratio(double n) {
-    return digits(n, n < 9.995 ? 2 : 1);
+    return Double.isInfinite(n) ? "∞" : digits(n, n < 9.995 ? 2 : 1);
   }
 
   /** A figure with its interval, if there is one: 1.4% (1.3–1.6%). */
@@ -72,7 +72,7 @@ final class Numbers {
       return NONE;
     }
     String median = text.apply(e.median());
-    if (!e.hasInterval()) {
+    if (!e.hasInterval() || Double.isInfinite(e.median())) {
       return median;
     }
     String low = text.apply(e.low());

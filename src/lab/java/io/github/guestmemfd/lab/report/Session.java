@@ -9,6 +9,7 @@ import java.util.List;
  * @param runs what was measured, in the order it is to be shown, each run in each round
  * @param unsettled the names of the runs that were still getting faster when measuring began
  * @param longEnough whether each run had room for the longest waits
+ * @param cutShort why not all runs were made that were to be; empty if they were
  * @param options what was asked for
  * @param environment where and when it was measured
  */
@@ -16,6 +17,7 @@ public record Session(
     List<Measurement> runs,
     List<String> unsettled,
     boolean longEnough,
+    String cutShort,
     Options options,
     Environment environment) {
 
@@ -40,6 +42,7 @@ public record Session(
    * @param runs what was measured, in the order it is to be shown, each run in each round
    * @param unsettled the names of the runs that were still getting faster when measuring began
    * @param longEnough whether each run had room for the longest waits
+   * @param cutShort why not all runs were made that were to be; empty if they were
    * @param options what was asked for
    * @param environment where and when it was measured
    */
@@ -48,9 +51,12 @@ public record Session(
     unsettled = List.copyOf(unsettled);
   }
 
-  /** Why the figures may not be trusted; nothing if they may. */
+  /** Why the figures may not be trusted, or are not all; nothing if they may, and are. */
   List<String> doubts() {
     List<String> doubts = new ArrayList<>();
+    if (!cutShort.isEmpty()) {
+      doubts.add(cutShort);
+    }
     if (!longEnough && !runs.isEmpty()) {
       doubts.add(
           "The runs were too short to compare rates: waits take up to 100 ms. Give more --seconds, or"
@@ -60,7 +66,11 @@ public record Session(
       doubts.add(
           "Still getting faster after the warm-up: "
               + unsettled.get(0)
-              + (unsettled.size() == 1 ? "." : ", and " + (unsettled.size() - 1) + " others."));
+              + switch (unsettled.size()) {
+                case 1 -> ".";
+                case 2 -> ", and 1 other.";
+                default -> ", and " + (unsettled.size() - 1) + " others.";
+              });
     }
     return doubts;
   }

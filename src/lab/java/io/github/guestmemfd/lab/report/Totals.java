@@ -1,6 +1,7 @@
 package io.github.guestmemfd.lab.report;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collection;
 import java.util.List;
 import java.util.Map;
@@ -133,15 +134,15 @@ final class Totals {
     if (!reaches(all, percentile)) {
       return Estimate.NONE;
     }
-    Estimate ofRounds =
-        estimate(
+    double[] ofRounds =
+        ofRounds(
             of -> {
               Histogram some = latency(of);
               return reaches(some, percentile) ? some.getValueAtPercentile(percentile) : Double.NaN;
             });
-    return ofRounds.hasInterval()
-        ? ofRounds
-        : new Estimate(all.getValueAtPercentile(percentile), Double.NaN, Double.NaN);
+    return Arrays.stream(ofRounds).anyMatch(Double::isNaN) || ofRounds.length < Estimate.MIN_ROUNDS
+        ? new Estimate(all.getValueAtPercentile(percentile), Double.NaN, Double.NaN)
+        : Estimate.of(ofRounds);
   }
 
   private static boolean reaches(Histogram histogram, double percentile) {

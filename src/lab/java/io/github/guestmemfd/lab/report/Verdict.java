@@ -51,6 +51,7 @@ record Verdict(List<Row> rows, String sentence) {
    *
    * @param id its name
    * @param sound whether it claims to be sound
+   * @param fit whether it may be advised: it claims to be sound, and the runs do not refute it
    * @param leaks how often it leaked
    * @param falseBusy refusals although nobody held the page
    * @param firstLook the share of first looks that failed although nobody held the page
@@ -64,6 +65,7 @@ record Verdict(List<Row> rows, String sentence) {
   record Row(
       String id,
       boolean sound,
+      boolean fit,
       long leaks,
       long falseBusy,
       Estimate firstLook,
@@ -89,10 +91,14 @@ record Verdict(List<Row> rows, String sentence) {
       return isTie() ? figure + ", a tie" : figure;
     }
 
-    /** Whether it cannot be told from the fastest. */
+    /** Whether it cannot be told from the fastest, as far as there are intervals to say so. */
     boolean isTie() {
-      return !fastest && !(cost.low() > 1) && !(cost.high() < 1);
+      return !fastest && cost.low() <= 1 && cost.high() >= 1;
     }
+  }
+
+  private static boolean isFit(List<Measurement> runs) {
+    return Runs.areSound(runs) && Finding.isClean(runs);
   }
 
   /** The verdict on some runs. */
@@ -101,13 +107,17 @@ record Verdict(List<Row> rows, String sentence) {
     Map<String, List<Measurement>> byProtocol = Runs.byProtocol(fair);
     String fastest =
         byProtocol.entrySet().stream()
-            .filter(e -> Runs.areSound(e.getValue()))
+            .filter(e -> isFit(e.getValue()))
             .max(
                 Comparator.comparingDouble(
                     e -> Totals.of(e.getValue()).guestOpsPerSecond().median()))
             .map(Map.Entry::getKey)
             .orElse("");
-    boolean compares = byProtocol.size() > 1 && !fastest.isEmpty();
+    boolean compares =
+        byProtocol.size() > 1
+            && !fastest.isEmpty()
+            && Totals.of(byProtocol.getOrDefault(fastest, List.of())).guestOpsPerSecond().median()
+                > 0;
     List<Row> rows = new ArrayList<>();
     byProtocol.forEach(
         (id, its) ->
@@ -123,6 +133,7 @@ record Verdict(List<Row> rows, String sentence) {
     return new Row(
         id,
         Runs.areSound(runs),
+        isFit(runs),
         totals.leaks(),
         totals.refusedWithoutUnsafeHolder(),
         totals.firstLookMismatch(),
@@ -150,8 +161,8 @@ record Verdict(List<Row> rows, String sentence) {
 
   private static String sentence(List<Row> rows) {
     Row fastest = rows.stream().filter(Row::fastest).findFirst().orElseThrow();
-    List<String> ties = rows.stream().filter(r -> r.sound && r.isTie()).map(Row::id).toList();
-    Row usual = rows.stream().filter(Row::isDefault).findFirst().orElse(fastest);
+    List<String> ties = rows.stream().filter(r -> r.fit && r.isTie()).map(Row::id).toList();
+    Row usual = rows.stream().filter(r -> r.isDefault() && r.fit).findFirst().orElse(fastest);
     if (!fastest.rate.hasInterval()) {
       return "Too few rounds to say which protocol is faster.";
     }
@@ -177,7 +188,7 @@ record Verdict(List<Row> rows, String sentence) {
     return String.join(
         ", ",
         rows.stream()
-            .filter(r -> r.sound && (r.fastest || r.isTie()) && !r.equals(chosen))
+            .filter(r -> r.fit && (r.fastest || r.isTie()) && !r.equals(chosen))
             .map(Row::id)
             .toList());
   }

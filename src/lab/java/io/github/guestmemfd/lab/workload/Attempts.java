@@ -120,7 +120,7 @@ final class Attempts implements ConversionObserver {
     if (errno != Errno.OK && errno != Errno.EAGAIN) {
       return;
     }
-    if (mine.metNobody || !mine.metHolder) {
+    if (!mine.metHolder) {
       mine.firstLooks++;
       mine.firstLookMismatches += mine.metNobody ? 1 : 0;
     }

@@ -66,11 +66,31 @@
   // Figures over rounds: as in the summary, the median with a 99 % bootstrap interval.
 
   const MIN_ROUNDS = 5;
-  const DRAWS = 1000;
+  const DRAWS = 4000;
 
   function median(sorted) {
     const half = sorted.length >> 1;
     return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+  }
+
+  const ranks = new Map();
+
+  /** Which of n sorted values are in the middle of each draw; the draws are those of the summary (Estimate.java). */
+  function drawnRanks(n) {
+    if (!ranks.has(n)) {
+      let state = 0x5eed;
+      const random = () => {
+        state = (state + 0x6D2B79F5) | 0;
+        let t = Math.imul(state ^ (state >>> 15), state | 1);
+        t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
+        return Math.floor((((t ^ (t >>> 14)) >>> 0) / 2 ** 32) * n);
+      };
+      ranks.set(n, Array.from({ length: DRAWS }, () => {
+        const drawn = Array.from({ length: n }, random).sort((a, b) => a - b);
+        return [drawn[(n - 1) >> 1], drawn[n >> 1]];
+      }));
+    }
+    return ranks.get(n);
   }
 
   /** From the figures of the rounds; null if none is known. */
@@ -79,13 +99,7 @@
     if (known.length < MIN_ROUNDS) {
       return known.length === 0 ? null : { median: median(known), low: NaN, high: NaN };
     }
-    let state = 1; // the same rounds have the same interval each time
-    const random = n => {
-      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-      return Math.floor((state / 2 ** 32) * n);
-    };
-    const medians = Array.from({ length: DRAWS },
-      () => median(known.map(() => known[random(known.length)]).sort((a, b) => a - b))).sort((a, b) => a - b);
+    const medians = Float64Array.from(drawnRanks(known.length), ([i, j]) => (known[i] + known[j]) / 2).sort();
     const cut = Math.floor(DRAWS * 0.005);
     return { median: median(known), low: medians[cut], high: medians[DRAWS - 1 - cut] };
   }

@@ -41,6 +41,7 @@ class JsonReportTest {
             Measurements.rounds("p", 1, 2, 3),
             List.of("one"),
             false,
+            "Stopped after 3 of 5 runs.",
             new Session.Options(List.of("--seed", "7", TEXT), 12.5, 7, 4096),
             Measurements.SOMEWHERE);
     Map<String, Object> json = Json.object(Json.parse(text(session)));
@@ -67,7 +68,10 @@ class JsonReportTest {
             Map.entry("seconds", 12.5),
             Map.entry("seed", 7L),
             Map.entry("size_bytes", 4096L));
-    assertThat(Json.array(json.get("doubts"))).hasSize(2);
+    assertThat(Json.array(json.get("doubts")))
+        .hasSize(3)
+        .first()
+        .isEqualTo("Stopped after 3 of 5 runs.");
   }
 
   @Test
@@ -152,6 +156,20 @@ class JsonReportTest {
     assertThat(rate).containsEntry("median", 2500.0);
     assertThat(rate.get("low")).isNull();
     assertThat(rate.get("high")).isNull();
+  }
+
+  /** Nothing is a tie with nothing. */
+  @Test
+  void aProtocolThatCannotBeComparedIsNoTie() throws IOException {
+    for (List<Measurement> runs :
+        List.of(Measurements.rounds("p", 1, 2, 3, 4, 5), Measurements.rounds("p", 1, 2))) {
+      Map<String, Object> verdict =
+          Json.object(Json.object(Json.parse(text(Measurements.session(runs)))).get("verdict"));
+      assertThat(Json.object(Json.array(verdict.get("protocols")).get(0)))
+          .containsEntry("fastest_sound", false)
+          .containsEntry("cost", null)
+          .containsEntry("tie", false);
+    }
   }
 
   @Test

@@ -169,7 +169,12 @@ final class Measurements {
   /** A session of these runs, about which there is no doubt. */
   static Session session(List<Measurement> runs) {
     return new Session(
-        runs, List.of(), true, new Session.Options(List.of("--seed", "1"), 20, 1, SIZE), SOMEWHERE);
+        runs,
+        List.of(),
+        true,
+        "",
+        new Session.Options(List.of("--seed", "1"), 20, 1, SIZE),
+        SOMEWHERE);
   }
 
   /** A histogram with these values, in nanoseconds. */

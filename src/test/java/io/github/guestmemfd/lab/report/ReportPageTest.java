@@ -14,6 +14,7 @@ import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Random;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.BeforeAll;
@@ -189,6 +190,20 @@ class ReportPageTest {
             .as("%s of %s", head, rows.get(i + 1))
             .isCloseTo(expected, within(Math.abs(expected) * 1e-9));
       }
+    }
+  }
+
+  /** So is the interval, however many rounds there are. */
+  @Test
+  void theCombinationsHaveTheIntervalsOfTheText() throws Exception {
+    Random random = new Random(3);
+    for (int rounds : new int[] {12, 39}) {
+      List<Measurement> runs = Measurements.rounds("p", random.longs(rounds, 1000, 9000).toArray());
+      Map<String, Object> seen = visit(runs, WIDE, "light");
+      List<String> rows = list(seen.get("runs"));
+      int column = List.of(rows.get(0).split(" \\| ")).indexOf("guest ops/s");
+      assertThat(List.of(rows.get(1).split(" \\| ")).get(column))
+          .isEqualTo(Numbers.estimate(Totals.of(runs).guestOpsPerSecond(), Numbers::count));
     }
   }
 

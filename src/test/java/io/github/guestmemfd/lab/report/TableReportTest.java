@@ -11,6 +11,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.stream.LongStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -158,14 +159,71 @@ class TableReportTest {
     StringWriter text = new StringWriter();
     TableReport.print(
         new Session(
-            SAMPLE, List.of("a", "b", "c"), false, session.options(), session.environment()),
+            SAMPLE,
+            List.of("a", "b", "c"),
+            false,
+            "Stopped early.",
+            session.options(),
+            session.environment()),
         false,
         new PrintWriter(text));
     assertThat(text.toString())
+        .contains("Stopped early.")
         .contains("The runs were too short to compare rates")
         .contains("Still getting faster after the warm-up: a, and 2 others.");
     assertThat(lines(SAMPLE, false))
         .noneMatch(l -> l.contains("too short") || l.contains("faster after"));
+  }
+
+  @Test
+  void oneOtherIsOneOther() {
+    Session session = Measurements.session(SAMPLE);
+    Session two =
+        new Session(SAMPLE, List.of("a", "b"), true, "", session.options(), session.environment());
+    assertThat(two.doubts())
+        .containsExactly("Still getting faster after the warm-up: a, and 1 other.");
+  }
+
+  /** What claims to be sound and has leaked is not advised, however fast it is. */
+  @Test
+  void aProtocolThatLeakedIsNotAdvised() {
+    List<Measurement> runs = new ArrayList<>(Measurements.rounds("slow", 10, 11, 12, 13, 14));
+    for (int round = 0; round < 5; round++) {
+      Measurement leaky = Measurements.run("leaky", true, "w", 1, 1, 0);
+      runs.add(leaky.inRound(round));
+    }
+    Verdict verdict = Verdict.of(runs);
+    assertThat(verdict.sentence()).startsWith("Choose slow: ").doesNotContain("leaky");
+    assertThat(verdict.rows())
+        .filteredOn(Verdict.Row::fastest)
+        .extracting("id")
+        .containsOnly("slow");
+  }
+
+  @Test
+  void aProtocolThatHasDoneNothingHasNoFigureForItsCost() {
+    List<Measurement> runs = new ArrayList<>(Measurements.rounds("p", 10, 11, 12, 13, 14));
+    runs.addAll(Measurements.rounds("idle", 0, 0, 0, 0, 0));
+    assertThat(Verdict.of(runs).rows())
+        .extracting(Verdict.Row::costText)
+        .containsExactly("fastest sound", "∞");
+    runs = Measurements.rounds("idle", 0, 0, 0, 0, 0);
+    runs.addAll(Measurements.rounds("idle too", 0, 0, 0, 0, 0));
+    assertThat(Verdict.of(runs).rows()).extracting(Verdict.Row::costText).containsExactly("-", "-");
+  }
+
+  /** One round of five has too few conversions for its median. */
+  @Test
+  void aRoundWithoutAPercentileTakesItsInterval() {
+    List<Measurement> runs = new ArrayList<>();
+    for (int round = 0; round < 6; round++) {
+      int n = round == 0 ? 5 : 100;
+      long[] nanos = LongStream.rangeClosed(1, n).map(i -> i * 1000).toArray();
+      runs.add(Measurements.run(b -> b.latency = Measurements.latency(nanos)).inRound(round));
+    }
+    assertThat(Totals.of(runs).nanosAt(50).isKnown()).isTrue();
+    assertThat(Totals.of(runs).nanosAt(50).hasInterval()).isFalse();
+    assertThat(Totals.of(runs.subList(1, 6)).nanosAt(50).hasInterval()).isTrue();
   }
 
   @Test

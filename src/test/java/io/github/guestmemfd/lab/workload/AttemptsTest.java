@@ -2,13 +2,24 @@ package io.github.guestmemfd.lab.workload;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.HostMapping;
+import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.Protection;
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.kvm.BusyGuestPage;
 import io.github.guestmemfd.kvm.MemoryAttribute;
 import io.github.guestmemfd.policy.GpaRange;
 import io.github.guestmemfd.spi.RacePoint;
+import java.util.List;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
 
 /**
  * What counts as a first look that failed for nothing, and from when to when a conversion takes.
@@ -65,6 +76,18 @@ class AttemptsTest {
     assertThat(attempts.refusedWithHolder()).isEqualTo(1);
   }
 
+  /** A range of two pages: one that nobody holds and mends itself, and then one that is held. */
+  @Test
+  void anAttemptThatMetAHolderTooIsNoFirstLook() {
+    ledger.hold(1, 1);
+    begin();
+    mismatch();
+    Attempts.ON_MISMATCH.at(RacePoint.ON_MISMATCH, 1);
+    end(Errno.OK);
+    assertThat(attempts.firstLooks()).isZero();
+    assertThat(attempts.firstLookMismatches()).isZero();
+  }
+
   @Test
   void aHolderThatHasLetGoSinceTheBeginIsAReasonToo() {
     ledger.hold(0, 1);
@@ -73,6 +96,57 @@ class AttemptsTest {
     mismatch();
     end(Errno.OK);
     assertThat(attempts.firstLookMismatches()).isZero();
+  }
+
+  static List<ConversionProtocol> protocols() {
+    return ConversionProtocol.all();
+  }
+
+  /**
+   * Three conversions of a real file: of a page that nobody holds, of one whose reference in an LRU
+   * batch is drained before the second look, and of one that somebody on the host has pinned.
+   */
+  @ParameterizedTest
+  @MethodSource("protocols")
+  void theFirstLooksOfEveryProtocolAreTold(ConversionProtocol protocol) {
+    boolean looksAtReferences = protocol.isSound();
+    try (HostMemory host =
+            HostMemory.builder(1 << 20).lruBatches(1, 31).raceHook(Attempts.ON_MISMATCH).build();
+        GuestMemfd memfd =
+            GuestMemfd.builder(host)
+                .size(8 * 4096)
+                .flags(CreateFlag.MMAP, CreateFlag.INIT_SHARED)
+                .protocol(protocol)
+                .retryPolicy(RetryPolicy.failAtOnce())
+                .build();
+        HostMapping window = memfd.mmap(0, 8 * 4096, Protection.READ, Protection.WRITE)) {
+      window.putLong(0, 1);
+      host.drainLru();
+      begin();
+      end(memfd.tryMakeInaccessible(0, 4096));
+      assertThat(attempts.firstLooks()).isEqualTo(1);
+      assertThat(attempts.firstLookMismatches()).isZero();
+
+      window.putLong(4096, 1); // and into a batch
+      begin();
+      end(memfd.tryMakeInaccessible(4096, 4096));
+      assertThat(attempts.latency().getTotalCount()).isEqualTo(2);
+      assertThat(attempts.firstLooks()).isEqualTo(2);
+      assertThat(attempts.firstLookMismatches()).isEqualTo(looksAtReferences ? 1 : 0);
+
+      window.putLong(0x2000, 1);
+      host.drainLru();
+      ledger.hold(2, 1);
+      try (HostReference pin = window.pin(0x2000, 4096)) {
+        assertThat(pin.isPinned()).isTrue();
+        begin();
+        assertThat(memfd.tryMakeInaccessible(0x2000, 4096)).isEqualTo(Errno.EAGAIN);
+        BusyGuestPage busy = new BusyGuestPage();
+        attempts.end(RANGE, MemoryAttribute.PRIVATE, Errno.EAGAIN, busy);
+      }
+      assertThat(attempts.firstLooks()).isEqualTo(2);
+      assertThat(attempts.firstLookMismatches()).isEqualTo(looksAtReferences ? 1 : 0);
+    }
   }
 
   @Test
