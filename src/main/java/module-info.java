@@ -6,9 +6,6 @@ module io.github.guestmemfd {
   requires org.jctools.core;
   requires org.slf4j;
   requires static org.jspecify;
-  requires static com.fasterxml.jackson.core;
-  requires static com.sun.jna;
-  requires static info.picocli;
   requires static jdk.jfr;
   requires static org.junit.jupiter.api;
 
@@ -24,7 +21,4 @@ module io.github.guestmemfd {
 
   uses io.github.guestmemfd.conversion.ConversionProtocol;
   uses io.github.guestmemfd.policy.ConversionPolicy;
-
-  opens io.github.guestmemfd.lab to
-      info.picocli;
 }

@@ -13,9 +13,10 @@ import com.tngtech.archunit.core.domain.JavaClasses;
 import com.tngtech.archunit.core.domain.JavaCodeUnit;
 import com.tngtech.archunit.core.domain.JavaMethod;
 import com.tngtech.archunit.core.domain.JavaModifier;
-import com.tngtech.archunit.core.importer.ImportOption;
+import com.tngtech.archunit.core.importer.Location;
 import com.tngtech.archunit.junit.AnalyzeClasses;
 import com.tngtech.archunit.junit.ArchTest;
+import com.tngtech.archunit.junit.LocationProvider;
 import com.tngtech.archunit.lang.ArchCondition;
 import com.tngtech.archunit.lang.ArchRule;
 import com.tngtech.archunit.lang.ConditionEvents;
@@ -26,14 +27,24 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 
 /** The rules of docs/architecture.md that can be read off the classes. */
-@AnalyzeClasses(
-    packages = "io.github.guestmemfd",
-    importOptions = ImportOption.DoNotIncludeTests.class)
+@AnalyzeClasses(locations = ArchitectureTest.LibraryAndLab.class)
 class ArchitectureTest {
+
+  /** Where the build compiles both: on the class path the lab is between the tests. */
+  static class LibraryAndLab implements LocationProvider {
+    @Override
+    public Set<Location> get(Class<?> testClass) {
+      return Set.of(LIBRARY, LAB);
+    }
+  }
+
+  private static final Location LIBRARY = Location.of(Path.of("target", "classes"));
+  private static final Location LAB = Location.of(Path.of("target", "lab-classes"));
   private static final String ROOT = "io.github.guestmemfd";
   private static final Set<String> INTERNAL =
       Set.of(ROOT + ".memory", ROOT + ".cache", ROOT + ".observe", ROOT + ".file");
@@ -104,8 +115,6 @@ class ArchitectureTest {
           Set.of(
               "GuestMemfd",
               "GuestMemfdListener",
-              "HostMapping",
-              "HostReference",
               "RecordedMapping",
               "RecordedMemfd",
               "RecordedReference"),
@@ -186,14 +195,50 @@ class ArchitectureTest {
               });
 
   @ArchTest
-  static final ArchRule onlyTheLabUsesTheOptionalLibraries =
-      noClasses()
+  static void theLibrarysJarHasNoLabAndTheLabsAllOfIt(JavaClasses all) {
+    for (JavaClass c : all) {
+      String from = c.getSource().orElseThrow().getUri().toString();
+      assertThat(from.contains("/target/lab-classes/"))
+          .as(from)
+          .isEqualTo(c.getPackageName().matches(Pattern.quote(ROOT + ".lab") + "(\\..*)?"));
+    }
+  }
+
+  private static final String[] OF_THE_LIBRARY = {
+    ROOT + "..",
+    "java..",
+    "jdk.jfr..",
+    "org.jctools..",
+    "org.jspecify..",
+    "org.junit..",
+    "org.slf4j"
+  };
+
+  @ArchTest
+  static final ArchRule theLibraryUsesWhatItsDescriptorRequires =
+      classes()
           .that()
           .resideOutsideOfPackage(ROOT + ".lab..")
           .should()
-          .dependOnClassesThat()
+          .onlyDependOnClassesThat()
+          .resideInAnyPackage(OF_THE_LIBRARY);
+
+  /** It is compiled against all that tests use; its jar has these alone. */
+  @ArchTest
+  static final ArchRule theLabUsesWhatItsJarHas =
+      classes()
+          .that()
+          .resideInAPackage(ROOT + ".lab..")
+          .should()
+          .onlyDependOnClassesThat()
           .resideInAnyPackage(
-              "picocli..", "org.HdrHistogram..", "com.fasterxml..", "com.sun.jna..");
+              ROOT + "..",
+              "java..",
+              "org.jspecify..",
+              "com.fasterxml.jackson.core..",
+              "com.sun.jna..",
+              "org.HdrHistogram..",
+              "picocli..");
 
   /** What of the testing package is for JUnit Jupiter alone; the rest needs no JUnit. */
   private static final DescribedPredicate<JavaClass> FOR_JUNIT =
