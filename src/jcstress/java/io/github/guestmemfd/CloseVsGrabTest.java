@@ -29,8 +29,8 @@ import org.openjdk.jcstress.infra.results.III_Result;
 @Outcome(expect = FORBIDDEN, desc = "A folio is left, or was freed twice.")
 @State
 public class CloseVsGrabTest {
-  private final Files.Lives lives = new Files.Lives();
-  private final GuestMemfd memfd = Files.memfd(Files.METADATA, 1, lives);
+  private final Memfds.Lives lives = new Memfds.Lives();
+  private final GuestMemfd memfd = Memfds.memfd(Memfds.METADATA, 1, lives);
 
   @Actor
   public void grab(III_Result r) {

@@ -25,8 +25,8 @@ import org.openjdk.jcstress.infra.results.II_Result;
 @Outcome(expect = FORBIDDEN, desc = "Twice, never, or too early.")
 @State
 public class FreeFolioTest {
-  private final Files.Lives lives = new Files.Lives();
-  private final GuestMemfd memfd = Files.memfd(Files.METADATA, 1, lives);
+  private final Memfds.Lives lives = new Memfds.Lives();
+  private final GuestMemfd memfd = Memfds.memfd(Memfds.METADATA, 1, lives);
   private final int pfn = memfd.tryGrab(0, HolderKind.SAFE);
 
   @Actor
@@ -37,7 +37,7 @@ public class FreeFolioTest {
 
   @Actor
   public void punch() {
-    memfd.punchHole(0, Files.PAGE);
+    memfd.punchHole(0, Memfds.PAGE);
   }
 
   @Arbiter

@@ -4,6 +4,8 @@ import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
 import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
+import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.cache.PageCache.Wanted;
 import io.github.guestmemfd.cache.PageTable;
@@ -35,18 +37,23 @@ public class MemoryFailureVsFaultTest {
   /** A frame that has failed does not come back: so a host of its own, of 64 Mi frames. */
   static final HostMemory HOST = HostMemory.metadataOnly(1L << 38);
 
-  private final Inode inode = Files.inode(HOST, 1);
-  private final HostMapping window = Files.map(inode);
+  /** What a fault does up to the entering of the page: 0, or the frame whose reference is held. */
+  private static int findPage(GuestMemfd memfd) {
+    return Math.max(0, memfd.file.lookup.get(0, Counts.REF));
+  }
+
+  private final GuestMemfd memfd = Memfds.memfd(HOST, 1, GuestMemfdOps.NONE);
+  private final HostMapping window = memfd.mmap(0, Memfds.PAGE, Protection.READ, Protection.WRITE);
   private final int pfn;
 
   public MemoryFailureVsFaultTest() {
-    pfn = Files.findPage(inode);
-    inode.drop(pfn, Counts.REF);
+    pfn = findPage(memfd);
+    HOST.host.frames.put(pfn, Counts.REF);
   }
 
   @Actor
   public void fault() {
-    inode.fault(window, 0, true);
+    memfd.file.hostFault.fault(window.mapping, 0, true);
   }
 
   @Actor
@@ -56,10 +63,10 @@ public class MemoryFailureVsFaultTest {
 
   @Arbiter
   public void after(III_Result r) {
-    r.r2 = PageTable.held(window.table.entry(0)) == 0 ? 0 : 1;
-    r.r3 = inode.get(0, Counts.REF, Wanted.ANY);
+    r.r2 = PageTable.held(window.mapping.table.entry(0)) == 0 ? 0 : 1;
+    r.r3 = memfd.tryGrab(0, HolderKind.SAFE);
     window.close();
-    inode.close();
+    memfd.close();
   }
 
   /** Broken: the fault looks at frame and attribute only before it confirms its entry. */
@@ -68,28 +75,29 @@ public class MemoryFailureVsFaultTest {
   @Outcome(id = "0, 1, -133", expect = ACCEPTABLE_INTERESTING, desc = "Still mapped.")
   @State
   public static class Twin {
-    private final Inode inode = Files.inode(HOST, 1);
-    private final HostMapping window = Files.map(inode);
+    private final GuestMemfd memfd = Memfds.memfd(HOST, 1, GuestMemfdOps.NONE);
+    private final HostMapping window =
+        memfd.mmap(0, Memfds.PAGE, Protection.READ, Protection.WRITE);
     private final int pfn;
 
     public Twin() {
-      pfn = Files.findPage(inode);
-      inode.drop(pfn, Counts.REF);
+      pfn = findPage(memfd);
+      HOST.host.frames.put(pfn, Counts.REF);
     }
 
     @Actor
     public void fault() {
-      int found = Files.findPage(inode);
+      int found = findPage(memfd);
       for (int i = 0; i < 10; i++) {
         Frames.gap(); // the other actor has much to do
       }
-      long entry = found == 0 ? 0 : window.table.install(0, found);
+      long entry = found == 0 ? 0 : window.mapping.table.install(0, found);
       if (entry != 0) {
-        long slot = inode.cache.slot(0);
+        long slot = memfd.file.inode.cache.slot(0);
         if (SlotWord.pfn(slot) == found && PageCache.isHit(slot, Wanted.ACCESSIBLE)) {
-          window.table.confirm(0, entry);
-        } else if (window.table.tryRemove(0, entry)) {
-          inode.drop(found, Counts.REF);
+          window.mapping.table.confirm(0, entry);
+        } else if (window.mapping.table.tryRemove(0, entry)) {
+          HOST.host.frames.put(found, Counts.REF);
         }
       }
     }
@@ -101,10 +109,10 @@ public class MemoryFailureVsFaultTest {
 
     @Arbiter
     public void after(III_Result r) {
-      r.r2 = PageTable.held(window.table.entry(0)) == 0 ? 0 : 1;
-      r.r3 = inode.get(0, Counts.REF, Wanted.ANY);
+      r.r2 = PageTable.held(window.mapping.table.entry(0)) == 0 ? 0 : 1;
+      r.r3 = memfd.tryGrab(0, HolderKind.SAFE);
       window.close();
-      inode.close();
+      memfd.close();
     }
   }
 }

@@ -28,8 +28,8 @@ import org.openjdk.jcstress.infra.results.II_Result;
 @Outcome(expect = FORBIDDEN, desc = "It ended while open (2), or not once.")
 @State
 public class ReopenVsCloseTest {
-  private final Files.Lives lives = new Files.Lives();
-  private final GuestMemfd memfd = Files.memfd(Files.METADATA, 1, lives);
+  private final Memfds.Lives lives = new Memfds.Lives();
+  private final GuestMemfd memfd = Memfds.memfd(Memfds.METADATA, 1, lives);
 
   @Actor
   public void reopen(II_Result r) {

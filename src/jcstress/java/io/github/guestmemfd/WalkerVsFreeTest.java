@@ -4,7 +4,7 @@ import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
 import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
-import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.file.Mismatch;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.Frames;
 import org.openjdk.jcstress.annotations.Actor;
@@ -27,30 +27,29 @@ import org.openjdk.jcstress.infra.results.I_Result;
 @Outcome(expect = FORBIDDEN, desc = "Freed twice or never.")
 @State
 public class WalkerVsFreeTest {
-  private final Files.Lives lives = new Files.Lives();
-  private final Inode inode =
-      Files.inode(Files.METADATA, 1, lives, ConversionProtocol.atomicPair());
+  private final Memfds.Lives lives = new Memfds.Lives();
+  private final GuestMemfd memfd = Memfds.memfd(Memfds.METADATA, 1, lives);
   private final int pfn;
 
   public WalkerVsFreeTest() {
-    pfn = inode.get(0, Counts.REF);
-    inode.drop(pfn, Counts.REF);
+    pfn = memfd.file.lookup.get(0, Counts.REF);
+    memfd.file.inode.host.frames.put(pfn, Counts.REF);
   }
 
   @Actor
   public void walk() {
-    inode.host.pfnWalker().scan(pfn);
+    Memfds.METADATA.pfnWalker().scan(pfn);
   }
 
   @Actor
   public void punch() {
-    inode.punch(0, 1, new BusyFolio());
+    memfd.file.truncation.punch(0, 1, new Mismatch());
   }
 
   @Arbiter
   public void after(I_Result r) {
     r.r1 = lives.freed.get();
-    inode.close();
+    memfd.close();
   }
 
   /** Broken: the walker looks whether the frame is in use, and then takes its reference. */
@@ -60,7 +59,7 @@ public class WalkerVsFreeTest {
   @State
   public static class Twin {
     private final Frames.Word counts = new Frames.Word(1);
-    private final Files.Lives lives = new Files.Lives();
+    private final Memfds.Lives lives = new Memfds.Lives();
 
     private void put() {
       if (counts.add(-1) == 1) {

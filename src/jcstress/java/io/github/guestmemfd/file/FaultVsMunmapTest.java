@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -27,25 +27,25 @@ import org.openjdk.jcstress.infra.results.II_Result;
 @Outcome(expect = FORBIDDEN, desc = "A reference or an entry is left.")
 @State
 public class FaultVsMunmapTest {
-  private final Inode inode = Files.inode(Files.METADATA, 1);
-  private final HostMapping window = Files.map(inode);
+  private final FileOperations file = Files.file(Files.METADATA, 1);
+  private final Mapping window = Files.map(file);
 
   @Actor
   public void fault() {
-    inode.fault(window, 0, true);
+    file.hostFault.fault(window, 0, true);
   }
 
   @Actor
   public void munmap() {
-    window.close();
+    file.reverseMap.munmap(window, null);
   }
 
   @Arbiter
   public void count(II_Result r) {
-    int pfn = SlotWord.pfn(inode.cache.slot(0));
-    r.r1 = pfn == 0 ? 0 : Counts.refs(inode.host.frames.counts(pfn)) - 1;
+    int pfn = SlotWord.pfn(file.inode.cache.slot(0));
+    r.r1 = pfn == 0 ? 0 : Counts.refs(file.inode.frames.counts(pfn)) - 1;
     r.r2 = PageTable.held(window.table.entry(0)) == 0 ? 0 : 1;
-    inode.close();
+    file.inode.close();
   }
 
   /** Broken: the fault does not look whether the mapping is closed. */
@@ -57,35 +57,35 @@ public class FaultVsMunmapTest {
       desc = "An entry with its reference is left.")
   @State
   public static class Twin {
-    private final Inode inode = Files.inode(Files.METADATA, 1);
-    private final HostMapping window = Files.map(inode);
+    private final FileOperations file = Files.file(Files.METADATA, 1);
+    private final Mapping window = Files.map(file);
 
     @Actor
     public void fault() {
-      int pfn = Files.findPage(inode);
+      int pfn = Files.findPage(file);
       Frames.gap();
       long entry = window.table.install(0, pfn);
       if (entry != 0) {
         window.table.confirm(0, entry);
       } else {
-        inode.drop(pfn, Counts.REF);
+        file.inode.frames.put(pfn, Counts.REF);
       }
     }
 
     @Actor
     public void munmap() {
-      window.close();
+      file.reverseMap.munmap(window, null);
     }
 
     @Arbiter
     public void count(II_Result r) {
-      int pfn = SlotWord.pfn(inode.cache.slot(0));
-      r.r1 = pfn == 0 ? 0 : Counts.refs(inode.host.frames.counts(pfn)) - 1;
+      int pfn = SlotWord.pfn(file.inode.cache.slot(0));
+      r.r1 = pfn == 0 ? 0 : Counts.refs(file.inode.frames.counts(pfn)) - 1;
       r.r2 = PageTable.held(window.table.entry(0)) == 0 ? 0 : 1;
       if (r.r2 == 1) {
-        inode.drop(pfn, Counts.REF); // or the leaks would fill the heap
+        file.inode.frames.put(pfn, Counts.REF); // or the leaks would fill the heap
       }
-      inode.close();
+      file.inode.close();
     }
   }
 }

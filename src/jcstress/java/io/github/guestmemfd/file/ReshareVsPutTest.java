@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -27,29 +27,29 @@ import org.openjdk.jcstress.infra.results.LZZ_Result;
 @Outcome(expect = FORBIDDEN, desc = "Inaccessible, or pending still.")
 @State
 public class ReshareVsPutTest {
-  private final Inode inode = Files.later(GuestMemfdOps.NONE);
-  private final LaterConversion later = new LaterConversion(inode, 0, 1);
-  private final int held = inode.get(0, Counts.REF);
+  private final FileOperations file = Files.later(null);
+  private final PendingConversion later = file.deferred.toInaccessible(0, 1);
+  private final int held = file.lookup.get(0, Counts.REF);
 
   public ReshareVsPutTest() {
-    later.begin(new BusyFolio());
+    file.deferred.begin(later, new Mismatch());
   }
 
   @Actor
   public void reshare(LZZ_Result r) {
-    r.r1 = inode.convert(0, 1, false, null);
+    r.r1 = file.conversion.convert(0, 1, false, null);
   }
 
   @Actor
   public void put() {
-    inode.drop(held, Counts.REF);
+    file.inode.frames.put(held, Counts.REF);
   }
 
   @Arbiter
   public void compare(LZZ_Result r) {
-    r.r2 = inode.isAccessible(0);
+    r.r2 = file.inode.isAccessible(0);
     r.r3 = later.isDone();
-    inode.close();
+    file.inode.close();
   }
 
   /** Broken: asks for the attribute, which is accessible still while the conversion is pending. */
@@ -61,30 +61,30 @@ public class ReshareVsPutTest {
       desc = "Inaccessible, though it was said to be accessible.")
   @State
   public static class Twin {
-    private final Inode inode = Files.later(GuestMemfdOps.NONE);
-    private final LaterConversion later = new LaterConversion(inode, 0, 1);
-    private final int held = inode.get(0, Counts.REF);
+    private final FileOperations file = Files.later(null);
+    private final PendingConversion later = file.deferred.toInaccessible(0, 1);
+    private final int held = file.lookup.get(0, Counts.REF);
 
     public Twin() {
-      later.begin(new BusyFolio());
+      file.deferred.begin(later, new Mismatch());
     }
 
     @Actor
     public void reshare(LZZ_Result r) {
-      boolean inaccessible = Files.isInaccessible(inode, 0);
-      r.r1 = inaccessible ? inode.convert(0, 1, false, null) : Errno.OK;
+      boolean inaccessible = Files.isInaccessible(file, 0);
+      r.r1 = inaccessible ? file.conversion.convert(0, 1, false, null) : Errno.OK;
     }
 
     @Actor
     public void put() {
-      inode.drop(held, Counts.REF);
+      file.inode.frames.put(held, Counts.REF);
     }
 
     @Arbiter
     public void compare(LZZ_Result r) {
-      r.r2 = inode.isAccessible(0);
+      r.r2 = file.inode.isAccessible(0);
       r.r3 = later.isDone();
-      inode.close();
+      file.inode.close();
     }
   }
 }

@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -31,37 +31,38 @@ import org.openjdk.jcstress.infra.results.I_Result;
 @Outcome(expect = FORBIDDEN, desc = "A reference on a frame of another file.")
 @State
 public class FastReferenceVsReuseTest {
-  private final Inode inode = Files.inode(Files.METADATA, 1);
-  private final Inode other = Files.inode(Files.METADATA, 1);
-  private final HostMapping window = Files.map(inode);
+  private final FileOperations file = Files.file(Files.METADATA, 1);
+  private final FileOperations other = Files.file(Files.METADATA, 1);
+  private final Mapping window = Files.map(file);
+  private final UserPages userPages = new UserPages(window, file.lookup);
   private volatile boolean reused;
 
   public FastReferenceVsReuseTest() {
-    inode.fault(window, 0, true);
+    file.hostFault.fault(window, 0, true);
   }
 
   @Actor
   public void reference(I_Result r) {
-    int pfn = window.getFast(0, Counts.REF);
+    int pfn = userPages.getFast(0, Counts.REF);
     if (pfn != 0) {
       // Still in its file, or an orphan: either way not in the other file.
-      r.r1 = reused && SlotWord.pfn(other.cache.slot(0)) == pfn ? 2 : 1;
-      inode.drop(pfn, Counts.REF);
+      r.r1 = reused && SlotWord.pfn(other.inode.cache.slot(0)) == pfn ? 2 : 1;
+      file.inode.frames.put(pfn, Counts.REF);
     }
   }
 
   @Actor
   public void punchAndReuse() {
-    inode.punch(0, 1, new BusyFolio());
-    other.drop(other.get(0, Counts.REF), Counts.REF);
+    file.truncation.punch(0, 1, new Mismatch());
+    other.inode.frames.put(other.lookup.get(0, Counts.REF), Counts.REF);
     reused = true;
   }
 
   @Arbiter
   public void free() {
-    window.close();
-    inode.close();
-    other.close();
+    file.reverseMap.munmap(window, null);
+    file.inode.close();
+    other.inode.close();
   }
 
   /** Broken: the entry is not read again. */
@@ -73,13 +74,13 @@ public class FastReferenceVsReuseTest {
   @Outcome(id = "2", expect = ACCEPTABLE_INTERESTING, desc = "A frame of another file.")
   @State
   public static class Twin {
-    private final Inode inode = Files.inode(Files.METADATA, 1);
-    private final Inode other = Files.inode(Files.METADATA, 1);
-    private final HostMapping window = Files.map(inode);
+    private final FileOperations file = Files.file(Files.METADATA, 1);
+    private final FileOperations other = Files.file(Files.METADATA, 1);
+    private final Mapping window = Files.map(file);
     private volatile boolean reused;
 
     public Twin() {
-      inode.fault(window, 0, true);
+      file.hostFault.fault(window, 0, true);
     }
 
     @Actor
@@ -88,24 +89,24 @@ public class FastReferenceVsReuseTest {
       for (int i = 0; i < 10; i++) {
         Frames.gap(); // the other actor has much to do
       }
-      if (pfn != 0 && inode.host.frames.tryGet(pfn, Counts.REF)) {
-        r.r1 = reused && SlotWord.pfn(other.cache.slot(0)) == pfn ? 2 : 1;
-        inode.drop(pfn, Counts.REF);
+      if (pfn != 0 && file.inode.frames.tryGet(pfn, Counts.REF)) {
+        r.r1 = reused && SlotWord.pfn(other.inode.cache.slot(0)) == pfn ? 2 : 1;
+        file.inode.frames.put(pfn, Counts.REF);
       }
     }
 
     @Actor
     public void punchAndReuse() {
-      inode.punch(0, 1, new BusyFolio());
-      other.drop(other.get(0, Counts.REF), Counts.REF);
+      file.truncation.punch(0, 1, new Mismatch());
+      other.inode.frames.put(other.lookup.get(0, Counts.REF), Counts.REF);
       reused = true;
     }
 
     @Arbiter
     public void free() {
-      window.close();
-      inode.close();
-      other.close();
+      file.reverseMap.munmap(window, null);
+      file.inode.close();
+      other.inode.close();
     }
   }
 }

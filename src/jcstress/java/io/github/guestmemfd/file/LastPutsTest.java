@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -31,24 +31,24 @@ import org.openjdk.jcstress.infra.results.I_Result;
 public class LastPutsTest {
   private final Files.Exclusive ops = new Files.Exclusive();
   private final AtomicInteger done = new AtomicInteger();
-  private final Inode inode = Files.later(ops);
-  private final LaterConversion later = new LaterConversion(inode, 0, 1);
-  private final int held = inode.get(0, Counts.REF);
+  private final FileOperations file = Files.later(ops);
+  private final PendingConversion later = file.deferred.toInaccessible(0, 1);
+  private final int held = file.lookup.get(0, Counts.REF);
   private final CompletableFuture<Void> stage = later.thenRun(done::incrementAndGet);
 
   public LastPutsTest() {
-    inode.get(0, Counts.REF);
-    later.begin(new BusyFolio());
+    file.lookup.get(0, Counts.REF);
+    file.deferred.begin(later, new Mismatch());
   }
 
   @Actor
   public void one() {
-    inode.drop(held, Counts.REF);
+    file.inode.frames.put(held, Counts.REF);
   }
 
   @Actor
   public void two() {
-    inode.drop(held, Counts.REF);
+    file.inode.frames.put(held, Counts.REF);
   }
 
   @Arbiter
@@ -56,8 +56,8 @@ public class LastPutsTest {
     boolean isDone = Files.isDoneSoon(stage);
     r.r1 = ops.count;
     r.r2 = done.get();
-    r.r3 = isDone && Files.isInaccessible(inode, 0);
-    inode.close();
+    r.r3 = isDone && Files.isInaccessible(file, 0);
+    file.inode.close();
   }
 
   /** Broken: sees that it is pending, and completes it, in two steps. */

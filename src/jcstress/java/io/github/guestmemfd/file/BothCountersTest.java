@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -31,23 +31,23 @@ import org.openjdk.jcstress.infra.results.L_Result;
 @Outcome(expect = FORBIDDEN, desc = "Converted under a plain reference.")
 @State
 public class BothCountersTest {
-  private final Inode inode = Files.ready(ConversionProtocol.bothCounters());
-  private final int plain = inode.get(0, Counts.REF);
+  private final FileOperations file = Files.ready(ConversionProtocol.bothCounters());
+  private final int plain = file.lookup.get(0, Counts.REF);
 
   @Actor
   public void holder() {
-    inode.put(0, inode.grab(0, HolderKind.SAFE), HolderKind.SAFE);
+    file.put(0, file.grab(0, HolderKind.SAFE), HolderKind.SAFE);
   }
 
   @Actor
   public void convert(L_Result r) {
-    r.r1 = inode.convert(0, 1, true, null);
+    r.r1 = file.conversion.convert(0, 1, true, null);
   }
 
   @Arbiter
   public void free() {
-    inode.drop(plain, Counts.REF);
-    inode.close();
+    file.inode.frames.put(plain, Counts.REF);
+    file.inode.close();
   }
 
   /** Broken: a holder drops its reference before it says that it no longer is a safe one. */
@@ -64,24 +64,24 @@ public class BothCountersTest {
           }
         };
 
-    private final Inode inode = Files.ready(Files.GAPS, 1, GuestMemfdOps.NONE, DROPS_REF_FIRST);
-    private final int plain = inode.get(0, Counts.REF);
+    private final FileOperations file = Files.ready(Files.GAPS, 1, null, DROPS_REF_FIRST);
+    private final int plain = file.lookup.get(0, Counts.REF);
 
     @Actor
     public void holder() {
-      inode.put(0, inode.grab(0, HolderKind.SAFE), HolderKind.SAFE);
+      file.put(0, file.grab(0, HolderKind.SAFE), HolderKind.SAFE);
     }
 
     @Actor
     public void convert(L_Result r) {
-      Frames.gapUntil(() -> Counts.safe(inode.host.frames.counts(plain)) != 0);
-      r.r1 = inode.convert(0, 1, true, null);
+      Frames.gapUntil(() -> Counts.safe(file.inode.frames.counts(plain)) != 0);
+      r.r1 = file.conversion.convert(0, 1, true, null);
     }
 
     @Arbiter
     public void free() {
-      inode.drop(plain, Counts.REF);
-      inode.close();
+      file.inode.frames.put(plain, Counts.REF);
+      file.inode.close();
     }
   }
 }

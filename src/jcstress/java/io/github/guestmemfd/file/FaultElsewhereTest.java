@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -29,7 +29,7 @@ import org.openjdk.jcstress.infra.results.ZZL_Result;
 @State
 public class FaultElsewhereTest {
   /** Says how far a conversion is. */
-  private static class Progress implements GuestMemfdOps {
+  private static class Progress extends Files.Client {
     volatile boolean begun;
     volatile boolean ended;
 
@@ -46,26 +46,26 @@ public class FaultElsewhereTest {
   }
 
   private final Progress progress = new Progress();
-  private final Inode inode =
+  private final FileOperations file =
       Files.ready(Files.METADATA, 2, progress, ConversionProtocol.invalidateLock());
 
   @Actor
   public void fault(ZZL_Result r) {
     boolean begun = progress.begun;
-    int pfn = inode.get(1, Counts.REF);
+    int pfn = file.lookup.get(1, Counts.REF);
     r.r1 = begun && !progress.ended;
     r.r2 = pfn > 0;
-    inode.drop(pfn, Counts.REF);
+    file.inode.frames.put(pfn, Counts.REF);
   }
 
   @Actor
   public void convert(ZZL_Result r) {
-    r.r3 = inode.convert(0, 1, true, null);
+    r.r3 = file.conversion.convert(0, 1, true, null);
   }
 
   @Arbiter
   public void free() {
-    inode.close();
+    file.inode.close();
   }
 
   /** Broken: a conversion locks its range, not the file. */
@@ -83,27 +83,28 @@ public class FaultElsewhereTest {
           }
         };
     private volatile boolean faulted;
-    private final Inode inode = Files.ready(Files.METADATA, 2, progress, Files.ITS_RANGE_ONLY);
+    private final FileOperations file =
+        Files.ready(Files.METADATA, 2, progress, Files.ITS_RANGE_ONLY);
 
     @Actor
     public void fault(ZZL_Result r) {
       Frames.gapUntil(() -> progress.begun);
       boolean begun = progress.begun;
-      int pfn = inode.get(1, Counts.REF);
+      int pfn = file.lookup.get(1, Counts.REF);
       r.r1 = begun && !progress.ended;
       faulted = true;
       r.r2 = pfn > 0;
-      inode.drop(pfn, Counts.REF);
+      file.inode.frames.put(pfn, Counts.REF);
     }
 
     @Actor
     public void convert(ZZL_Result r) {
-      r.r3 = inode.convert(0, 1, true, null);
+      r.r3 = file.conversion.convert(0, 1, true, null);
     }
 
     @Arbiter
     public void free() {
-      inode.close();
+      file.inode.close();
     }
   }
 }

@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -30,24 +30,25 @@ import org.openjdk.jcstress.infra.results.ZLI_Result;
 @State
 public class GrabVsPunchTest {
   private final Files.Lives lives = new Files.Lives();
-  private final Inode inode = Files.ready(Files.METADATA, 1, lives, ConversionProtocol.safeOnly());
+  private final FileOperations file =
+      Files.ready(Files.METADATA, 1, lives, ConversionProtocol.safeOnly());
   private int held;
 
   @Actor
   public void grab() {
-    held = inode.grab(0, HolderKind.SAFE);
+    held = file.grab(0, HolderKind.SAFE);
   }
 
   @Actor
   public void punch(ZLI_Result r) {
-    r.r2 = inode.punch(0, 1, new BusyFolio());
+    r.r2 = file.truncation.punch(0, 1, new Mismatch());
   }
 
   @Arbiter
   public void compare(ZLI_Result r) {
-    r.r1 = held == SlotWord.pfn(inode.cache.slot(0));
-    inode.put(0, held, HolderKind.SAFE);
-    inode.close();
+    r.r1 = held == SlotWord.pfn(file.inode.cache.slot(0));
+    file.put(0, held, HolderKind.SAFE);
+    file.inode.close();
     r.r3 = lives.freed.get();
   }
 
@@ -72,24 +73,24 @@ public class GrabVsPunchTest {
         };
 
     private final Files.Lives lives = new Files.Lives();
-    private final Inode inode = Files.ready(Files.METADATA, 1, lives, DOES_NOT_ASK);
+    private final FileOperations file = Files.ready(Files.METADATA, 1, lives, DOES_NOT_ASK);
     private int held;
 
     @Actor
     public void grab() {
-      held = inode.grab(0, HolderKind.SAFE);
+      held = file.grab(0, HolderKind.SAFE);
     }
 
     @Actor
     public void punch(ZLI_Result r) {
-      r.r2 = inode.punch(0, 1, new BusyFolio());
+      r.r2 = file.truncation.punch(0, 1, new Mismatch());
     }
 
     @Arbiter
     public void compare(ZLI_Result r) {
-      r.r1 = held == SlotWord.pfn(inode.cache.slot(0));
-      inode.put(0, held, HolderKind.SAFE);
-      inode.close();
+      r.r1 = held == SlotWord.pfn(file.inode.cache.slot(0));
+      file.put(0, held, HolderKind.SAFE);
+      file.inode.close();
       r.r3 = lives.freed.get();
     }
   }

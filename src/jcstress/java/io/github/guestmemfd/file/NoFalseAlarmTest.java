@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -30,29 +30,29 @@ import org.openjdk.jcstress.infra.results.L_Result;
 @JCStressMeta(NoFalseAlarmTest.Outcomes.class)
 @State
 public class NoFalseAlarmTest {
-  final Inode inode;
+  final FileOperations file;
 
   public NoFalseAlarmTest() {
     this(Files.METADATA, ConversionProtocol.atomicPair());
   }
 
-  private NoFalseAlarmTest(HostMemory host, ConversionProtocol protocol) {
-    inode = Files.ready(host, 1, GuestMemfdOps.NONE, protocol);
+  private NoFalseAlarmTest(Host host, ConversionProtocol protocol) {
+    file = Files.ready(host, 1, null, protocol);
   }
 
   @Actor
   public void holder() {
-    inode.put(0, inode.grab(0, HolderKind.SAFE), HolderKind.SAFE);
+    file.put(0, file.grab(0, HolderKind.SAFE), HolderKind.SAFE);
   }
 
   @Actor
   public void convert(L_Result r) {
-    r.r1 = inode.convert(0, 1, true, null);
+    r.r1 = file.conversion.convert(0, 1, true, null);
   }
 
   @Arbiter
   public void free() {
-    inode.close();
+    file.inode.close();
   }
 
   /** The outcomes of all that promise it. */
@@ -135,8 +135,8 @@ public class NoFalseAlarmTest {
     @Actor
     @Override
     public void convert(L_Result r) {
-      int pfn = SlotWord.pfn(inode.cache.slot(0));
-      Frames.gapUntil(() -> !Files.isFree(inode, pfn));
+      int pfn = SlotWord.pfn(file.inode.cache.slot(0));
+      Frames.gapUntil(() -> !Files.isFree(file, pfn));
       super.convert(r);
     }
 

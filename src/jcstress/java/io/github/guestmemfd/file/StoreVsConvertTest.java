@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -31,32 +31,33 @@ import org.openjdk.jcstress.infra.results.J_Result;
 @Outcome(expect = FORBIDDEN, desc = "The host overwrote it.")
 @State
 public class StoreVsConvertTest {
-  private final Inode inode = Files.inode(Files.BYTES, 1);
-  private final HostMapping window = Files.map(inode);
+  private final FileOperations file = Files.file(Files.BYTES, 1);
+  private final Mapping window = Files.map(file);
+  private final HostAccess access = new HostAccess(window, file.hostFault);
   private boolean converted;
 
   public StoreVsConvertTest() {
-    window.putLong(0, 1); // there, ready and mapped
+    access.store(0, 8, Bytes.PLAIN, 1); // there, ready and mapped
   }
 
   @Actor
   public void write() {
-    window.tryPutLong(0, 7);
+    access.tryPutLong(0, 7);
   }
 
   @Actor
   public void convertAndWrite() {
-    converted = inode.convert(0, 1, true, new BusyFolio()) == Errno.OK;
+    converted = file.conversion.convert(0, 1, true, new Mismatch()) == Errno.OK;
     if (converted) {
-      Files.guestWrites(inode, 42);
+      Files.guestWrites(file, 42);
     }
   }
 
   @Arbiter
   public void compare(J_Result r) {
-    r.r1 = converted ? Files.guestReads(inode) : -1;
-    window.close();
-    inode.close();
+    r.r1 = converted ? Files.guestReads(file) : -1;
+    file.reverseMap.munmap(window, null);
+    file.inode.close();
   }
 
   /** Broken: writes through the entry it has read, and announces nothing. */
@@ -68,12 +69,12 @@ public class StoreVsConvertTest {
   @Outcome(id = "7", expect = ACCEPTABLE_INTERESTING, desc = "The host overwrote it.")
   @State
   public static class Twin {
-    private final Inode inode = Files.inode(Files.BYTES, 1);
-    private final HostMapping window = Files.map(inode);
+    private final FileOperations file = Files.file(Files.BYTES, 1);
+    private final Mapping window = Files.map(file);
     private boolean converted;
 
     public Twin() {
-      window.putLong(0, 1); // there, ready and mapped
+      new HostAccess(window, file.hostFault).store(0, 8, Bytes.PLAIN, 1); // there, ready and mapped
     }
 
     @Actor
@@ -81,23 +82,23 @@ public class StoreVsConvertTest {
       int pfn = PageTable.pfn(window.table.entry(0));
       Frames.gap();
       if (pfn != 0) {
-        inode.host.bytes().chunk(pfn).putLong(FrameContents.base(pfn), 7);
+        file.inode.host.bytes().chunk(pfn).putLong(FrameContents.base(pfn), 7);
       }
     }
 
     @Actor
     public void convertAndWrite() {
-      converted = inode.convert(0, 1, true, new BusyFolio()) == Errno.OK;
+      converted = file.conversion.convert(0, 1, true, new Mismatch()) == Errno.OK;
       if (converted) {
-        Files.guestWrites(inode, 42);
+        Files.guestWrites(file, 42);
       }
     }
 
     @Arbiter
     public void compare(J_Result r) {
-      r.r1 = converted ? Files.guestReads(inode) : -1;
-      window.close();
-      inode.close();
+      r.r1 = converted ? Files.guestReads(file) : -1;
+      file.reverseMap.munmap(window, null);
+      file.inode.close();
     }
   }
 }

@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -28,23 +28,23 @@ import org.openjdk.jcstress.infra.results.ZL_Result;
 @Outcome(expect = FORBIDDEN, desc = "Punched out, perhaps freed.")
 @State
 public class GuestLockVsPunchTest {
-  private final Inode inode = Files.ready(ConversionProtocol.lockOnly());
+  private final FileOperations file = Files.ready(ConversionProtocol.lockOnly());
 
   @Actor
   public void guest(ZL_Result r) {
-    int pfn = inode.grab(0, HolderKind.SAFE);
-    r.r1 = pfn == SlotWord.pfn(inode.cache.slot(0)) && !inode.host.frames.isFrozen(pfn);
-    inode.put(0, pfn, HolderKind.SAFE);
+    int pfn = file.grab(0, HolderKind.SAFE);
+    r.r1 = pfn == SlotWord.pfn(file.inode.cache.slot(0)) && !file.inode.frames.isFrozen(pfn);
+    file.put(0, pfn, HolderKind.SAFE);
   }
 
   @Actor
   public void punch(ZL_Result r) {
-    r.r2 = inode.punch(0, 1, new BusyFolio());
+    r.r2 = file.truncation.punch(0, 1, new Mismatch());
   }
 
   @Arbiter
   public void free() {
-    inode.close();
+    file.inode.close();
   }
 
   /** Broken: the guest does not look at the slot after it has locked the folio. */
@@ -53,29 +53,29 @@ public class GuestLockVsPunchTest {
   @Outcome(id = "false, OK", expect = ACCEPTABLE_INTERESTING, desc = "Punched out, perhaps freed.")
   @State
   public static class Twin {
-    private final Inode inode = Files.ready(ConversionProtocol.lockOnly());
+    private final FileOperations file = Files.ready(ConversionProtocol.lockOnly());
 
     @Actor
     public void guest(ZL_Result r) {
-      int pfn = SlotWord.pfn(inode.cache.slot(0));
+      int pfn = SlotWord.pfn(file.inode.cache.slot(0));
       if (pfn == 0) {
         r.r1 = true; // punched long ago
         return;
       }
       Frames.gap();
-      Frames.run(() -> inode.host.frames.lock(pfn));
-      r.r1 = pfn == SlotWord.pfn(inode.cache.slot(0)) && !inode.host.frames.isFrozen(pfn);
-      inode.host.frames.unlock(pfn);
+      Frames.run(() -> file.inode.frames.lock(pfn));
+      r.r1 = pfn == SlotWord.pfn(file.inode.cache.slot(0)) && !file.inode.frames.isFrozen(pfn);
+      file.inode.frames.unlock(pfn);
     }
 
     @Actor
     public void punch(ZL_Result r) {
-      r.r2 = inode.punch(0, 1, new BusyFolio());
+      r.r2 = file.truncation.punch(0, 1, new Mismatch());
     }
 
     @Arbiter
     public void free() {
-      inode.close();
+      file.inode.close();
     }
   }
 }

@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -28,25 +28,25 @@ import org.openjdk.jcstress.infra.results.Z_Result;
 @Outcome(expect = FORBIDDEN, desc = "A stale entry.")
 @State
 public class FaultVsPunchTest {
-  private final Inode inode = Files.inode(Files.METADATA, 1);
-  private final HostMapping window = Files.map(inode);
+  private final FileOperations file = Files.file(Files.METADATA, 1);
+  private final Mapping window = Files.map(file);
 
   @Actor
   public void fault() {
-    inode.fault(window, 0, true);
+    file.hostFault.fault(window, 0, true);
   }
 
   @Actor
   public void punch() {
-    inode.punch(0, 1, new BusyFolio());
+    file.truncation.punch(0, 1, new Mismatch());
   }
 
   @Arbiter
   public void compare(Z_Result r) {
     int mapped = PageTable.held(window.table.entry(0));
-    r.r1 = mapped == 0 || mapped == SlotWord.pfn(inode.cache.slot(0));
-    window.close();
-    inode.close();
+    r.r1 = mapped == 0 || mapped == SlotWord.pfn(file.inode.cache.slot(0));
+    file.reverseMap.munmap(window, null);
+    file.inode.close();
   }
 
   /** Broken: the fault confirms its entry without looking at the slot once more. */
@@ -55,32 +55,32 @@ public class FaultVsPunchTest {
   @Outcome(id = "false", expect = ACCEPTABLE_INTERESTING, desc = "A stale entry.")
   @State
   public static class Twin {
-    private final Inode inode = Files.inode(Files.METADATA, 1);
-    private final HostMapping window = Files.map(inode);
+    private final FileOperations file = Files.file(Files.METADATA, 1);
+    private final Mapping window = Files.map(file);
 
     @Actor
     public void fault() {
-      int pfn = Files.findPage(inode);
+      int pfn = Files.findPage(file);
       Frames.gap();
       long entry = window.table.install(0, pfn);
       if (entry != 0) {
         window.table.confirm(0, entry);
       } else {
-        inode.drop(pfn, Counts.REF);
+        file.inode.frames.put(pfn, Counts.REF);
       }
     }
 
     @Actor
     public void punch() {
-      inode.punch(0, 1, new BusyFolio());
+      file.truncation.punch(0, 1, new Mismatch());
     }
 
     @Arbiter
     public void compare(Z_Result r) {
       int mapped = PageTable.held(window.table.entry(0));
-      r.r1 = mapped == 0 || mapped == SlotWord.pfn(inode.cache.slot(0));
-      window.close();
-      inode.close();
+      r.r1 = mapped == 0 || mapped == SlotWord.pfn(file.inode.cache.slot(0));
+      file.reverseMap.munmap(window, null);
+      file.inode.close();
     }
   }
 }

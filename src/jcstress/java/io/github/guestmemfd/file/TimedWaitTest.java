@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -71,18 +71,16 @@ public class TimedWaitTest {
    * conversion has it.
    */
   private static final class Meeting {
-    private final HostMemory host =
-        HostMemory.builder(1L << 20).metadataOnly().raceHook(this::at).build();
-    private final Inode inode;
+    private final Host host = Files.host(1L << 20, this::at);
+    private final FileOperations file;
     private volatile boolean looked;
     private volatile boolean refused;
 
     Meeting(RetryPolicy retry) {
       long flags = CreateFlag.bits(CreateFlag.MMAP, CreateFlag.INIT_SHARED);
-      inode =
-          new Inode(
-              host, Files.PAGE, flags, GuestMemfdOps.NONE, ConversionProtocol.timedWait(), retry);
-      inode.drop(inode.get(0, Counts.REF), Counts.REF);
+      file =
+          new FileOperations(host, Files.PAGE, flags, null, ConversionProtocol.timedWait(), retry);
+      file.inode.frames.put(file.lookup.get(0, Counts.REF), Counts.REF);
     }
 
     private void at(RacePoint point, long index) {
@@ -100,12 +98,12 @@ public class TimedWaitTest {
       while (!looked) {
         Thread.onSpinWait();
       }
-      inode.convert(0, 1, true, null);
+      file.conversion.convert(0, 1, true, null);
     }
 
     /** On a thread of its own, since the harness waits for this one. */
     void grab() {
-      Thread vcpu = new Thread(() -> inode.put(0, inode.grab(0, HolderKind.SAFE), HolderKind.SAFE));
+      Thread vcpu = new Thread(() -> file.put(0, file.grab(0, HolderKind.SAFE), HolderKind.SAFE));
       vcpu.setDaemon(true);
       vcpu.start();
     }

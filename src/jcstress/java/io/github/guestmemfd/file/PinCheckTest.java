@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -30,25 +30,25 @@ import org.openjdk.jcstress.infra.results.JL_Result;
 @Outcome(expect = FORBIDDEN, desc = "Both, or the secret.")
 @State
 public class PinCheckTest {
-  private final Inode inode =
-      Files.ready(Files.BYTES, 1, GuestMemfdOps.NONE, ConversionProtocol.pinCheck());
+  private final FileOperations file =
+      Files.ready(Files.BYTES, 1, null, ConversionProtocol.pinCheck());
   private int pfn;
 
   public PinCheckTest() {
-    Files.guestWrites(inode, 1);
+    Files.guestWrites(file, 1);
   }
 
   @Actor
   public void host(JL_Result r) {
-    pfn = inode.get(0, Counts.PIN);
-    r.r1 = pfn > 0 ? Files.guestReads(inode) : -1;
+    pfn = file.lookup.get(0, Counts.PIN);
+    r.r1 = pfn > 0 ? Files.guestReads(file) : -1;
   }
 
   @Actor
   public void convertAndWrite(JL_Result r) {
-    Errno errno = inode.convert(0, 1, true, null);
+    Errno errno = file.conversion.convert(0, 1, true, null);
     if (errno == Errno.OK) {
-      Files.guestWrites(inode, 42);
+      Files.guestWrites(file, 42);
     }
     r.r2 = errno;
   }
@@ -56,9 +56,9 @@ public class PinCheckTest {
   @Arbiter
   public void free() {
     if (pfn > 0) {
-      inode.drop(pfn, Counts.PIN);
+      file.inode.frames.put(pfn, Counts.PIN);
     }
-    inode.close();
+    file.inode.close();
   }
 
   /** The leak: a plain reference, which the protocol does not see. */
@@ -70,26 +70,26 @@ public class PinCheckTest {
   @Outcome(id = "42, OK", expect = ACCEPTABLE_INTERESTING, desc = "The secret was read.")
   @State
   public static class Twin {
-    private final Inode inode =
-        Files.ready(Files.BYTES, 1, GuestMemfdOps.NONE, ConversionProtocol.pinCheck());
+    private final FileOperations file =
+        Files.ready(Files.BYTES, 1, null, ConversionProtocol.pinCheck());
     private int pfn;
 
     public Twin() {
-      Files.guestWrites(inode, 1);
+      Files.guestWrites(file, 1);
     }
 
     @Actor
     public void host(JL_Result r) {
-      pfn = inode.get(0, Counts.REF);
+      pfn = file.lookup.get(0, Counts.REF);
       Frames.gap();
-      r.r1 = pfn > 0 ? Files.guestReads(inode) : -1;
+      r.r1 = pfn > 0 ? Files.guestReads(file) : -1;
     }
 
     @Actor
     public void convertAndWrite(JL_Result r) {
-      Errno errno = inode.convert(0, 1, true, null);
+      Errno errno = file.conversion.convert(0, 1, true, null);
       if (errno == Errno.OK) {
-        Files.guestWrites(inode, 42);
+        Files.guestWrites(file, 42);
       }
       r.r2 = errno;
     }
@@ -97,9 +97,9 @@ public class PinCheckTest {
     @Arbiter
     public void free() {
       if (pfn > 0) {
-        inode.drop(pfn, Counts.REF);
+        file.inode.frames.put(pfn, Counts.REF);
       }
-      inode.close();
+      file.inode.close();
     }
   }
 }

@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -30,24 +30,25 @@ import org.openjdk.jcstress.infra.results.IL_Result;
 @State
 public class GuestLockVsConvertTest {
   private final Files.Exclusive ops = new Files.Exclusive();
-  private final Inode inode = Files.ready(Files.METADATA, 1, ops, ConversionProtocol.lockOnly());
+  private final FileOperations file =
+      Files.ready(Files.METADATA, 1, ops, ConversionProtocol.lockOnly());
 
   @Actor
   public void guest() {
-    int pfn = inode.grab(0, HolderKind.SAFE);
+    int pfn = file.grab(0, HolderKind.SAFE);
     ops.count++;
-    inode.put(0, pfn, HolderKind.SAFE);
+    file.put(0, pfn, HolderKind.SAFE);
   }
 
   @Actor
   public void convert(IL_Result r) {
-    r.r2 = inode.convert(0, 1, true, null);
+    r.r2 = file.conversion.convert(0, 1, true, null);
   }
 
   @Arbiter
   public void count(IL_Result r) {
     r.r1 = ops.count;
-    inode.close();
+    file.inode.close();
   }
 
   /** Broken: the guest does not look at the slot after it has locked the folio. */
@@ -66,30 +67,31 @@ public class GuestLockVsConvertTest {
           }
         };
     private volatile boolean inGuest;
-    private final Inode inode = Files.ready(Files.METADATA, 1, ops, ConversionProtocol.lockOnly());
+    private final FileOperations file =
+        Files.ready(Files.METADATA, 1, ops, ConversionProtocol.lockOnly());
 
     @Actor
     public void guest() {
-      int pfn = SlotWord.pfn(inode.cache.slot(0));
-      Frames.gapUntil(() -> SlotWord.isBusy(inode.cache.slot(0)));
+      int pfn = SlotWord.pfn(file.inode.cache.slot(0));
+      Frames.gapUntil(() -> SlotWord.isBusy(file.inode.cache.slot(0)));
       Frames.gap();
-      Frames.run(() -> inode.host.frames.lock(pfn));
+      Frames.run(() -> file.inode.frames.lock(pfn));
       int before = ops.count;
       inGuest = true;
       Frames.gap();
       ops.count = before + 1;
-      inode.host.frames.unlock(pfn);
+      file.inode.frames.unlock(pfn);
     }
 
     @Actor
     public void convert(IL_Result r) {
-      r.r2 = inode.convert(0, 1, true, null);
+      r.r2 = file.conversion.convert(0, 1, true, null);
     }
 
     @Arbiter
     public void count(IL_Result r) {
       r.r1 = ops.count;
-      inode.close();
+      file.inode.close();
     }
   }
 }

@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -30,29 +30,30 @@ import org.openjdk.jcstress.infra.results.J_Result;
 @Outcome(expect = FORBIDDEN, desc = "The secret.")
 @State
 public class LoadVsConvertTest {
-  private final Inode inode = Files.inode(Files.BYTES, 1);
-  private final HostMapping window = Files.map(inode);
+  private final FileOperations file = Files.file(Files.BYTES, 1);
+  private final Mapping window = Files.map(file);
+  private final HostAccess access = new HostAccess(window, file.hostFault);
 
   public LoadVsConvertTest() {
-    window.putLong(0, 1); // there, ready and mapped
+    access.store(0, 8, Bytes.PLAIN, 1); // there, ready and mapped
   }
 
   @Actor
   public void read(J_Result r) {
-    r.r1 = window.tryGetLong(0, -1);
+    r.r1 = access.tryGetLong(0, -1);
   }
 
   @Actor
   public void convertAndWrite() {
-    if (inode.convert(0, 1, true, new BusyFolio()) == Errno.OK) {
-      Files.guestWrites(inode, 42);
+    if (file.conversion.convert(0, 1, true, new Mismatch()) == Errno.OK) {
+      Files.guestWrites(file, 42);
     }
   }
 
   @Arbiter
   public void free() {
-    window.close();
-    inode.close();
+    file.reverseMap.munmap(window, null);
+    file.inode.close();
   }
 
   /** Broken: reads the page table entry once, and then the bytes. */
@@ -64,31 +65,31 @@ public class LoadVsConvertTest {
   @Outcome(id = "42", expect = ACCEPTABLE_INTERESTING, desc = "The secret.")
   @State
   public static class Twin {
-    private final Inode inode = Files.inode(Files.BYTES, 1);
-    private final HostMapping window = Files.map(inode);
+    private final FileOperations file = Files.file(Files.BYTES, 1);
+    private final Mapping window = Files.map(file);
 
     public Twin() {
-      window.putLong(0, 1); // there, ready and mapped
+      new HostAccess(window, file.hostFault).store(0, 8, Bytes.PLAIN, 1); // there, ready and mapped
     }
 
     @Actor
     public void read(J_Result r) {
       int pfn = PageTable.pfn(window.table.entry(0));
       Frames.gap();
-      r.r1 = pfn == 0 ? -1 : inode.host.bytes().chunk(pfn).getLong(FrameContents.base(pfn));
+      r.r1 = pfn == 0 ? -1 : file.inode.host.bytes().chunk(pfn).getLong(FrameContents.base(pfn));
     }
 
     @Actor
     public void convertAndWrite() {
-      if (inode.convert(0, 1, true, new BusyFolio()) == Errno.OK) {
-        Files.guestWrites(inode, 42);
+      if (file.conversion.convert(0, 1, true, new Mismatch()) == Errno.OK) {
+        Files.guestWrites(file, 42);
       }
     }
 
     @Arbiter
     public void free() {
-      window.close();
-      inode.close();
+      file.reverseMap.munmap(window, null);
+      file.inode.close();
     }
   }
 }

@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -27,25 +27,25 @@ import org.openjdk.jcstress.infra.results.ZZ_Result;
 @Outcome(expect = FORBIDDEN, desc = "Pending for ever, or done without effect.")
 @State
 public class LaterVsPutTest {
-  private final Inode inode = Files.later(GuestMemfdOps.NONE);
-  private final LaterConversion later = new LaterConversion(inode, 0, 1);
-  private final int held = inode.get(0, Counts.REF);
+  private final FileOperations file = Files.later(null);
+  private final PendingConversion later = file.deferred.toInaccessible(0, 1);
+  private final int held = file.lookup.get(0, Counts.REF);
 
   @Actor
   public void convert() {
-    later.begin(new BusyFolio());
+    file.deferred.begin(later, new Mismatch());
   }
 
   @Actor
   public void put() {
-    inode.drop(held, Counts.REF);
+    file.inode.frames.put(held, Counts.REF);
   }
 
   @Arbiter
   public void compare(ZZ_Result r) {
     r.r1 = Files.isDoneSoon(later);
-    r.r2 = Files.isInaccessible(inode, 0);
-    inode.close();
+    r.r2 = Files.isInaccessible(file, 0);
+    file.inode.close();
   }
 
   /** Broken: looks whether the folio is free before it waits for that, and not after. */
@@ -54,13 +54,13 @@ public class LaterVsPutTest {
   @Outcome(id = "false, false", expect = ACCEPTABLE_INTERESTING, desc = "Pending for ever.")
   @State
   public static class Twin {
-    private final Inode inode = Files.later(GuestMemfdOps.NONE);
-    private final int held = inode.get(0, Counts.REF);
+    private final FileOperations file = Files.later(null);
+    private final int held = file.lookup.get(0, Counts.REF);
     private volatile boolean done;
     private volatile boolean refused;
 
     private void tryComplete() {
-      if (inode.convert(0, 1, true, null) == Errno.OK) {
+      if (file.conversion.convert(0, 1, true, null) == Errno.OK) {
         done = true;
       }
     }
@@ -69,10 +69,10 @@ public class LaterVsPutTest {
     public void convert() {
       tryComplete();
       if (!done) {
-        boolean free = Files.isFree(inode, held);
+        boolean free = Files.isFree(file, held);
         refused = true;
         Frames.gap();
-        inode.host.frames.watch(held, this::tryComplete);
+        file.inode.frames.watch(held, this::tryComplete);
         if (free) {
           tryComplete();
         }
@@ -82,15 +82,15 @@ public class LaterVsPutTest {
     @Actor
     public void put() {
       Frames.gapUntil(() -> refused);
-      inode.drop(held, Counts.REF);
+      file.inode.frames.put(held, Counts.REF);
     }
 
     @Arbiter
     public void compare(ZZ_Result r) {
       r.r1 = done;
-      r.r2 = Files.isInaccessible(inode, 0);
-      inode.host.frames.unwatch(held);
-      inode.close();
+      r.r2 = Files.isInaccessible(file, 0);
+      file.inode.frames.unwatch(held);
+      file.inode.close();
     }
   }
 }

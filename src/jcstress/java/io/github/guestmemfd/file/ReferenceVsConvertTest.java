@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -29,32 +29,32 @@ import org.openjdk.jcstress.infra.results.II_Result;
 @JCStressMeta(ReferenceVsConvertTest.Outcomes.class)
 @State
 public class ReferenceVsConvertTest {
-  private final Inode inode;
+  private final FileOperations file;
 
   public ReferenceVsConvertTest() {
     this(ConversionProtocol.atomicPair());
   }
 
   private ReferenceVsConvertTest(ConversionProtocol protocol) {
-    inode = Files.ready(protocol);
+    file = Files.ready(protocol);
   }
 
   @Actor
   public void reference(II_Result r) {
-    r.r1 = inode.get(0, Counts.REF) > 0 ? 1 : 0;
+    r.r1 = file.lookup.get(0, Counts.REF) > 0 ? 1 : 0;
   }
 
   @Actor
   public void convert(II_Result r) {
-    r.r2 = inode.convert(0, 1, true, new BusyFolio()) == Errno.OK ? 1 : 0;
+    r.r2 = file.conversion.convert(0, 1, true, new Mismatch()) == Errno.OK ? 1 : 0;
   }
 
   @Arbiter
   public void free(II_Result r) {
     if (r.r1 == 1) {
-      inode.drop(SlotWord.pfn(inode.cache.slot(0)), Counts.REF);
+      file.inode.frames.put(SlotWord.pfn(file.inode.cache.slot(0)), Counts.REF);
     }
-    inode.close();
+    file.inode.close();
   }
 
   /** The outcomes of all that are sound. */

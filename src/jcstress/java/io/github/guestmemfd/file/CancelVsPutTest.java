@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -29,12 +29,12 @@ import org.openjdk.jcstress.infra.results.ZZZ_Result;
 @Outcome(expect = FORBIDDEN, desc = "The answer, the future and the page differ.")
 @State
 public class CancelVsPutTest {
-  private final Inode inode = Files.later(GuestMemfdOps.NONE);
-  private final LaterConversion later = new LaterConversion(inode, 0, 1);
-  private final int held = inode.get(0, Counts.REF);
+  private final FileOperations file = Files.later(null);
+  private final PendingConversion later = file.deferred.toInaccessible(0, 1);
+  private final int held = file.lookup.get(0, Counts.REF);
 
   public CancelVsPutTest() {
-    later.begin(new BusyFolio());
+    file.deferred.begin(later, new Mismatch());
   }
 
   @Actor
@@ -44,14 +44,14 @@ public class CancelVsPutTest {
 
   @Actor
   public void put() {
-    inode.drop(held, Counts.REF);
+    file.inode.frames.put(held, Counts.REF);
   }
 
   @Arbiter
   public void compare(ZZZ_Result r) {
     r.r2 = later.isCancelled();
-    r.r3 = inode.isAccessible(0);
-    inode.close();
+    r.r3 = file.inode.isAccessible(0);
+    file.inode.close();
   }
 
   /** Broken: the page is converted first, and then the future completed if it still can be. */
@@ -66,9 +66,9 @@ public class CancelVsPutTest {
       desc = "Cancelled, and inaccessible.")
   @State
   public static class Twin {
-    private final Inode inode = Files.ready(ConversionProtocol.lastPut());
+    private final FileOperations file = Files.ready(ConversionProtocol.lastPut());
     private final CompletableFuture<Void> later = new CompletableFuture<>();
-    private final int held = inode.get(0, Counts.REF);
+    private final int held = file.lookup.get(0, Counts.REF);
 
     @Actor
     public void cancel(ZZZ_Result r) {
@@ -77,10 +77,10 @@ public class CancelVsPutTest {
 
     @Actor
     public void put() {
-      inode.drop(held, Counts.REF);
+      file.inode.frames.put(held, Counts.REF);
       if (!later.isDone()) {
         Frames.gap();
-        inode.convert(0, 1, true, null);
+        file.conversion.convert(0, 1, true, null);
         later.complete(null);
       }
     }
@@ -88,8 +88,8 @@ public class CancelVsPutTest {
     @Arbiter
     public void compare(ZZZ_Result r) {
       r.r2 = later.isCancelled();
-      r.r3 = inode.isAccessible(0);
-      inode.close();
+      r.r3 = file.inode.isAccessible(0);
+      file.inode.close();
     }
   }
 }

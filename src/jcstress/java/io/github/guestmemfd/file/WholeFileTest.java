@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -28,23 +28,23 @@ import org.openjdk.jcstress.infra.results.ILL_Result;
 @State
 public class WholeFileTest {
   private final Files.Exclusive ops = new Files.Exclusive();
-  private final Inode inode =
+  private final FileOperations file =
       Files.ready(Files.METADATA, 2, ops, ConversionProtocol.invalidateLock());
 
   @Actor
   public void first(ILL_Result r) {
-    r.r2 = inode.convert(0, 1, true, null);
+    r.r2 = file.conversion.convert(0, 1, true, null);
   }
 
   @Actor
   public void second(ILL_Result r) {
-    r.r3 = inode.convert(1, 2, true, null);
+    r.r3 = file.conversion.convert(1, 2, true, null);
   }
 
   @Arbiter
   public void count(ILL_Result r) {
     r.r1 = ops.count;
-    inode.close();
+    file.inode.close();
   }
 
   /** Broken: a conversion locks its range, not the file. */
@@ -62,22 +62,22 @@ public class WholeFileTest {
             return errno;
           }
         };
-    private final Inode inode = Files.ready(Files.METADATA, 2, ops, Files.ITS_RANGE_ONLY);
+    private final FileOperations file = Files.ready(Files.METADATA, 2, ops, Files.ITS_RANGE_ONLY);
 
     @Actor
     public void first(ILL_Result r) {
-      r.r2 = inode.convert(0, 1, true, null);
+      r.r2 = file.conversion.convert(0, 1, true, null);
     }
 
     @Actor
     public void second(ILL_Result r) {
-      r.r3 = inode.convert(1, 2, true, null);
+      r.r3 = file.conversion.convert(1, 2, true, null);
     }
 
     @Arbiter
     public void count(ILL_Result r) {
       r.r1 = ops.count;
-      inode.close();
+      file.inode.close();
     }
   }
 }

@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -29,7 +29,7 @@ import org.openjdk.jcstress.infra.results.II_Result;
 @Outcome(expect = FORBIDDEN, desc = "Both, or neither.")
 @State
 public class HostCloseTest {
-  private final HostMemory host = HostMemory.metadataOnly(HostMemory.PAGE_SIZE);
+  private final Host host = Files.host(Files.PAGE, null);
 
   @Actor
   public void close(II_Result r) {

@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -30,15 +30,15 @@ import org.openjdk.jcstress.infra.results.J_Result;
 @JCStressMeta(SecretTest.Outcomes.class)
 @State
 public class SecretTest {
-  private final Inode inode;
+  private final FileOperations file;
 
   public SecretTest() {
     this(ConversionProtocol.atomicPair());
   }
 
   private SecretTest(ConversionProtocol protocol) {
-    inode = Files.ready(Files.BYTES, 1, GuestMemfdOps.NONE, protocol);
-    Files.guestWrites(inode, 1);
+    file = Files.ready(Files.BYTES, 1, null, protocol);
+    Files.guestWrites(file, 1);
   }
 
   /** What a twin does between the taking of the reference and the reading. */
@@ -46,26 +46,26 @@ public class SecretTest {
 
   @Actor
   public void guest() {
-    int pfn = inode.grab(0, HolderKind.SAFE);
-    if (inode.convert(0, 1, true, null) == Errno.OK) {
-      Files.guestWrites(inode, 42);
+    int pfn = file.grab(0, HolderKind.SAFE);
+    if (file.conversion.convert(0, 1, true, null) == Errno.OK) {
+      Files.guestWrites(file, 42);
     }
-    inode.put(0, pfn, HolderKind.SAFE);
+    file.put(0, pfn, HolderKind.SAFE);
   }
 
   @Actor
   public void host(J_Result r) {
-    int pfn = inode.get(0, Counts.REF);
+    int pfn = file.lookup.get(0, Counts.REF);
     dawdle();
-    r.r1 = pfn > 0 ? Files.guestReads(inode) : -1;
+    r.r1 = pfn > 0 ? Files.guestReads(file) : -1;
     if (pfn > 0) {
-      inode.drop(pfn, Counts.REF);
+      file.inode.frames.put(pfn, Counts.REF);
     }
   }
 
   @Arbiter
   public void free() {
-    inode.close();
+    file.inode.close();
   }
 
   /** The outcomes of all that are sound. */

@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
@@ -34,30 +34,31 @@ import org.openjdk.jcstress.infra.results.II_Result;
 @Outcome(expect = FORBIDDEN, desc = "A reference on an inaccessible page.")
 @State
 public class FastReferenceVsConvertTest {
-  private final Inode inode = Files.inode(Files.METADATA, 1);
-  private final HostMapping window = Files.map(inode);
+  private final FileOperations file = Files.file(Files.METADATA, 1);
+  private final Mapping window = Files.map(file);
+  private final UserPages userPages = new UserPages(window, file.lookup);
 
   public FastReferenceVsConvertTest() {
-    inode.fault(window, 0, true);
+    file.hostFault.fault(window, 0, true);
   }
 
   @Actor
   public void reference(II_Result r) {
-    r.r1 = window.getFast(0, Counts.REF) != 0 ? 1 : 0;
+    r.r1 = userPages.getFast(0, Counts.REF) != 0 ? 1 : 0;
   }
 
   @Actor
   public void convert(II_Result r) {
-    r.r2 = inode.convert(0, 1, true, new BusyFolio()) == Errno.OK ? 1 : 0;
+    r.r2 = file.conversion.convert(0, 1, true, new Mismatch()) == Errno.OK ? 1 : 0;
   }
 
   @Arbiter
   public void free(II_Result r) {
     if (r.r1 == 1) {
-      inode.drop(SlotWord.pfn(inode.cache.slot(0)), Counts.REF);
+      file.inode.frames.put(SlotWord.pfn(file.inode.cache.slot(0)), Counts.REF);
     }
-    window.close();
-    inode.close();
+    file.reverseMap.munmap(window, null);
+    file.inode.close();
   }
 
   /** Broken: the entry is not read again. */
@@ -72,11 +73,11 @@ public class FastReferenceVsConvertTest {
       desc = "A reference on an inaccessible page.")
   @State
   public static class Twin {
-    private final Inode inode = Files.inode(Files.METADATA, 1);
-    private final HostMapping window = Files.map(inode);
+    private final FileOperations file = Files.file(Files.METADATA, 1);
+    private final Mapping window = Files.map(file);
 
     public Twin() {
-      inode.fault(window, 0, true);
+      file.hostFault.fault(window, 0, true);
     }
 
     @Actor
@@ -85,21 +86,21 @@ public class FastReferenceVsConvertTest {
       for (int i = 0; i < 10; i++) {
         Frames.gap(); // the other actor has much to do
       }
-      r.r1 = pfn != 0 && inode.host.frames.tryGet(pfn, Counts.REF) ? 1 : 0;
+      r.r1 = pfn != 0 && file.inode.frames.tryGet(pfn, Counts.REF) ? 1 : 0;
     }
 
     @Actor
     public void convert(II_Result r) {
-      r.r2 = inode.convert(0, 1, true, new BusyFolio()) == Errno.OK ? 1 : 0;
+      r.r2 = file.conversion.convert(0, 1, true, new Mismatch()) == Errno.OK ? 1 : 0;
     }
 
     @Arbiter
     public void free(II_Result r) {
       if (r.r1 == 1) {
-        inode.drop(SlotWord.pfn(inode.cache.slot(0)), Counts.REF);
+        file.inode.frames.put(SlotWord.pfn(file.inode.cache.slot(0)), Counts.REF);
       }
-      window.close();
-      inode.close();
+      file.reverseMap.munmap(window, null);
+      file.inode.close();
     }
   }
 }

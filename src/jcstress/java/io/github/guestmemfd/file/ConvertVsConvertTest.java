@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
@@ -27,24 +27,25 @@ import org.openjdk.jcstress.infra.results.II_Result;
 @State
 public class ConvertVsConvertTest {
   private final Files.Exclusive ops = new Files.Exclusive();
-  private final Inode inode = Files.inode(Files.METADATA, 3, ops, ConversionProtocol.atomicPair());
+  private final FileOperations file =
+      Files.file(Files.METADATA, 3, ops, ConversionProtocol.atomicPair());
 
   @Actor
   public void low() {
-    inode.convert(0, 2, true, new BusyFolio());
+    file.conversion.convert(0, 2, true, new Mismatch());
   }
 
   @Actor
   public void high() {
-    inode.convert(1, 3, true, new BusyFolio());
+    file.conversion.convert(1, 3, true, new Mismatch());
   }
 
   @Arbiter
   public void count(II_Result r) {
     r.r1 = ops.count;
     for (int i = 0; i < 3; i++) {
-      r.r2 += Files.isInaccessible(inode, i) ? 1 : 0;
+      r.r2 += Files.isInaccessible(file, i) ? 1 : 0;
     }
-    inode.close();
+    file.inode.close();
   }
 }

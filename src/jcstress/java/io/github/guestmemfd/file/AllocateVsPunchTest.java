@@ -1,4 +1,4 @@
-package io.github.guestmemfd;
+package io.github.guestmemfd.file;
 
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
@@ -28,24 +28,24 @@ import org.openjdk.jcstress.infra.results.II_Result;
 @Outcome(expect = FORBIDDEN, desc = "They differ.")
 @State
 public class AllocateVsPunchTest {
-  private final Inode inode = Files.inode(Files.METADATA, 3);
+  private final FileOperations file = Files.file(Files.METADATA, 3);
 
   @Actor
   public void allocate() {
-    inode.allocate(0, 3);
+    file.allocation.allocate(0, 3);
   }
 
   @Actor
   public void punch() {
-    inode.punch(0, 3, new BusyFolio());
+    file.truncation.punch(0, 3, new Mismatch());
   }
 
   @Arbiter
   public void count(II_Result r) {
-    r.r1 = (int) inode.cache.present();
+    r.r1 = (int) file.inode.cache.present();
     for (int i = 0; i < 3; i++) {
-      r.r2 += SlotWord.pfn(inode.cache.slot(i)) == 0 ? 0 : 1;
+      r.r2 += SlotWord.pfn(file.inode.cache.slot(i)) == 0 ? 0 : 1;
     }
-    inode.close();
+    file.inode.close();
   }
 }
