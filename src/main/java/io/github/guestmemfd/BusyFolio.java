@@ -14,6 +14,7 @@ import java.util.List;
 public final class BusyFolio implements Serializable {
   private static final long serialVersionUID = 1L;
 
+  /** The folio. */
   final Mismatch found = new Mismatch();
 
   /** Makes a result that names no folio. */

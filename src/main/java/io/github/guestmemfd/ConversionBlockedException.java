@@ -10,6 +10,7 @@ import io.github.guestmemfd.abi.GuestMemfdException;
 public final class ConversionBlockedException extends GuestMemfdException {
   private static final long serialVersionUID = 1L;
 
+  /** The first folio in the way. */
   private final BusyFolio busy;
 
   ConversionBlockedException(BusyFolio busy) {

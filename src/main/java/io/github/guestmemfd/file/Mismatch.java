@@ -14,11 +14,17 @@ import java.util.stream.Collectors;
 public final class Mismatch implements Serializable {
   private static final long serialVersionUID = 1L;
 
+  /** Where it is, in bytes; -1 for none. */
   private long offset = -1;
+  /** Holders of plain references. */
   private int unsafe;
+  /** Holders of pins. */
   private int pinned;
+  /** Users that asked for the page to be accessible. */
   private int accessible;
+  /** Safe holders. */
   private int safe;
+  /** Who they are. */
   private List<TrackedHolder> holders = List.of();
 
   /** How often the operation looked at counts again, for all folios. */
