@@ -1,5 +1,6 @@
 package io.github.guestmemfd.trace;
 
+import io.github.guestmemfd.abi.FallocMode;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashSet;
@@ -18,17 +19,6 @@ import java.util.Set;
 public final class Trace {
   /** The first line of every trace. */
   public static final String HEADER = "# guest_memfd trace 1";
-
-  static final Map<String, Integer> MODES =
-      Map.of(
-          "KEEP_SIZE", 0x01,
-          "PUNCH_HOLE", 0x02,
-          "NO_HIDE_STALE", 0x04,
-          "COLLAPSE_RANGE", 0x08,
-          "ZERO_RANGE", 0x10,
-          "INSERT_RANGE", 0x20,
-          "UNSHARE_RANGE", 0x40,
-          "WRITE_ZEROES", 0x80);
 
   /**
    * A call.
@@ -298,13 +288,18 @@ public final class Trace {
     }
     int mode = 0;
     for (String name : word.split("\\|", -1)) {
-      Integer bit = MODES.get(name);
-      if (bit == null) {
-        throw new NumberFormatException(name);
-      }
-      mode |= bit;
+      mode |= bit(name);
     }
     return mode;
+  }
+
+  private static int bit(String name) {
+    for (FallocMode mode : FallocMode.values()) {
+      if (mode.name().equals(name)) {
+        return mode.bit();
+      }
+    }
+    throw new NumberFormatException(name);
   }
 
   /**

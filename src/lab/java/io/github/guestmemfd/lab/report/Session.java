@@ -68,8 +68,8 @@ public record Session(
               + unsettled.get(0)
               + switch (unsettled.size()) {
                 case 1 -> ".";
-                case 2 -> ", and 1 other.";
-                default -> ", and " + (unsettled.size() - 1) + " others.";
+                case 2 -> "; and 1 more combination.";
+                default -> "; and " + (unsettled.size() - 1) + " more combinations.";
               });
     }
     return doubts;

@@ -205,6 +205,8 @@ public final class TableReport {
       out.println();
       printWrapped("", verdict.sentence(), out);
     }
+    out.println();
+    out.println("--explain says what each column means; --html FILE makes a page with charts.");
   }
 
   private static String named(Verdict.Row row) {

@@ -31,20 +31,21 @@ record Verdict(List<Row> rows, String sentence) {
           "pin-check",
           "never: it shows what goes wrong when only pins count, a plain reference goes on reading.",
           "both-counters",
-          "if two counters are all there is; a vCPU between its two steps costs a second look.",
+          "if references and safe holders are counted apart: a vCPU that has raised one of the two"
+              + " counts looks unsafe until it has raised the other.",
           "safe-only",
           "if vCPUs are to leave the reference count alone; a punch is refused while one holds a page.",
           "lock-only",
           "if one vCPU at a time uses a page, and only for a moment.",
           "timed-wait",
-          "to study RFC v2: it keeps the folio locked while it waits, also from whom it waits for.",
+          "to study RFC v2: a conversion keeps the folio locked while it waits, so a holder that needs"
+              + " the lock to let go cannot.",
           "last-put",
           "if the caller need not wait: whoever lets go last completes the conversion.",
           "invalidate-lock",
-          "to study the in-place series: holders are few and brief, and faults of the whole file may"
-              + " wait.",
+          "to study the in-place conversion series: faults of the whole file wait for a conversion.",
           "atomic-pair",
-          "if in doubt: no guest-side holder is ever taken for somebody on the host.");
+          "if in doubt: one atomic step raises both counts, so a vCPU never looks like a host user.");
 
   /**
    * What there is to say of a protocol.

@@ -23,8 +23,9 @@ record VerdictColumn(
           new VerdictColumn(
               "sound",
               true,
-              "Whether it claims that the host cannot reach content of an inaccessible page.",
-              row -> row.sound() ? "yes" : "NO"),
+              "Whether it claims that the host cannot reach content of an inaccessible page; refuted if"
+                  + " these runs show the contrary, or lost content or frames.",
+              row -> row.fit() ? "yes" : row.sound() ? "refuted" : "NO"),
           new VerdictColumn(
               "leaks", false, Column.LEAKS, row -> Numbers.count((double) row.leaks())),
           new VerdictColumn(

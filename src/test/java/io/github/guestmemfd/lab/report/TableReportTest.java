@@ -170,18 +170,18 @@ class TableReportTest {
     assertThat(text.toString())
         .contains("Stopped early.")
         .contains("The runs were too short to compare rates")
-        .contains("Still getting faster after the warm-up: a, and 2 others.");
+        .contains("Still getting faster after the warm-up: a; and 2 more combinations.");
     assertThat(lines(SAMPLE, false))
         .noneMatch(l -> l.contains("too short") || l.contains("faster after"));
   }
 
   @Test
-  void oneOtherIsOneOther() {
+  void oneMoreIsOneCombination() {
     Session session = Measurements.session(SAMPLE);
     Session two =
         new Session(SAMPLE, List.of("a", "b"), true, "", session.options(), session.environment());
     assertThat(two.doubts())
-        .containsExactly("Still getting faster after the warm-up: a, and 1 other.");
+        .containsExactly("Still getting faster after the warm-up: a; and 1 more combination.");
   }
 
   /** What claims to be sound and has leaked is not advised, however fast it is. */
