@@ -74,7 +74,7 @@ final class Mmu {
    */
   int fault(BoundSlot slot, long page, MemoryAttribute wanted, Counters<VmMeter> by) {
     if (slot.gmem == null) {
-      return -Errno.EOPNOTSUPP.code(); // nobody would tell us of invalidations
+      return -Errno.EOPNOTSUPP.code(); // no invalidation would reach the guest page table
     }
     if (GuestMemfd.isInsideCallback()) {
       return -Errno.EDEADLK.code();
@@ -208,7 +208,7 @@ final class Mmu {
     zapAll(slots.iterator(), offset, length);
   }
 
-  /** All of them, whatever one of them throws: their frames are about to be somebody else's. */
+  /** Zaps all slots, whatever one of them throws: their frames are about to be used again. */
   private void zapAll(Iterator<BoundSlot> slots, long offset, long length) {
     while (slots.hasNext()) {
       BoundSlot slot = slots.next();
@@ -280,7 +280,7 @@ final class Mmu {
     }
   }
 
-  /** Lets no access to a range begin any more; returns the frames that some may be under way to. */
+  /** Prevents new accesses to a range; returns the frames that accesses may be under way to. */
   private Frames zap(BoundSlot slot, long from, long to) {
     Frames zapped = new Frames();
     long[] fresh = new long[1];

@@ -33,7 +33,7 @@ public interface ConversionObserver {
    *     {@link io.github.guestmemfd.kvm.VirtualMachine#trySetMemoryAttributes} and, where private
    *     pages are discarded, {@link io.github.guestmemfd.GuestMemfd#punchHole} answer; ECANCELED if
    *     a callback of the file has thrown
-   * @param busy who was in the way of a conversion; names nobody if nobody was. To be read before
+   * @param busy the busy page and its holders; names none if no page was busy. Must be read before
    *     this returns
    */
   default void end(GpaRange range, MemoryAttribute attribute, Errno errno, BusyGuestPage busy) {}
