@@ -27,9 +27,9 @@ public sealed interface VcpuExit {
    *     file is gone; EHWPOISON if its memory has failed; EAGAIN if a conversion of it is pending;
    *     ENOMEM; EOPNOTSUPP if the file was not created by the virtual machine; EDEADLK from inside
    *     a callback; what a prepare callback answers. After {@link Vcpu#failMemoryFault} what the
-   *     conversion answered that would have been needed: EAGAIN if somebody on the host held a page
-   * @param busy the page that was in the way of that conversion, and who held it; null if none was.
-   *     Compared by identity, and not overwritten
+   *     conversion answered that would have been needed: EAGAIN if a host holder had a page
+   * @param busy the page that blocked that conversion, and its holders; null if none did. Compared
+   *     by identity, and not overwritten
    */
   record MemoryFault(
       long gpa,

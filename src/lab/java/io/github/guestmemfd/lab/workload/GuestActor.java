@@ -227,7 +227,7 @@ final class GuestActor implements Runnable {
     }
   }
 
-  /** Looks at a page of anybody as a shared one, in the way of whoever is about to convert it. */
+  /** Reads any page of the guest as shared, to race with conversions of it. */
   private void peek(int page) {
     if (vcpu.tryRead(Machine.offset(page) + Secrets.READ_AT, Long.BYTES, SHARED)) {
       m.secrets().check(vcpu.value(), "in a page that is shared", page);
@@ -245,7 +245,7 @@ final class GuestActor implements Runnable {
     try {
       m.memfd().punchHole(Machine.offset(first), Machine.offset(end - first));
     } catch (GuestMemfdException refused) {
-      return; // EBUSY, by protocols that refuse while a safe holder remains: all is as it was
+      return; // EBUSY, by protocols that refuse while a safe holder remains: nothing has changed
     }
     for (int page = first; page < end; page++) {
       secrets[page - this.first] = 0;
@@ -267,7 +267,7 @@ final class GuestActor implements Runnable {
       }
       long content = Secrets.data(random.nextLong());
       if (!m.window().tryPutLong(offset, content)) {
-        continue; // somebody's neighbourhood has become private
+        continue; // converted as part of another vCPU's range
       }
       if (!ask(page, page + 1, PRIVATE) || !load(offset, PRIVATE)) {
         continue;
@@ -317,7 +317,7 @@ final class GuestActor implements Runnable {
     return done;
   }
 
-  /** What the run's end has cut off is neither made nor given up. */
+  /** A conversion that the end of the run cuts off counts as neither made nor given up. */
   private void endAsking() {
     if (!m.stop().isSet()) {
       attempts.over();
