@@ -16,8 +16,8 @@ import java.util.Optional;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
- * How the guest page tables of a virtual machine follow its files: {@code mmu_lock}, {@code
- * mmu_invalidate_seq}, {@code mmu_invalidate_in_progress}, and the fault that goes by them.
+ * Makes the guest page tables of a virtual machine follow its files: {@code mmu_lock}, {@code
+ * mmu_invalidate_seq}, {@code mmu_invalidate_in_progress}, and the fault that uses them.
  *
  * <p>A fault notes the sequence number; looks at the attribute; gets the page; takes {@code
  * mmu_lock}; and gives up what it found if an invalidation of its guest frame is under way or the
@@ -42,7 +42,7 @@ final class Mmu {
   /** The page is of the other attribute. Neither this nor the next is an errno. */
   static final int MISMATCH = -1000;
 
-  /** An invalidation came in between: do it again. */
+  /** An invalidation came in between: retry. */
   static final int RETRY = -1001;
 
   private final ReentrantLock mmuLock = new ReentrantLock();
@@ -69,7 +69,7 @@ final class Mmu {
   /**
    * Maps a page of a memslot, if it is of the attribute wanted.
    *
-   * @param by who counts what happens
+   * @param by the counters to use
    * @return MAPPED, MISMATCH, RETRY, or a negated errno
    */
   int fault(BoundSlot slot, long page, MemoryAttribute wanted, Counters<VmMeter> by) {
@@ -142,7 +142,7 @@ final class Mmu {
   }
 
   /**
-   * Idles before a fault is done again.
+   * Idles before a fault is retried.
    *
    * @return false if the thread is interrupted
    */
@@ -201,7 +201,7 @@ final class Mmu {
     }
   }
 
-  /** As {@link #invalidateBegin}, but not to be stopped by an interrupt. */
+  /** As {@link #invalidateBegin}, but an interrupt does not stop it. */
   void invalidateBeginUninterruptibly(List<BoundSlot> bindings, long offset, long length) {
     List<BoundSlot> slots = List.copyOf(bindings);
     mark(slots, offset, length);
@@ -292,7 +292,7 @@ final class Mmu {
           entry -> {
             zapped.add(entry);
             if (TdpEntry.isZapped(entry)) {
-              return entry; // by another, who may not have waited
+              return entry; // zapped by another thread, which may not have waited
             }
             fresh[0]++;
             return TdpEntry.zapped(entry);

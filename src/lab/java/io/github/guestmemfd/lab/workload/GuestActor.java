@@ -18,8 +18,8 @@ import java.util.function.Supplier;
 
 /**
  * A vCPU of a workload: carries out the requests as a guest would. It asks for a conversion by
- * hypercall before it uses pages in another way, as confidential guests do; what comes of that is
- * the policy's business. What it is refused it tries again a few times, and then does without.
+ * hypercall before it uses pages in another way, as confidential guests do; the policy decides what
+ * comes of that. It retries a refused operation a few times, and then gives up.
  */
 final class GuestActor implements Runnable {
   private static final int ATTEMPTS = 4;
@@ -249,7 +249,7 @@ final class GuestActor implements Runnable {
     }
     for (int page = first; page < end; page++) {
       secrets[page - this.first] = 0;
-      // Of a shared page, the host may have made a new one since.
+      // The host may have made a new page since, where the page is shared.
       givenBack[page - this.first] = !m.memfd().isAccessible(Machine.offset(page));
     }
     done += end - first;
