@@ -51,8 +51,8 @@ import org.jspecify.annotations.Nullable;
  *       it so that accesses to devices exit. If a part of the range has no memslot and is to become
  *       private, the guest gets EINVAL, and nothing is converted; the same if the range reaches
  *       beyond 2^63 - 1.
- *   <li>The policy is asked about one piece after the other. A piece lies in memslots without a gap,
- *       and in one GiB of guest addresses. Pieces that were done stay done, and {@link
+ *   <li>The policy is asked about one piece after the other. A piece lies in memslots without a
+ *       gap, and in one GiB of guest addresses. Pieces that were done stay done, and {@link
  *       Vcpu#convertedUpTo} tells the guest how far the conversion has come.
  *   <li>An interrupt ends the hypercall after each piece, and during waits: the guest gets EAGAIN,
  *       and the vCPU exits with {@link VcpuExit.Interrupted} at its next access or hypercall.

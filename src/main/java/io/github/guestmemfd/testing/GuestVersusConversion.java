@@ -63,8 +63,8 @@ public final class GuestVersusConversion {
    *
    * @param outcome what {@link #outcome} returned
    * @return false if one of the two was refused, or if a conversion is refused when the guest has
-   *     gone (then the outcome is 0). Protocols that do not wait may be refused; for them {@link
-   *     #HELD} alone is allowed too
+   *     gone (then the outcome is 0). A protocol that does not wait may be refused; for such a
+   *     protocol accept {@link #HELD} alone as well
    */
   public static boolean isAllowed(int outcome) {
     return outcome == HELD + CONVERTED;

@@ -422,8 +422,8 @@ public final class RacePoints implements RaceHook, AutoCloseable {
     /**
      * Blocks the calling thread until the gate is released, or up to the limit; after that the next
      * {@link RacePoints#check} fails. An interrupt does not end the wait: the interrupt status
-     * stays set, for the library. Never throws. A callback of the test may call this; a thread held
-     * at a race point calls it without the test's help.
+     * stays set, for the library. Never throws. Callbacks of the test may call this; a thread that
+     * is held at a race point needs no such call.
      */
     public void pass() {
       reached.countDown();

@@ -21,7 +21,7 @@ record Verdict(List<Row> rows, String sentence) {
   /** The protocol that a file has if it is given none. */
   static final String DEFAULT = ConversionProtocol.atomicPair().id();
 
-  /** What its costs are. */
+  /** Explains the cost of a protocol. */
   static final String COST =
       "How many times as long the guest takes for the same operations as with the fastest sound"
           + " protocol, with the interval that the two rates allow; a tie if 1 is in it.";

@@ -267,7 +267,7 @@ final class GuestActor implements Runnable {
       }
       long content = Secrets.data(random.nextLong());
       if (!m.window().tryPutLong(offset, content)) {
-        continue; // converted as part of another vCPU's range
+        continue; // the policy has converted it along with its neighbours
       }
       if (!ask(page, page + 1, PRIVATE) || !load(offset, PRIVATE)) {
         continue;

@@ -94,7 +94,7 @@ final class HostActor implements Runnable {
     }
   }
 
-  /** Returns a frame that is known to have been the guest's, if there is one, or any frame. */
+  /** Returns a frame that it has held, about half of the time, or any frame. */
   private int anyFrame() {
     int pfn = known[random.nextInt(KNOWN)];
     return pfn != 0 && random.nextBoolean() ? pfn : 1 + random.nextInt(frames);
