@@ -25,8 +25,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * A session of the lab: its {@link Rounds}, and the reports.
  *
- * <p>When the JVM is asked to end, as by Ctrl-C, the run under way ends, those to come are left
- * out, and the reports are made of what there is.
+ * <p>When the JVM is asked to end, by Ctrl-C for instance, the current run ends, the remaining runs
+ * are skipped, and the reports cover the runs made so far.
  */
 final class Lab {
   private static final long REPORT_SECONDS = 60;
@@ -41,11 +41,11 @@ final class Lab {
   /** Set when the JVM is asked to end. */
   private volatile boolean stopped;
 
-  /** How a run has failed, so that there is no measurement of it; empty if none has. */
+  /** The reason why a run has failed, and so has no measurement; empty if none has. */
   private String failure = "";
 
   /**
-   * What to make of a session.
+   * The options of a session.
    *
    * @param verbose whether the table has a row for each run
    * @param json a file for programs, or null
@@ -68,7 +68,7 @@ final class Lab {
     this.err = err;
   }
 
-  /** Runs all; the status is 0 if no sound protocol leaked, and no frame got lost. */
+  /** Runs everything; the status is 0 if no sound protocol leaked, and no frame was lost. */
   int run() {
     CountDownLatch over = new CountDownLatch(1);
     Thread hook = new Thread(() -> stopAndWait(over), "lab-stop");

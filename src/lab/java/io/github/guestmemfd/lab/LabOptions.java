@@ -31,7 +31,7 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
-/** What can be said about a session of the lab, and the runs that follow from it. */
+/** The options of a session of the lab, and the runs that follow from them. */
 final class LabOptions {
   private static final String ALL = "all";
   private static final String DEFAULT_POLICY = "on-fault";
@@ -154,7 +154,7 @@ final class LabOptions {
       description = "Runs nothing: shows the first N requests of each actor.")
   private int requests;
 
-  /** Does it, and returns the exit status. */
+  /** Runs the command, and returns the exit status. */
   int run() {
     CommandLine commandLine = spec.commandLine();
     PrintWriter out = commandLine.getOut();
@@ -261,7 +261,7 @@ final class LabOptions {
 
   private record Pair(ConversionProtocol protocol, String policy) {}
 
-  /** Which protocols with which policies. */
+  /** The protocols, each with the policies that it runs with. */
   private List<Pair> pairs() {
     List<Pair> pairs = new ArrayList<>();
     List<ConversionProtocol> chosen = protocols();
@@ -316,7 +316,7 @@ final class LabOptions {
     return chosen;
   }
 
-  /** Each once: a combination that is named twice is not two. */
+  /** Removes duplicates: a combination that is named twice is run once. */
   private static <T> List<T> distinct(List<T> named) {
     return named.stream().distinct().toList();
   }

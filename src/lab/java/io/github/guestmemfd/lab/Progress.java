@@ -5,8 +5,8 @@ import java.io.PrintWriter;
 import picocli.CommandLine.Help.Ansi;
 
 /**
- * A line on a terminal that says how far the lab is. Where there is no terminal, one line on the
- * error stream says at the begin what is to come.
+ * A line on a terminal that shows how far the lab is. Without a terminal, one line on the error
+ * stream says at the start what is to come.
  */
 final class Progress implements Rounds.Listener {
   private static final int WIDTH = 78;
@@ -29,7 +29,7 @@ final class Progress implements Rounds.Listener {
     this.all = runs * rounds;
   }
 
-  /** Says what is to come. */
+  /** Prints what is to come. */
   void begin(String text) {
     if (!isTerminal) {
       err.println(text);

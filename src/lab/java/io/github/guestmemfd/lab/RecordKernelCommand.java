@@ -22,7 +22,7 @@ import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
 
-/** Records what the kernel that runs here answers. */
+/** Records the answers of the kernel that runs here. */
 @Command(
     name = "record-kernel",
     description = {

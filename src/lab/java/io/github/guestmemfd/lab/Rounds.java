@@ -11,12 +11,12 @@ import java.util.function.BooleanSupplier;
 import java.util.stream.IntStream;
 
 /**
- * How a session measures fairly: every run once a round, in an order of its own each round. So what
- * a machine does in a moment, or a JVM does as it gets faster, is for or against no protocol, and
- * the rounds show how far a figure can be trusted.
+ * Makes a session measure fairly: every run once per round, in a new order each round. So a
+ * disturbance of the machine, or a JVM that gets faster, favours no protocol, and the rounds show
+ * how far a figure can be trusted.
  *
- * <p>Before that the JVM warms up: rounds that are thrown away, until no run is much faster than it
- * has been in an earlier one.
+ * <p>Before that the JVM warms up, in rounds that are discarded, until no run is much faster than
+ * it was in an earlier round.
  */
 final class Rounds {
   /** A run has settled when it has not been faster than before by more than this. */
@@ -30,7 +30,7 @@ final class Rounds {
   private final long seed;
 
   /**
-   * How long everything is to take.
+   * The time for a session.
    *
    * @param rounds how many rounds are measured
    * @param seconds how long a run takes in each of them
@@ -75,14 +75,15 @@ final class Rounds {
   }
 
   /**
-   * What has come of a session.
+   * The results of a session.
    *
-   * @param measured what was measured, in the order of the runs, and of each in that of the rounds
+   * @param measured the measurements, in the order of the runs, and of each run in that of the
+   *     rounds
    * @param unsettled the names of the runs that were still getting faster when measuring began
    */
   record Result(List<Measurement> measured, List<String> unsettled) {}
 
-  /** Hears what is about to run. */
+  /** Is told what is about to run. */
   interface Listener {
     void warmingUp(int round);
 
@@ -123,7 +124,7 @@ final class Rounds {
     }
   }
 
-  /** What there is so far. */
+  /** The results so far. */
   Result result() {
     return new Result(measured.stream().flatMap(List::stream).toList(), unsettled);
   }

@@ -86,7 +86,7 @@ public final class MemoryParcels {
     }
   }
 
-  /** By offset. */
+  /** The pages by offset. */
   private final NavigableMap<Long, Lent> pages = new ConcurrentSkipListMap<>();
 
   private final GuestMemfd memfd;
@@ -103,21 +103,21 @@ public final class MemoryParcels {
   }
 
   /**
-   * The file.
+   * Returns the file.
    *
-   * @return its first descriptor, to be closed by the user; with the file all that is lent goes
+   * @return its first descriptor, to be closed by the user; the end of the file ends all lending
    */
   public GuestMemfd memfd() {
     return memfd;
   }
 
   /**
-   * Lends a range to the guest, which alone uses it from then on. All or nothing, but for the
-   * attribute: pages made inaccessible stay that.
+   * Lends a range to the guest, which alone uses it from then on. All or nothing, except for the
+   * attribute: pages made inaccessible stay inaccessible.
    *
    * @param offset the start in bytes, a multiple of 4096
    * @param length the length in bytes, a positive multiple of 4096
-   * @throws ConversionBlockedException if somebody on the host holds a page
+   * @throws ConversionBlockedException if a host holder has a page
    * @throws GuestMemfdException EBUSY if a page is lent already; EAGAIN if the range was converted
    *     back meanwhile; and as {@link GuestMemfd#makeInaccessible} and {@link GuestMemfd#grab}
    */
@@ -176,7 +176,7 @@ public final class MemoryParcels {
     reclaimAll(range.entrySet().iterator());
   }
 
-  /** All of them, whatever one of them throws. */
+  /** Reclaims all of them, whatever one of them throws. */
   private void reclaimAll(Iterator<Map.Entry<Long, Lent>> range) {
     while (range.hasNext()) {
       Map.Entry<Long, Lent> lent = range.next();
@@ -195,7 +195,7 @@ public final class MemoryParcels {
   }
 
   /**
-   * Whether any page of a range is lent.
+   * Returns whether any page of a range is lent.
    *
    * @param offset the start in bytes
    * @param length the length in bytes
@@ -215,7 +215,7 @@ public final class MemoryParcels {
   }
 
   /**
-   * The guest reads from one page.
+   * Reads from one page, as the guest.
    *
    * @param offset the first byte
    * @param into takes the bytes, as many as fit
@@ -233,7 +233,7 @@ public final class MemoryParcels {
   }
 
   /**
-   * The guest writes to one page.
+   * Writes to one page, as the guest.
    *
    * @param offset the first byte
    * @param from holds the bytes

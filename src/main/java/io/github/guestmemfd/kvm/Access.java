@@ -1,6 +1,6 @@
 package io.github.guestmemfd.kvm;
 
-/** What a vCPU does with memory. */
+/** The kinds of memory access of a vCPU. */
 public enum Access {
   /** Reads data. */
   READ,

@@ -6,7 +6,7 @@ import io.github.guestmemfd.spi.RaceHook;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
-/** A memslot at work: with its file's client, and its part of the guest page table. */
+/** A memslot with its file's client, and its part of the guest page table. */
 final class BoundSlot {
   private static final int PAGE_SHIFT = 12;
 
@@ -17,20 +17,20 @@ final class BoundSlot {
 
   final GuestPageTable table;
 
-  /** What happens in it; the virtual machine counts that too, but not from here. */
+  /** Counters of this slot; the virtual machine counts the same events separately. */
   final Counters<VmMeter> counters = new Counters<>(VmMeter.class);
 
-  /** How vCPUs use the frames of the file. */
+  /** The accesses of vCPUs to the frames of the file. */
   final FrameAccess frames;
 
   /** Called at the race points of its file; null for none. */
   final @Nullable RaceHook hook;
 
-  /** Deleted: no entry is installed any more. Under mmu_lock. */
+  /** Whether the memslot is deleted: no entry is installed any more. Guarded by mmu_lock. */
   boolean isGone;
 
   /**
-   * Makes it, without any page mapped.
+   * Creates the slot, without any page mapped.
    *
    * @param vmHook what is called at the race points of the virtual machine; null for none
    */
@@ -62,7 +62,7 @@ final class BoundSlot {
     return (memslot.gpa() >>> PAGE_SHIFT) + page;
   }
 
-  /** Where a page is in the file. */
+  /** The offset of a page in the file. */
   long offset(long page) {
     return memslot.offset() + (page << PAGE_SHIFT);
   }
@@ -77,7 +77,7 @@ final class BoundSlot {
     return Math.min(pages(), (offset + length - memslot.offset()) >> PAGE_SHIFT);
   }
 
-  /** The address after the last. */
+  /** The address after the last one of this slot. */
   long endGpa() {
     return memslot.gpa() + memslot.size();
   }

@@ -4,10 +4,10 @@ import io.github.guestmemfd.BusyFolio;
 import io.github.guestmemfd.abi.Hex;
 
 /**
- * Where the conversion of a range of guest addresses stopped, and who was in the way.
+ * Where the conversion of a range of guest addresses stopped, and which holders blocked it.
  *
- * <p>A plain holder for results, reused from call to call by hot loops; not safe for use by several
- * threads at once.
+ * <p>A mutable result, which hot loops reuse from call to call; not safe for use by several threads
+ * at once.
  */
 public final class BusyGuestPage {
   private static final BusyFolio NOBODY = new BusyFolio();
@@ -17,40 +17,40 @@ public final class BusyGuestPage {
   private long gpa;
   private long convertedUpTo;
 
-  /** Makes a result. */
+  /** Creates a result. */
   public BusyGuestPage() {}
 
-  /** Says where it stopped, without anybody being in the way. */
+  /** Sets where the conversion stopped, without a busy page. */
   void set(long first) {
     gpa = first;
     convertedUpTo = first;
     isBusy = false;
   }
 
-  /** Says where it stopped, and which page was in the way. */
+  /** Sets where the conversion stopped, and the busy page. */
   void set(long culprit, long upTo, boolean busy) {
     gpa = culprit;
     convertedUpTo = upTo;
     isBusy = busy;
   }
 
-  /** To be filled in by a conversion. */
+  /** The holders, to be filled in by a conversion. */
   BusyFolio holders() {
     return folio;
   }
 
   /**
-   * The page that was in the way.
+   * Returns the address of the busy page.
    *
-   * @return the guest physical address of the first busy page; if none was busy, of the first
-   *     address that was not converted
+   * @return the guest physical address of the first busy page; if none was busy, the first address
+   *     that was not converted
    */
   public long gpa() {
     return gpa;
   }
 
   /**
-   * Up to where the range has been converted.
+   * Returns how far the range has been converted.
    *
    * @return the first guest physical address that was not converted
    */
@@ -59,7 +59,7 @@ public final class BusyGuestPage {
   }
 
   /**
-   * Who was in the way.
+   * Returns the holders of the busy page.
    *
    * @return the holders, overwritten by the next call; its offset is -1 if no page was busy
    */

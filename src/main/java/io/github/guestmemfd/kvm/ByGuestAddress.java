@@ -12,7 +12,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 
-/** What a virtual machine monitor does with the files behind guest addresses. */
+/** The operations of a virtual machine monitor on the files behind guest addresses. */
 final class ByGuestAddress {
   private final VirtualMachine vm;
 
@@ -55,7 +55,7 @@ final class ByGuestAddress {
       done = true;
       return reference;
     } finally {
-      if (!done && reference != null) { // a callback has thrown while it was unmapped
+      if (!done && reference != null) { // a callback threw while it was unmapped
         reference.close();
       }
     }
@@ -88,7 +88,7 @@ final class ByGuestAddress {
     return List.copyOf(parts);
   }
 
-  /** Adds the parts of a memslot; the first may go on with what the last one added was. */
+  /** Adds the parts of a memslot; the first may extend the last part added before. */
   private static void addAttributes(
       List<MemoryAttributeRange> parts, Memslot slot, long from, long to) {
     Optional<GuestMemfd> file = slot.memfd().reopen();

@@ -5,8 +5,8 @@ package io.github.guestmemfd.kvm;
 public interface ExitHandler {
 
   /**
-   * Deals with an exit. Runs on the thread of the vCPU, which holds nothing of the library's, so
-   * that this may convert, punch, bind, close and wait.
+   * Handles an exit. Runs on the thread of the vCPU, which holds no lock of the library, so that
+   * this may convert, punch, bind, close and wait.
    *
    * @param vcpu the vCPU; to be asked to {@linkplain Vcpu#completeMmio complete} what it exited for
    * @param exit why it exited

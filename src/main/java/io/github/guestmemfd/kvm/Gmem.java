@@ -7,9 +7,8 @@ import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 
 /**
- * A file of a virtual machine, as the client that the file tells and asks: the kernel's {@code
- * struct kvm_gmem}. It knows the memslots that the file backs, and passes everything on to a second
- * client, the user's.
+ * The callbacks of a file of a virtual machine: the kernel's {@code struct kvm_gmem}. It knows the
+ * memslots that the file backs, and forwards every callback to a second client, the user's.
  */
 final class Gmem implements GuestMemfdOps {
   /** The memslots that the file backs. */

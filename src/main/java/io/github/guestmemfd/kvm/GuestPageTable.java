@@ -6,8 +6,8 @@ import java.util.concurrent.atomic.AtomicReferenceArray;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The guest page table of a memslot, in two levels of {@link TdpEntry}: what of it is mapped.
- * Reading takes no lock; {@code mmu_lock} is held to change it. Nodes stay until the memslot goes.
+ * The guest page table of a memslot, in two levels of {@link TdpEntry}. Reading takes no lock;
+ * {@code mmu_lock} is held to change it. Nodes stay until the memslot goes away.
  */
 final class GuestPageTable {
   private static final int SHIFT = 9;
@@ -15,7 +15,7 @@ final class GuestPageTable {
 
   private final long pages;
 
-  /** Made at the first fault: a memslot of 8 TiB has 4 million of them. */
+  /** Created at the first fault: a memslot of 8 TiB has 4 million of them. */
   private volatile @Nullable AtomicReferenceArray<AtomicLongArray> root;
 
   GuestPageTable(long pages) {

@@ -35,7 +35,7 @@ public enum KernelProfile {
   }
 
   /**
-   * The kernel's release, as {@code uname -r} begins.
+   * Returns the kernel's release, as {@code uname -r} begins.
    *
    * @return two numbers with a dot
    */

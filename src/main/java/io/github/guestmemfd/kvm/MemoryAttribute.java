@@ -1,8 +1,8 @@
 package io.github.guestmemfd.kvm;
 
 /**
- * Whose a page is, by the guest's words: the attribute that the file has for it, and the view that
- * an access of the guest has of it (its C-bit).
+ * The side that a page belongs to, in the guest's terms: the attribute that the file has for it,
+ * and the view that an access of the guest has of it (its C-bit).
  */
 public enum MemoryAttribute {
   /** The host may touch the page too: accessible. */

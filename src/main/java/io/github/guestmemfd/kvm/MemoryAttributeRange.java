@@ -8,11 +8,12 @@ import java.util.Objects;
  *
  * @param gpa the first guest physical address, a multiple of 4096
  * @param size the size in bytes, a positive multiple of 4096
- * @param attribute whose the pages are; {@code PRIVATE} while a conversion to that is pending
+ * @param attribute the attribute of the pages; {@code PRIVATE} while a conversion to that is
+ *     pending
  */
 public record MemoryAttributeRange(long gpa, long size, MemoryAttribute attribute) {
   /**
-   * Takes the values as they are.
+   * Creates a range.
    *
    * @param gpa as above
    * @param size as above

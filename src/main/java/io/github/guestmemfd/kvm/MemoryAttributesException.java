@@ -20,17 +20,17 @@ public final class MemoryAttributesException extends GuestMemfdException {
   }
 
   /**
-   * The page that was in the way.
+   * Returns the address of the busy page.
    *
-   * @return the guest physical address of the first busy page; if none was busy, of the first
-   *     address that was not converted
+   * @return the guest physical address of the first busy page; if none was busy, the first address
+   *     that was not converted
    */
   public long gpa() {
     return gpa;
   }
 
   /**
-   * Up to where the range has been converted.
+   * Returns how far the range has been converted.
    *
    * @return the first guest physical address that was not converted
    */

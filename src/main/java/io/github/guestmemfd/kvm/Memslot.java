@@ -11,12 +11,12 @@ import java.util.Objects;
  * @param gpa the first guest physical address, a multiple of 4096
  * @param size the size in bytes, a multiple of 4096
  * @param memfd a descriptor of the file, which may be closed by now: the slot holds its file
- *     weakly, and gets at it by {@link GuestMemfd#reopen}
+ *     weakly, and reaches it by {@link GuestMemfd#reopen}
  * @param offset where the range starts in the file, in bytes
  */
 public record Memslot(int slot, long gpa, long size, GuestMemfd memfd, long offset) {
   /**
-   * Takes the values as they are.
+   * Creates the description of a memslot.
    *
    * @param slot as above
    * @param gpa as above
@@ -29,7 +29,7 @@ public record Memslot(int slot, long gpa, long size, GuestMemfd memfd, long offs
   }
 
   /**
-   * Where a guest address is in the file.
+   * Returns the offset in the file of a guest address.
    *
    * @param address a guest physical address in the slot
    * @return the offset in bytes
@@ -43,9 +43,9 @@ public record Memslot(int slot, long gpa, long size, GuestMemfd memfd, long offs
   }
 
   /**
-   * Where an offset of the file is in the guest.
+   * Returns the guest address of an offset in the file.
    *
-   * @param fileOffset an offset in bytes, in the part of the file that the slot has
+   * @param fileOffset an offset in bytes, in the slot's part of the file
    * @return the guest physical address
    * @throws IllegalArgumentException if the offset is not in that part
    */
@@ -57,7 +57,7 @@ public record Memslot(int slot, long gpa, long size, GuestMemfd memfd, long offs
   }
 
   /**
-   * Whether a guest address is in the slot.
+   * Returns whether a guest address is in the slot.
    *
    * @param address a guest physical address
    * @return true if it is
@@ -86,7 +86,7 @@ public record Memslot(int slot, long gpa, long size, GuestMemfd memfd, long offs
     return memfd.sameFile(other) && overlap(offset, size, otherOffset, otherSize);
   }
 
-  /** Whether two ranges of unsigned numbers meet; neither wraps. */
+  /** Whether two ranges of unsigned numbers overlap; neither wraps. */
   private static boolean overlap(long a, long sizeA, long b, long sizeB) {
     return Long.compareUnsigned(a, b + sizeB) < 0 && Long.compareUnsigned(b, a + sizeA) < 0;
   }

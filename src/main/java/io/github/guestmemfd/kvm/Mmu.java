@@ -16,24 +16,24 @@ import java.util.Optional;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
- * How the guest page tables of a virtual machine follow its files: {@code mmu_lock}, {@code
- * mmu_invalidate_seq}, {@code mmu_invalidate_in_progress}, and the fault that goes by them.
+ * Makes the guest page tables of a virtual machine follow its files: {@code mmu_lock}, {@code
+ * mmu_invalidate_seq}, {@code mmu_invalidate_in_progress}, and the fault that uses them.
  *
- * <p>A fault notes the sequence number; looks at the attribute; gets the page; takes {@code
- * mmu_lock}; and gives up what it found if an invalidation of its guest frame is under way or the
- * number has changed. An invalidation marks its range, which zaps it, before the file changes
- * anything, and adds to the number when that is done. So an entry that a fault installs is for a
- * page that was not invalidated since the fault looked: either the fault sees the mark or the
- * number, or the invalidation finds the entry. The page's reference can be dropped at once: for as
- * long as no invalidation comes, the page is what it was. The attribute is looked at when the page
- * has been got, since before that the page may be busy, and its attribute be undone.
+ * <p>A fault reads the sequence number; checks the attribute; gets the page; takes {@code
+ * mmu_lock}; and retries if an invalidation of its guest frame is under way or the number has
+ * changed. An invalidation marks its range and zaps it before the file changes anything, and
+ * increments the number when the change is done. So an entry that a fault installs is for a page
+ * that was not invalidated since the fault began: either the fault sees the mark or the new number,
+ * or the invalidation finds the entry. The reference on the page can be dropped at once: until an
+ * invalidation comes, the page stays the same. The fault checks the attribute again once it has got
+ * the page, since before that the page may be busy, and a change of its attribute may be undone.
  *
- * <p>{@code mmu_lock} is a leaf: nothing is waited for under it. A zap marks entries under the
- * lock, waits for the accesses under way after it is given back, and removes the entries under the
- * lock again. In between, or for good if the wait is given up, the entries stay as a record under
- * the lock of what is still to be flushed: the next invalidation waits for it too, and the entries'
- * references go back only after that. A fault may map such a page again, if no invalidation is
- * under way: then it is the page that it was.
+ * <p>{@code mmu_lock} is a leaf: no thread waits under it. A zap marks entries under the lock,
+ * releases it, waits for the accesses under way, and removes the entries under the lock again.
+ * Until then, or for good if the wait is given up, the marked entries record what is still to be
+ * flushed: the next invalidation waits for that too, and puts the references of the entries only
+ * afterwards. A fault may map such a page again if no invalidation is under way: it is still the
+ * same page.
  */
 final class Mmu {
   /** A fault found the page mapped, or mapped it. */
@@ -42,7 +42,7 @@ final class Mmu {
   /** The page is of the other attribute. Neither this nor the next is an errno. */
   static final int MISMATCH = -1000;
 
-  /** An invalidation came in between: do it again. */
+  /** An invalidation came in between: retry. */
   static final int RETRY = -1001;
 
   private final ReentrantLock mmuLock = new ReentrantLock();
@@ -69,12 +69,12 @@ final class Mmu {
   /**
    * Maps a page of a memslot, if it is of the attribute wanted.
    *
-   * @param by who counts what happens
+   * @param by the counters to use
    * @return MAPPED, MISMATCH, RETRY, or a negated errno
    */
   int fault(BoundSlot slot, long page, MemoryAttribute wanted, Counters<VmMeter> by) {
     if (slot.gmem == null) {
-      return -Errno.EOPNOTSUPP.code(); // nobody would tell us of invalidations
+      return -Errno.EOPNOTSUPP.code(); // no invalidation would reach the guest page table
     }
     if (GuestMemfd.isInsideCallback()) {
       return -Errno.EDEADLK.code();
@@ -142,7 +142,7 @@ final class Mmu {
   }
 
   /**
-   * Idles before a fault is done again.
+   * Idles before a fault is retried.
    *
    * @return false if the thread is interrupted
    */
@@ -201,14 +201,14 @@ final class Mmu {
     }
   }
 
-  /** As {@link #invalidateBegin}, but not to be stopped by an interrupt. */
+  /** As {@link #invalidateBegin}, but an interrupt does not stop it. */
   void invalidateBeginUninterruptibly(List<BoundSlot> bindings, long offset, long length) {
     List<BoundSlot> slots = List.copyOf(bindings);
     mark(slots, offset, length);
     zapAll(slots.iterator(), offset, length);
   }
 
-  /** All of them, whatever one of them throws: their frames are about to be somebody else's. */
+  /** Zaps all slots, whatever one of them throws: their frames are about to be used again. */
   private void zapAll(Iterator<BoundSlot> slots, long offset, long length) {
     while (slots.hasNext()) {
       BoundSlot slot = slots.next();
@@ -280,7 +280,7 @@ final class Mmu {
     }
   }
 
-  /** Lets no access to a range begin any more; returns the frames that some may be under way to. */
+  /** Prevents new accesses to a range; returns the frames that accesses may be under way to. */
   private Frames zap(BoundSlot slot, long from, long to) {
     Frames zapped = new Frames();
     long[] fresh = new long[1];
@@ -292,7 +292,7 @@ final class Mmu {
           entry -> {
             zapped.add(entry);
             if (TdpEntry.isZapped(entry)) {
-              return entry; // by another, who may not have waited
+              return entry; // zapped by another thread, which may not have waited
             }
             fresh[0]++;
             return TdpEntry.zapped(entry);

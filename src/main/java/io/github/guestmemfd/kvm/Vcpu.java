@@ -17,18 +17,19 @@ import java.util.concurrent.ThreadFactory;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A virtual processor: uses the memory of its virtual machine by guest physical address, and leaves
- * the guest where it cannot.
+ * A virtual processor: accesses the memory of its virtual machine by guest physical address, and
+ * exits where it cannot.
  *
  * <p>Each access has a view of its page, private or shared, as a guest chooses it by the C-bit of
- * its page table. If the page is of the other attribute the access is not done and the vCPU exits.
- * There are three ways to use it, from low to high:
+ * its page table. If the page has the other attribute the access is not made, and the vCPU exits.
+ * There are three ways to make an access, from low level to high:
  *
  * <ul>
- *   <li>{@link #tryRead}, {@link #tryWrite} and the like neither throw nor make objects if the page
- *       is mapped; false means an exit, which {@link #exit} describes.
+ *   <li>{@link #tryRead}, {@link #tryWrite} and the like neither throw nor allocate if the page is
+ *       mapped; false means an exit, which {@link #exit} describes.
  *   <li>{@link #read}, {@link #write} and the like throw a {@link VcpuExitException} for an exit.
- *   <li>Inside {@link #run} these go to the handler instead, and are done again when it says so.
+ *   <li>Inside {@link #run} an exit of the latter goes to the handler instead, and the access is
+ *       repeated if the handler says so.
  * </ul>
  *
  * <p>An access to a page that is mapped takes no lock. Numbers are little-endian; one of 2, 4 or 8
@@ -37,8 +38,8 @@ import org.jspecify.annotations.Nullable;
  * others in their order: each is announced by an atomic operation and ended by a release store
  * (volatile semantics).
  *
- * <p>A vCPU is for one thread at a time, platform or virtual; only {@link #requestExit} may be
- * called by others.
+ * <p>A vCPU is for one thread at a time, platform or virtual; other threads may only call {@link
+ * #requestExit}.
  */
 public final class Vcpu {
   private static final int PAGE_SIZE = HostMemory.PAGE_SIZE;
@@ -52,7 +53,7 @@ public final class Vcpu {
   private static final VarHandle LONG =
       MethodHandles.byteBufferViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
 
-  /** What ends a run from the inside. */
+  /** Ends a run from the inside. */
   private static final class Stop extends RuntimeException {
     private static final long serialVersionUID = 1L;
 
@@ -74,7 +75,7 @@ public final class Vcpu {
   private final Counters<VmMeter> counters;
   private volatile boolean exitRequested;
 
-  /** The memslot used last, and the set of memslots it is of. */
+  /** The memslot used last, and the set of memslots that it belongs to. */
   private BoundSlot @Nullable [] lastMemslots;
 
   private @Nullable BoundSlot lastSlot;
@@ -108,7 +109,7 @@ public final class Vcpu {
   }
 
   /**
-   * Its number.
+   * Returns the number of this vCPU.
    *
    * @return the number, from 0, in the order of creation
    */
@@ -117,7 +118,7 @@ public final class Vcpu {
   }
 
   /**
-   * What has happened to it so far: faults, retries and exits. May be called by any thread.
+   * Returns the counters of this vCPU: faults, retries and exits. May be called by any thread.
    *
    * @return the numbers now
    */
@@ -126,7 +127,7 @@ public final class Vcpu {
   }
 
   /**
-   * The virtual machine it is of.
+   * Returns the virtual machine of this vCPU.
    *
    * @return the virtual machine
    */
@@ -134,7 +135,7 @@ public final class Vcpu {
     return vm;
   }
 
-  // ---- accesses that answer ----
+  // ---- accesses that return false for an exit ----
 
   /**
    * Reads a number.
@@ -218,8 +219,8 @@ public final class Vcpu {
   }
 
   /**
-   * Reads bytes, until the buffer is full. After an exit the buffer's position says what has been
-   * read; a repetition goes on from there, at the address as many bytes further.
+   * Reads bytes, until the buffer is full. After an exit the buffer's position says how much has
+   * been read; repeat the call with the address advanced by as many bytes.
    *
    * @param gpa the guest physical address of the byte that goes to the buffer's position
    * @param into takes the bytes
@@ -248,8 +249,8 @@ public final class Vcpu {
   }
 
   /**
-   * Writes bytes, until the buffer is empty. After an exit the buffer's position says what has been
-   * written; a repetition goes on from there, at the address as many bytes further.
+   * Writes bytes, until the buffer is empty. After an exit the buffer's position says how much has
+   * been written; repeat the call with the address advanced by as many bytes.
    *
    * @param gpa the guest physical address for the byte at the buffer's position
    * @param from holds the bytes
@@ -346,7 +347,7 @@ public final class Vcpu {
   }
 
   /**
-   * Touches a page, that is faults it in, and moves no bytes: for hosts that are metadata only too.
+   * Faults a page in, and moves no bytes; also for hosts that are metadata only.
    *
    * @param gpa a guest physical address in the page
    * @param access what the guest is about to do
@@ -364,7 +365,7 @@ public final class Vcpu {
   }
 
   /**
-   * What was read.
+   * Returns the number read last.
    *
    * @return the number that {@link #tryRead(long, int, MemoryAttribute)}, {@link #tryFetch}, {@link
    *     #tryCompareAndSet} or {@link #tryGetAndAdd} found last, its bytes above the size 0
@@ -374,7 +375,7 @@ public final class Vcpu {
   }
 
   /**
-   * Why the vCPU exited the last time.
+   * Returns why the vCPU exited the last time.
    *
    * @return the exit, as a new object
    * @throws IllegalStateException if it never has
@@ -399,7 +400,7 @@ public final class Vcpu {
     exitRequested = true;
   }
 
-  // ---- accesses that go on, or throw ----
+  // ---- accesses that exit to the handler, or throw ----
 
   /**
    * Reads a number, exiting as often as need be.
@@ -553,7 +554,7 @@ public final class Vcpu {
   }
 
   /**
-   * Touches a page, exiting as often as need be.
+   * Faults a page in, exiting as often as need be.
    *
    * @param gpa a guest physical address in the page
    * @param access what the guest is about to do
@@ -570,8 +571,8 @@ public final class Vcpu {
 
   /**
    * Asks for a conversion, by the hypercall {@code KVM_HC_MAP_GPA_RANGE}. The vCPU exits with a
-   * {@link VcpuExit.Hypercall}; it is up to the handler to do it, or not, by {@link
-   * VirtualMachine#setMemoryAttributes}.
+   * {@link VcpuExit.Hypercall}; the handler may convert the range, by {@link
+   * VirtualMachine#setMemoryAttributes}, or refuse.
    *
    * @param gpa the first guest physical address
    * @param pages how many pages
@@ -593,8 +594,8 @@ public final class Vcpu {
   }
 
   /**
-   * How far the hypercall got that was made last: with {@code TDG.VP.VMCALL<MapGPA>}, the address
-   * in {@code R11}.
+   * Returns how far the last hypercall got: with {@code TDG.VP.VMCALL<MapGPA>}, the address in
+   * {@code R11}.
    *
    * @return the first guest physical address of the range asked for that the monitor has not dealt
    *     with; the address after the range if it has dealt with all of it
@@ -604,7 +605,7 @@ public final class Vcpu {
   }
 
   /**
-   * As {@link #mapGpaRange}, for a virtual machine monitor that looks at exits itself.
+   * As {@link #mapGpaRange}, for a virtual machine monitor that handles exits itself.
    *
    * @param gpa the first guest physical address
    * @param pages how many pages
@@ -639,7 +640,7 @@ public final class Vcpu {
   // ---- running ----
 
   /**
-   * Executes guest code on this thread. Its accesses go to the handler where they exit.
+   * Executes guest code on this thread. The handler gets the exits of its accesses.
    *
    * @param program the guest's code
    * @param exitHandler the virtual machine monitor
@@ -702,12 +703,13 @@ public final class Vcpu {
   }
 
   /**
-   * For a handler: the page could not be converted to what the guest has used it as. From now on
-   * {@link #exit} says why, and so does what {@link #run} returns if the handler ends the run.
+   * For a handler: says that the page could not be converted to the attribute that the guest used.
+   * From now on {@link #exit} says why, and so does what {@link #run} returns if the handler ends
+   * the run.
    *
-   * @param why what the conversion answered
-   * @param busy who was in the way of it, null if nobody was; kept, and so not to be used for
-   *     another call
+   * @param why the errno of the conversion
+   * @param busy the busy page and its holders, null if there was none; kept, and so not to be used
+   *     for another call
    * @throws IllegalStateException if the vCPU has not exited with a {@link VcpuExit.MemoryFault}
    */
   public void failMemoryFault(Errno why, @Nullable BusyGuestPage busy) {
@@ -720,8 +722,8 @@ public final class Vcpu {
   }
 
   /**
-   * For a handler: what the hypercall answers the guest. With OK all of the range is done, with
-   * anything else nothing of it.
+   * For a handler: sets what the hypercall answers the guest. With OK all of the range is done,
+   * with any other answer nothing of it.
    *
    * @param result the answer, OK if this is not called; guests know those of {@link
    *     VcpuExit.Hypercall#answerTo}
@@ -734,7 +736,7 @@ public final class Vcpu {
   }
 
   /**
-   * For a handler: what the hypercall answers the guest, where it was dealt with in part.
+   * For a handler: sets what the hypercall answers the guest, if it was done in part.
    *
    * @param result the answer; with EAGAIN the guest asks again from the address on
    * @param upTo the first guest physical address that was not dealt with, a multiple of 4096 in the
@@ -806,7 +808,7 @@ public final class Vcpu {
       return 0;
     }
     long begun = slot.frames.begin(TdpEntry.pfn(entry));
-    if (slot.table.get(page) != entry) { // looked at once more, now that it is announced
+    if (slot.table.get(page) != entry) { // checked again, now that the access is announced
       slot.frames.end(begun);
       return 0;
     }

@@ -9,7 +9,7 @@ import org.jspecify.annotations.Nullable;
 public sealed interface VcpuExit {
 
   /**
-   * The guest address it is about.
+   * Returns the guest address of the exit.
    *
    * @return the guest physical address; 0 for {@link Interrupted}
    */
@@ -27,9 +27,9 @@ public sealed interface VcpuExit {
    *     file is gone; EHWPOISON if its memory has failed; EAGAIN if a conversion of it is pending;
    *     ENOMEM; EOPNOTSUPP if the file was not created by the virtual machine; EDEADLK from inside
    *     a callback; what a prepare callback answers. After {@link Vcpu#failMemoryFault} what the
-   *     conversion answered that would have been needed: EAGAIN if somebody on the host held a page
-   * @param busy the page that was in the way of that conversion, and who held it; null if none was.
-   *     Compared by identity, and not overwritten
+   *     conversion answered that would have been needed: EAGAIN if a host holder had a page
+   * @param busy the page that blocked that conversion, and its holders; null if none did. Compared
+   *     by identity, and not overwritten
    */
   record MemoryFault(
       long gpa,
@@ -40,7 +40,7 @@ public sealed interface VcpuExit {
       @Nullable BusyGuestPage busy)
       implements VcpuExit {
     /**
-     * Takes the values as they are.
+     * Creates the exit.
      *
      * @param gpa as above
      * @param size as above
@@ -56,7 +56,7 @@ public sealed interface VcpuExit {
     }
 
     /**
-     * A fault without a page that was in the way of a conversion.
+     * Creates an exit without a busy page.
      *
      * @param gpa as above
      * @param size as above
@@ -107,7 +107,7 @@ public sealed interface VcpuExit {
    */
   record Mmio(long gpa, long size, Access access, long value) implements VcpuExit {
     /**
-     * Takes the values as they are.
+     * Creates the exit.
      *
      * @param gpa as above
      * @param size as above
@@ -128,8 +128,8 @@ public sealed interface VcpuExit {
   /**
    * The guest asks for a conversion: {@code KVM_EXIT_HYPERCALL} with {@code KVM_HC_MAP_GPA_RANGE}.
    *
-   * <p>What a guest can be told is little: that it has been done, that it is to ask again from some
-   * address on, or that it must not ask for this. See {@link #answerTo}.
+   * <p>A guest can be told only that the range is done, that it is to ask again from some address
+   * on, or that it must not ask for this. See {@link #answerTo}.
    *
    * @param gpa the first address, a multiple of 4096
    * @param pages how many pages, at least 1
@@ -137,7 +137,7 @@ public sealed interface VcpuExit {
    */
   record Hypercall(long gpa, long pages, MemoryAttribute attribute) implements VcpuExit {
     /**
-     * Takes the values as they are.
+     * Creates the exit.
      *
      * @param gpa as above
      * @param pages as above
@@ -153,11 +153,11 @@ public sealed interface VcpuExit {
     }
 
     /**
-     * What a guest is told when its monitor has met an errno: what KVM takes as a result of {@code
-     * KVM_HC_MAP_GPA_RANGE} for guests of TDX and SEV-SNP.
+     * Returns the answer to the guest for an errno that its monitor has met: what KVM takes as a
+     * result of {@code KVM_HC_MAP_GPA_RANGE} for guests of TDX and SEV-SNP.
      *
-     * @param errno what a conversion answered
-     * @return {@link Errno#OK}; EAGAIN, which tells the guest to ask again, for what passes:
+     * @param errno the errno of a conversion
+     * @return {@link Errno#OK}; EAGAIN, which tells the guest to ask again, for errnos that pass:
      *     EAGAIN, EBUSY and EINTR; EINVAL for everything else
      */
     public static Errno answerTo(Errno errno) {

@@ -1,6 +1,6 @@
 package io.github.guestmemfd.kvm;
 
-/** A vCPU left the guest, and was not in a {@link Vcpu#run}, where a handler would be told. */
+/** Thrown for an exit of a vCPU outside {@link Vcpu#run}, where no handler gets it. */
 public final class VcpuExitException extends RuntimeException {
   private static final long serialVersionUID = 1L;
 
@@ -12,7 +12,7 @@ public final class VcpuExitException extends RuntimeException {
   }
 
   /**
-   * Why it left.
+   * Returns why the vCPU exited.
    *
    * @return the exit
    */

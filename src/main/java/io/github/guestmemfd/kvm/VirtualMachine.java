@@ -49,10 +49,10 @@ import org.jspecify.annotations.Nullable;
  * }
  * }</pre>
  *
- * <p>An object of this class is a client of {@link GuestMemfd} like any other: it uses nothing but
- * the exported packages. Files that it creates tell it of conversions and punches ({@link
- * io.github.guestmemfd.GuestMemfdOps}), and it takes the pages out of the guest page table. So a
- * mapping of the guest needs no reference on its frame; see {@link Builder#keepReferences}.
+ * <p>An object of this class is a client of {@link GuestMemfd} like any other: it uses only the
+ * exported packages. The files that it creates call it back for conversions and punches ({@link
+ * io.github.guestmemfd.GuestMemfdOps}), and it removes the pages from the guest page table. So a
+ * guest mapping needs no reference on its frame; see {@link Builder#keepReferences}.
  *
  * <p>Binding models the part of {@code KVM_SET_USER_MEMORY_REGION2} that concerns guest_memfd, with
  * the answers of Linux 6.18 in its order, or of a later one ({@link KernelProfile}). Memslots may
@@ -79,17 +79,17 @@ public final class VirtualMachine {
   private final ReentrantLock slotsLock = new ReentrantLock();
   private final AtomicInteger vcpuIds = new AtomicInteger();
 
-  /** The files created here. Under the slots lock, as the next. */
+  /** The files created here. Guarded by the slots lock, as is the next field. */
   private final List<OwnedFile> files = new ArrayList<>();
 
   private final Map<Integer, BoundSlot> slots = new HashMap<>();
 
-  /** The memslots by guest address, for who takes no lock; replaced as a whole. */
+  /** The memslots by guest address, for readers without a lock; replaced as a whole. */
   private volatile BoundSlot[] sortedSlots = new BoundSlot[0];
 
   private record OwnedFile(GuestMemfd memfd, Gmem gmem) {}
 
-  /** Makes a virtual machine without memory. */
+  /** Creates a virtual machine without memory. */
   public VirtualMachine() {
     this(new Builder());
   }
@@ -119,7 +119,7 @@ public final class VirtualMachine {
     private Builder() {}
 
     /**
-     * Chooses the kernel whose answers it gives.
+     * Chooses the kernel whose answers the virtual machine gives.
      *
      * @param kernel the kernel; {@link KernelProfile#LINUX_6_18} by default
      * @return this
@@ -130,9 +130,9 @@ public final class VirtualMachine {
     }
 
     /**
-     * Says how its threads wait.
+     * Sets how threads wait.
      *
-     * @param strategy used by faults that have to be done again, and by invalidations that wait for
+     * @param strategy used by faults that have to be retried, and by invalidations that wait for
      *     accesses of vCPUs; {@link IdleStrategy#spinThenPark} by default
      * @return this
      */
@@ -142,7 +142,7 @@ public final class VirtualMachine {
     }
 
     /**
-     * Lets a test step into its races.
+     * Sets a hook that a test uses to step into races.
      *
      * @param raceHook called at {@link io.github.guestmemfd.spi.RacePoint#BEFORE_MMU_LOCK} and
      *     {@link io.github.guestmemfd.spi.RacePoint#ACCESS_IN_FLIGHT}
@@ -156,9 +156,9 @@ public final class VirtualMachine {
     /**
      * Keeps a safe reference on the frame of each page that the guest has mapped, until it is
      * zapped; by default, as in KVM, a mapping holds none. This is for protocols whose safe
-     * references survive a conversion. With those that count a guest's reference like any other a
-     * mapped page cannot be converted, and with those whose holders have the folio lock an
-     * operation on it waits for ever.
+     * references survive a conversion. With a protocol that counts a guest's reference like any
+     * other, a mapped page cannot be converted. With a protocol whose holders have the folio lock,
+     * an operation on a mapped page waits forever.
      *
      * @return this
      */
@@ -168,7 +168,7 @@ public final class VirtualMachine {
     }
 
     /**
-     * Makes the virtual machine.
+     * Creates the virtual machine.
      *
      * @return the virtual machine, without memory
      */
@@ -178,8 +178,8 @@ public final class VirtualMachine {
   }
 
   /**
-   * Creates a file whose pages the guest can use: {@code KVM_CREATE_GUEST_MEMFD}. It is this
-   * virtual machine's, and can be bound to no other.
+   * Creates a file whose pages the guest can use: {@code KVM_CREATE_GUEST_MEMFD}. It belongs to
+   * this virtual machine, and cannot be bound to another.
    *
    * @param builder describes the file; its {@code ops} are set here
    * @return the first descriptor of the file
@@ -191,9 +191,10 @@ public final class VirtualMachine {
 
   /**
    * As {@link #createGuestMemfd(GuestMemfd.Builder)}, for a file with a second client, which can
-   * scrub or refuse. It is told of the begin of an invalidation after the guest page table, when no
-   * vCPU uses the range any more, and of the end before it. From inside its callbacks a vCPU can
-   * use what is mapped; what is not answers EDEADLK.
+   * scrub or refuse. When an invalidation begins, the second client is called after the guest page
+   * table, when no vCPU uses the range any more; when it ends, before the guest page table. Inside
+   * its callbacks a vCPU can use the pages that it has mapped; an access to any other page answers
+   * EDEADLK.
    *
    * @param builder describes the file; its {@code ops} are set here
    * @param client the second client
@@ -208,7 +209,8 @@ public final class VirtualMachine {
   }
 
   /**
-   * The callbacks of a file that is created elsewhere, and to be {@linkplain #adopt adopted}.
+   * Returns the callbacks for a file that is created elsewhere, and is then {@linkplain #adopt
+   * adopted}.
    *
    * @param client a second client, as for {@link #createGuestMemfd(GuestMemfd.Builder,
    *     GuestMemfdOps)}; {@link GuestMemfdOps#NONE} for none
@@ -219,12 +221,13 @@ public final class VirtualMachine {
   }
 
   /**
-   * Makes a file this virtual machine's, which can be bound to no other from then on. To be done
-   * before it is bound; what {@link #createGuestMemfd(GuestMemfd.Builder)} has created is adopted.
+   * Makes a file belong to this virtual machine; it cannot be bound to another from then on. Call
+   * this before the file is bound; files from {@link #createGuestMemfd(GuestMemfd.Builder)} are
+   * adopted already.
    *
    * @param memfd a descriptor of the file
-   * @param ops what {@link #ops} returned, and the file alone was created with: if that is not so,
-   *     the guest's mappings do not follow the file
+   * @param ops what {@link #ops} returned, and only this file was created with: otherwise the
+   *     guest's mappings do not follow the file
    * @throws IllegalArgumentException if the callbacks are not of this virtual machine
    * @throws GuestMemfdException EINVAL if the file is of another virtual machine
    */
@@ -255,7 +258,7 @@ public final class VirtualMachine {
   }
 
   /**
-   * Makes a vCPU.
+   * Creates a vCPU.
    *
    * @return the vCPU; their numbers count from 0
    */
@@ -264,7 +267,7 @@ public final class VirtualMachine {
   }
 
   /**
-   * What has happened so far.
+   * Returns the counters of this virtual machine.
    *
    * @return the numbers now
    */
@@ -273,7 +276,8 @@ public final class VirtualMachine {
   }
 
   /**
-   * What has happened in a memslot since it was made: faults, retries, zaps and invalidations.
+   * Returns the counters of a memslot since it was created: faults, retries, zaps and
+   * invalidations.
    *
    * @param slot its number
    * @return the numbers now
@@ -293,12 +297,12 @@ public final class VirtualMachine {
   }
 
   /**
-   * Makes a memslot, or deletes it if the size is 0. When a deletion returns, no vCPU uses the
+   * Creates a memslot, or deletes it if the size is 0. When a deletion returns, no vCPU uses the
    * memory any more; for that it may wait for accesses under way, which only move bytes.
    *
-   * <p>A memslot holds its file weakly: if the file is closed, it goes, and the memslot is one
-   * without memory. A file that was not {@linkplain #createGuestMemfd created} by a virtual machine
-   * can be bound, and vCPUs cannot use it.
+   * <p>A memslot holds its file weakly: if the file is closed, it goes away, and the memslot is
+   * left without memory. A file that was not {@linkplain #createGuestMemfd created} by a virtual
+   * machine can be bound, but vCPUs cannot use it.
    *
    * @param slot its number, 0 to 32763
    * @param gpa the first guest physical address, unsigned
@@ -326,7 +330,7 @@ public final class VirtualMachine {
     }
   }
 
-  /** Changes the set of memslots; returns what was taken out of it. */
+  /** Changes the set of memslots; returns the memslot that was removed, if any. */
   private @Nullable BoundSlot change(
       int slot, long gpa, long size, @Nullable GuestMemfd memfd, long offset) {
     slotsLock.lock();
@@ -463,7 +467,7 @@ public final class VirtualMachine {
     setUserMemoryRegion2(slot, 0, 0, null, 0);
   }
 
-  /** With the slots lock held. */
+  /** The caller holds the slots lock. */
   private void publish() {
     BoundSlot[] sorted = slots.values().toArray(new BoundSlot[0]);
     Arrays.sort(sorted, Comparator.comparingLong(s -> s.memslot.gpa()));
@@ -471,7 +475,7 @@ public final class VirtualMachine {
   }
 
   /**
-   * The memslot that covers a guest address.
+   * Returns the memslot that covers a guest address.
    *
    * @param gpa the guest physical address
    * @return the slot, if there is one
@@ -482,7 +486,7 @@ public final class VirtualMachine {
   }
 
   /**
-   * The memslot that covers a guest address or, if there is none, the first one above it.
+   * Returns the memslot that covers a guest address or, if there is none, the first one above it.
    *
    * @param gpa the guest physical address, at least 0
    * @return the slot, if there is one
@@ -523,7 +527,10 @@ public final class VirtualMachine {
     return null;
   }
 
-  /** All memslots as they are now; whether a slot is still current, who caches one asks by this. */
+  /**
+   * All memslots as they are now; a thread that caches a slot compares arrays to see if it is
+   * current.
+   */
   BoundSlot[] memslots() {
     return sortedSlots;
   }
@@ -531,10 +538,10 @@ public final class VirtualMachine {
   // ---- attributes ----
 
   /**
-   * Whose a page is.
+   * Returns the attribute of a page: shared or private.
    *
    * @param gpa a guest physical address
-   * @return the attribute its file has for it; nothing if there is no memslot, or its file is gone
+   * @return the attribute its file has for it; empty if there is no memslot, or its file is gone
    */
   public Optional<MemoryAttribute> memoryAttribute(long gpa) {
     BoundSlot slot = find(gpa);
@@ -554,7 +561,7 @@ public final class VirtualMachine {
   }
 
   /**
-   * Whose the pages of a range are, as parts that are alike.
+   * Returns the attributes of a range, as parts of one attribute each.
    *
    * @param gpa the first guest physical address, a multiple of 4096
    * @param size the size in bytes, a positive multiple of 4096
@@ -567,19 +574,19 @@ public final class VirtualMachine {
   }
 
   /**
-   * Converts what is behind a range of guest addresses, in place: {@code
+   * Converts the memory behind a range of guest addresses, in place: {@code
    * KVM_SET_MEMORY_ATTRIBUTES}. Contents stay.
    *
-   * <p>The range may go over several memslots and files. What lies in one piece in one file is
-   * converted all or nothing; the pieces one after the other, and those that were done stay done if
-   * a later one is refused. Pages that are of the attribute already are left alone: vCPUs go on
-   * using what they have mapped of them.
+   * <p>The range may span several memslots and files. The part that lies in one piece in one file
+   * is converted all or nothing. Pieces are converted one after the other, and those that were done
+   * stay done if a later one is refused. Pages that already have the attribute are left alone:
+   * vCPUs go on using their mappings of them.
    *
    * @param gpa the first guest physical address, a multiple of 4096
    * @param size the size in bytes, a positive multiple of 4096
-   * @param attribute what the pages are to be
-   * @throws MemoryAttributesException EAGAIN if somebody on the host holds a page; otherwise as
-   *     {@link #trySetMemoryAttributes}
+   * @param attribute the new attribute of the pages
+   * @throws MemoryAttributesException EAGAIN if a host holder has a page; otherwise as {@link
+   *     #trySetMemoryAttributes}
    */
   public void setMemoryAttributes(long gpa, long size, MemoryAttribute attribute) {
     BusyGuestPage busy = new BusyGuestPage();
@@ -605,7 +612,7 @@ public final class VirtualMachine {
     return busy.folio().offset() >= 0 ? busy.toString() : whyNot(errno, busy.gpa());
   }
 
-  /** Why this thread has just been answered an errno for what is at a guest address. */
+  /** The reason for the errno that this thread has just got for a guest address. */
   private String whyNot(Errno errno, long gpa) {
     BoundSlot slot = find(gpa);
     return slot == null
@@ -614,16 +621,15 @@ public final class VirtualMachine {
   }
 
   /**
-   * As {@link #setMemoryAttributes}, without an exception for a refusal.
+   * As {@link #setMemoryAttributes}, but returns the errno of a refusal.
    *
    * @param gpa the first guest physical address
    * @param size the size in bytes
-   * @param attribute what the pages are to be
-   * @param busy takes where it stopped, and who was in the way
+   * @param attribute the new attribute of the pages
+   * @param busy receives the address where it stopped, and the holders that blocked it
    * @return {@link Errno#OK}; EINVAL if the range is not such a range below 2^52; ENOENT, and
-   *     nothing is converted, if a part of it has no memslot; EBADF if a file is gone; EAGAIN if
-   *     somebody on the host holds a page; EINTR; EDEADLK from inside a callback; what a callback
-   *     answers
+   *     nothing is converted, if a part of it has no memslot; EBADF if a file is gone; EAGAIN if a
+   *     host holder has a page; EINTR; EDEADLK from inside a callback; what a callback answers
    */
   public Errno trySetMemoryAttributes(
       long gpa, long size, MemoryAttribute attribute, BusyGuestPage busy) {
@@ -658,25 +664,27 @@ public final class VirtualMachine {
   }
 
   /**
-   * As {@link #setMemoryAttributes}, for a range that lies in one piece in one file: done now, or
-   * when the last holder in the way lets go. All or nothing, which is why it must be one piece.
+   * As {@link #setMemoryAttributes}, for a range that lies in one piece in one file: converts it
+   * now, or when the last holder that blocks it lets go. All or nothing, which is why it must be
+   * one piece.
    *
-   * <p>To {@link MemoryAttribute#SHARED} nobody is ever in the way, and the future is complete. To
-   * {@link MemoryAttribute#PRIVATE} this is {@link GuestMemfd#makeInaccessibleLater}, of which the
-   * future is: while it is pending the pages are neither side's, and an access that faults exits, a
-   * shared one with {@link Errno#EFAULT}, a private one with {@link Errno#EAGAIN}. What the guest
-   * has mapped as shared stays so until the conversion is done, since it is told of that only then.
+   * <p>No holder blocks a conversion to {@link MemoryAttribute#SHARED}; its future is complete. A
+   * conversion to {@link MemoryAttribute#PRIVATE} is a {@link GuestMemfd#makeInaccessibleLater},
+   * and the future is the one that it returns. While it is pending the pages belong to neither
+   * side, and an access that faults exits, a shared one with {@link Errno#EFAULT}, a private one
+   * with {@link Errno#EAGAIN}. What the guest has mapped as shared stays mapped until the
+   * conversion is done, since the guest page table is invalidated only then.
    *
-   * <p>Nothing but a NullPointerException is thrown: what goes wrong the future fails with. At once
-   * that is a {@link MemoryAttributesException}: EINVAL if the range is not such a range below
-   * 2^52, or lies in more than one piece; ENOENT if a part of it has no memslot; EBADF if its file
-   * is gone; EAGAIN if somebody on the host holds a page, and the file's retry policy is not one
-   * that completes later; EINTR; EDEADLK from inside a callback; what a callback answers.
+   * <p>Throws only NullPointerException: all other failures complete the future. A failure at once
+   * is a {@link MemoryAttributesException}: EINVAL if the range is not such a range below 2^52, or
+   * lies in more than one piece; ENOENT if a part of it has no memslot; EBADF if its file is gone;
+   * EAGAIN if a host holder has a page, and the file's retry policy is not one that completes
+   * later; EINTR; EDEADLK from inside a callback; what a callback answers.
    *
    * @param gpa the first guest physical address, a multiple of 4096
    * @param size the size in bytes, a positive multiple of 4096
-   * @param attribute what the pages are to be
-   * @return done, failed, or pending
+   * @param attribute the new attribute of the pages
+   * @return a future that is done, failed, or pending
    */
   public CompletableFuture<Void> setMemoryAttributesLater(
       long gpa, long size, MemoryAttribute attribute) {
@@ -688,7 +696,7 @@ public final class VirtualMachine {
     }
   }
 
-  /** As {@link #setMemoryAttributesLater}, but throws what goes wrong at once. */
+  /** As {@link #setMemoryAttributesLater}, but throws the failures that occur at once. */
   private CompletableFuture<Void> convertLater(long gpa, long size, MemoryAttribute attribute) {
     String wrong = wrong(gpa, size);
     if (wrong != null) {
@@ -739,7 +747,7 @@ public final class VirtualMachine {
         errno, setTo(gpa, size, attribute) + " later: " + why, at, gpa);
   }
 
-  /** The first address of a range that has no memslot; -1 if all have. */
+  /** The first address of a range that has no memslot; -1 if every address has one. */
   static long firstMissing(BoundSlot[] sorted, long gpa, long size) {
     for (long at = gpa; at < gpa + size; ) {
       BoundSlot slot = find(sorted, at);
@@ -755,13 +763,13 @@ public final class VirtualMachine {
     return RangeRule.broken(gpa, size, GPA_LIMIT) != null;
   }
 
-  /** What is wrong with a range of guest addresses; null if nothing. */
+  /** The rule that a range of guest addresses breaks, as text; null if none. */
   static @Nullable String wrong(long gpa, long size) {
     RangeRule broken = RangeRule.broken(gpa, size, GPA_LIMIT);
     return broken == null ? null : broken.text("gpa", "size", gpa, size, GPA_LIMIT);
   }
 
-  /** Where the piece ends that begins in a memslot and goes on in its file without a gap. */
+  /** The end of the piece that begins in a memslot and goes on in its file without a gap. */
   static long endOfPiece(BoundSlot[] sorted, BoundSlot first, long end) {
     BoundSlot last = first;
     while (last.endGpa() < end) {
@@ -792,9 +800,9 @@ public final class VirtualMachine {
   // ---- the host's side, by guest address ----
 
   /**
-   * Maps what is behind a range of guest addresses for the host, as {@link GuestMemfd#mmap(long,
-   * long, Protection...)}. Offset 0 of the mapping is the first of the addresses. It stays a
-   * mapping of the file when the memslot is deleted.
+   * Maps the memory behind a range of guest addresses for the host, as {@link GuestMemfd#mmap(long,
+   * long, Protection...)}. Offset 0 of the mapping is the first address of the range. The mapping
+   * of the file survives the deletion of the memslot.
    *
    * @param gpa the first guest physical address, a multiple of 4096
    * @param size the size in bytes, a positive multiple of 4096
@@ -809,8 +817,8 @@ public final class VirtualMachine {
   }
 
   /**
-   * Pins what is behind a range of guest addresses, all of it or nothing, as a device that is to do
-   * DMA there has it. Untouched pages are allocated.
+   * Pins the memory behind a range of guest addresses, all of it or nothing, as is done for a
+   * device that does DMA there. Untouched pages are allocated.
    *
    * @param gpa the first guest physical address, a multiple of 4096
    * @param size the size in bytes, a positive multiple of 4096
@@ -823,11 +831,11 @@ public final class VirtualMachine {
   }
 
   /**
-   * Punches what is behind a range of guest addresses, as {@link GuestMemfd#punchHole}: a balloon
-   * gives pages back. The attributes stay.
+   * Punches the memory behind a range of guest addresses, as {@link GuestMemfd#punchHole}, for a
+   * balloon that gives pages back. The attributes stay.
    *
-   * <p>The range may go over several memslots and files; their pieces are punched one after the
-   * other, and those that were done stay done if a later one is refused.
+   * <p>The range may span several memslots and files; their pieces are punched one after the other,
+   * and those that were done stay done if a later one is refused.
    *
    * @param gpa the first guest physical address, a multiple of 4096
    * @param size the size in bytes, a positive multiple of 4096
@@ -842,13 +850,13 @@ public final class VirtualMachine {
   // ---- prefaulting ----
 
   /**
-   * Maps a range for the guest, each page as what it is: {@code KVM_PRE_FAULT_MEMORY}. Holes are
-   * allocated. An interrupt ends it before the next page.
+   * Maps a range for the guest, each page with its current attribute: {@code KVM_PRE_FAULT_MEMORY}.
+   * Holes are allocated. An interrupt ends it before the next page.
    *
    * @param gpa the first guest physical address, a multiple of 4096
    * @param size the size in bytes, a positive multiple of 4096
-   * @return how many bytes have been mapped, at least 4096: fewer than asked for if something was
-   *     in the way after that
+   * @return how many bytes have been mapped, at least 4096; fewer than asked for if a later page
+   *     could not be mapped
    * @throws GuestMemfdException if nothing was mapped: EINVAL if the range is not such a range
    *     below 2^52; ENOENT if there is no memslot; EINTR; and as the errnos of {@link
    *     VcpuExit.MemoryFault}
@@ -905,7 +913,7 @@ public final class VirtualMachine {
     }
   }
 
-  /** How much memory it has, in how many memslots, and how many vCPUs; takes no lock. */
+  /** The size of the memory, and the numbers of memslots and vCPUs; takes no lock. */
   @Override
   public String toString() {
     long size = 0;

@@ -1,6 +1,6 @@
 package io.github.guestmemfd.kvm;
 
-/** What is counted of a virtual machine; each is a method of {@link VmMetrics}. */
+/** The counters of a virtual machine; each is a method of {@link VmMetrics}. */
 enum VmMeter {
   FAULTS,
   RETRIES,

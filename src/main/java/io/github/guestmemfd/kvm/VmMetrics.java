@@ -5,15 +5,16 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What has happened in a virtual machine, to one of its vCPUs, or in one of its memslots, since
- * that was made: a snapshot, immutable.
+ * The counters of a virtual machine, of one of its vCPUs, or of one of its memslots, since it was
+ * created: an immutable snapshot.
  *
- * <p>Each number only grows and is exact while nothing is going on. Under way, each is read by
- * itself, so sums of two may be off by what happens between the reads. Reading stops nobody.
+ * <p>Each counter only grows, and is exact while nothing is going on. Otherwise, each is read by
+ * itself, so that the sum of two may be off by what happens between the reads. Reading blocks no
+ * thread.
  *
- * <p>A vCPU has faults, retries and exits. A memslot has faults, retries, zaps and invalidations in
- * it. What belongs to neither only the virtual machine counts, so that its numbers may be above the
- * sum of either.
+ * <p>A vCPU has faults, retries and exits. A memslot has faults, retries, zaps and invalidations.
+ * Only the virtual machine counts what belongs to neither, so that its counters may be above the
+ * sum over vCPUs or memslots.
  */
 public final class VmMetrics {
   private final Counters.Reading<VmMeter> reading;

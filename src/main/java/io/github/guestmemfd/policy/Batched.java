@@ -12,17 +12,17 @@ import java.util.concurrent.ConcurrentSkipListMap;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
-/** What vCPUs use and, to private, what is around it. See {@link ConversionPolicy#batched}. */
+/** Converts what vCPUs use and, to private, what is around it: {@link ConversionPolicy#batched}. */
 final class Batched implements ConversionPolicy {
   private static final int PAGE_SHIFT = Integer.numberOfTrailingZeros(HostMemory.PAGE_SIZE);
   private static final int BLOCK_SHIFT = 21;
   private static final int BLOCK_PAGES = 1 << (BLOCK_SHIFT - PAGE_SHIFT);
   private static final int FIRST_THRESHOLD = 2;
 
-  /** By guest address, in blocks: those of which more is known than that all of it is shared. */
+  /** By guest address: the blocks of which more is known than that all of it is shared. */
   private final ConcurrentNavigableMap<Long, Block> blocks = new ConcurrentSkipListMap<>();
 
-  /** Taken to make a block and for the next. Nothing is called under it. */
+  /** Guards the creation of a block, and the next field. A leaf: nothing is called under it. */
   private final ReentrantLock unmadeLock = new ReentrantLock();
 
   /**
@@ -61,12 +61,12 @@ final class Batched implements ConversionPolicy {
     forEachBlock(range, (block, from, to) -> block.converted(from, to, attribute));
   }
 
-  /** Something to do with the pages from one to before another in a block. */
+  /** An action on the pages of a block from one to before another. */
   private interface Action {
     void on(Block block, int from, int to);
   }
 
-  /** Does something with the blocks of a range that have been made. */
+  /** Runs an action on the existing blocks of a range. */
   private void forEachBlock(GpaRange range, Action action) {
     long first = range.gpa() >> BLOCK_SHIFT;
     long last = (range.end() - 1) >> BLOCK_SHIFT;

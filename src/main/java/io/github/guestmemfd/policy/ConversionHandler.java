@@ -20,8 +20,8 @@ import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The part of a virtual machine monitor that converts memory: it takes the exits of vCPUs that are
- * about that, asks a {@link ConversionPolicy}, and does what it says.
+ * The part of a virtual machine monitor that converts memory. It handles the vCPU exits that ask
+ * for a conversion: it consults a {@link ConversionPolicy}, and converts what the policy answers.
  *
  * <pre>{@code
  * ConversionHandler handler = ConversionHandler.builder(vm, ConversionPolicy.batched()).build();
@@ -29,61 +29,61 @@ import org.jspecify.annotations.Nullable;
  * vm.createVcpu().run(guest, handler);
  * }</pre>
  *
- * <p><b>A memory fault</b> of a page that is of the other attribute: converts what the policy
- * answers. What of it is not around the pages used in memslots without a gap is left out. If a
- * range larger than the pages is refused, for whatever reason, just the pages are converted; if
- * somebody is in the way of these, EAGAIN or EBUSY, they are {@linkplain Builder#retries tried
- * again}. Then the guest is entered again. If they are refused for good, the exit says so: its
- * errno is the conversion's, EAGAIN for instance, and {@link VcpuExit.MemoryFault#busy} names the
- * page in the way and who held it. That is the exit that the {@linkplain Builder#otherwise other
- * handler} gets, and if it ends the run, the one that {@link Vcpu#run} returns. If another vCPU has
- * been faster and the page is of the attribute that was used by now, the guest is entered again at
- * once: neither the policy nor the observer hears of it.
+ * <p><b>A memory fault</b> on a page of the other attribute: converts the range that the policy
+ * answers, cut to the memslots that adjoin the faulting pages without a gap. If a range larger than
+ * these pages is refused, for any reason but an interrupt, only the pages are converted; if a
+ * holder blocks that, EAGAIN or EBUSY, it is {@linkplain Builder#retries tried again}. Then the
+ * guest is entered again. If the conversion finally fails, the exit says so: its errno is the
+ * conversion's, EAGAIN for instance, and {@link VcpuExit.MemoryFault#busy} names the busy page and
+ * its holders. The {@linkplain Builder#otherwise other handler} gets that exit, and {@link
+ * Vcpu#run} returns it if it ends the run. If another vCPU has already converted the page to the
+ * attribute that was used, the guest is entered again at once, and neither the policy nor the
+ * observer is called.
  *
- * <p><b>A hypercall</b>: converts what the policy answers, and if more than was asked for is
- * refused, what was asked for. Then the guest is entered again, with an {@linkplain
- * VcpuExit.Hypercall#answerTo answer} that guests know: OK; EINVAL; or EAGAIN, and it may ask
- * again, as TDX guests do when {@code TDG.VP.VMCALL<MapGPA>} answers RETRY. The observer hears the
- * errno that was met. Nothing is tried again here.
+ * <p><b>A hypercall</b>: converts the range that the policy answers; if that is larger than the
+ * range asked for and is refused, the range asked for. Then the guest is entered again, with an
+ * {@linkplain VcpuExit.Hypercall#answerTo answer} that guests know: OK; EINVAL; or EAGAIN, after
+ * which it may ask again, as TDX guests do when {@code TDG.VP.VMCALL<MapGPA>} answers RETRY. The
+ * observer gets the original errno. A hypercall is not tried again here.
  *
  * <ul>
- *   <li>Where there is no memslot there is nothing to make shared, and that succeeds: guests ask
- *       for it to have accesses to devices exit. If a part of the range has none and is to be
+ *   <li>Addresses without a memslot need no conversion to shared, and that succeeds: guests ask for
+ *       it so that accesses to devices exit. If a part of the range has no memslot and is to become
  *       private, the guest gets EINVAL, and nothing is converted; the same if the range reaches
  *       beyond 2^63 - 1.
- *   <li>The policy is asked about one piece after the other: what lies in memslots without a gap,
- *       and in one GiB of guest addresses. What was done of the pieces stays done, and {@link
- *       Vcpu#convertedUpTo} tells the guest how far it has come.
- *   <li>After each piece, and in waits, an interrupt ends it: the guest gets EAGAIN, and the vCPU
- *       exits with {@link VcpuExit.Interrupted} at its next access or hypercall.
- *   <li>Of a range that is of that attribute already the file and its clients see nothing.
+ *   <li>The policy is asked about one piece after the other. A piece lies in memslots without a
+ *       gap, and in one GiB of guest addresses. Pieces that were done stay done, and {@link
+ *       Vcpu#convertedUpTo} tells the guest how far the conversion has come.
+ *   <li>An interrupt ends the hypercall after each piece, and during waits: the guest gets EAGAIN,
+ *       and the vCPU exits with {@link VcpuExit.Interrupted} at its next access or hypercall.
+ *   <li>The file and its clients see nothing of a range that already has the attribute.
  * </ul>
  *
- * <p><b>Everything else</b> goes to {@linkplain Builder#otherwise another handler}.
+ * <p><b>Every other exit</b> goes to {@linkplain Builder#otherwise another handler}.
  *
- * <p>One handler is for all vCPUs of one virtual machine. Safe for use by any number of threads;
- * its waits are interruptible, and idle by its own {@linkplain Builder#idleStrategy strategy}.
+ * <p>One handler serves all vCPUs of one virtual machine. Safe for use by any number of threads;
+ * its waits are interruptible, and use its own {@linkplain Builder#idleStrategy idle strategy}.
  *
- * <p><b>With {@link PrivatePages#DISCARD}</b> no content that was private when the conversion of
- * its page to shared began is there afterwards. Conversions of overlapping ranges by one handler
- * come one after the other, so that of two vCPUs that use one page as shared at once, neither
- * punches what the other has written already. That holds for one handler: others, and direct calls
- * of {@link VirtualMachine#setMemoryAttributes}, may come in between. A guest that goes on using a
- * page as private while it converts it may show what it writes there. A conversion that is refused
- * after the punch, as by a callback, leaves the pages private and empty; a punch that is refused
- * leaves them unconverted, and those before it in the range empty.
+ * <p><b>With {@link PrivatePages#DISCARD}</b> a conversion to shared removes all content that was
+ * private when it began. One handler converts overlapping ranges one after the other, so that if
+ * two vCPUs use one page as shared at once, neither punches what the other has already written.
+ * Other handlers, and direct calls of {@link VirtualMachine#setMemoryAttributes}, are not ordered
+ * with it. A guest that goes on using a page as private while it converts it may expose what it
+ * writes there. A conversion that is refused after the punch, by a callback for instance, leaves
+ * the pages private and empty; a punch that is refused leaves them unconverted, and those before it
+ * in the range empty.
  */
 public final class ConversionHandler implements ExitHandler {
   private static final int PAGE_SIZE = HostMemory.PAGE_SIZE;
 
-  /** How much of a hypercall is done between two looks for an interrupt. */
+  /** The bytes of a hypercall that are converted between two checks for an interrupt. */
   private static final long PIECE = 1L << 30;
 
-  /** How long a file is patient if nobody asks for anything else, and so is a handler. */
+  /** How long a file retries a conversion by default, and so does a handler. */
   private static final long PATIENCE_NANOS =
       ConversionProtocol.atomicPair().retryPolicy().waitNanos();
 
-  /** Retries that are not counted: as many as fit in the default patience. */
+  /** Not a count: retries for as long as a file does by default. */
   private static final int AS_A_FILE = -1;
 
   private final VirtualMachine vm;
@@ -94,7 +94,7 @@ public final class ConversionHandler implements ExitHandler {
   private final IdleStrategy idle;
   private final ExitHandler otherwise;
 
-  /** What is being converted, where private pages are discarded. */
+  /** The ranges being converted, where private pages are discarded. */
   private final RangesUnderWay underWay;
 
   private ConversionHandler(Builder builder) {
@@ -135,7 +135,7 @@ public final class ConversionHandler implements ExitHandler {
     }
 
     /**
-     * What becomes of private content when pages turn shared.
+     * Says what becomes of private content when pages turn shared.
      *
      * @param privatePages {@link PrivatePages#KEEP} by default
      * @return this
@@ -146,9 +146,9 @@ public final class ConversionHandler implements ExitHandler {
     }
 
     /**
-     * Who hears of every attempt.
+     * Sets the observer of every attempt.
      *
-     * @param conversionObserver nobody by default
+     * @param conversionObserver by default one that does nothing
      * @return this
      */
     public Builder observer(ConversionObserver conversionObserver) {
@@ -157,14 +157,13 @@ public final class ConversionHandler implements ExitHandler {
     }
 
     /**
-     * How often to try again what a vCPU cannot go on without, and somebody on the host is in the
-     * way of. Each attempt has the patience of the file's {@link
-     * io.github.guestmemfd.conversion.RetryPolicy} besides.
+     * Sets how often to repeat a conversion that a vCPU needs, and that a holder blocks. Each
+     * attempt also waits as the file's {@link io.github.guestmemfd.conversion.RetryPolicy} says.
      *
-     * <p>By default it is tried again for as long as a file is patient by default ({@link
-     * ConversionProtocol#retryPolicy}): until 100 ms have passed since the first attempt began. So
-     * with a file of that patience there is one attempt, and one that refuses at the first mismatch
-     * does not stop the guest for a reference that is about to be dropped.
+     * <p>By default it is repeated until as much time has passed since the first attempt began as a
+     * file waits by default ({@link ConversionProtocol#retryPolicy}): 100 ms. So with a file that
+     * waits that long there is one attempt, and a file that refuses at the first mismatch does not
+     * stop the guest for a reference that is about to be dropped.
      *
      * @param attempts at least 0
      * @return this
@@ -179,7 +178,7 @@ public final class ConversionHandler implements ExitHandler {
     }
 
     /**
-     * How vCPUs wait: between attempts, and for each other.
+     * Sets how vCPUs wait, between attempts and for each other.
      *
      * @param strategy {@link IdleStrategy#spinThenPark} by default
      * @return this
@@ -190,9 +189,9 @@ public final class ConversionHandler implements ExitHandler {
     }
 
     /**
-     * Who deals with the rest: MMIO and interrupts; memory faults that are none of an attribute
-     * (their errno is not EFAULT, or the memory behind the page has gone), that the policy calls an
-     * error of the guest, or of which the conversion is still refused, or interrupted.
+     * Sets the handler of all other exits: MMIO and interrupts; memory faults that are not about an
+     * attribute (their errno is not EFAULT, or the memory behind the page has gone), that the
+     * policy calls an error of the guest, or whose conversion was finally refused, or interrupted.
      *
      * @param handler by default one that ends the run
      * @return this
@@ -216,7 +215,7 @@ public final class ConversionHandler implements ExitHandler {
    * Converts what the policy wants private before the first vCPU runs.
    *
    * @param memory the guest's memory
-   * @throws GuestMemfdException if a conversion is refused, also when it is {@linkplain
+   * @throws GuestMemfdException if a conversion is refused, even when it is {@linkplain
    *     Builder#retries tried again}; EINTR; what has been converted stays so, and this can be
    *     repeated
    * @throws IllegalStateException if the policy answers a range that is not in the memory
@@ -251,7 +250,7 @@ public final class ConversionHandler implements ExitHandler {
     };
   }
 
-  /** What the policy has answered, which is not to be null. */
+  /** Returns the policy's answer; throws if it is null. */
   private <T> T answered(@Nullable T answer, String what) {
     if (answer == null) {
       throw new NullPointerException("policy " + policy.id() + ": " + what + " answered null");
@@ -260,15 +259,15 @@ public final class ConversionHandler implements ExitHandler {
   }
 
   /**
-   * Deals with an exit that is about conversion, and passes on any other.
+   * Handles an exit that asks for a conversion, and passes on any other.
    *
    * @param vcpu a vCPU of the virtual machine
    * @param exit why it exited
    * @return true to enter the guest again
    * @throws IllegalArgumentException if the vCPU is of another virtual machine
    * @throws NullPointerException if the policy answers null
-   * @throws IllegalStateException if the policy answers a fault by a range that does not contain
-   *     the pages; if a fault cannot be dealt with, or for a hypercall, and the vCPU has not exited
+   * @throws IllegalStateException if the policy answers a fault with a range that does not contain
+   *     the pages; if a fault cannot be resolved, or for a hypercall, and the vCPU has not exited
    *     with that
    */
   @Override
@@ -297,12 +296,12 @@ public final class ConversionHandler implements ExitHandler {
     GpaRange asked = new GpaRange(call.gpa(), call.pages() * PAGE_SIZE);
     Progress progress = doPieces(asked, call.attribute());
     if (progress.errno() == Errno.EINTR) {
-      vcpu.requestExit(); // a guest that just asks again would not notice
+      vcpu.requestExit(); // a guest that just asks again would not notice the interrupt
     }
     vcpu.completeHypercall(VcpuExit.Hypercall.answerTo(progress.errno()), progress.upTo());
   }
 
-  /** Deals with a range that a guest has asked for, as far as that goes. */
+  /** Converts a range that a guest has asked for, as far as possible. */
   private Progress doPieces(GpaRange asked, MemoryAttribute attribute) {
     boolean needsMemory = attribute == MemoryAttribute.PRIVATE;
     long at = asked.gpa();
@@ -313,7 +312,7 @@ public final class ConversionHandler implements ExitHandler {
       long start = startOfMemory(at, asked.end());
       long end = endOfMemory(start, Math.min(asked.end(), (start & -PIECE) + PIECE));
       if (needsMemory && start > at) {
-        return new Progress(Errno.ENOENT, at); // a memslot has gone
+        return new Progress(Errno.ENOENT, at); // a memslot was deleted
       }
       if (start < end) {
         if (at > asked.gpa() && Thread.currentThread().isInterrupted()) {
@@ -326,7 +325,7 @@ public final class ConversionHandler implements ExitHandler {
         }
         at = hasGone ? start : end;
       } else {
-        at = start; // the end, or a memslot has gone
+        at = start; // the end, or a memslot was deleted
       }
     }
     return new Progress(Errno.OK, at);
@@ -369,7 +368,7 @@ public final class ConversionHandler implements ExitHandler {
 
   // ---- the range ----
 
-  /** What of a policy's answer is around the pages used in memslots without a gap. */
+  /** The part of a policy's answer in memslots that adjoin the pages used without a gap. */
   private GpaRange withMemory(GpaRange answer, GpaRange used) {
     if (answer.equals(used)) {
       return used;
@@ -389,12 +388,12 @@ public final class ConversionHandler implements ExitHandler {
     return new GpaRange(start, endOfMemory(used.end(), answer.end()) - start);
   }
 
-  /** The first address with a memslot from one address on, or the other if that is before. */
+  /** The first address of {@code from} and above that has a memslot, at most {@code to}. */
   private long startOfMemory(long from, long to) {
     return vm.nextMemslot(from).map(s -> Math.max(from, Math.min(s.gpa(), to))).orElse(to);
   }
 
-  /** The first address without a memslot from one address on, or the other if that is before. */
+  /** The first address of {@code from} and above that has no memslot, at most {@code to}. */
   private long endOfMemory(long from, long to) {
     long at = from;
     while (at < to) {
@@ -410,11 +409,11 @@ public final class ConversionHandler implements ExitHandler {
   // ---- converting ----
 
   /**
-   * What has come of a conversion.
+   * The result of a conversion.
    *
    * @param errno why it stopped
-   * @param upTo where; what comes before is done
-   * @param busy who was in the way, if somebody was
+   * @param upTo the address at which it stopped; what comes before is done
+   * @param busy the busy page and its holders, if a holder blocked it
    */
   private record Progress(Errno errno, long upTo, @Nullable BusyGuestPage busy) {
     Progress(Errno errno, long upTo) {
@@ -422,7 +421,7 @@ public final class ConversionHandler implements ExitHandler {
     }
   }
 
-  /** Converts a range, or of it what cannot be done without. */
+  /** Converts the wanted range or, if that is refused, the needed one. */
   private Progress convert(GpaRange wanted, GpaRange needed, MemoryAttribute attribute, int again) {
     long begun = System.nanoTime();
     Progress last = attempt(wanted, attribute);
@@ -465,7 +464,7 @@ public final class ConversionHandler implements ExitHandler {
     }
   }
 
-  /** The pieces of a range are converted one after the other; those that were done stay done. */
+  /** Tells the policy what was converted: pieces that were done stay done after a refusal. */
   private void tellPolicy(
       GpaRange range, MemoryAttribute attribute, Errno errno, BusyGuestPage busy) {
     if (errno == Errno.OK) {
@@ -494,7 +493,7 @@ public final class ConversionHandler implements ExitHandler {
 
   // ---- discarding ----
 
-  /** Punches what is private in a range. */
+  /** Punches the private pages of a range. */
   private Errno discard(GpaRange range) {
     if (endOfMemory(range.gpa(), range.end()) < range.end()) {
       return Errno.ENOENT; // before anything is lost

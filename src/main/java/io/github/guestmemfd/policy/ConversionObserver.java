@@ -5,27 +5,27 @@ import io.github.guestmemfd.kvm.BusyGuestPage;
 import io.github.guestmemfd.kvm.MemoryAttribute;
 
 /**
- * Hears of every attempt of a {@link ConversionHandler} to convert: of the first, of one with just
- * the pages that were used after a larger range was refused, and of each that is made again.
+ * Is called for every attempt of a {@link ConversionHandler} to convert: for the first, for one
+ * with only the pages that were used after a larger range was refused, and for each retry.
  *
- * <p>Its methods are called by the thread that converts, a vCPU's, which holds nothing of the
- * library's, and by those of several vCPUs at once. What they throw leaves the handler by {@link
- * ConversionHandler#handle}, and so ends the run of the vCPU; what {@link #begin} throws before
- * anything is done, what {@link #end} throws after the conversion has been dealt with, the policy
- * told of it.
+ * <p>The converting thread, a vCPU's, calls these methods, and holds no lock of the library;
+ * several vCPUs may call them at once. An exception leaves the handler by {@link
+ * ConversionHandler#handle}, and so ends the run of the vCPU. If {@link #begin} throws, nothing has
+ * been done; if {@link #end} throws, the conversion has been dealt with, and the policy has been
+ * told.
  */
 public interface ConversionObserver {
 
   /**
-   * An attempt begins.
+   * Called when an attempt begins.
    *
-   * @param range what is to be converted
-   * @param attribute what it is to be
+   * @param range the range to convert
+   * @param attribute its new attribute
    */
   default void begin(GpaRange range, MemoryAttribute attribute) {}
 
   /**
-   * An attempt is over. Called once for each {@link #begin} that has returned.
+   * Called when an attempt is over, once for each {@link #begin} that has returned.
    *
    * @param range as at its begin
    * @param attribute as at its begin
@@ -33,7 +33,7 @@ public interface ConversionObserver {
    *     {@link io.github.guestmemfd.kvm.VirtualMachine#trySetMemoryAttributes} and, where private
    *     pages are discarded, {@link io.github.guestmemfd.GuestMemfd#punchHole} answer; ECANCELED if
    *     a callback of the file has thrown
-   * @param busy who was in the way of a conversion; names nobody if nobody was. To be read before
+   * @param busy the busy page and its holders; names none if no page was busy. Must be read before
    *     this returns
    */
   default void end(GpaRange range, MemoryAttribute attribute, Errno errno, BusyGuestPage busy) {}

@@ -8,11 +8,11 @@ import java.util.ServiceLoader;
 import java.util.stream.Stream;
 
 /**
- * When the pages of a guest are converted, and how many at a time. A policy decides; {@link
- * ConversionHandler} does what it decides.
+ * Decides when the pages of a guest are converted, and how many at a time; {@link
+ * ConversionHandler} does the conversions.
  *
- * <p>A policy may keep state, and is then for one virtual machine. Its methods are called by the
- * threads of all vCPUs at once, and must not wait.
+ * <p>A policy may keep state, and is then for one virtual machine. The threads of all vCPUs call
+ * its methods at once; they must not wait.
  *
  * <p>The library ships four, which differ in what makes pages turn:
  *
@@ -26,21 +26,21 @@ import java.util.stream.Stream;
  * <tr><td>{@link #hypercallOnly hypercall}</td><td>nothing</td><td>as asked</td><td>error</td></tr>
  * </table>
  *
- * <p>A user's own is found by its name, on the command line too, if it is a service of this type
- * ({@link ServiceLoader}): public, with a public constructor without parameters, and named in
+ * <p>A user's own policy is found by its name, on the command line too, if it is a service of this
+ * type ({@link ServiceLoader}): public, with a public constructor without parameters, and named in
  * {@code META-INF/services} or by {@code provides} in a module.
  */
 public interface ConversionPolicy {
 
   /**
-   * Its name, as on the command line.
+   * Returns the name of this policy, as on the command line.
    *
    * @return lower-case words with hyphens
    */
   String id();
 
   /**
-   * What to convert to private before the first vCPU runs.
+   * Returns what to convert to private before the first vCPU runs.
    *
    * @param memory the guest's memory
    * @return ranges in it; none by default
@@ -50,29 +50,29 @@ public interface ConversionPolicy {
   }
 
   /**
-   * What to convert because a vCPU has used pages with the other view.
+   * Returns what to convert because a vCPU has used pages with the other view.
    *
-   * @param pages what it used
-   * @param attribute the view that it used, which pages have to become for it to go on
-   * @return a range that contains the pages; or nothing, if this is an error of the guest
+   * @param pages the pages that it used
+   * @param attribute the view that it used, which the pages must get for it to go on
+   * @return a range that contains the pages; or empty, if this is an error of the guest
    */
   Optional<GpaRange> onMemoryFault(GpaRange pages, MemoryAttribute attribute);
 
   /**
-   * What to convert because the guest asks for it. Of a large range, or one with gaps, this is
-   * asked about each {@linkplain ConversionHandler piece}.
+   * Returns what to convert because the guest asks for it. For a large range, or one with gaps,
+   * this is called for each {@linkplain ConversionHandler piece}.
    *
-   * @param range what it asked for, all of it with memory
-   * @param attribute what it is to be
-   * @return a range; or nothing, if the hypercall is to succeed without a conversion
+   * @param range the range that it asked for, all of it with memory
+   * @param attribute the attribute that it asked for
+   * @return a range; or empty, if the hypercall is to succeed without a conversion
    */
   Optional<GpaRange> onHypercall(GpaRange range, MemoryAttribute attribute);
 
   /**
-   * Hears of a conversion that was done for one of its answers.
+   * Called when a conversion for one of this policy's answers was done.
    *
-   * @param range what has been converted
-   * @param attribute what it is now
+   * @param range the range that was converted
+   * @param attribute its attribute now
    */
   default void converted(GpaRange range, MemoryAttribute attribute) {}
 
@@ -85,8 +85,8 @@ public interface ConversionPolicy {
    * of a fault, so the guest meets no delay that it has not asked for; but it has to say what it
    * shares.
    *
-   * <p>So begin today's monitors for TDX and SEV-SNP: QEMU makes the memory of a guest_memfd
-   * private when it makes the memslot, and the guest names its bounce buffers by {@code
+   * <p>This is how today's monitors for TDX and SEV-SNP begin: QEMU makes the memory of a
+   * guest_memfd private when it makes the memslot, and the guest names its bounce buffers by {@code
    * TDG.VP.VMCALL<MapGPA>} or a page state change.
    *
    * @return the policy {@code eager}, without state
@@ -96,15 +96,15 @@ public interface ConversionPolicy {
   }
 
   /**
-   * Converts as late as possible: what a vCPU has used with the other view, no more. Hypercalls
-   * succeed and convert nothing.
+   * Converts as late as possible: only what a vCPU has used with the other view. Hypercalls succeed
+   * and convert nothing.
    *
    * <p>It costs an exit and a conversion for each page that is used with another view than before,
    * and nothing for what the guest asks for and then does not use. Nothing is exposed that the
    * guest has not used as shared.
    *
-   * <p>So do monitors treat a guest that converts implicitly, as TDX guests may and pKVM guests do:
-   * KVM exits with a memory fault, and QEMU converts the pages that this names.
+   * <p>Monitors treat a guest that converts implicitly in this way, as TDX guests may and pKVM
+   * guests do: KVM exits with a memory fault, and QEMU converts the pages that the exit names.
    *
    * @return the policy {@code on-fault}, without state
    */
@@ -117,10 +117,10 @@ public interface ConversionPolicy {
    * the pages used, the contiguous piece that has no page which the guest wants shared. To shared
    * it never converts more than the guest has used, for that would expose what is private.
    *
-   * <p>A page is one that the guest wants shared from its use as shared, or the hypercall that asks
-   * for that, until its use as private, or the hypercall for that. A page that was shared from the
-   * beginning, and of which the guest never said anything, may be converted for its neighbours'
-   * sake; when the guest uses it as shared it is converted back.
+   * <p>The guest wants a page shared from its use as shared, or the hypercall that asks for that,
+   * until its use as private, or the hypercall for that. A page that was shared from the beginning,
+   * and that the guest has neither used nor asked for, may be converted along with its neighbours;
+   * when the guest uses it as shared it is converted back.
    *
    * <p>Blocks of 2 MiB in which both are mixed would be converted to and fro. Therefore the first
    * private faults of a block, 2 at the beginning, convert single pages; only when so many have
@@ -152,8 +152,8 @@ public interface ConversionPolicy {
    * guest does that validates each page before its use; without, it is {@link #eager} less the
    * conversion at the start.
    *
-   * <p>So do monitors convert that have no memory faults to go by: Cloud Hypervisor, where a
-   * guest's page state changes are requests that name their ranges.
+   * <p>This is how monitors without memory faults convert: in Cloud Hypervisor, a guest's page
+   * state changes are requests that name their ranges.
    *
    * @return the policy {@code hypercall}, without state
    */
@@ -162,8 +162,7 @@ public interface ConversionPolicy {
   }
 
   /**
-   * The names of all policies there are: shipped ones first, then those that were found as
-   * services.
+   * Returns the names of all policies: shipped ones first, then those that were found as services.
    *
    * @return the names, each once
    * @throws java.util.ServiceConfigurationError if a service cannot be loaded

@@ -4,7 +4,7 @@ import io.github.guestmemfd.kvm.MemoryAttribute;
 import java.util.List;
 import java.util.Optional;
 
-/** Everything private at the start, then as the guest asks. See {@link ConversionPolicy#eager}. */
+/** Everything private at the start, then as the guest asks: {@link ConversionPolicy#eager}. */
 final class Eager implements ConversionPolicy {
   static final Eager INSTANCE = new Eager();
 

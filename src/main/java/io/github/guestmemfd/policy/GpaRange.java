@@ -12,7 +12,7 @@ import io.github.guestmemfd.abi.RangeRule;
 public record GpaRange(long gpa, long size) {
 
   /**
-   * Makes a range.
+   * Creates a range.
    *
    * @param gpa the first address
    * @param size the size in bytes
@@ -26,7 +26,7 @@ public record GpaRange(long gpa, long size) {
   }
 
   /**
-   * Where it ends.
+   * Returns the end of this range.
    *
    * @return the address after the last
    */
@@ -35,7 +35,7 @@ public record GpaRange(long gpa, long size) {
   }
 
   /**
-   * Whether all of another range is in this one.
+   * Returns whether this range contains all of another.
    *
    * @param other the other range
    * @return the answer
@@ -45,7 +45,7 @@ public record GpaRange(long gpa, long size) {
   }
 
   /**
-   * Whether this and another range have a page in common.
+   * Returns whether this and another range have a page in common.
    *
    * @param other the other range
    * @return the answer

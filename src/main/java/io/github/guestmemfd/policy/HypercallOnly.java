@@ -3,7 +3,7 @@ package io.github.guestmemfd.policy;
 import io.github.guestmemfd.kvm.MemoryAttribute;
 import java.util.Optional;
 
-/** As the guest asks. See {@link ConversionPolicy#hypercallOnly}. */
+/** Converts as the guest asks: {@link ConversionPolicy#hypercallOnly}. */
 final class HypercallOnly implements ConversionPolicy {
   static final HypercallOnly INSTANCE = new HypercallOnly();
 

@@ -3,7 +3,7 @@ package io.github.guestmemfd.policy;
 import io.github.guestmemfd.kvm.MemoryAttribute;
 import java.util.Optional;
 
-/** What vCPUs use, when they use it. See {@link ConversionPolicy#onFault}. */
+/** Converts what vCPUs use, when they use it: {@link ConversionPolicy#onFault}. */
 final class OnFault implements ConversionPolicy {
   static final OnFault INSTANCE = new OnFault();
 

@@ -5,20 +5,20 @@ import java.util.Locale;
 /** What becomes of the content of private pages when they turn shared. */
 public enum PrivatePages {
   /**
-   * It stays, and the host can read it: guest_memfd's in-place conversion. The guest clears what it
-   * does not want to show.
+   * The content stays, and the host can read it: guest_memfd's in-place conversion. The guest
+   * clears what it does not want to expose.
    */
   KEEP,
 
   /**
-   * It is punched out of the file before the page turns shared, so that the host never sees it: the
-   * page then reads zero. So it is for a virtual machine monitor that has shared memory apart from
-   * the guest_memfd, and gives the private page back at each conversion.
+   * The content is punched out of the file before the page turns shared, so that the host never
+   * sees it: the page then reads zero. This is how a virtual machine monitor behaves that has
+   * shared memory apart from the guest_memfd, and gives the private page back at each conversion.
    */
   DISCARD;
 
   /**
-   * Its name, as on the command line.
+   * Returns the name, as on the command line.
    *
    * @return the name in lower case
    */

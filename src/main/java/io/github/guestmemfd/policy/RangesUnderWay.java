@@ -8,10 +8,10 @@ import java.util.Objects;
 import java.util.concurrent.atomic.AtomicReference;
 
 /**
- * A lock on ranges: those that overlap wait for each other, others do not meet.
+ * A lock on ranges: threads that lock overlapping ranges wait for each other, other threads do not.
  *
- * <p>The ranges that are locked stand in one immutable list, replaced as a whole; there are no more
- * of them than threads. Not reentrant, not fair.
+ * <p>The locked ranges are in one immutable list, replaced as a whole; it has at most one per
+ * thread. Not reentrant, not fair.
  */
 final class RangesUnderWay {
   private final AtomicReference<List<GpaRange>> locked = new AtomicReference<>(List.of());

@@ -6,14 +6,14 @@ import io.github.guestmemfd.conversion.ForwardingProtocol;
 /** A protocol that remembers the last question about a conversion and its answer. */
 final class Asked extends ForwardingProtocol {
 
-  /** Written by the converting thread, read when that is done. */
+  /** Written by the converting thread, read when that thread is done. */
   private volatile String last = "it was not asked";
 
   Asked(ConversionProtocol protocol) {
     super(protocol);
   }
 
-  /** What was asked and answered, for a message. */
+  /** The last question and its answer, for a message. */
   String last() {
     return last;
   }

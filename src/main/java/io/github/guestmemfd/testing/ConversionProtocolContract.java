@@ -17,8 +17,8 @@ import java.util.concurrent.ThreadLocalRandom;
 import org.junit.jupiter.api.Test;
 
 /**
- * What a {@link ConversionProtocol} promises, as tests for JUnit Jupiter: extend this class, return
- * your protocol, and run it.
+ * The promises of a {@link ConversionProtocol}, as tests for JUnit Jupiter. Extend this class,
+ * return your protocol, and run it.
  *
  * <pre>{@code
  * class MyProtocolTest extends ConversionProtocolContract {
@@ -29,46 +29,47 @@ import org.junit.jupiter.api.Test;
  * }
  * }</pre>
  *
- * <p>Guest-side and host-side holders meet a conversion, each stopped at every step of what it
- * does, so that every race of two or three parties is met on every run; {@link #stress} adds those
- * that nobody thought of. What counts is bytes: after a conversion that reported success the guest
- * writes, and whoever held the page before tries to read and to overwrite that.
+ * <p>Guest-side and host-side holders meet a conversion. Each is stopped at every step of what it
+ * does, so that every run covers every race of two or three parties; {@link #stress} adds random
+ * interleavings. The tests compare bytes: after a conversion that reported success the guest
+ * writes, and each thread that held the page before tries to read and overwrite what it wrote.
  *
  * <p>The contract is for protocols that claim to be {@linkplain ConversionProtocol#isSound sound}.
- * It does not believe the claim, and it makes no exception for those that do not claim it: they
- * fail, with the leak in the message. What it does respect:
+ * It checks that claim, and makes no exception for protocols that do not claim it: they fail, with
+ * the leak in the message. It allows for two traits of a protocol:
  *
  * <ul>
- *   <li>Guest-side holders that do not raise the safe count may be in the way of a conversion for
- *       as long as they hold the folio.
+ *   <li>Guest-side holders that do not raise the safe count may block a conversion for as long as
+ *       they hold the folio.
  *   <li>A protocol that {@linkplain ConversionProtocol#waitsWithFolioLock waits with the folio
- *       lock} may refuse while holders stand before that lock; not afterwards.
+ *       lock} may refuse while holders wait for that lock, but not afterwards.
  * </ul>
  *
  * <p>Each failure names the rule that is broken: SOUNDNESS, COMPLETENESS, ALL_OR_NOTHING,
- * NOTHING_LOST or STEPS. Needs junit-jupiter-api, which the library does not bring along.
+ * NOTHING_LOST or STEPS. Needs junit-jupiter-api on the class path; the library does not depend on
+ * it.
  */
 public abstract class ConversionProtocolContract {
   private static final int PAGE = Scene.PAGE;
   private static final RetryPolicy AT_ONCE = RetryPolicy.failAtOnce();
 
-  /** More than anybody needs who goes on. */
+  /** Longer than a holder needs that goes on to its next stop. */
   private static final RetryPolicy PATIENT = RetryPolicy.spinThenWait(64, Duration.ofSeconds(5));
 
   /** For subclasses. */
   protected ConversionProtocolContract() {}
 
   /**
-   * The protocol that is tested.
+   * The protocol under test.
    *
-   * @return the protocol; asked for once or more in each test
+   * @return the protocol; called once or more in each test
    */
   protected abstract ConversionProtocol protocol();
 
   /**
    * The seed of {@link #stress}, which a failure names.
    *
-   * @return by default a new one each time; override this to have a failure again
+   * @return a new seed each time by default; override this to reproduce a failure
    */
   protected long seed() {
     return ThreadLocalRandom.current().nextLong();
@@ -90,20 +91,20 @@ public abstract class ConversionProtocolContract {
     }
   }
 
-  /** Whether the holders that the guest's side leaves behind are marked as harmless. */
+  /** Whether guest-side holders raise the safe count. */
   private boolean raisesSafe() {
     List<Step> takes = protocol().guestTakes();
     return takes.contains(Step.SAFE) || takes.contains(Step.REF_AND_SAFE);
   }
 
-  /** Whether a conversion may hold the very lock that a guest-side holder needs to go on. */
+  /** Whether a conversion may hold the lock that a guest-side holder needs to go on. */
   private boolean locksGuestsOut() {
     return protocol().waitsWithFolioLock() && protocol().guestTakes().contains(Step.LOCK);
   }
 
   // ---- steps ----
 
-  /** The steps, traits and policy are there, make sense to the library, and do not change. */
+  /** The library accepts the steps, traits and policy, and they do not change. */
   @Test
   public final void stepsMakeSense() {
     ConversionProtocol protocol = protocol();
@@ -131,8 +132,8 @@ public abstract class ConversionProtocolContract {
   // ---- soundness ----
 
   /**
-   * Host holders of every kind, at every step of theirs, meet a conversion, without a guest-side
-   * holder and with one at every step of its own.
+   * Host holders of every kind, each stopped at every one of its steps, meet a conversion; with no
+   * guest-side holder, and with one stopped at every one of its steps.
    */
   @Test
   public final void noHostHolderOutlivesAConversion() {
@@ -182,8 +183,8 @@ public abstract class ConversionProtocolContract {
   }
 
   /**
-   * Host holders of every kind come while a conversion stands at every step of its own, with and
-   * without a reference that refuses it.
+   * Host holders of every kind arrive while a conversion is stopped at each of its steps, with and
+   * without a plain reference that makes the conversion fail.
    */
   @Test
   public final void noHostHolderArrivesDuringAConversion() {
@@ -218,9 +219,7 @@ public abstract class ConversionProtocolContract {
     }
   }
 
-  /**
-   * A mapping, the direct map and GUP are closed by a conversion, and open again after the next.
-   */
+  /** A conversion closes the mapping, the direct map and GUP; the conversion back opens them. */
   @Test
   public final void allWaysOfTheHostCloseAndOpen() {
     try (Stage stage = new Stage();
@@ -239,7 +238,7 @@ public abstract class ConversionProtocolContract {
         Rule.NOTHING_LOST.check(
             stage.host.directMap().contains(pfn),
             "an accessible page is not in the direct map again");
-        scene.window.putLong(0, 0); // what was secret
+        scene.window.putLong(0, 0); // overwrites the secret
       }
     }
   }
@@ -247,8 +246,8 @@ public abstract class ConversionProtocolContract {
   // ---- completeness ----
 
   /**
-   * One or two guest-side holders at every step; as soon as the conversion has to wait for them
-   * they go on. Those that are marked as safe keep the folio.
+   * One or two guest-side holders, at every step, go on as soon as the conversion has to wait for
+   * them. Those that have raised the safe count keep the folio.
    */
   @Test
   public final void guestsAreNotInTheWay() {
@@ -278,7 +277,7 @@ public abstract class ConversionProtocolContract {
     }
   }
 
-  /** Guest-side holders that are marked as safe, and keep the folio, are not waited for. */
+  /** A conversion does not wait for guest-side holders that have raised the safe count. */
   @Test
   public final void safeHoldersMayStay() {
     try (Stage stage = new Stage()) {
@@ -293,7 +292,9 @@ public abstract class ConversionProtocolContract {
     }
   }
 
-  /** Host-side lookups that came too late, and will give up, are only waited for. */
+  /**
+   * A conversion waits for host-side lookups that came too late, and succeeds once they give up.
+   */
   @Test
   public final void speculativeLookupsAreNotInTheWay() {
     try (Stage stage = new Stage()) {
@@ -311,9 +312,9 @@ public abstract class ConversionProtocolContract {
   }
 
   /**
-   * A conversion succeeds.
+   * Asserts that a conversion succeeds.
    *
-   * @param mayRefuse whether it may be refused for as long as those who are there are there
+   * @param mayRefuse whether it may be refused until the other parties have left
    */
   private static void assertComplete(Scene scene, String story, boolean mayRefuse) {
     Scene.Conversion conversion = scene.convert();
@@ -330,7 +331,7 @@ public abstract class ConversionProtocolContract {
 
   // ---- all or nothing ----
 
-  /** A range of which one page is held by the host is refused, and nothing of it changes. */
+  /** If the host holds one page of a range, the conversion fails and changes nothing. */
   @Test
   public final void aHeldPageRefusesItsRangeWhole() {
     try (Stage stage = new Stage()) {
@@ -355,7 +356,7 @@ public abstract class ConversionProtocolContract {
     }
   }
 
-  /** A client that refuses or throws, at any callback, leaves nothing changed. */
+  /** If the client refuses or throws, in any callback, nothing changes. */
   @Test
   public final void aClientThatRefusesLeavesNothingChanged() {
     try (Stage stage = new Stage()) {
@@ -382,7 +383,7 @@ public abstract class ConversionProtocolContract {
 
   // ---- nothing lost ----
 
-  /** What the host wrote is there for the guest, and the other way round, page for page. */
+  /** The guest reads what the host wrote, and the host what the guest wrote, page for page. */
   @Test
   public final void contentSurvivesBothWays() {
     try (Stage stage = new Stage();
@@ -405,7 +406,7 @@ public abstract class ConversionProtocolContract {
     }
   }
 
-  /** A guest-side holder at every step meets a punch, which discards its page or refuses. */
+  /** A punch, with a guest-side holder at every step, discards its page or is refused. */
   @Test
   public final void aPunchDiscardsExactlyWhatWasAsked() {
     try (Stage stage = new Stage()) {
@@ -432,7 +433,7 @@ public abstract class ConversionProtocolContract {
     }
   }
 
-  /** An orphan keeps its content and its frame for as long as it is held, past the file's end. */
+  /** An orphan keeps its content and its frame for as long as it is held, even after the close. */
   @Test
   public final void orphansLiveUntilTheLastPut() {
     try (Stage stage = new Stage()) {
@@ -456,7 +457,7 @@ public abstract class ConversionProtocolContract {
     }
   }
 
-  /** Guests that hold the folio when the file is closed may give it back afterwards. */
+  /** A guest-side holder may drop the folio after the file has been closed. */
   @Test
   public final void guestsMayLetGoAfterTheEnd() {
     try (Stage stage = new Stage()) {
@@ -471,8 +472,8 @@ public abstract class ConversionProtocolContract {
   // ---- stress ----
 
   /**
-   * About a second of guests, host holders, conversions and punches at random; then guests alone,
-   * which must not keep any conversion from succeeding.
+   * Runs guests, host holders, conversions and punches at random for about a second; then guests
+   * alone, which must not make any conversion fail.
    */
   @Test
   public final void stress() {
@@ -486,14 +487,14 @@ public abstract class ConversionProtocolContract {
 
   // ---- a client ----
 
-  /** Counts what it is told, and refuses when it is told to. */
+  /** Counts its callbacks, and refuses one when asked to. */
   private static final class Client implements GuestMemfdOps {
     private int countdown = -1;
     private boolean throwing;
     private int begins;
     private int ends;
 
-    /** From now on it agrees a number of times, refuses once, and then agrees. */
+    /** Makes it agree {@code after} times, refuse once, and then agree again. */
     void refuse(int after, boolean thrown) {
       countdown = after;
       throwing = thrown;
@@ -570,7 +571,7 @@ public abstract class ConversionProtocolContract {
       }
     }
 
-    /** New content for every page that there is. */
+    /** Writes new content to every page except the hole. */
     void write(int seed) {
       for (int i = 0; i < PAGES; i++) {
         if (i == HOLE) {
@@ -594,7 +595,9 @@ public abstract class ConversionProtocolContract {
       return scene.memfd.tryMakeInaccessible(0, (long) PAGES * PAGE, busy);
     }
 
-    /** Whether it is converted; what the client throws on purpose is a no, if it throws. */
+    /**
+     * Returns whether the conversion succeeds; false, if {@code throwing}, if the client throws.
+     */
     boolean tryConvert(boolean throwing) {
       boolean[] done = new boolean[1];
       scene.stage.run(
@@ -611,7 +614,7 @@ public abstract class ConversionProtocolContract {
       return done[0];
     }
 
-    /** Attributes, number of folios and contents are as they were. */
+    /** Asserts that attributes, number of folios and contents are as they were. */
     void assertUnchanged(String story) {
       scene.leave();
       for (int i = 0; i < PAGES; i++) {
@@ -624,7 +627,9 @@ public abstract class ConversionProtocolContract {
       scene.stage.run("content", self -> assertContent(story));
     }
 
-    /** Every page has its content, for whoever may see it. The hole is left alone. */
+    /**
+     * Asserts that every page except the hole has its content, read by the side that may see it.
+     */
     void assertContent(String story) {
       for (int i = 0; i < PAGES; i++) {
         if (i != HOLE) {
@@ -648,7 +653,9 @@ public abstract class ConversionProtocolContract {
           at < 0, story + ": page " + page + " differs from what was written at byte " + at);
     }
 
-    /** The first page is gone, its attribute is not, and its neighbours have their content. */
+    /**
+     * Asserts that the first page is empty with its attribute, and the others have their content.
+     */
     void assertPunched(String story) {
       Rule.NOTHING_LOST.check(
           scene.memfd.isAccessible(0), story + ": the punch has changed the attribute");

@@ -10,8 +10,8 @@ import org.junit.jupiter.api.TestTemplate;
 
 /**
  * A test method that runs once under each conversion protocol, instead of {@code @Test}. Its class
- * has the {@link GuestMemfdExtension}; the files that this injects have the protocol, and a
- * parameter of type {@link ConversionProtocol} is it.
+ * needs the {@link GuestMemfdExtension}; the files that the extension injects have the protocol,
+ * and so does a parameter of type {@link ConversionProtocol}.
  */
 @Documented
 @Target({ElementType.METHOD, ElementType.ANNOTATION_TYPE})
@@ -20,16 +20,16 @@ import org.junit.jupiter.api.TestTemplate;
 public @interface ConversionProtocols {
 
   /**
-   * Which protocols, by {@link ConversionProtocol#id}.
+   * The protocols, by {@link ConversionProtocol#id}.
    *
    * @return the ids; none means {@linkplain ConversionProtocol#all all}
    */
   String[] value() default {};
 
   /**
-   * Whether protocols that are known to be unsound take part, where none are named.
+   * Whether protocols that are known to be unsound take part, if none are named.
    *
-   * @return false unless they do
+   * @return false by default
    */
   boolean unsound() default false;
 }

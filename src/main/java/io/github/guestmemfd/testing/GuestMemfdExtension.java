@@ -31,8 +31,8 @@ import org.junit.jupiter.api.extension.TestTemplateInvocationContextProvider;
 import org.junit.platform.commons.support.AnnotationSupport;
 
 /**
- * An extension for JUnit Jupiter that gives each test a host of its own, and fails the test if it
- * leaves something behind, with the line that took it.
+ * An extension for JUnit Jupiter that gives each test its own host, and fails a test that leaves
+ * something behind, with the line that took it.
  *
  * <pre>{@code
  * @ExtendWith(GuestMemfdExtension.class)
@@ -47,8 +47,8 @@ import org.junit.platform.commons.support.AnnotationSupport;
  * }
  * }</pre>
  *
- * <p><b>Parameters</b> of test methods, of {@code @BeforeEach} and {@code @AfterEach} methods, and,
- * as long as there is an instance for each test, of constructors:
+ * <p><b>Parameters</b> of test methods, of {@code @BeforeEach} and {@code @AfterEach} methods and,
+ * if there is an instance for each test, of constructors:
  *
  * <ul>
  *   <li>{@link HostMemory}: 1 MiB, which {@linkplain HostMemory.Builder#trackHolders tracks} its
@@ -63,15 +63,15 @@ import org.junit.platform.commons.support.AnnotationSupport;
  * </ul>
  *
  * All parameters of one test belong together. {@link #withHost} and {@link #withFile}, of an
- * extension that is registered by {@code @RegisterExtension}, change what they are.
+ * extension that is registered by {@code @RegisterExtension}, change them.
  *
- * <p><b>After each test</b>, and after its {@code @AfterEach} methods, the race points are checked,
- * the library's own invariants are looked at ({@link HostMemory#violations}), and if they hold the
- * file is closed, and then the host, in which nothing may be open, mapped, referenced or pending
- * any more. If they do not hold, what is held is told ({@link HostMemory#dump}). What is wrong is
- * an {@link AssertionError}; each holder that is left is suppressed in it, as an error whose stack
- * trace leads to the line that took it. If the test has failed before, JUnit reports this beside
- * it.
+ * <p><b>After each test</b>, and after its {@code @AfterEach} methods, the extension checks the
+ * race points and the library's own invariants ({@link HostMemory#violations}). If the invariants
+ * hold, it closes the file, and then the host, in which nothing may be open, mapped, referenced or
+ * pending any more. If they do not hold, it reports what is held ({@link HostMemory#dump}). A
+ * failure is an {@link AssertionError}; each holder that is left is suppressed in it, as an error
+ * whose stack trace leads to the line that took it. If the test itself has failed, JUnit reports
+ * this in addition.
  */
 public final class GuestMemfdExtension
     implements ParameterResolver, AfterEachCallback, TestTemplateInvocationContextProvider {
@@ -84,7 +84,7 @@ public final class GuestMemfdExtension
   private final Supplier<HostMemory.Builder> hosts;
   private final UnaryOperator<GuestMemfd.Builder> files;
 
-  /** With a host of 1 MiB and files of 64 KiB. */
+  /** Creates an extension with a host of 1 MiB and files of 64 KiB. */
   public GuestMemfdExtension() {
     this(() -> HostMemory.builder(HOST_SIZE), UnaryOperator.identity());
   }
@@ -96,7 +96,7 @@ public final class GuestMemfdExtension
   }
 
   /**
-   * An extension as this one, with other hosts.
+   * Returns an extension like this one, with other hosts.
    *
    * @param host describes the host of a test; its race hook is set by the extension, and its
    *     holders are tracked
@@ -107,7 +107,7 @@ public final class GuestMemfdExtension
   }
 
   /**
-   * An extension as this one, with other files.
+   * Returns an extension like this one, with other files.
    *
    * @param file adds to the description of a file: size, flags, callbacks, retry policy. Its
    *     protocol is set already where {@link ConversionProtocols} says so
@@ -119,7 +119,7 @@ public final class GuestMemfdExtension
 
   // ---- what a test gets ----
 
-  /** What the parameters of one test are taken from. Each is made when it is asked for. */
+  /** Supplies the parameters of one test. Each is made on first use. */
   private final class World {
     final RacePoints races = new RacePoints();
     final HostMemory host = hosts.get().raceHook(races).trackHolders().build();
@@ -145,7 +145,7 @@ public final class GuestMemfdExtension
       return memfd;
     }
 
-    /** Everything that is wrong after a test. */
+    /** Returns all failures after a test. */
     List<Throwable> end() {
       List<Throwable> wrong = new ArrayList<>();
       try {
@@ -155,7 +155,7 @@ public final class GuestMemfdExtension
       }
       List<String> violations = host.violations();
       violations.forEach(violation -> wrong.add(new AssertionError(violation)));
-      if (!violations.isEmpty()) { // a close could wait for ever, for an access that nobody ends
+      if (!violations.isEmpty()) { // a close could wait forever, for an access that never ends
         wrong.add(new AssertionError(host.dump()));
         return wrong;
       }
@@ -164,7 +164,7 @@ public final class GuestMemfdExtension
           memfd.close();
         }
       } catch (RuntimeException | Error e) {
-        wrong.add(e); // of a callback of the test's, at the end of the file
+        wrong.add(e); // from a callback of the test, when the file ends
       }
       try {
         host.close();
@@ -296,7 +296,7 @@ public final class GuestMemfdExtension
     }
   }
 
-  /** Says which protocol the test is for, before anything is made for it. */
+  /** Records which protocol the test is for, before any parameter is made. */
   private record SetProtocol(ConversionProtocol protocol)
       implements TestInstancePreConstructCallback, BeforeEachCallback {
     @Override

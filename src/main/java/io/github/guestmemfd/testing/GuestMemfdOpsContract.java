@@ -25,8 +25,8 @@ import java.util.function.Supplier;
 import org.junit.jupiter.api.Test;
 
 /**
- * What a client of a file owes the library, as tests for JUnit Jupiter: extend this class, return
- * your {@link GuestMemfdOps}, say how your client uses a page, and run it.
+ * The rules for a client of a file, as tests for JUnit Jupiter. Extend this class, return your
+ * {@link GuestMemfdOps}, say how your client uses a page, and run it.
  *
  * <pre>{@code
  * class MyClientTest extends GuestMemfdOpsContract {
@@ -42,15 +42,15 @@ import org.junit.jupiter.api.Test;
  * }
  * }</pre>
  *
- * <p>The rules: what is held of a range is dropped in {@code invalidateBegin} or {@code
- * invalidateEnd}, and everything in {@code release}; {@code invalidateEnd}, {@code freeFolio} and
- * {@code release} do not throw; what has been prepared can be undone, content and all; no callback
- * calls an operation that may wait. Each failure names the rule that is broken: NO_GRIP, NO_THROW,
- * UNDO, NO_WAIT or AGREEMENT.
+ * <p>The rules: the client drops its references on a range in {@code invalidateBegin} or {@code
+ * invalidateEnd}, and all references in {@code release}; {@code invalidateEnd}, {@code freeFolio}
+ * and {@code release} do not throw; the client can undo what it has prepared, content included; no
+ * callback calls an operation that may wait. Each failure names the rule that is broken: NO_GRIP,
+ * NO_THROW, UNDO, NO_WAIT or AGREEMENT.
  *
  * <p>The contract converts and punches parts of a file of four pages, accessible at first, with the
- * default protocol. The client is expected to agree. Needs junit-jupiter-api, which the library
- * does not bring along.
+ * default protocol. The client is expected to agree. Needs junit-jupiter-api on the class path; the
+ * library does not depend on it.
  */
 public abstract class GuestMemfdOpsContract {
   private static final int PAGE = HostMemory.PAGE_SIZE;
@@ -62,18 +62,18 @@ public abstract class GuestMemfdOpsContract {
   protected GuestMemfdOpsContract() {}
 
   /**
-   * The client that is tested.
+   * The client under test.
    *
    * @return a new client, for a new file
    */
   protected abstract GuestMemfdOps ops();
 
   /**
-   * Has the client take what it takes when its guest uses a page: for instance a folio, kept in a
+   * Makes the client take what it takes when its guest uses a page: for instance a folio, kept in a
    * page table. By default nothing.
    *
    * @param client what {@link #ops} returned
-   * @param memfd the file, to be grabbed from
+   * @param memfd the file, to grab the folio from
    * @param offset the first byte of the page
    */
   protected void use(GuestMemfdOps client, GuestMemfd memfd, long offset) {}
@@ -81,7 +81,7 @@ public abstract class GuestMemfdOpsContract {
   /**
    * The seed of {@link #stress}, which a failure names.
    *
-   * @return by default a new one each time; override this to have a failure again
+   * @return a new seed each time by default; override this to reproduce a failure
    */
   protected long seed() {
     return ThreadLocalRandom.current().nextLong();
@@ -89,7 +89,7 @@ public abstract class GuestMemfdOpsContract {
 
   // ---- tests ----
 
-  /** Folios that are punched are free: the client does not keep them as orphans. */
+  /** Punched folios are freed: the client does not keep them as orphans. */
   @Test
   public final void punchesLeaveNothingHeld() {
     try (Stage stage = new Stage();
@@ -108,7 +108,7 @@ public abstract class GuestMemfdOpsContract {
     }
   }
 
-  /** Conversions, either way, find the client without a reference when they are over. */
+  /** When a conversion, either way, is over, the client holds no reference. */
   @Test
   public final void conversionsLeaveNothingHeld() {
     for (boolean inaccessible : new boolean[] {true, false}) {
@@ -125,7 +125,7 @@ public abstract class GuestMemfdOpsContract {
     }
   }
 
-  /** The end of the file is the end of everything that the client holds. */
+  /** When the file ends, the client drops everything that it holds. */
   @Test
   public final void releaseLetsGoOfEverything() {
     for (int inaccessible = 0; inaccessible <= PAGES; inaccessible += PAGES / 2) {
@@ -141,7 +141,7 @@ public abstract class GuestMemfdOpsContract {
     }
   }
 
-  /** A folio that the host holds is freed after the file is gone, and the client told. */
+  /** A folio that the host holds is freed after the file has ended, and the client is called. */
   @Test
   public final void orphansMayBeFreedAfterRelease() {
     try (Stage stage = new Stage();
@@ -158,7 +158,7 @@ public abstract class GuestMemfdOpsContract {
     }
   }
 
-  /** A conversion that is refused behind the client's back, at any callback, is undone. */
+  /** If another party refuses a conversion, at any callback, the client undoes its part. */
   @Test
   public final void refusalsAreUndone() {
     for (boolean inaccessible : new boolean[] {true, false}) {
@@ -186,7 +186,7 @@ public abstract class GuestMemfdOpsContract {
   }
 
   /**
-   * Some time of use, conversions and punches by three threads; then nothing is left.
+   * Three threads use, convert and punch pages for some time; then the client holds nothing.
    *
    * @throws InterruptedException if the test is interrupted
    */
@@ -216,7 +216,7 @@ public abstract class GuestMemfdOpsContract {
 
   // ---- the file ----
 
-  /** A file, its client, and a watch on that. */
+  /** A file, its client, and a wrapper that checks the client's answers. */
   private final class File implements AutoCloseable {
     private final Stage stage;
     private final GuestMemfdOps client = ops();
@@ -270,7 +270,7 @@ public abstract class GuestMemfdOpsContract {
       return Errno.OK;
     }
 
-    /** Runs an operation, which must not be refused. */
+    /** Runs an operation, which must succeed. */
     void run(String story, Supplier<Errno> operation) {
       Errno errno = attempt(story, operation);
       if (errno == Errno.EAGAIN) {
@@ -280,7 +280,7 @@ public abstract class GuestMemfdOpsContract {
       Rule.AGREEMENT.check(errno == Errno.OK, story + " answered " + errno);
     }
 
-    /** Runs an operation, which may be refused, but not for the client's misbehaviour. */
+    /** Runs an operation, which may be refused, but not because the client breaks a rule. */
     Errno attempt(String story, Supplier<Errno> operation) {
       Errno[] errno = {Errno.OK};
       Throwable thrown = null;
@@ -298,7 +298,7 @@ public abstract class GuestMemfdOpsContract {
       return errno[0];
     }
 
-    /** A conversion of which the client is told nothing finds nobody but the page cache. */
+    /** Converts without calling the client, and asserts that only the page cache has references. */
     void assertNothingHeld(String story) {
       watched.muted = true;
       probe.clear();
@@ -348,12 +348,12 @@ public abstract class GuestMemfdOpsContract {
             default -> use(client, memfd, (long) from * PAGE);
           }
         } catch (GuestMemfdException e) {
-          // refused: what counts is what is left in the end
+          // refused: only what is left at the end counts
         }
       }
     }
 
-    /** Closes the file, of which nothing may be left. */
+    /** Closes the file, and asserts that nothing is left of it. */
     void end() {
       close(0);
     }
@@ -382,7 +382,7 @@ public abstract class GuestMemfdOpsContract {
 
   // ---- watching ----
 
-  /** Remembers the counts that conversions to inaccessible have seen. */
+  /** Records the counts that conversions to inaccessible have seen. */
   private static final class Probe implements ConversionProtocol {
     volatile int refs;
     volatile int safe;
@@ -405,12 +405,12 @@ public abstract class GuestMemfdOpsContract {
     }
   }
 
-  /** Passes on what the client is told, and watches its answers. */
+  /** Forwards callbacks to the client, and checks its answers. */
   private static final class Watched implements GuestMemfdOps {
     private final GuestMemfdOps client;
     private final Queue<AssertionError> problems = new ConcurrentLinkedQueue<>();
 
-    /** Tells the client nothing. */
+    /** Whether callbacks are kept from the client. */
     volatile boolean muted;
 
     private int refuseAfter = -1;
@@ -420,7 +420,7 @@ public abstract class GuestMemfdOpsContract {
       this.client = client;
     }
 
-    /** Refuses once in the client's place, when it has agreed so many times. */
+    /** Refuses once in place of the client, after the client has agreed that many times. */
     void refuseAt(int callback) {
       refuseAfter = callback;
       undoing = false;
@@ -465,7 +465,7 @@ public abstract class GuestMemfdOpsContract {
       return answer;
     }
 
-    /** The client has agreed to this one too, and so is told that it is over. */
+    /** The client has agreed to this invalidation too, and so its end must be called. */
     private Errno refuse(String callback) {
       if (callback.equals("invalidateBegin")) {
         tell("invalidateEnd", () -> client.invalidateEnd(0, SIZE));

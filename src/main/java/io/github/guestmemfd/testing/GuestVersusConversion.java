@@ -6,13 +6,13 @@ import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 
 /**
- * The state of a race: a guest-side holder takes the folio and gives it back while the page is made
+ * The state of a race: a guest-side holder takes the folio and drops it while the page is made
  * inaccessible. Both succeed, within the protocol's own retry policy.
  *
- * <p>To be used as {@link ReferenceVersusConversion} is.
+ * <p>Use it like {@link ReferenceVersusConversion}.
  */
 public final class GuestVersusConversion {
-  /** The guest has had the folio. */
+  /** The guest-side holder has had the folio. */
   public static final int HELD = 1;
 
   /** The page was converted. */
@@ -23,15 +23,15 @@ public final class GuestVersusConversion {
   private boolean converted;
 
   /**
-   * Makes a state.
+   * Creates a state.
    *
-   * @param protocol the protocol that is tested
+   * @param protocol the protocol under test
    */
   public GuestVersusConversion(ConversionProtocol protocol) {
     file = new Rivalry(protocol, GuestMemfdOps.NONE, protocol.retryPolicy());
   }
 
-  /** Takes the folio and gives it back. */
+  /** Takes the folio and drops it. */
   public void actor1() {
     int pfn = file.memfd.tryGrab(0, HolderKind.SAFE);
     if (pfn > 0) {
@@ -40,13 +40,13 @@ public final class GuestVersusConversion {
     }
   }
 
-  /** Converts. */
+  /** Converts the page. */
   public void actor2() {
     converted = file.memfd.tryMakeInaccessible(0, Rivalry.PAGE) == Errno.OK;
   }
 
   /**
-   * What has become of both, and the end of the file.
+   * Returns what has become of both, and closes the file.
    *
    * @return the sum of {@link #HELD} and {@link #CONVERTED}, as far as they apply
    */
@@ -59,12 +59,12 @@ public final class GuestVersusConversion {
   }
 
   /**
-   * Whether a complete protocol may show an outcome.
+   * Returns whether a complete protocol may show an outcome.
    *
    * @param outcome what {@link #outcome} returned
    * @return false if one of the two was refused, or if a conversion is refused when the guest has
-   *     gone (then the outcome is 0). Protocols that do not wait may be refused; for them {@link
-   *     #HELD} alone is as good
+   *     gone (then the outcome is 0). A protocol that does not wait may be refused; for such a
+   *     protocol accept {@link #HELD} alone as well
    */
   public static boolean isAllowed(int outcome) {
     return outcome == HELD + CONVERTED;

@@ -11,19 +11,19 @@ import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A thread that takes part in a race, and stands still at chosen steps of what it does.
+ * A thread that takes part in a race, and stops at chosen steps of what it does.
  *
- * <p>Its steps are the race points that it passes and those that its act names, numbered from 0. A
- * dry run of the act tells how many there are with a given protocol.
+ * <p>Its steps are the race points that it passes and the steps that its act names, numbered from
+ * 0. A dry run of the act tells how many there are with a given protocol.
  */
 final class Party {
   /** No wait of a contract takes this long unless something hangs. */
   static final long LIMIT_SECONDS = 30;
 
-  /** The step at which a holder has all that it takes. */
+  /** The step at which a holder has taken all that it needs. */
   static final String HOLDING = "HOLDING";
 
-  /** In place of a number: the step {@link #HOLDING}, whatever its number. */
+  /** Stands for the step {@link #HOLDING}, whatever its number. */
   static final int AT_HOLDING = -1;
 
   /** What a party does. */
@@ -83,7 +83,7 @@ final class Party {
     reach(point.name());
   }
 
-  /** Called by the party itself: it has come to a step, and stands there if it is a stop. */
+  /** Called by the party's own thread at each step; blocks if the step is a stop. */
   void reach(String step) {
     waits = false;
     int number = passed.size();
@@ -108,7 +108,7 @@ final class Party {
     return free || permits.tryAcquire(nanos, TimeUnit.NANOSECONDS);
   }
 
-  /** Called by the party itself: it waits for something in the library. */
+  /** Called by the party's own thread whenever it waits in the library. */
   void idles() {
     if (!waits) {
       waits = true;
@@ -117,13 +117,13 @@ final class Party {
     whenItWaits.run();
   }
 
-  /** Lets it go on to its next stop. */
+  /** Lets the party go on to its next stop. */
   void goOn() {
     standsAt = null; // from here on it is not still
     permits.release();
   }
 
-  /** Lets it go on to its end. */
+  /** Lets the party run to its end. */
   void goAway() {
     free = true;
     goOn();
@@ -133,18 +133,18 @@ final class Party {
     return done.getCount() == 0;
   }
 
-  /** Whether it does nothing of its own accord: it stands at a stop, waits, or is done. */
+  /** Whether the party makes no progress: it is at a stop, waits, or is done. */
   boolean isStill() {
     return standsAt != null || waits || isDone();
   }
 
-  /** Waits until it {@link #isStill}. */
+  /** Waits until the party {@link #isStill}. */
   Party awaitStill() {
     stage.await(this::isStill, this::where);
     return this;
   }
 
-  /** Waits for its end, and throws what it threw. */
+  /** Waits for the end of the party, and throws what it threw. */
   void join() {
     stage.await(this::isDone, this::where);
     Throwable e = failure;
@@ -160,12 +160,12 @@ final class Party {
     }
   }
 
-  /** The names of its steps; for a party that is done. */
+  /** The names of the steps passed; for a party that is done. */
   List<String> steps() {
     return List.copyOf(passed);
   }
 
-  /** Where it is, for a message. */
+  /** The stack trace of the party, for a message. */
   private String where() {
     StringBuilder text = new StringBuilder(name).append(" hangs at");
     for (StackTraceElement frame : thread.getStackTrace()) {

@@ -10,11 +10,11 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The state of a race: a guest-side holder takes the folio of a page while the page is punched. It
- * gets the old folio, which then is an orphan unless the punch was refused, or the new one, which
- * is in its place.
+ * gets the old folio, which then is an orphan unless the punch was refused, or the new one in its
+ * place.
  *
- * <p>To be used as {@link ReferenceVersusConversion} is. The protocol must not be one whose holders
- * keep the folio lock: the punch would wait for the arbiter.
+ * <p>Use it like {@link ReferenceVersusConversion}. The protocol must not be one whose holders keep
+ * the folio lock: the punch would wait for the arbiter.
  */
 public final class PunchVersusGrab {
   /** The punch was refused: the folio is in its place. */
@@ -32,10 +32,10 @@ public final class PunchVersusGrab {
   private boolean punched;
 
   /**
-   * Makes a state.
+   * Creates a state.
    *
-   * @param protocol the protocol that is tested
-   * @param ops the client that is tested
+   * @param protocol the protocol under test
+   * @param ops the client under test
    */
   public PunchVersusGrab(ConversionProtocol protocol, GuestMemfdOps ops) {
     file = new Rivalry(protocol, ops, RetryPolicy.failAtOnce());
@@ -49,7 +49,7 @@ public final class PunchVersusGrab {
     folio = file.memfd.grab(0);
   }
 
-  /** Punches. */
+  /** Punches the page. */
   public void actor2() {
     try {
       file.memfd.punchHole(0, Rivalry.PAGE);
@@ -62,7 +62,7 @@ public final class PunchVersusGrab {
   }
 
   /**
-   * What the folio is, and the end of it and of the file.
+   * Returns which folio was taken, drops it, and closes the file.
    *
    * @return {@link #REFUSED}, {@link #ORPHAN} or {@link #NEW}; 0 if it is none of them
    */
@@ -87,7 +87,7 @@ public final class PunchVersusGrab {
   }
 
   /**
-   * Whether a protocol may show an outcome.
+   * Returns whether a protocol may show an outcome.
    *
    * @param outcome what {@link #outcome} returned
    * @return false for 0

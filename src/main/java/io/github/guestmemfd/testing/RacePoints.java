@@ -22,25 +22,26 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Makes races happen: runs code of a test, or holds a thread, when a {@link RacePoint} is passed.
+ * Makes races happen: runs a test's action, or holds a thread, when a thread passes a {@link
+ * RacePoint}.
  *
- * <p>A host memory gets it by {@link HostMemory.Builder#raceHook}. What is planned for a point is
- * done once, in the order of planning, one for each pass; a point for which nothing is planned is
- * passed without any wait. A plan is for whatever file, or for one, whose descriptor is given then,
- * and for whatever page, or for one.
+ * <p>Install it with {@link HostMemory.Builder#raceHook}. Each planned action runs once; if several
+ * are planned for a point, each pass runs one of them, in the order of planning. A thread passes a
+ * point for which nothing is planned without any wait. A plan applies to every file, or only to the
+ * file whose descriptor is given, and to every page, or only to the one given.
  *
- * <p><b>Failures.</b> Nothing that goes wrong at a point is thrown there, where it would make the
- * operation fail that passes the point. It is kept for {@link #check}, which {@link #close} calls,
- * and which also fails if something planned was never reached: the race has not happened then, and
- * a test that says so late is better than one that says nothing. A test class for JUnit Jupiter has
- * the check made after each test by a field
+ * <p><b>Failures.</b> An exception at a point is not thrown there, where it would make the
+ * operation that passes the point fail. It is kept for {@link #check}, which {@link #close} calls.
+ * The check also fails if a planned action was never reached: then the race has not happened, and
+ * the test has tested nothing. A test class for JUnit Jupiter has the check made after each test by
+ * a field
  *
  * <pre>{@code @AutoClose final RacePoints races = new RacePoints();}</pre>
  *
- * and with any other framework calls {@code close} in what it runs after each test.
+ * and with any other framework calls {@code close} after each test.
  *
- * <p><b>At a point</b> a thread holds what {@link RacePoint} says. Its action may run any operation
- * of the library, but if that waits for what the thread itself holds, it never ends.
+ * <p><b>At a point</b> a thread holds what {@link RacePoint} says. Its action may call any
+ * operation of the library, but one that waits for something the thread itself holds never returns.
  *
  * <p><b>Threads.</b> Safe for use by many threads. What a thread did before it planned an action
  * happens-before the action; the action happens-before the return of the check that follows it.
@@ -62,14 +63,14 @@ public final class RacePoints implements RaceHook, AutoCloseable {
   private static final Duration LIMIT = Duration.ofSeconds(30);
   private static final long ANY_PAGE = -1;
 
-  /** An action planned for a point; the file is null for whatever file. */
+  /** An action planned for a point; a null file stands for any file. */
   private static final class Step {
     final RacePoint point;
     final @Nullable Object file;
     final long page;
     final Action action;
 
-    /** The failure if nobody comes; its stack trace says who planned this. */
+    /** The failure if no thread reaches the point; its stack trace shows where this was planned. */
     final AssertionError missed;
 
     final AtomicBoolean taken = new AtomicBoolean();
@@ -87,7 +88,7 @@ public final class RacePoints implements RaceHook, AutoCloseable {
       return passed == point && (file == null || file == of) && (page == ANY_PAGE || page == index);
     }
 
-    /** Whether the caller is the one who takes it. */
+    /** Whether the caller is the thread that takes it. */
     boolean take() {
       return taken.compareAndSet(false, true);
     }
@@ -101,13 +102,13 @@ public final class RacePoints implements RaceHook, AutoCloseable {
   private final Queue<Gate> gates = new ConcurrentLinkedQueue<>();
   private final Queue<Throwable> failures = new ConcurrentLinkedQueue<>();
 
-  /** Nothing planned, and no wait longer than 30 seconds. */
+  /** Creates an object with nothing planned, and no wait longer than 30 seconds. */
   public RacePoints() {
     this(LIMIT);
   }
 
   /**
-   * Nothing planned, and another limit.
+   * Creates an object with nothing planned, and another limit.
    *
    * @param limit the longest that a thread is held at a gate, that {@link Gate#awaitReached} waits,
    *     and that {@link #check} waits for actions under way; then the test fails
@@ -123,34 +124,34 @@ public final class RacePoints implements RaceHook, AutoCloseable {
   // ---- planning ----
 
   /**
-   * Plans an action for the next thread that passes a point, at whatever page of whatever file.
+   * Plans an action for the next thread that passes a point, at any page of any file.
    *
-   * @param point where
-   * @param action what is run there, once
+   * @param point the point
+   * @param action the action; it runs there, once
    */
   public void at(RacePoint point, Action action) {
     plan(point, null, ANY_PAGE, action, missed(point.name()));
   }
 
   /**
-   * Plans an action for the next thread that passes a point at whatever page of a file.
+   * Plans an action for the next thread that passes a point at any page of a file.
    *
-   * @param point where; every point is passed on behalf of a file, but for {@link
+   * @param point the point; every point is passed on behalf of a file, except {@link
    *     RacePoint#BEFORE_HOST_CLOSE}
    * @param memfd a descriptor of the file, open or not
-   * @param action what is run there, once
+   * @param action the action; it runs there, once
    */
   public void at(RacePoint point, GuestMemfd memfd, Action action) {
     plan(point, memfd.fileKey(), ANY_PAGE, action, missed(name(point, memfd)));
   }
 
   /**
-   * Plans an action for the next thread that passes a point at a page of whatever file.
+   * Plans an action for the next thread that passes a point at a page of any file.
    *
-   * @param point where
+   * @param point the point
    * @param offset of any byte of the page, in bytes from the start of the file, 0 or more; for the
    *     points of a range operation, of its first page
-   * @param action what is run there, once
+   * @param action the action; it runs there, once
    * @throws IllegalArgumentException if the offset is negative
    */
   public void at(RacePoint point, long offset, Action action) {
@@ -160,10 +161,10 @@ public final class RacePoints implements RaceHook, AutoCloseable {
   /**
    * Plans an action for the next thread that passes a point at a page of a file.
    *
-   * @param point where
+   * @param point the point
    * @param memfd as for {@link #at(RacePoint, GuestMemfd, Action)}
    * @param offset as for {@link #at(RacePoint, long, Action)}
-   * @param action what is run there, once
+   * @param action the action; it runs there, once
    * @throws IllegalArgumentException if the offset is negative
    */
   public void at(RacePoint point, GuestMemfd memfd, long offset, Action action) {
@@ -171,32 +172,32 @@ public final class RacePoints implements RaceHook, AutoCloseable {
   }
 
   /**
-   * Plans to hold the next thread that passes a point, at whatever page of whatever file.
+   * Plans to hold the next thread that passes a point, at any page of any file.
    *
-   * @param point where
-   * @return the gate at which it stands; closed
+   * @param point the point
+   * @return the gate that holds it; closed
    */
   public Gate hold(RacePoint point) {
     return hold(point, null, ANY_PAGE, point.name());
   }
 
   /**
-   * Plans to hold the next thread that passes a point at whatever page of a file.
+   * Plans to hold the next thread that passes a point at any page of a file.
    *
-   * @param point where
+   * @param point the point
    * @param memfd as for {@link #at(RacePoint, GuestMemfd, Action)}
-   * @return the gate at which it stands; closed
+   * @return the gate that holds it; closed
    */
   public Gate hold(RacePoint point, GuestMemfd memfd) {
     return hold(point, memfd.fileKey(), ANY_PAGE, name(point, memfd));
   }
 
   /**
-   * Plans to hold the next thread that passes a point at a page of whatever file.
+   * Plans to hold the next thread that passes a point at a page of any file.
    *
-   * @param point where
+   * @param point the point
    * @param offset as for {@link #at(RacePoint, long, Action)}
-   * @return the gate at which it stands; closed
+   * @return the gate that holds it; closed
    * @throws IllegalArgumentException if the offset is negative
    */
   public Gate hold(RacePoint point, long offset) {
@@ -206,10 +207,10 @@ public final class RacePoints implements RaceHook, AutoCloseable {
   /**
    * Plans to hold the next thread that passes a point at a page of a file.
    *
-   * @param point where
+   * @param point the point
    * @param memfd as for {@link #at(RacePoint, GuestMemfd, Action)}
    * @param offset as for {@link #at(RacePoint, long, Action)}
-   * @return the gate at which it stands; closed
+   * @return the gate that holds it; closed
    * @throws IllegalArgumentException if the offset is negative
    */
   public Gate hold(RacePoint point, GuestMemfd memfd, long offset) {
@@ -217,7 +218,7 @@ public final class RacePoints implements RaceHook, AutoCloseable {
   }
 
   /**
-   * Makes a gate that is at no race point, for callbacks of the test: the threads that call {@link
+   * Creates a gate that is at no race point, for callbacks of the test: threads that call {@link
    * Gate#pass} stop there. {@link #check} fails if none does.
    *
    * @return a gate; closed
@@ -277,10 +278,10 @@ public final class RacePoints implements RaceHook, AutoCloseable {
   // ---- the hook ----
 
   /**
-   * Does what is planned for a point, if anything. The library calls it where there is no file; it
-   * throws nothing that an action throws.
+   * Runs the action planned for a point, if any. The library calls this where there is no file.
+   * What an action throws is not thrown here.
    *
-   * @param point which step
+   * @param point the point passed
    * @param index the page index concerned, the first one for a range
    */
   @Override
@@ -289,7 +290,8 @@ public final class RacePoints implements RaceHook, AutoCloseable {
   }
 
   /**
-   * What does what is planned for the points of a file. The library calls it.
+   * Returns the hook that runs the actions planned for the points of a file. The library calls
+   * this.
    *
    * @param file stands for the file
    * @return the hook for the file
@@ -315,7 +317,7 @@ public final class RacePoints implements RaceHook, AutoCloseable {
       step.action.run();
     } catch (Throwable e) {
       if (e instanceof InterruptedException interrupt) {
-        Wait.restore(interrupt); // it is for the library
+        Wait.restore(interrupt); // the library handles it
       }
       failures.add(e);
     } finally {
@@ -327,13 +329,13 @@ public final class RacePoints implements RaceHook, AutoCloseable {
   // ---- the check ----
 
   /**
-   * Ends what has been planned: drops actions that nobody came to, opens every gate, waits for
-   * actions under way, up to the limit, and reports. Afterwards everything is as in a new object,
-   * and the next check reports what is new. A thread that an open gate lets go is no failure. Not
-   * for use in an action, which would wait for itself.
+   * Ends all plans and reports: drops the actions that no thread reached, opens every gate, and
+   * waits, up to the limit, for actions under way. Afterwards this object is like a new one, and
+   * the next check reports only what is new. A thread that leaves because its gate was opened is no
+   * failure. Must not be called in an action: it would wait for itself.
    *
    * @throws AssertionError if an action threw, or was never reached, or did not end; if a gate was
-   *     never reached, or held a thread up to the limit. Everything of that is suppressed in it: an
+   *     never reached, or held a thread up to the limit. All of these are suppressed in it: an
    *     exception of an action as it was, and for what was never reached or did not end an error
    *     whose stack trace leads to where it was planned.
    */
@@ -362,7 +364,7 @@ public final class RacePoints implements RaceHook, AutoCloseable {
         failures.add(endless);
       }
     }
-    for (Gate gate : opened) { // last: a thread may have been on its way to it
+    for (Gate gate : opened) { // last: a thread may have been about to reach it
       if (!gate.isReached()) {
         missed.add(gate.missed);
       }
@@ -384,7 +386,7 @@ public final class RacePoints implements RaceHook, AutoCloseable {
   }
 
   /**
-   * Makes the {@link #check}.
+   * Calls {@link #check}.
    *
    * @throws AssertionError as the check does
    */
@@ -393,18 +395,18 @@ public final class RacePoints implements RaceHook, AutoCloseable {
     check();
   }
 
-  /** Waits up to the limit, and leaves an interrupt for others; false if that was not enough. */
+  /** Waits up to the limit, and restores an interrupt; returns false if the time is up. */
   private boolean await(CountDownLatch latch) {
     return Wait.blockUninterruptibly(
         nanos -> latch.await(nanos, TimeUnit.NANOSECONDS), TimeUnit.NANOSECONDS.convert(limit));
   }
 
   /**
-   * Where a thread stands until it may go on. Once released a gate stays open.
+   * Holds threads until it is released. A released gate stays open.
    *
    * <p>Safe for use by many threads. What a thread did before it came to the gate happens-before
    * the return of {@link #awaitReached}; what came before {@link #release} happens-before what a
-   * thread does behind the gate.
+   * thread does after it has passed the gate.
    */
   public final class Gate implements AutoCloseable {
     private final String name;
@@ -418,10 +420,10 @@ public final class RacePoints implements RaceHook, AutoCloseable {
     }
 
     /**
-     * Stops the calling thread until the gate is released, or up to the limit; then the next {@link
-     * RacePoints#check} fails. An interrupt does not end the wait: the status stays set, for the
-     * library behind the gate. Never throws. A thread at a race point need not call it; a callback
-     * of the test may.
+     * Blocks the calling thread until the gate is released, or up to the limit; after that the next
+     * {@link RacePoints#check} fails. An interrupt does not end the wait: the interrupt status
+     * stays set, for the library. Never throws. Callbacks of the test may call this; a thread that
+     * is held at a race point needs no such call.
      */
     public void pass() {
       reached.countDown();
@@ -431,7 +433,7 @@ public final class RacePoints implements RaceHook, AutoCloseable {
     }
 
     /**
-     * Waits until a thread has come to the gate; returns at once if one has been there.
+     * Waits until a thread has reached the gate; returns at once if one already has.
      *
      * @throws AssertionError if none comes within the limit
      * @throws InterruptedException if the calling thread is interrupted while it waits
@@ -442,7 +444,7 @@ public final class RacePoints implements RaceHook, AutoCloseable {
       }
     }
 
-    /** Opens the gate for those who stand at it and those who come later. */
+    /** Opens the gate for the threads that it holds and those that come later. */
     public void release() {
       open.countDown();
     }

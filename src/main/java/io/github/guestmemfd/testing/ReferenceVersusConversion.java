@@ -12,9 +12,9 @@ import org.jspecify.annotations.Nullable;
  * The state of a race: the host takes a plain reference (GUP) while the page is made inaccessible.
  * With a sound protocol exactly one of the two succeeds.
  *
- * <p>Made for jcstress, which this library does not depend on: a test class of yours has this as a
- * field, calls {@link #actor1} and {@link #actor2} from its actors, each once, and after both
- * {@link #outcome}, once, from its arbiter. Each object is a state of its own.
+ * <p>Made for jcstress, which this library does not depend on: a test class has this as a field,
+ * calls {@link #actor1} and {@link #actor2} from its actors, each once, and then {@link #outcome},
+ * once, from its arbiter. Each object is a separate state.
  */
 public final class ReferenceVersusConversion {
   /** The reference was taken; the conversion was refused. */
@@ -28,9 +28,9 @@ public final class ReferenceVersusConversion {
   private boolean converted;
 
   /**
-   * Makes a state.
+   * Creates a state.
    *
-   * @param protocol the protocol that is tested
+   * @param protocol the protocol under test
    */
   public ReferenceVersusConversion(ConversionProtocol protocol) {
     file = new Rivalry(protocol, GuestMemfdOps.NONE, RetryPolicy.failAtOnce());
@@ -47,13 +47,13 @@ public final class ReferenceVersusConversion {
     }
   }
 
-  /** Converts. */
+  /** Converts the page. */
   public void actor2() {
     converted = file.memfd.tryMakeInaccessible(0, Rivalry.PAGE) == Errno.OK;
   }
 
   /**
-   * What has become of both, and the end of the file.
+   * Returns what has become of both, and closes the file.
    *
    * @return the sum of {@link #REFERENCED} and {@link #CONVERTED}, as far as they apply
    */
@@ -67,7 +67,7 @@ public final class ReferenceVersusConversion {
   }
 
   /**
-   * Whether a sound protocol may show an outcome.
+   * Returns whether a sound protocol may show an outcome.
    *
    * @param outcome what {@link #outcome} returned
    * @return false for a reference on an inaccessible page, and if neither succeeded

@@ -14,7 +14,7 @@ import java.util.Objects;
 final class Rivalry {
   static final int PAGE = HostMemory.PAGE_SIZE;
 
-  /** A host of its own for each state would be made too slowly. Without bytes: 64 GiB. */
+  /** Shared, since creating a host for each state would be slow. Metadata only: 64 GiB. */
   private static final HostMemory HOST = HostMemory.metadataOnly(1L << 36);
 
   final GuestMemfd memfd;
@@ -30,10 +30,10 @@ final class Rivalry {
             .retryPolicy(policy)
             .build();
     window = memfd.mmap(0, PAGE, Protection.READ, Protection.WRITE);
-    window.getUserPages(0, 1).close(); // there and ready
+    window.getUserPages(0, 1).close(); // allocates the page
   }
 
-  /** The file ends; its frame goes back to the host. */
+  /** Closes the file; its frame goes back to the host. */
   void end() {
     window.close();
     memfd.close();

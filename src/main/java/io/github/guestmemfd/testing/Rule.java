@@ -1,6 +1,6 @@
 package io.github.guestmemfd.testing;
 
-/** The rules that contracts check, as a failing test names them. */
+/** The rules that contracts check; a failing test names the broken one. */
 enum Rule {
   SOUNDNESS(
       "once a conversion to inaccessible has reported success, nobody on the host reads what the"
@@ -27,12 +27,12 @@ enum Rule {
     this.text = text;
   }
 
-  /** The failure of a test: the rule, and how it was broken. */
+  /** Returns the failure of a test: the rule, and how it was broken. */
   AssertionError broken(String how) {
     return new AssertionError(name() + " (" + text + ") is broken: " + how);
   }
 
-  /** As {@link #broken(String)}, with what was thrown. */
+  /** As {@link #broken(String)}, with the cause. */
   AssertionError broken(String how, Throwable cause) {
     return new AssertionError(name() + " (" + text + ") is broken: " + how + ": " + cause, cause);
   }

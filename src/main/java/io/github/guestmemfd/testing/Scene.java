@@ -27,29 +27,32 @@ import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.ConcurrentLinkedQueue;
 
-/** A file on a stage, a mapping of all of it, and who meets over its first page. */
+/** A file on a stage, a mapping of all of it, and the holders that meet on its first page. */
 final class Scene implements AutoCloseable {
   static final int PAGE = HostMemory.PAGE_SIZE;
 
-  /** What the guest writes where the host must not read. */
+  /** The value that the guest writes where the host must not read. */
   static final long SECRET = 0x5EC2E7_5EC2E7L;
 
-  /** What the guest writes where the host must not write. */
+  /** The value that the guest writes where the host must not write. */
   static final long OWN = 0x6E57_6E57L;
 
-  /** What a host holder writes whenever it can. */
+  /** The value that a host holder writes whenever it can. */
   static final long INTRUSION = 0xBADBADL;
 
-  /** What is in the page from the beginning, and stays there. */
+  /** The value that is in the page from the beginning, and stays there. */
   static final long CONTENT = 0xC0_FFEEL;
 
-  /** Where these are in the page. */
+  /**
+   * Offset in the page of {@code SECRET}; the next two are those of {@code OWN} and {@code
+   * CONTENT}.
+   */
   static final int READ_AT = 0;
 
   static final int WRITE_AT = 8;
   static final int CONTENT_AT = 16;
 
-  /** Ways in which the host gets at a page. */
+  /** The ways in which the host accesses a page. */
   enum Host {
     PLAIN("a plain reference (GUP)") {
       @Override
@@ -108,7 +111,7 @@ final class Scene implements AutoCloseable {
   private final List<Party> guests = new ArrayList<>();
   private final List<Party> hosts = new ArrayList<>();
 
-  /** What is in use when everything is closed; more than 0 if orphans are still held. */
+  /** The bytes in use when everything is closed; more than 0 if orphans are still held. */
   private long usedAtTheEnd;
 
   Scene(Stage stage, ConversionProtocol protocol, RetryPolicy policy, int pages) {
@@ -134,8 +137,8 @@ final class Scene implements AutoCloseable {
   // ---- who takes part ----
 
   /**
-   * What a guest does: takes the folio, holds it and gives it back. While it is held, the content
-   * stays.
+   * The act of a guest: takes the folio, holds it, and drops it. The content does not change while
+   * it is held.
    */
   void guestAct(Party self) {
     Folio folio = memfd.grab(0);
@@ -150,7 +153,7 @@ final class Scene implements AutoCloseable {
     }
   }
 
-  /** A guest gives back what it holds. */
+  /** Drops what a guest holds. */
   static void letGo(Runnable put) {
     try {
       put.run();
@@ -159,7 +162,7 @@ final class Scene implements AutoCloseable {
     }
   }
 
-  /** What a host holder does; it may be refused. */
+  /** The act of a host holder; it may be refused. */
   void hostAct(Host host, Party self) {
     try {
       host.act(this, self);
@@ -170,14 +173,14 @@ final class Scene implements AutoCloseable {
     }
   }
 
-  /** Brings on a guest, and returns when it stands at its first stop, or cannot get there. */
+  /** Starts a guest, and returns when it is at its first stop or cannot get there. */
   Party guest(Integer... stops) {
     Party party = stage.enter("guest-side holder", Set.of(stops), this::guestAct);
     guests.add(party);
     return party.awaitStill();
   }
 
-  /** Brings on a host holder, and returns when it stands at its stop, or cannot get there. */
+  /** Starts a host holder, and returns when it is at its stop or cannot get there. */
   Party host(Host host, Integer... stops) {
     Party party = stage.enter(host.text, Set.of(stops), self -> hostAct(host, self));
     hosts.add(party);
@@ -220,8 +223,8 @@ final class Scene implements AutoCloseable {
     }
 
     /**
-     * It has to wait, so whoever stands in its way goes on: the guests first and, when that is not
-     * enough, the others.
+     * Called when the conversion has to wait: lets the holders that block it go on, first the
+     * guests and, when that is not enough, the host holders.
      */
     private void makeWay() {
       if (!waited) {
@@ -251,7 +254,9 @@ final class Scene implements AutoCloseable {
     return new Conversion(stops);
   }
 
-  /** Punches the first page; whoever stands in its way goes on. False if it is busy. */
+  /**
+   * Punches the first page; the guests go on if it has to wait. Returns false if the page is busy.
+   */
   boolean punch() {
     boolean[] done = new boolean[1];
     stage
@@ -273,12 +278,12 @@ final class Scene implements AutoCloseable {
     return done[0];
   }
 
-  /** Orphans are held when this is closed. */
+  /** Sets the bytes that orphans still use when this is closed. */
   void endsWith(long bytes) {
     usedAtTheEnd = bytes;
   }
 
-  /** Everybody goes away. */
+  /** Makes all guests, and then all host holders, run to their end. */
   void leave() {
     guests.forEach(Party::goAway);
     for (Party guest : guests) {
@@ -291,8 +296,8 @@ final class Scene implements AutoCloseable {
   }
 
   /**
-   * After a conversion: if it has succeeded nobody on the host must reach what the guest writes; if
-   * not, it must say why, and everything is as it was.
+   * Asserts that a conversion that has succeeded gives the host no access to what the guest writes,
+   * and that one that has failed says why and has left everything as it was.
    */
   void assertSound(Conversion conversion, String story) {
     if (conversion.result() == Errno.OK) {
@@ -301,7 +306,7 @@ final class Scene implements AutoCloseable {
         guest.join();
       }
       stage.run("guest", self -> guestWrites());
-      leave(); // the host holders do now what they still can
+      leave(); // the host holders now try to read and write
       int[] pfn = new int[1];
       stage.run("guest", self -> pfn[0] = guestReads());
       tryMapping();
@@ -317,7 +322,7 @@ final class Scene implements AutoCloseable {
     assertContent(story);
   }
 
-  /** A refusal of a conversion for the sake of a holder of the first page. */
+  /** Asserts that a conversion was refused because of a holder of the first page. */
   void assertRefused(Conversion conversion, String story) {
     Rule.ALL_OR_NOTHING.check(
         conversion.result() == Errno.EAGAIN && conversion.busy.offset() == 0,
@@ -356,7 +361,7 @@ final class Scene implements AutoCloseable {
     }
   }
 
-  /** What was in the page from the beginning is there, for whoever may see it. */
+  /** Asserts that the initial content is in the page, read by the side that may see it. */
   void assertContent(String story) {
     stage.run(
         "reader",

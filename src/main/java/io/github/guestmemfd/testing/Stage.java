@@ -15,9 +15,9 @@ import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.BooleanSupplier;
 import java.util.function.Supplier;
 
-/** A host memory, and the parties that meet on it. */
+/** A host memory, and the parties that race on it. */
 final class Stage implements RaceHook, IdleStrategy, AutoCloseable {
-  /** Nobody's wait is so long that a party which is let go is noticed late. */
+  /** The longest nap of a waiting party, so that it soon notices when it may go on. */
   private static final long NAP_NANOS = 100_000;
 
   private static final IdleStrategy IDLE = IdleStrategy.spinThenPark();
@@ -29,14 +29,14 @@ final class Stage implements RaceHook, IdleStrategy, AutoCloseable {
   final HostMemory host =
       HostMemory.builder(64L * HostMemory.PAGE_SIZE).raceHook(this).idleStrategy(this).build();
 
-  /** Brings on a party that stands still at the steps with the given numbers. */
+  /** Starts a party that stops at the steps with the given numbers. */
   Party enter(String name, Set<Integer> stops, Party.Act act) {
     return enter(name, stops, act, () -> {});
   }
 
   /**
-   * Brings on a party that stands still at the steps with the given numbers, and does something
-   * whenever it has to wait in the library.
+   * Starts a party that stops at the steps with the given numbers, and runs an action whenever it
+   * has to wait in the library.
    */
   Party enter(String name, Set<Integer> stops, Party.Act act, Runnable whenItWaits) {
     Party party = new Party(this, name, stops, act, whenItWaits);
@@ -44,12 +44,12 @@ final class Stage implements RaceHook, IdleStrategy, AutoCloseable {
     return party.start();
   }
 
-  /** Runs something that may hang when it is wrong. */
+  /** Runs an act that may hang if there is a bug. */
   void run(String name, Party.Act act) {
     enter(name, Set.of(), act).join();
   }
 
-  /** The steps of an act, by a run in which nobody else takes part. */
+  /** Returns the steps of an act, from a run without other parties. */
   List<String> steps(Party.Act act) {
     Party party = enter("dry run", Set.of(), act);
     party.join();
@@ -73,7 +73,7 @@ final class Stage implements RaceHook, IdleStrategy, AutoCloseable {
     IDLE.idle(round, Math.min(maxNanos, NAP_NANOS));
   }
 
-  /** A party has come to a stop, begun to wait, or ended. */
+  /** Called when a party has come to a stop, begun to wait, or ended. */
   void changed() {
     lock.lock();
     try {
@@ -83,7 +83,7 @@ final class Stage implements RaceHook, IdleStrategy, AutoCloseable {
     }
   }
 
-  /** Waits for parties; fails if they hang. */
+  /** Waits until a condition on the parties holds; fails if they hang. */
   void await(BooleanSupplier condition, Supplier<String> problem) {
     long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(Party.LIMIT_SECONDS);
     lock.lock();
@@ -103,7 +103,7 @@ final class Stage implements RaceHook, IdleStrategy, AutoCloseable {
     }
   }
 
-  /** Sends everybody away, and waits for their end; fails with what one of them threw. */
+  /** Makes all parties run to their end and waits for them; throws what one of them threw. */
   void clear() {
     List<Party> all = List.copyOf(parties.values());
     all.forEach(Party::goAway);

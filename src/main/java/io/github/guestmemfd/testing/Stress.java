@@ -18,11 +18,11 @@ import java.util.concurrent.ConcurrentLinkedQueue;
 /**
  * Guests, host holders and a converter at random.
  *
- * <p>The checker knows nothing of counts: the converter, which alone changes pages, plays the guest
- * in those that it has made inaccessible. There it writes a secret, which it erases before it gives
- * the page back, so that a host holder which ever reads one has kept a way to the page; it writes a
- * word that every host holder overwrites whenever it can; and it keeps book of a third word, which
- * nobody else writes.
+ * <p>The checker does not use the counts. The converter is the only thread that changes pages, and
+ * plays the guest in those that it has made inaccessible. It writes a secret there, which it erases
+ * before it gives the page back, so that a host holder that ever reads one still has access to the
+ * page. It writes a word that every host holder overwrites whenever it can. And it keeps track of a
+ * third word, which no other thread writes.
  */
 final class Stress {
   private static final int PAGES = 4;
@@ -86,7 +86,7 @@ final class Stress {
     stage.enter(name, Set.of(), self -> body.run(random));
   }
 
-  /** Mostly a moment, sometimes long enough for others to do a lot. */
+  /** Mostly a short wait, sometimes long enough for other threads to do a lot. */
   private void dawdle(SplittableRandom random) {
     int spins = random.nextInt(4) == 0 ? 1_000 : 50;
     for (int i = random.nextInt(spins); i > 0 && !over; i--) {
@@ -245,7 +245,7 @@ final class Stress {
     }
   }
 
-  /** With guests alone, every conversion has to succeed. */
+  /** Once only guests are left, every conversion has to succeed. */
   private void convert(GuestMemfd memfd, SplittableRandom random) {
     for (int i = 0; i < CONVERSIONS; i++) {
       int from = random.nextInt(PAGES);

@@ -1,9 +1,9 @@
 /**
- * For the tests of those who use the library: {@link io.github.guestmemfd.testing.RacePoints} makes
- * a race happen, the same way every time.
+ * Support for tests of code that uses the library: {@link io.github.guestmemfd.testing.RacePoints}
+ * makes a race happen, the same way every time.
  *
- * <p>A test with JUnit Jupiter, whose {@code @AutoClose} makes it fail if something went wrong at a
- * race point; any other framework will do, as long as it calls {@code close} after each test:
+ * <p>An example with JUnit Jupiter, whose {@code @AutoClose} makes the test fail if something went
+ * wrong at a race point; with any other framework, call {@code close} after each test:
  *
  * <pre>{@code
  * @AutoClose final RacePoints races = new RacePoints();
@@ -33,8 +33,8 @@
  * }</pre>
  *
  * <p>{@link io.github.guestmemfd.testing.ConversionProtocolContract} and {@link
- * io.github.guestmemfd.testing.GuestMemfdOpsContract} are the rules of the library as tests for a
- * protocol or a client of one's own; they need JUnit Jupiter, as does {@link
+ * io.github.guestmemfd.testing.GuestMemfdOpsContract} are the rules of the library, as tests for
+ * your own protocol or client. They need JUnit Jupiter, as does {@link
  * io.github.guestmemfd.testing.GuestMemfdExtension}, which fails a test that leaves something
  * behind. {@link io.github.guestmemfd.testing.ReferenceVersusConversion}, {@link
  * io.github.guestmemfd.testing.GuestVersusConversion} and {@link

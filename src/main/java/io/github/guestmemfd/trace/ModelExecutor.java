@@ -27,9 +27,8 @@ import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Makes the calls of a trace on the model. It has a host and a virtual machine of its own;
- * conversions fail at once if somebody holds a folio. Calls may be made by any number of threads at
- * a time.
+ * Makes the calls of a trace on the model. It has its own host and virtual machine; conversions
+ * fail at once if a folio is held. Any number of threads may make calls at the same time.
  */
 public final class ModelExecutor implements TraceExecutor {
   private static final long HOST_BYTES = 64L << 30;
@@ -41,15 +40,13 @@ public final class ModelExecutor implements TraceExecutor {
   private final Map<String, HostMapping> mappings = new ConcurrentHashMap<>();
   private final Map<String, HostReference> references = new ConcurrentHashMap<>();
 
-  /**
-   * The memslots that have been made, also those deleted since: the virtual machine knows which.
-   */
+  /** The memslots created so far, including deleted ones: the virtual machine knows which exist. */
   private final Map<String, Integer> slots = new ConcurrentHashMap<>();
 
   /**
-   * A model with 64 GiB of memory, of which none is used yet.
+   * Creates a model with 64 GiB of memory, all of it free.
    *
-   * @param protocol how conversions tell who holds a folio
+   * @param protocol how conversions detect holders of a folio
    * @param profile the kernel whose answers it gives
    */
   public ModelExecutor(ConversionProtocol protocol, KernelProfile profile) {
@@ -57,10 +54,10 @@ public final class ModelExecutor implements TraceExecutor {
   }
 
   /**
-   * A model on a host that the caller has made, with race points for instance.
+   * Creates a model on a host of the caller, for instance one with race points.
    *
    * @param host the host, which is closed with the executor
-   * @param protocol how conversions tell who holds a folio
+   * @param protocol how conversions detect holders of a folio
    * @param profile the kernel whose answers it gives
    */
   public ModelExecutor(HostMemory host, ConversionProtocol protocol, KernelProfile profile) {
@@ -96,7 +93,7 @@ public final class ModelExecutor implements TraceExecutor {
     }
   }
 
-  /** What a trace calls a failure; null if it has no word for it. */
+  /** The name of a failure in traces; null if there is none. */
   static @Nullable String word(RuntimeException failure) {
     if (failure instanceof SigBusException) {
       return "SIGBUS";
@@ -107,7 +104,7 @@ public final class ModelExecutor implements TraceExecutor {
     return failure instanceof GuestMemfdException e ? e.errno().name() : null;
   }
 
-  /** A name that the trace has defined and the model, which differed there, has not. */
+  /** A name that the trace has defined but the model, whose result differed there, has not. */
   private static final class Missing extends RuntimeException {
     private static final long serialVersionUID = 1L;
     final String name;
@@ -236,7 +233,7 @@ public final class ModelExecutor implements TraceExecutor {
     return errno == Errno.OK ? "ok" : errno.name();
   }
 
-  /** The bytes as they are now. */
+  /** A copy of the bytes. */
   static String contents(HostReference reference) {
     int sum = 0;
     int first = 0;

@@ -37,8 +37,8 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Writes what a program does as a trace, which {@link Replay} accepts. It is switched on for a file
- * when that is created:
+ * Records the calls of a program as a trace that {@link Replay} accepts. It is attached to a file
+ * when the file is created:
  *
  * <pre>{@code
  * try (Recorder recorder = Recorder.to(Path.of("run.trace"))) {
@@ -48,26 +48,27 @@ import org.slf4j.LoggerFactory;
  * }
  * }</pre>
  *
- * <p>A program of one thread is written in order; of several threads, calls that overlap stand in
- * the order in which they ended, with closes, unmaps and releases where they began.
+ * <p>The calls of a program with one thread are in order. With several threads, calls that overlap
+ * are in the order in which they ended, with closes, unmaps and releases where they began.
  *
- * <p><b>What a trace cannot say.</b> It knows the host's calls only. What it has no call for is
- * written as a comment and counted ({@link #inexact}); a replay may then differ. A grab stands as
- * the allocation it is to the page cache, and a pin as a plain reference.
+ * <p><b>What a trace cannot say.</b> It contains the host's calls only. Operations that have no
+ * call in the trace format are written as comments and counted ({@link #inexact}); a replay may
+ * then differ. A grab is written as the allocation that it causes in the page cache, and a pin as a
+ * plain reference.
  *
- * <p><b>Writing.</b> Calls enter lines into a bounded queue; a thread of the recorder's writes
- * them. When the queue is full a call waits for room by the idle strategy. It has taken effect
- * already, so an interrupt does not end that wait; the thread's interrupt status is kept. Nothing
- * is ever left out, but after an I/O error, with which {@link #close} then fails.
+ * <p><b>Writing.</b> Calls put lines into a bounded queue; a thread of the recorder writes them.
+ * When the queue is full, a call waits for room with the idle strategy. The call has taken effect
+ * already, so an interrupt does not end that wait; the thread's interrupt status is kept. No line
+ * is ever dropped, except after an I/O error; {@link #close} then fails.
  *
- * <p>The methods of the listener are for the library to call. What it never passes, as a reference
- * that has been released ({@link IllegalStateException}), has no place in a trace.
+ * <p>Only the library calls the methods of the listener. It never passes, for instance, a reference
+ * that has been released ({@link IllegalStateException}); there is no way to record one.
  *
  * <p>Safe for use by any number of threads.
  */
 public final class Recorder implements GuestMemfdListener, AutoCloseable {
 
-  /** Lines that wait to be written, unless told otherwise. */
+  /** The default capacity of the queue, in lines. */
   public static final int DEFAULT_CAPACITY = 1 << 14;
 
   private static final int MAX_CAPACITY = 1 << 24;
@@ -86,14 +87,14 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   private final Thread writer;
   private final AtomicLong inexact = new AtomicLong();
 
-  /** The names of descriptors, mappings and references, for as long as the program has them. */
+  /** The names of descriptors, mappings and references, as long as the program has them. */
   private final Map<Object, String> names = Collections.synchronizedMap(new WeakHashMap<>());
 
   private final AtomicInteger memfds = new AtomicInteger();
   private final AtomicInteger mappings = new AtomicInteger();
   private final AtomicInteger references = new AtomicInteger();
 
-  /** Makes memslot calls and their lines one step. */
+  /** Makes a memslot call and its line one step. */
   private final ReentrantLock slotsLock = new ReentrantLock();
 
   /** The memslots of the program's machine, with the numbers that they have in the trace. */
@@ -117,7 +118,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   }
 
   /**
-   * Records into a file.
+   * Creates a recorder that writes to a file.
    *
    * @param file the file, which is created or emptied
    * @return the recorder
@@ -131,9 +132,9 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   }
 
   /**
-   * Records.
+   * Creates a recorder.
    *
-   * @param out takes the trace; closed by {@link #close}
+   * @param out receives the trace; closed by {@link #close}
    * @param capacity how many lines may wait to be written, 2 to 2^24; rounded up to a power of 2
    * @param idle how calls wait for room, and the writing thread for lines
    * @return the recorder
@@ -148,9 +149,9 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   }
 
   /**
-   * How many calls could not be written exactly. With 0, the replay of a program of one thread
-   * under the same protocol gives the same answers, if conversions failed at once, the host had
-   * memory enough, and no callback refused and no thread was interrupted.
+   * Returns how many calls could not be written exactly. With 0, the replay of a program of one
+   * thread under the same protocol gives the same results, if conversions failed at once, the host
+   * had enough memory, and no callback refused and no thread was interrupted.
    *
    * @return the number so far
    */
@@ -159,9 +160,9 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   }
 
   /**
-   * Ends the recording: waits until all is written. Calls that have not ended by now, and later
-   * ones, are not part of it. An interrupt does not end the wait; the thread's interrupt status is
-   * kept.
+   * Ends the recording: waits until all lines are written. Calls that have not ended by now, and
+   * later ones, are not recorded. An interrupt does not end the wait; the thread's interrupt status
+   * is kept.
    *
    * @throws UncheckedIOException if something could not be written
    */
@@ -230,7 +231,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
 
   // ---- lines ----
 
-  /** Names something new. A failed call has a name too, which is never used again. */
+  /** Names a new object. A failed call defines a name too, which is never used again. */
   private String define(String kind, AtomicInteger last, @Nullable Object object) {
     String name = kind + last.getAndIncrement();
     if (object != null) {
@@ -252,7 +253,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
     }
   }
 
-  /** Writes a call that makes something of something else. */
+  /** Writes a call that creates an object from another. */
   private void define(
       String verb,
       String name,
@@ -475,9 +476,8 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   // ---- memslots ----
 
   /**
-   * Makes a memslot, and writes that. Memslots are not the file's, so they are recorded only if
-   * they are made here. A trace knows one machine: that of the first call.
-   *
+   * Creates a memslot, and records that. Memslots do not belong to the file, so they are recorded
+   * only if they are created here. A trace knows one machine: that of the first call.
    * @param vm the machine
    * @param slot its number, 0 to 32763
    * @param gpa the first guest physical address
@@ -520,7 +520,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   }
 
   /**
-   * Deletes a memslot, and writes that.
+   * Deletes a memslot, and records that.
    *
    * @param vm the machine
    * @param slot its number

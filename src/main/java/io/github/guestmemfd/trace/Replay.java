@@ -8,14 +8,15 @@ import java.util.List;
 import java.util.Objects;
 
 /**
- * Runs traces and compares every result: against the model, or whatever else makes the calls.
+ * Runs traces and compares every result with the recorded one. The calls are made by the model, or
+ * by any other executor.
  *
- * <p>Each trace has a model of its own. When it is over everything it left open is closed, and the
+ * <p>Each trace has its own model. At the end of a trace everything it left open is closed, and the
  * host must then have all its frames back.
  */
 public final class Replay {
   /**
-   * A call that returned something else than recorded.
+   * A call that returned a result other than the recorded one.
    *
    * @param line the line of the call in its trace
    * @param call the call and its arguments
@@ -24,7 +25,7 @@ public final class Replay {
    */
   public record Difference(int line, String call, String expected, String actual) {
     /**
-     * Takes the values as they are.
+     * Creates a difference.
      *
      * @param line as above
      * @param call as above
@@ -46,7 +47,7 @@ public final class Replay {
    */
   public record Result(int calls, List<Difference> differences) {
     /**
-     * Copies the list.
+     * Creates a result, with a copy of the list.
      *
      * @param calls as above
      * @param differences as above
@@ -66,7 +67,7 @@ public final class Replay {
    * Runs a trace on the model of Linux 6.18.
    *
    * @param trace the trace
-   * @param protocol how conversions tell who holds a folio; they fail at once if somebody does
+   * @param protocol how conversions detect holders of a folio; they fail at once if it is held
    * @return what was found
    * @throws GuestMemfdException EBUSY if frames were lost
    */
@@ -78,7 +79,7 @@ public final class Replay {
    * Runs a trace on the model.
    *
    * @param trace the trace
-   * @param protocol how conversions tell who holds a folio; they fail at once if somebody does
+   * @param protocol how conversions detect holders of a folio; they fail at once if it is held
    * @param profile the kernel whose answers the model gives
    * @return what was found
    * @throws GuestMemfdException EBUSY if frames were lost

@@ -11,7 +11,7 @@ import java.util.Objects;
 import java.util.Set;
 
 /**
- * A recorded run: calls in order, each with what it returned.
+ * A recorded run: calls in order, each with its result.
  *
  * <p>Parsing checks everything that can be checked without running: the calls, their arguments, and
  * that every name has been defined by an earlier call that succeeded. Immutable.
@@ -23,7 +23,7 @@ public final class Trace {
   /**
    * A call.
    *
-   * @param line the line it stands on, 0 if on none
+   * @param line its line in the trace, 0 if it has none
    * @param text the call and its arguments, without the result
    * @param verb the call
    * @param arguments the arguments, with their keys
@@ -32,7 +32,7 @@ public final class Trace {
   public record Call(int line, String text, Verb verb, List<String> arguments, String expected) {
 
     /**
-     * Copies the arguments.
+     * Creates a call, with a copy of the arguments.
      *
      * @param line as above
      * @param text as above
@@ -50,7 +50,7 @@ public final class Trace {
     }
 
     /**
-     * Makes a call, without a result; its arguments are checked when they are used.
+     * Creates a call without a result; its arguments are checked when they are used.
      *
      * @param verb the call
      * @param arguments the arguments, with their keys
@@ -66,10 +66,10 @@ public final class Trace {
     }
 
     /**
-     * An argument.
+     * Returns an argument.
      *
-     * @param i which, from 0
-     * @return it, without its key
+     * @param i its index, from 0
+     * @return the argument, without its key
      * @throws IndexOutOfBoundsException if there is no such argument
      */
     public String word(int i) {
@@ -78,9 +78,9 @@ public final class Trace {
     }
 
     /**
-     * An argument that is a number.
+     * Returns an argument that is a number.
      *
-     * @param i which, from 0
+     * @param i its index, from 0
      * @return the number
      * @throws IndexOutOfBoundsException if there is no such argument
      * @throws IllegalArgumentException if it is no number
@@ -95,9 +95,9 @@ public final class Trace {
     }
 
     /**
-     * An argument that is a mode of fallocate.
+     * Returns an argument that is a mode of fallocate.
      *
-     * @param i which, from 0
+     * @param i its index, from 0
      * @return the mode's bits
      * @throws IndexOutOfBoundsException if there is no such argument
      * @throws IllegalArgumentException if it is no mode
@@ -112,7 +112,7 @@ public final class Trace {
     }
 
     /**
-     * The line of a trace that this is, with a result.
+     * Returns this call as a line of a trace, with a result.
      *
      * @param result the result
      * @return the line
@@ -213,7 +213,7 @@ public final class Trace {
     return new Call(line, call, verb, arguments, expected);
   }
 
-  /** What is wrong with an argument, or null. */
+  /** The reason why an argument is invalid, or null. */
   private static @org.jspecify.annotations.Nullable String problem(
       String kind, String argument, Set<String> names) {
     String value = argument;
@@ -303,7 +303,7 @@ public final class Trace {
   }
 
   /**
-   * The name the trace was parsed under.
+   * Returns the name that the trace was parsed under.
    *
    * @return the name
    */
@@ -312,7 +312,7 @@ public final class Trace {
   }
 
   /**
-   * How many calls there are.
+   * Returns the number of calls.
    *
    * @return the number
    */
@@ -321,9 +321,9 @@ public final class Trace {
   }
 
   /**
-   * The calls.
+   * Returns the calls.
    *
-   * @return them, in order
+   * @return the calls, in order
    */
   public List<Call> calls() {
     return calls;

@@ -1,23 +1,23 @@
 package io.github.guestmemfd.trace;
 
 /**
- * Makes the calls of a trace, on whatever answers them: the model ({@link ModelExecutor}), or a
- * kernel. An executor begins with nothing, and remembers what calls have named.
+ * Makes the calls of a trace on the model ({@link ModelExecutor}), or on a kernel. An executor
+ * starts without any objects, and remembers the names that calls define.
  *
- * <p>Calls may be made by several threads at a time if the implementation says so.
+ * <p>Several threads may make calls at a time if the implementation says so.
  */
 public interface TraceExecutor extends AutoCloseable {
 
   /**
    * Makes a call.
    *
-   * @param call the call; what it is expected to return is not looked at
-   * @return what it returned, in the words of the trace format; {@code NAME does not exist} if it
-   *     is for something that no successful call has made
+   * @param call the call; its expected result is ignored
+   * @return the result, in the words of the trace format; {@code NAME does not exist} if the call
+   *     uses a name that no successful call has defined
    */
   String execute(Trace.Call call);
 
-  /** Gives back everything that calls have left open. */
+  /** Closes everything that calls have left open. */
   @Override
   void close();
 }

@@ -3,7 +3,7 @@ package io.github.guestmemfd.trace;
 import java.util.List;
 import java.util.Locale;
 
-/** The calls of a trace, and what follows each name. docs/trace-format.md says what each does. */
+/** The calls of a trace, and their arguments. docs/trace-format.md says what each call does. */
 public enum Verb {
   /** KVM_CREATE_GUEST_MEMFD. */
   CREATE("new m", "size=number", "flags=number"),
@@ -62,8 +62,9 @@ public enum Verb {
   }
 
   /**
-   * What its arguments are: a name of a kind ("m"), a name that the call defines ("new m"), a
-   * number, a fallocate mode, or one of several words; after "key=" if the argument has a key.
+   * Returns the kinds of the arguments: a name of a kind ("m"), a name that the call defines ("new
+   * m"), a number, a fallocate mode, or one of several words; after "key=" if the argument has a
+   * key.
    *
    * @return one entry for each argument
    */
@@ -72,7 +73,7 @@ public enum Verb {
   }
 
   /**
-   * Its name in a trace.
+   * Returns the name of the call in a trace.
    *
    * @return the name
    */

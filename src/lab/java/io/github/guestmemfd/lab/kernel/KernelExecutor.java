@@ -79,7 +79,7 @@ public final class KernelExecutor implements TraceExecutor {
   /** The memslots that have been made, also those deleted since: the kernel knows which. */
   private final Set<String> slots = ConcurrentHashMap.newKeySet();
 
-  /** Pipes that move single bytes, while nobody uses them. */
+  /** Pipes that move single bytes; those not in use. */
   private final Queue<Pipe> pipes = new ConcurrentLinkedQueue<>();
 
   /**

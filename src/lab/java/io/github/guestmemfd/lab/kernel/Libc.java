@@ -4,9 +4,9 @@ import com.sun.jna.Native;
 import java.util.Locale;
 
 /**
- * The C library's system calls that the oracle needs, and the kernel's numbers for them. Each
- * answers as in C; who got -1 asks {@link #errno} next, in the same thread. Addresses are plain
- * numbers: nothing here lets the JVM itself touch what they point to.
+ * The system calls of the C library that the oracle needs, and the kernel's numbers for them. Each
+ * returns what it returns in C; after -1, call {@link #errno} next, in the same thread. Addresses
+ * are plain numbers: nothing here lets the JVM itself touch what they point to.
  */
 final class Libc {
   static final int O_RDWR_CLOEXEC = 0x2 | 0x80000;

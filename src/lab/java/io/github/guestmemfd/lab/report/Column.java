@@ -7,7 +7,7 @@ import java.util.function.ToDoubleFunction;
 import java.util.stream.Stream;
 
 /**
- * One number of the summaries, the same in the text and in the page, with what explains it.
+ * One number of the summaries, the same in the text and in the page, with its explanation.
  *
  * @param top the head's first line
  * @param bottom the head's second line; may be empty

@@ -3,7 +3,7 @@ package io.github.guestmemfd.lab.report;
 import org.HdrHistogram.Histogram;
 
 /**
- * What one run of the lab has measured: one protocol, policy, workload and number of vCPUs.
+ * The result of one run of the lab: one protocol, policy, workload and number of vCPUs.
  *
  * @param protocol the id of the conversion protocol
  * @param sound whether the protocol claims to be sound
@@ -17,14 +17,14 @@ import org.HdrHistogram.Histogram;
  * @param size the guest's memory in bytes
  * @param conversionsToInaccessible ranges that became private
  * @param conversionsToAccessible ranges that became shared
- * @param refusedWithUnsafeHolder conversions to inaccessible that were refused while somebody held
- *     the busy page, at any time of the attempt
- * @param refusedWithoutUnsafeHolder conversions to inaccessible that were refused although nobody
- *     held the busy page: false busy
- * @param firstLooks attempts to convert to inaccessible that no holder was in the way of when they
- *     first looked at the counts; 0 if that is not known
- * @param firstLookMismatches how many of them found other counts than they may pass all the same,
- *     whatever a second look mended
+ * @param refusedWithUnsafeHolder conversions to inaccessible that were refused while a host thread
+ *     held the busy page, at any time of the attempt
+ * @param refusedWithoutUnsafeHolder conversions to inaccessible that were refused although no host
+ *     thread held the busy page: false busy
+ * @param firstLooks attempts to convert to inaccessible whose first look at the counts met no host
+ *     thread that held the page; 0 if that is not known
+ * @param firstLookMismatches how many of them found counts that do not allow the conversion, even
+ *     if a second look succeeded
  * @param leaks how often the host reached content after its page had become private
  * @param firstLeak how the first leak was found; empty if there was none
  * @param corruptions how often the guest found other content in a page than it should have, where
@@ -37,7 +37,7 @@ import org.HdrHistogram.Histogram;
  * @param hostOps what the host's side has done
  * @param latency from the first ask for a page to be inaccessible until it was, in nanoseconds,
  *     with all attempts that were refused, and all waits
- * @param gaveUp from the first ask until whoever asked did without, in nanoseconds
+ * @param gaveUp from the first ask until the vCPU gave up, in nanoseconds
  * @param framesLeaked frames still in use when everything had been closed
  * @param map the guest's pages over time
  */

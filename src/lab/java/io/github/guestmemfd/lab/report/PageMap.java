@@ -3,15 +3,15 @@ package io.github.guestmemfd.lab.report;
 import java.util.List;
 
 /**
- * What the pages of a guest were over the time of a run: a picture with a column for each moment
- * and a row for each part of the guest's memory.
+ * The state of a guest's pages over the time of a run: a picture with a column for each moment and
+ * a row for each part of the guest's memory.
  *
  * @param bytesPerRow how much of the memory a row stands for, in bytes
  * @param columns the moments, in their order
  */
 public record PageMap(long bytesPerRow, List<Column> columns) {
 
-  /** What most of a row's pages are. In the report, in this order. */
+  /** The state of most of a row's pages. The report lists them in this order. */
   public enum State {
     /** No memory behind it. */
     HOLE,
@@ -19,7 +19,7 @@ public record PageMap(long bytesPerRow, List<Column> columns) {
     ACCESSIBLE,
     /** Only the guest may use it. */
     INACCESSIBLE,
-    /** Somebody on the host holds a reference on one of its pages. */
+    /** A host thread holds a reference on one of its pages. */
     BUSY
   }
 

@@ -8,7 +8,7 @@ import java.util.Map;
 import java.util.function.Function;
 import java.util.stream.Collectors;
 
-/** Runs by what they have in common. */
+/** Groups runs by what they have in common. */
 final class Runs {
 
   private Runs() {}

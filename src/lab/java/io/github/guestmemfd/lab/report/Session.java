@@ -4,7 +4,7 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * What a report is made of.
+ * The contents of a report.
  *
  * @param runs what was measured, in the order it is to be shown, each run in each round
  * @param unsettled the names of the runs that were still getting faster when measuring began
@@ -21,7 +21,7 @@ public record Session(
     Options options,
     Environment environment) {
 
-  /** What the figures of a report are. */
+  /** Explains the figures of a report. */
   static final String ABOUT_FIGURES =
       "Figures are medians of the rounds, with 99 % bootstrap intervals; if two intervals meet, it is"
           + " a tie.";

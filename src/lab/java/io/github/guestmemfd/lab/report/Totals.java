@@ -82,15 +82,14 @@ final class Totals {
   }
 
   /**
-   * The share of the attempts that no holder was in the way of whose first look at the counts
-   * failed.
+   * The share of first looks at the counts that failed, of the attempts that no holder blocked.
    */
   Estimate firstLookMismatch() {
     return estimate(
         of -> share(sum(Measurement::firstLookMismatches, of), sum(Measurement::firstLooks, of)));
   }
 
-  /** The share of the conversions that no holder was in the way of that were refused. */
+  /** The share of conversions that were refused, of those that no holder blocked. */
   Estimate falseBusyRate() {
     return estimate(
         of -> {
@@ -104,7 +103,7 @@ final class Totals {
   }
 
   /**
-   * Operations of the guest in a second. Of several combinations the geometric mean, so that each
+   * Operations of the guest per second. For several combinations the geometric mean, so that each
    * counts the same, a slow one too.
    */
   Estimate guestOpsPerSecond() {
@@ -149,7 +148,7 @@ final class Totals {
     return histogram.getTotalCount() * (100 - percentile) / 100 >= SAMPLES_BEYOND;
   }
 
-  /** The longest that it took, in nanoseconds; 0 if no conversion was made. */
+  /** The longest time that it took, in nanoseconds; 0 if no conversion was made. */
   long longestNanos() {
     return latency(runs).getMaxValue();
   }

@@ -10,18 +10,18 @@ import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a session says of each protocol, and which one to choose. It compares runs with the policies
- * that every protocol ran with.
+ * The verdict of a session on each protocol, and which one to choose. It compares runs with the
+ * policies that every protocol ran with.
  *
  * @param rows the protocols
- * @param sentence what to choose; empty if nothing can be compared
+ * @param sentence which to choose; empty if nothing can be compared
  */
 record Verdict(List<Row> rows, String sentence) {
 
   /** The protocol that a file has if it is given none. */
   static final String DEFAULT = ConversionProtocol.atomicPair().id();
 
-  /** What its costs are. */
+  /** Explains the cost of a protocol. */
   static final String COST =
       "How many times as long the guest takes for the same operations as with the fastest sound"
           + " protocol, with the interval that the two rates allow; a tie if 1 is in it.";
@@ -48,14 +48,14 @@ record Verdict(List<Row> rows, String sentence) {
           "if in doubt: one atomic step raises both counts, so a vCPU never looks like a host user.");
 
   /**
-   * What there is to say of a protocol.
+   * The verdict on one protocol.
    *
    * @param id its name
    * @param sound whether it claims to be sound
-   * @param fit whether it may be advised: it claims to be sound, and the runs do not refute it
+   * @param fit whether it may be recommended: it claims to be sound, and the runs do not refute it
    * @param leaks how often it leaked
-   * @param falseBusy refusals although nobody held the page
-   * @param firstLook the share of first looks that failed although nobody held the page
+   * @param falseBusy refusals although no host thread held the page
+   * @param firstLook the share of first looks that failed although no host thread held the page
    * @param onMismatch what it does then, if it is not given another policy
    * @param rate operations of the guest in a second
    * @param cost how many times as long the guest takes as with the fastest sound protocol; not
@@ -92,7 +92,7 @@ record Verdict(List<Row> rows, String sentence) {
       return isTie() ? figure + ", a tie" : figure;
     }
 
-    /** Whether it cannot be told from the fastest, as far as there are intervals to say so. */
+    /** Whether it cannot be distinguished from the fastest, as far as there are intervals. */
     boolean isTie() {
       return !fastest && cost.low() <= 1 && cost.high() >= 1;
     }
@@ -184,7 +184,7 @@ record Verdict(List<Row> rows, String sentence) {
         + " times as long.";
   }
 
-  /** The sound protocols that cannot be told from the fastest, but for the one chosen. */
+  /** The sound protocols that cannot be distinguished from the fastest, except the one chosen. */
   private static String names(List<Row> rows, Row chosen) {
     return String.join(
         ", ",

@@ -16,15 +16,17 @@ import org.HdrHistogram.Histogram;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Times the conversions to private that vCPUs ask for, and says of each refusal, and of each first
- * look at the counts that failed, whether it had a reason. Each thread counts for itself; the sums
- * are read when all have ended.
+ * Times the conversions to private that vCPUs ask for. For each refusal, and for each first look at
+ * the counts that failed, it records whether a host thread held the page. Each thread has its own
+ * counters; the sums are read when all threads have ended.
  *
- * <p>A vCPU asks until the conversion has been made or it {@linkplain #over gives up}; the attempts
- * that were refused meanwhile, and the pauses between them, are part of the time it took.
+ * <p>A vCPU asks until the conversion has been made or it {@linkplain #over gives up}; the time
+ * includes the attempts that were refused meanwhile, and the pauses between them.
  */
 final class Attempts implements ConversionObserver {
-  /** For the host of runs: tells the attempt of the thread that its first look has failed. */
+  /**
+   * For the host of runs: tells the attempt of the calling thread that its first look has failed.
+   */
   static final RaceHook ON_MISMATCH =
       (point, index) -> {
         if (point == RacePoint.ON_MISMATCH) {
@@ -35,7 +37,7 @@ final class Attempts implements ConversionObserver {
   /** Significant digits of latencies. */
   private static final int DIGITS = 2;
 
-  /** What the thread counts, in the run that it is of. */
+  /** The counters of the thread, in its current run. */
   private static final ThreadLocal<@Nullable OfThread> MINE = new ThreadLocal<>();
 
   private final Ledger ledger;
@@ -51,7 +53,7 @@ final class Attempts implements ConversionObserver {
 
     long asked;
 
-    /** Whether an attempt is under way, since when, and whom its first looks have met. */
+    /** Whether an attempt is under way, since when, and what its failed first looks have met. */
     boolean attempts;
 
     long began;
@@ -101,7 +103,7 @@ final class Attempts implements ConversionObserver {
   private static void mismatch(int page) {
     OfThread mine = MINE.get();
     if (mine == null || !mine.attempts) {
-      return; // a punch, or a conversion that nobody observes
+      return; // a punch, or a conversion that has no observer
     }
     if (mine.of.ledger.wasHeldSince(page, mine.began)) {
       mine.metHolder = true;
@@ -134,7 +136,7 @@ final class Attempts implements ConversionObserver {
     }
   }
 
-  /** The vCPU of this thread asks no longer: what it has not got it does without. */
+  /** Records that the vCPU of this thread gives up a conversion that has not been made. */
   void over() {
     OfThread mine = mine();
     if (mine.asks) {
@@ -143,12 +145,12 @@ final class Attempts implements ConversionObserver {
     }
   }
 
-  /** From the first ask to the conversion, in nanoseconds, of those that were made. */
+  /** Nanoseconds from the first ask to the conversion, of conversions that were made. */
   Histogram latency() {
     return sum(a -> a.latency);
   }
 
-  /** From the first ask to giving up, in nanoseconds, of those that were not made. */
+  /** Nanoseconds from the first ask to giving up, of conversions that were not made. */
   Histogram gaveUp() {
     return sum(a -> a.gaveUp);
   }
@@ -159,22 +161,24 @@ final class Attempts implements ConversionObserver {
     return sum;
   }
 
-  /** Attempts whose first looks met no holder, but perhaps somebody else. */
+  /** Attempts of which no failed first look met a host thread that held the page. */
   long firstLooks() {
     return total(a -> a.firstLooks);
   }
 
-  /** Those of them that did: a first look at the counts failed although nobody held the page. */
+  /**
+   * Those of these attempts with a first look that failed although no host thread held the page.
+   */
   long firstLookMismatches() {
     return total(a -> a.firstLookMismatches);
   }
 
-  /** Refusals while somebody held the busy page, at any time of the attempt. */
+  /** Refusals while a host thread held the busy page, at any time of the attempt. */
   long refusedWithHolder() {
     return total(a -> a.refusedWithHolder);
   }
 
-  /** Refusals although nobody did. */
+  /** Refusals although no host thread held the busy page. */
   long refusedWithoutHolder() {
     return total(a -> a.refusedWithoutHolder);
   }

@@ -7,10 +7,10 @@ import java.nio.ByteOrder;
 import java.util.concurrent.locks.LockSupport;
 
 /**
- * Looks for secrets where there must be none, in every run, whatever the workload: reads all pages
- * through a mapping and all frames through the direct map, round and round. What others hold by
- * reference they look at themselves ({@link Holdings}). The host's threads look in the same way, at
- * what their workload names.
+ * Looks for secrets where there must be none, in every run, whatever the workload: repeatedly reads
+ * all pages through a mapping and all frames through the direct map. Threads that hold references
+ * check those themselves ({@link Holdings}), and the host's threads check what their workload
+ * names.
  */
 final class Checker implements Runnable {
   private static final int AT_A_TIME = 64;

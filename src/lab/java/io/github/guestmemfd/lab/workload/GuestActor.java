@@ -18,8 +18,8 @@ import java.util.function.Supplier;
 
 /**
  * A vCPU of a workload: carries out the requests as a guest would. It asks for a conversion by
- * hypercall before it uses pages in another way, as confidential guests do; what comes of that is
- * the policy's business. What it is refused it tries again a few times, and then does without.
+ * hypercall before it uses pages in another way, as confidential guests do; the policy decides what
+ * comes of that. It retries a refused operation a few times, and then gives up.
  */
 final class GuestActor implements Runnable {
   private static final int ATTEMPTS = 4;
@@ -227,7 +227,7 @@ final class GuestActor implements Runnable {
     }
   }
 
-  /** Looks at a page of anybody as a shared one, in the way of whoever is about to convert it. */
+  /** Reads any page of the guest as shared, to race with conversions of it. */
   private void peek(int page) {
     if (vcpu.tryRead(Machine.offset(page) + Secrets.READ_AT, Long.BYTES, SHARED)) {
       m.secrets().check(vcpu.value(), "in a page that is shared", page);
@@ -245,11 +245,11 @@ final class GuestActor implements Runnable {
     try {
       m.memfd().punchHole(Machine.offset(first), Machine.offset(end - first));
     } catch (GuestMemfdException refused) {
-      return; // EBUSY, by protocols that refuse while a safe holder remains: all is as it was
+      return; // EBUSY, by protocols that refuse while a safe holder remains: nothing has changed
     }
     for (int page = first; page < end; page++) {
       secrets[page - this.first] = 0;
-      // Of a shared page, the host may have made a new one since.
+      // The host may have made a new page since, where the page is shared.
       givenBack[page - this.first] = !m.memfd().isAccessible(Machine.offset(page));
     }
     done += end - first;
@@ -267,7 +267,7 @@ final class GuestActor implements Runnable {
       }
       long content = Secrets.data(random.nextLong());
       if (!m.window().tryPutLong(offset, content)) {
-        continue; // somebody's neighbourhood has become private
+        continue; // the policy has converted it along with its neighbours
       }
       if (!ask(page, page + 1, PRIVATE) || !load(offset, PRIVATE)) {
         continue;
@@ -317,7 +317,7 @@ final class GuestActor implements Runnable {
     return done;
   }
 
-  /** What the run's end has cut off is neither made nor given up. */
+  /** A conversion that the end of the run cuts off counts as neither made nor given up. */
   private void endAsking() {
     if (!m.stop().isSet()) {
       attempts.over();

@@ -6,9 +6,9 @@ import java.nio.ByteBuffer;
 import java.util.ArrayDeque;
 
 /**
- * The references that one thread of the host has on pages of the guest, oldest first. As long as it
- * has them it reads and writes there: what it finds, and what the guest finds, tells whether a page
- * has become private under it.
+ * The references of one host thread on pages of the guest, oldest first. As long as it holds them
+ * it reads and writes there: what it finds, and what the guest finds, tells whether a page has
+ * become private under it.
  */
 final class Holdings implements AutoCloseable {
   private final Machine m;
@@ -60,7 +60,7 @@ final class Holdings implements AutoCloseable {
     }
   }
 
-  /** Lets the oldest go, after a last look. */
+  /** Drops the oldest, after a last look. */
   void release(long random) {
     Held h = held.poll();
     if (h != null) {

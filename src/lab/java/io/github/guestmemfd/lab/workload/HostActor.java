@@ -8,12 +8,12 @@ import java.nio.ByteOrder;
 import java.util.SplittableRandom;
 import java.util.function.Supplier;
 
-/** A thread of the host in a workload: uses the guest's memory in all the ways a host has. */
+/** A host thread of a workload: uses the guest's memory in all the ways a host has. */
 final class HostActor implements Runnable {
-  /** How many references it has at once. */
+  /** The most references that it holds at once. */
   private static final int HOLDINGS = 8;
 
-  /** How many frames it remembers. */
+  /** The most frames that it remembers. */
   private static final int KNOWN = 16;
 
   private final Machine m;
@@ -94,7 +94,7 @@ final class HostActor implements Runnable {
     }
   }
 
-  /** A frame of which it knows that the guest had it, if there is one; or else any. */
+  /** Returns a frame that it has held, about half of the time, or any frame. */
   private int anyFrame() {
     int pfn = known[random.nextInt(KNOWN)];
     return pfn != 0 && random.nextBoolean() ? pfn : 1 + random.nextInt(frames);

@@ -17,7 +17,7 @@ import java.util.function.Supplier;
 
 /** Runs a workload over a protocol and a policy, with its actors, and measures it. */
 final class LabRun {
-  /** How often the monitor tries again what a vCPU cannot go on without. */
+  /** How often the monitor retries a conversion that a vCPU needs. */
   private static final int RETRIES = 2;
 
   private static final long END_SECONDS = 30;
@@ -106,7 +106,7 @@ final class LabRun {
         sampler.map());
   }
 
-  /** The vCPUs, and the monitor that deals with their exits; it has made its first conversions. */
+  /** The vCPUs, and the monitor that handles their exits; it has made its first conversions. */
   private List<GuestActor> guests(
       Machine m, List<Supplier<Request>> plans, Attempts attempts, SplittableRandom values) {
     ConversionPolicy policy =
@@ -144,7 +144,7 @@ final class LabRun {
             () -> {
               try {
                 actor.run();
-              } catch (Throwable t) { // of whatever kind: the run is worth nothing then
+              } catch (Throwable t) { // any failure makes the run worthless
                 failure.compareAndSet(null, t);
                 m.stop().set();
               }

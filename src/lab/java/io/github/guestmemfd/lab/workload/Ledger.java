@@ -4,12 +4,11 @@ import java.util.concurrent.atomic.AtomicIntegerArray;
 import java.util.concurrent.atomic.AtomicLongArray;
 
 /**
- * Who really holds what: the lab's own account of the references that threads of the host have by
- * GUP, kept apart from the counts that protocols look at. It tells a refusal with a reason from one
- * without.
+ * The lab's own account of the references that host threads hold by GUP, kept apart from the counts
+ * that protocols look at. It distinguishes a refusal with a reason from one without.
  *
- * <p>A hold is entered before the reference is taken, and struck out after it has been put. So if
- * the account says that a page was held at no time of an attempt, that is so.
+ * <p>A hold is entered before the reference is taken, and removed after the reference has been put.
+ * So if the account says that a page was not held at any time of an attempt, it was not.
  */
 final class Ledger {
   private final AtomicIntegerArray holders;
@@ -38,7 +37,7 @@ final class Ledger {
     }
   }
 
-  /** Strikes out what was entered and could not be had. */
+  /** Removes a hold whose reference could not be taken. */
   void cancel(int page, int pages) {
     for (int i = page; i < page + pages; i++) {
       holders.getAndDecrement(i);
@@ -49,7 +48,7 @@ final class Ledger {
     return holders.get(page) > 0;
   }
 
-  /** Whether anybody may have held a page at any time since a moment of {@link System#nanoTime}. */
+  /** Whether a page may have been held at any time since a moment of {@link System#nanoTime}. */
   boolean wasHeldSince(int page, long moment) {
     return holders.get(page) > 0 || lastRelease.get(page) - moment >= 0;
   }

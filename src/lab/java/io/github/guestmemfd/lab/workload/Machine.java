@@ -14,15 +14,15 @@ import io.github.guestmemfd.kvm.VirtualMachine;
 import java.util.concurrent.ArrayBlockingQueue;
 
 /**
- * What the actors of a run share.
+ * The objects that the actors of a run share.
  *
  * @param host the host, which other runs have used before
  * @param memfd the guest's memory
  * @param vm the virtual machine; guest address and file offset are the same
  * @param window the host's mapping of the guest's memory
  * @param pages how many pages the guest has
- * @param ledger who really holds what
- * @param secrets what nobody but the guest may see
+ * @param ledger the lab's account of what is really held
+ * @param secrets the numbers that only the guest may see
  * @param device the device's queue
  * @param stop tells the actors to end
  */
@@ -77,7 +77,7 @@ record Machine(
         new Stop());
   }
 
-  /** Gives all memory back, when nobody uses it any more. */
+  /** Frees all memory, when no thread uses it any more. */
   @Override
   public void close() {
     window.close();

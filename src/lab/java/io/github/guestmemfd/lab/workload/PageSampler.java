@@ -11,12 +11,12 @@ import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
 
-/** Watches the clock of a run, and takes down now and then what the guest's pages are. */
+/** Tracks the time of a run, and samples the states of the guest's pages. */
 final class PageSampler {
   private static final int ROWS = 64;
   private static final int COLUMNS = 48;
 
-  /** How many pages of a row are looked at. */
+  /** The number of pages of a row that are sampled. */
   private static final int LOOKS = 8;
 
   private final Machine m;
@@ -41,7 +41,7 @@ final class PageSampler {
     }
   }
 
-  /** Looks up at least every fifth of a second whether to end. */
+  /** Checks at least every fifth of a second whether to end. */
   private void sleepUntil(long moment, BooleanSupplier stopped) throws InterruptedException {
     for (long left = moment - System.nanoTime();
         left > 0 && !m.stop().isSet() && !stopped.getAsBoolean();
@@ -59,7 +59,7 @@ final class PageSampler {
     return List.copyOf(states);
   }
 
-  /** What most of some pages of a row are; busy if one of them is held. */
+  /** The most frequent state of some pages of a row; busy if one of them is held. */
   private State stateOf(int from, int end) {
     EnumMap<State, Integer> counts = new EnumMap<>(State.class);
     int step = Math.max(1, (end - from) / LOOKS);

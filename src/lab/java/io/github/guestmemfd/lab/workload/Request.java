@@ -1,10 +1,10 @@
 package io.github.guestmemfd.lab.workload;
 
 /**
- * One operation that a workload asks for. What comes of it depends on what everybody else does; the
+ * One operation that a workload asks for. Its result depends on what the other actors do; the
  * sequence of requests of an actor depends on the seed alone.
  *
- * @param op what to do
+ * @param op the operation
  * @param page the first page of the guest, from 0
  * @param pages how many
  */

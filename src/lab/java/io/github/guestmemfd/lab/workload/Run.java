@@ -4,25 +4,25 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.lab.report.Measurement;
 import java.util.function.BooleanSupplier;
 
-/** A run of the lab: something under load for a time, measured. */
+/** A run of the lab: puts something under load for a time, and measures it. */
 public interface Run {
 
   /**
-   * What it is, for people.
+   * Returns a description for people.
    *
    * @return a few words
    */
   String name();
 
   /**
-   * How long it runs.
+   * Returns how long it runs.
    *
    * @return the time in seconds
    */
   double seconds();
 
   /**
-   * The same run for another time.
+   * Returns the same run for another time.
    *
    * @param time in seconds
    * @return the run
@@ -30,10 +30,10 @@ public interface Run {
   Run withSeconds(double time);
 
   /**
-   * Does it.
+   * Runs it.
    *
    * @param host has memory for a guest; nothing of it is in use
-   * @param stopped asked now and then whether to end before the time
+   * @param stopped checked now and then; true ends the run early
    * @return what was measured, up to where it ended
    * @throws InterruptedException if the thread is interrupted; the run is over then
    * @throws IllegalStateException if an actor failed, or did not end

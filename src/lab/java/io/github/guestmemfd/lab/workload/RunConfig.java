@@ -9,14 +9,14 @@ import java.util.function.BooleanSupplier;
 /**
  * A run of a workload.
  *
- * @param protocol tells who holds a folio
+ * @param protocol detects holders of a folio
  * @param policy the id of the policy that says when to convert
  * @param onShared what becomes of private pages on conversion to shared
  * @param workload what guests and hosts do
  * @param vcpus how many vCPUs, at least 1
  * @param size the guest's memory in bytes, at least 16 pages for each vCPU
  * @param seconds how long to run
- * @param seed what the requests come from
+ * @param seed the seed of the requests
  */
 public record RunConfig(
     ConversionProtocol protocol,
@@ -53,8 +53,8 @@ public record RunConfig(
   }
 
   /**
-   * Memory for runs, one after the other: that of the guest, and what orphans and another mapping
-   * of the same index may need.
+   * Creates a host for runs, one after the other, with memory for the guest, for orphans and for
+   * another mapping of the same index.
    *
    * @param guestSize the guest's memory in bytes
    * @return the host

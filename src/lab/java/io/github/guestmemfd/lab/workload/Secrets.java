@@ -6,22 +6,22 @@ import java.util.concurrent.atomic.LongAdder;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What the guest writes to its private pages, and nobody else ever may see or change: numbers that
- * are told apart from all others by their upper bits.
+ * The numbers that the guest writes to its private pages, and that only the guest may read or
+ * change. Their upper bits distinguish them from all other numbers.
  *
  * <p>A guest writes a secret only after its page has become private, and wipes it, or has the page
- * discarded, before it is shared. So whoever on the host reads one, has reached content of a
- * private page; and if the guest finds another number in the place of its secret, the host has
+ * discarded, before the page is shared. So a host thread that reads a secret has reached content of
+ * a private page; and if the guest finds another number in the place of its secret, the host has
  * written there.
  */
 final class Secrets {
-  /** Where in a page there is a secret that the host only tries to read. */
+  /** The offset in a page of a secret that the host only tries to read. */
   static final int READ_AT = 0;
 
-  /** Where in a page there is a secret that the host also tries to write over. */
+  /** The offset in a page of a secret that the host also tries to overwrite. */
   static final int WRITE_AT = 1024;
 
-  /** Where in a page there are data that guest and host exchange. */
+  /** The offset in a page of data that guest and host exchange. */
   static final int DATA_AT = 2048;
 
   private static final long MARK = 0x5EC7L << 48;
@@ -31,7 +31,7 @@ final class Secrets {
   private final LongAdder corrupted = new LongAdder();
   private final AtomicReference<@Nullable String> first = new AtomicReference<>();
 
-  /** Makes a secret from random bits. */
+  /** Creates a secret from random bits. */
   static long of(long random) {
     return MARK | (random & ~MARK_MASK);
   }
@@ -40,19 +40,19 @@ final class Secrets {
     return (number & MARK_MASK) == MARK;
   }
 
-  /** Makes a number that is no secret from random bits. */
+  /** Creates a number that is no secret from random bits. */
   static long data(long random) {
     return random & ~MARK_MASK;
   }
 
-  /** Looks whether what the host has read is a secret. */
+  /** Checks whether a number that the host has read is a secret. */
   void check(long number, String path, int page) {
     if (isSecret(number)) {
       leak("the host read a secret of the guest " + path, page);
     }
   }
 
-  /** Looks at both places of a page that the host has in hand. */
+  /** Checks both places of a page that the host holds. */
   void check(ByteBuffer page, String path, int number) {
     check(page.getLong(READ_AT), path, number);
     check(page.getLong(WRITE_AT), path, number);
@@ -65,7 +65,7 @@ final class Secrets {
     }
   }
 
-  /** Content that should have survived has not. */
+  /** Records that content was lost that should have survived. */
   void corrupted() {
     corrupted.increment();
   }

@@ -21,17 +21,17 @@ import java.util.function.BooleanSupplier;
 import org.HdrHistogram.Histogram;
 
 /**
- * A recorded run as a workload: every vCPU makes its calls, again and again, as fast as they go,
- * each on a model of its own.
+ * A recorded run as a workload: every vCPU repeats its calls as fast as possible, each on its own
+ * model.
  *
- * <p>What the recording refused because a page was held, and the protocol lets pass, counts as a
- * leak. Refusals are told apart by the counts that the conversion saw.
+ * <p>A call counts as a leak if the recording refused it because a page was held, and the protocol
+ * lets it pass. Refusals are distinguished by the counts that the conversion saw.
  *
  * @param trace the recording
- * @param workload what to call it
- * @param protocol tells who holds a folio
+ * @param workload its name in reports
+ * @param protocol detects holders of a folio
  * @param vcpus how many threads replay it
- * @param seconds how long
+ * @param seconds how long to run
  */
 public record TraceRun(
     Trace trace, String workload, ConversionProtocol protocol, int vcpus, double seconds)
@@ -40,7 +40,7 @@ public record TraceRun(
   private static final long HOST_BYTES = 64L << 30;
   private static final int DIGITS = 2;
 
-  /** What one thread has seen. */
+  /** The results of one thread. */
   private static final class Replays {
     final Histogram latency = new Histogram(DIGITS);
     final List<Metrics> metrics = new ArrayList<>();
@@ -94,7 +94,7 @@ public record TraceRun(
         }
         seen.metrics.add(host.metrics());
       }
-      // Closing the model has looked that every frame is back.
+      // Closing the model has checked that every frame is back.
     } while (!over.getAsBoolean() && !Thread.currentThread().isInterrupted());
     return seen;
   }

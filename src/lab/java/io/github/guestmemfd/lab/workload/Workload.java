@@ -10,11 +10,11 @@ import java.util.function.Consumer;
 import java.util.function.Supplier;
 
 /**
- * What guests and hosts do with memory, modelled on what real ones do. A workload says which
- * requests each actor makes; they come from a seed and from nothing else.
+ * The memory operations of guests and hosts, modelled on real ones. A workload says which requests
+ * each actor makes; they depend on a seed alone.
  *
- * <p>The guest's pages are dealt out: each vCPU owns a contiguous part, and only the owner of a
- * page asks for its conversion.
+ * <p>Each vCPU owns a contiguous part of the guest's pages, and only the owner of a page asks for
+ * its conversion.
  */
 public enum Workload {
   /** A confidential guest boots: shares a pool of bounce buffers, accepts the rest in bulk. */
@@ -126,7 +126,7 @@ public enum Workload {
     }
   },
 
-  /** A host that tries every way to keep hold of what becomes private. */
+  /** A host that tries every way to keep access to what becomes private. */
   ADVERSARY(8) {
     @Override
     Supplier<Request> vcpu(Part part, SplittableRandom random) {
@@ -187,7 +187,7 @@ public enum Workload {
   }
 
   /**
-   * Its name on the command line.
+   * Returns its name on the command line.
    *
    * @return the name in lower case
    */
@@ -196,7 +196,7 @@ public enum Workload {
   }
 
   /**
-   * Who asks for what.
+   * The sequences of requests, by actor.
    *
    * @param vcpus a sequence of requests for each vCPU
    * @param hosts a sequence for each thread of the host
@@ -204,11 +204,11 @@ public enum Workload {
   public record Plan(List<Supplier<Request>> vcpus, List<Supplier<Request>> hosts) {}
 
   /**
-   * The requests of a run. They have no end.
+   * Returns the requests of a run. The sequences are endless.
    *
    * @param pages how many pages the guest has, at least 16 for each vCPU
    * @param vcpus how many vCPUs there are
-   * @param seed what the sequences come from
+   * @param seed the seed of the sequences
    * @return the sequences, each for one thread
    */
   public Plan plan(int pages, int vcpus, long seed) {
@@ -240,7 +240,7 @@ public enum Workload {
       return first + (random.nextInt(4) != 0 ? random.nextInt(near) : random.nextInt(room));
     }
 
-    /** Any page of the guest, most often one that another vCPU uses much. */
+    /** Any page of the guest, most often one that another vCPU uses often. */
     int neighbour(SplittableRandom random) {
       int part = random.nextInt(Math.max(1, all / pages));
       return Math.min(all - 1, part * pages + random.nextInt(Math.min(pages, hot)));
