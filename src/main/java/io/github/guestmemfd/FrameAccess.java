@@ -128,7 +128,7 @@ public final class FrameAccess {
   }
 
   /**
-   * As {@link #await}, for who cannot give up. An interrupt is kept for later.
+   * As {@link #await}, for callers that cannot give up. An interrupt is kept for later.
    *
    * @param pfns the frames
    * @param count how many of them count

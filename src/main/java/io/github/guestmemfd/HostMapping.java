@@ -489,8 +489,8 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
   }
 
   /**
-   * As {@link #pin}, but all of the range or nothing, as callers of {@code pin_user_pages} have it
-   * that cannot do with a part.
+   * As {@link #pin}, but all of the range or nothing, for callers that cannot use a part of it, as
+   * of {@code pin_user_pages}.
    *
    * @param offset the start in bytes
    * @param length the length in bytes

@@ -124,9 +124,7 @@ public final class Lookup {
     return pfn == SIGBUS ? -Errno.EFAULT.code() : pfn;
   }
 
-  /**
-   * Fills a hole; if there is no memory, first drains the LRU batches, which may hold some back.
-   */
+  /** Fills a hole; if there is no memory, drains the LRU batches and tries once more. */
   boolean fill(long index, long slot, boolean reserved) {
     return tryFill(index, slot, reserved)
         || (inode.host.drainLru() > 0 && tryFill(index, slot, false));

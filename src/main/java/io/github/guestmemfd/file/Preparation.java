@@ -121,7 +121,10 @@ final class Preparation {
     }
   }
 
-  /** Undoes what is prepared: a frame of this file has no holder left. */
+  /**
+   * Tells the client that a frame of this file has no holder left; clears bytes that must not be
+   * seen.
+   */
   void freed(int pfn) {
     try {
       if (callbacks.isAny()) {

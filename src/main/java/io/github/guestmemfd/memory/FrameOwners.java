@@ -61,7 +61,7 @@ public final class FrameOwners {
   /** The files that own frames, by number. Replaced when it must grow. */
   private volatile @Nullable Owner[] owners = new @Nullable Owner[16];
 
-  /** Which numbers of files are in use; 0 is none's. Under the lock. */
+  /** Which numbers of files are in use; no file has 0. Under the lock. */
   private final BitSet numbers = new BitSet();
 
   private final ReentrantLock lock = new ReentrantLock();

@@ -20,7 +20,7 @@ final class FrameQueues {
     return queues[pfn & (queues.length - 1)];
   }
 
-  /** The key of those who wait for the folio lock of a frame. */
+  /** The key of the threads that wait for the folio lock of a frame. */
   static long lockKey(int pfn) {
     return (long) pfn << 1;
   }
