@@ -63,7 +63,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
   private static final long PAGE_MASK = Pages.OFFSET_MASK;
 
-  /** The size of the address space of a process on x86-64; a mapping must fit into it. */
+  /** The size of the address space of a process on x86-64. */
   private static final long TASK_SIZE = (1L << 47) - Pages.SIZE;
 
   private static final VarHandle CLOSED;

@@ -489,8 +489,8 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
   }
 
   /**
-   * As {@link #pin}, but all of the range or nothing, for callers that cannot use a part of it, as
-   * of {@code pin_user_pages}.
+   * As {@link #pin}, but all of the range or nothing, as callers of {@code pin_user_pages} need it
+   * that cannot use a part.
    *
    * @param offset the start in bytes
    * @param length the length in bytes

@@ -115,9 +115,9 @@ public final class HostMemory implements AutoCloseable {
      * seconds after that. A task does not wait for pages, but runs callbacks and whatever depends
      * on the future, so it lasts as long as those do: in an executor with few threads a slow one
      * holds up others. One that runs its tasks on the calling thread ({@code Runnable::run}) makes
-     * tests deterministic; tasks that come up after a while are run by the timer of the JDK then,
-     * and a stage that depends on one conversion must not wait for a stage that depends on another.
-     * What the executor rejects is logged, and handed to it again.
+     * tests deterministic; delayed tasks are then run by the timer of the JDK, and a stage that
+     * depends on one conversion must not wait for a stage that depends on another. What the
+     * executor rejects is logged, and handed to it again.
      *
      * @param executor the executor; the host does not shut it down
      * @return this

@@ -120,7 +120,7 @@ public record TrackedHolder(
   }
 
   /**
-   * By whom.
+   * The thread and the line that took it, in words.
    *
    * @return such as {@code by vcpu-0 at Foo.java:12}
    */

@@ -23,8 +23,9 @@ import org.jspecify.annotations.Nullable;
  *
  * The kernel has one reader-writer lock for a file. Here every slot carries its own bit, "busy",
  * and a range operation owns its range once it has set them all, in ascending order. Operations on
- * ranges that do not overlap, and faults outside them, do not contend. Ascending order makes
- * deadlock impossible; a bit once set stays set, so a large range makes progress among small ones.
+ * ranges that do not overlap, and faults outside them, do not affect each other. Ascending order
+ * makes deadlock impossible; a bit once set stays set, so a large range makes progress among small
+ * ones.
  *
  * <h2>Lookup</h2>
  *

@@ -5,7 +5,7 @@ import java.util.List;
 /**
  * {@code last-put}: the pKVM series. A conversion freezes the count of the folio, which succeeds
  * only if gmem has the only reference. Otherwise the page belongs to neither side ({@code
- * NONE_SHARED}: no side may fault) until the last outside put completes the conversion.
+ * NONE_SHARED}: neither side may fault) until the last outside put completes the conversion.
  *
  * <p><b>Assumptions.</b> Every holder lets go eventually.
  *

@@ -92,7 +92,8 @@ public final class Lookup {
   }
 
   /**
-   * Makes a page worth another lookup: waits for it, fills the hole, or makes its folio ready.
+   * Does what a page needs before it is looked up once more: waits for it, fills the hole, or makes
+   * its folio ready.
    *
    * @return 0, or a negated errno
    */

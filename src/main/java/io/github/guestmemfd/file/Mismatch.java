@@ -40,7 +40,7 @@ public final class Mismatch implements Serializable {
    * @param counts its counts
    * @param safe the safe holders, as the protocol counts them
    * @param safeRefs the references that these have
-   * @param tracked who holds it, as far as that is known
+   * @param tracked its holders, as far as they are tracked
    */
   public void set(long offset, long counts, int safe, int safeRefs, List<TrackedHolder> tracked) {
     int own = Math.max(0, Counts.ownRefs(counts) - safeRefs);

@@ -160,7 +160,7 @@ final class FolioLocks {
     queue.lock.lock();
     try {
       WaitQueue.Waiter waiter = queue.first(FrameQueues.lockKey(pfn));
-      if (waiter == null) { // the last one left before we came
+      if (waiter == null) { // the last waiter has left meanwhile
         long all = FrameState.LOCKED | FrameState.WAITERS | FrameState.LEFT;
         return FrameState.isLeft(frames.clearState(pfn, all));
       }

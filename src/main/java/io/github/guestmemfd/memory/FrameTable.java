@@ -10,8 +10,8 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>It is the {@linkplain FrameCounts counts} of the frames, so that a lookup reaches their words
  * without a detour, and has the other parts: {@link FolioLocks}, {@link FrameAllocator}, {@link
- * FrameOwners}, {@link FrameDirectMap}, {@link Accesses}. Each argues for its own correctness. What
- * only sets or reads a flag of the state word is here.
+ * FrameOwners}, {@link FrameDirectMap}, {@link Accesses}. Each states the argument for its own
+ * correctness. What only sets or reads a flag of the state word is here.
  *
  * <p><b>Assumptions.</b> A caller names frames this table has handed out at least once.
  */
@@ -53,7 +53,7 @@ public final class FrameTable extends FrameCounts {
   /**
    * Takes the folio lock; waiting threads get it in order of arrival.
    *
-   * <p>The lock needs no reference: its word outlives every use of the frame. So the caller, who
+   * <p>The lock needs no reference: its word outlives every use of the frame. So the caller, which
    * must not hold a reference while it waits, looks afterwards whether the frame still is what it
    * wanted.
    *
@@ -285,7 +285,7 @@ public final class FrameTable extends FrameCounts {
   }
 
   /**
-   * Gives back a frame that was never used: its file is not told.
+   * Gives back a frame that its file has not come to use: the file is not told.
    *
    * @param pfn the frame
    * @param owner the file it was allocated for
@@ -383,7 +383,7 @@ public final class FrameTable extends FrameCounts {
    * file, which then does not find it any more, but never comes to another.
    *
    * @param pfn a poisoned frame
-   * @return what {@link #newOwner} was given; null if the frame is free, or was never used
+   * @return what {@link #newOwner} was given; null if the frame is free, or no file owns it
    */
   public FrameOwners.@Nullable Listener listener(int pfn) {
     long word = state(pfn);

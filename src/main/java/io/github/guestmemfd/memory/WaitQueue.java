@@ -17,7 +17,8 @@ import org.jspecify.annotations.Nullable;
  *
  * <p><b>Guarantees.</b> A waiter announces itself before it looks at the condition for the last
  * time; a waker changes the word before it looks for waiters. At least one of the two sees the
- * other, so no wake-up is lost. The queue calls no other code while it holds its lock.
+ * other, so no wake-up is lost. The queue looks at no condition and idles by no strategy while it
+ * holds its lock.
  *
  * <p><b>Progress.</b> A wake without waiters is one volatile read.
  */
