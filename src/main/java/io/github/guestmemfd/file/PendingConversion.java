@@ -25,9 +25,9 @@ import org.jspecify.annotations.Nullable;
  * the kernel's {@code NONE_SHARED}.
  *
  * <p>While it is pending, its pages belong to neither side. When the counts of the folio that was
- * found busy fall, the thread that lowers them tries the conversion again, or has the executor do
- * it. To cancel it, to complete it exceptionally, or to convert or punch any of its pages undoes it
- * first: the pages are then as they were.
+ * found busy change so that the conversion may become possible, the thread that changes them tries
+ * it again, or has the executor do it. To cancel it, to complete it exceptionally, or to convert or
+ * punch any of its pages undoes it first: the pages are then as they were.
  *
  * <h2>Who may do what</h2>
  *

@@ -58,7 +58,9 @@ final class WayOut {
 
   private WayOut() {}
 
-  /** This thread's, which is told when it is in the middle of something. */
+  /**
+   * The way out of this thread; the supplier says whether the thread is in the middle of something.
+   */
   static WayOut of(BooleanSupplier isInTheMiddle) {
     WayOut current = CURRENT.get();
     current.isInTheMiddle = isInTheMiddle;

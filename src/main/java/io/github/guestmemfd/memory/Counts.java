@@ -21,7 +21,8 @@ package io.github.guestmemfd.memory;
  *       Only on such a frame can a holder be counted without a reference; on a frame of a file
  *       whose protocol takes safe holders off the references, a late one would hide an unsafe
  *       holder.
- *   <li><b>W</b>: a thread waits for the counts to fall; the thread that lowers one wakes it.
+ *   <li><b>W</b>: a thread waits for the counts to change, or watches them; a thread that lowers
+ *       one, or marks a reference as safe, wakes it.
  *   <li><b>unsafe</b>, <b>accessible</b>: references that a caller took by a kind, and gives back
  *       by naming that kind again.
  *   <li><b>safe</b>: guest-side holders, whatever the protocol has them do; the reference of one,
@@ -61,7 +62,7 @@ public final class Counts {
   private static final long UNSAFE_TOP = 1L << (WAITED_SHIFT - 1);
   private static final long TOPS = UNSAFE_TOP | ACCESSIBLE_TOP | SAFE_TOP;
 
-  /** Set while a thread waits for the counts of the frame to fall. */
+  /** Set while a thread waits for the counts of the frame to change, or watches them. */
   static final long WAITED = 1L << WAITED_SHIFT;
 
   /** The page cache's reference. */

@@ -346,7 +346,7 @@ abstract class FrameCounts extends FrameWords {
   }
 
   /**
-   * Waits for the counts to satisfy a condition, woken by every put.
+   * Waits for the counts to satisfy a condition, woken by every put and every {@link #markSafe}.
    *
    * @param pfn a frame that the caller keeps from being freed
    * @param condition the condition on the counts word
