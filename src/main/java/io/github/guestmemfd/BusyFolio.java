@@ -6,7 +6,7 @@ import java.io.Serializable;
 import java.util.List;
 
 /**
- * The first folio of a range that kept it from becoming inaccessible, and who held it.
+ * The first folio of a range that kept it from becoming inaccessible, and its holders.
  *
  * <p>A plain holder for results, reused from call to call by hot loops; not safe for use by several
  * threads at once. The counts are those that the conversion saw when it gave up.
@@ -68,7 +68,7 @@ public final class BusyFolio implements Serializable {
   }
 
   /**
-   * Who the holders are, safe ones among them, as they were a moment after they were counted.
+   * The holders one by one, safe ones among them, as they were a moment after they were counted.
    *
    * @return the holders; none if the host does not {@linkplain HostMemory.Builder#trackHolders
    *     track} them

@@ -4,7 +4,7 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 
 /**
- * A range could not become inaccessible because somebody holds one of its folios: {@link
+ * A range could not become inaccessible because a holder of one of its folios is in the way: {@link
  * Errno#EAGAIN}. No page of the range has changed; its mappings have to fault again.
  */
 public final class ConversionBlockedException extends GuestMemfdException {
@@ -19,7 +19,7 @@ public final class ConversionBlockedException extends GuestMemfdException {
   }
 
   /**
-   * The first folio in the way, and who holds it.
+   * The first folio in the way, and its holders.
    *
    * @return the folio; not to be passed to other calls
    */

@@ -65,7 +65,7 @@ public final class Folio implements AutoCloseable {
   }
 
   /**
-   * Whether the folio has left its file, and lives by its references only.
+   * Whether the folio has left its file, and only its references keep it alive.
    *
    * @return the answer, which may be out of date when it is returned
    */
@@ -74,7 +74,7 @@ public final class Folio implements AutoCloseable {
   }
 
   /**
-   * The bytes. Whoever holds a reference decides what it may do with them; the view must not be
+   * The bytes. The holder of the reference decides what it may do with them; the view must not be
    * used after {@link #close}.
    *
    * @return a new little-endian view of one page
@@ -100,10 +100,10 @@ public final class Folio implements AutoCloseable {
 
   /**
    * Takes the folio lock, which keeps the folio from being converted or punched until {@link
-   * #unlock}. Those who wait get it in order. The lock belongs to this object, and any thread may
-   * give it back; until then the thread that took it must not wait for pages, since whoever has
-   * made them busy may be waiting for this lock. Who needs several locks takes them in ascending
-   * order, one file after the other.
+   * #unlock}. Waiting threads get it in order of arrival. The lock belongs to this object, and any
+   * thread may give it back; until then the thread that took it must not wait for pages, since the
+   * thread that has made them busy may be waiting for this lock. A caller that needs several locks
+   * takes them in ascending order, one file after the other.
    *
    * @throws GuestMemfdException EINTR if the thread is interrupted while it waits; EBADF if the
    *     file ends meanwhile; EAGAIN if a conversion of the page is pending; EDEADLK from inside a
@@ -141,7 +141,7 @@ public final class Folio implements AutoCloseable {
     }
   }
 
-  /** The lock that has been taken outlasts this call. */
+  /** Notes that the lock which has been taken outlasts this call. */
   private void keep() {
     boolean kept = false;
     try {
@@ -158,7 +158,7 @@ public final class Folio implements AutoCloseable {
   /**
    * Gives the folio lock back.
    *
-   * @throws IllegalStateException if this object has not got it
+   * @throws IllegalStateException if this object does not have it
    */
   public void unlock() {
     if (!locked.compareAndSet(true, false)) {
@@ -206,7 +206,7 @@ public final class Folio implements AutoCloseable {
     }
   }
 
-  /** The callback that was shown this folio is over. */
+  /** Ends the use of this folio: the callback that it was shown to is over. */
   void expire() {
     put.set(true);
   }

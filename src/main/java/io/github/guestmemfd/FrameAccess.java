@@ -13,7 +13,7 @@ import java.util.Objects;
  * Accesses of a client to frames that it has mapped: how a guest page table uses them without a
  * reference, and without being late for {@link GuestMemfdOps#invalidateBegin}.
  *
- * <p>An access goes by four steps: read the client's own entry for the page; {@linkplain #begin
+ * <p>An access takes four steps: read the client's own entry for the page; {@linkplain #begin
  * announce} the frame; read the entry again, with volatile semantics, and give up ({@link #end}) if
  * it no longer leads there; move the bytes, and end. A client that takes entries away writes them
  * first and then {@linkplain #await waits} for the accesses that are under way. Of the two at least
@@ -128,7 +128,7 @@ public final class FrameAccess {
   }
 
   /**
-   * As {@link #await}, for who cannot give up. An interrupt is kept for later.
+   * As {@link #await}, for callers that cannot give up. An interrupt is kept for later.
    *
    * @param pfns the frames
    * @param count how many of them count

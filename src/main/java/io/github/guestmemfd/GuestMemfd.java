@@ -50,10 +50,10 @@ import org.jspecify.annotations.Nullable;
  * }
  * }</pre>
  *
- * <p>Once the descriptor is closed the file cannot be used by it: EBADF. Methods that wait honour
- * interruption: they answer EINTR, and the thread's interrupt status stays set. What happened
- * before a call returns happens before (in the Java memory model) what another thread does that
- * sees its effect on a page.
+ * <p>Once the descriptor is closed, the file cannot be used through it: EBADF. Methods that wait
+ * honour interruption: they answer EINTR, and the thread's interrupt status stays set. What
+ * happened before a call returns happens before (in the Java memory model) what another thread does
+ * that sees its effect on a page.
  */
 public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
@@ -63,7 +63,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
   private static final long PAGE_MASK = Pages.OFFSET_MASK;
 
-  /** What is left for the address space of a process on x86-64, from where a mapping cannot fit. */
+  /** The size of the address space of a process on x86-64. */
   private static final long TASK_SIZE = (1L << 47) - Pages.SIZE;
 
   private static final VarHandle CLOSED;
@@ -92,7 +92,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   // ---- creation ----
 
   /**
-   * Starts to describe a file.
+   * Returns a builder of a file.
    *
    * @param host where its frames come from
    * @return a builder
@@ -101,7 +101,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     return new Builder(host);
   }
 
-  /** Describes a file. Not safe for use by several threads. */
+  /** Builds a file. Not safe for use by several threads. */
   public static final class Builder {
     private final Host host;
     private long size;
@@ -117,7 +117,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     }
 
     /**
-     * The size.
+     * Sets the size.
      *
      * @param bytes a positive multiple of 4096, up to 2^63 - 4096
      * @return this
@@ -151,7 +151,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     }
 
     /**
-     * Who is told and asked.
+     * Sets the client, whose callbacks are told of changes and asked to agree to them.
      *
      * @param callbacks the client; {@link GuestMemfdOps#NONE} by default
      * @return this
@@ -162,7 +162,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     }
 
     /**
-     * How guest-side holders hold a folio, and when it may turn inaccessible.
+     * Sets the protocol: how guest-side holders hold a folio, and when it may turn inaccessible.
      *
      * @param conversionProtocol the protocol; {@link ConversionProtocol#atomicPair} by default
      * @return this
@@ -173,7 +173,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     }
 
     /**
-     * What to do while it may not.
+     * Sets what a conversion does while a folio may not turn inaccessible.
      *
      * @param policy the policy; by default the {@linkplain ConversionProtocol#retryPolicy
      *     protocol's own}
@@ -185,8 +185,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     }
 
     /**
-     * Who is told every call on the file, its mappings and references, to record them. Accesses to
-     * mapped pages, which otherwise cost nanoseconds, are told one by one.
+     * Sets a listener that is told of every call on the file, its mappings and references, to
+     * record them. It is told of accesses to mapped pages, which otherwise cost nanoseconds, one by
+     * one.
      *
      * @param calls the listener; none by default
      * @return this
@@ -258,7 +259,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /**
-   * What {@code fstat} says.
+   * The status of the file, as {@code fstat} reports it.
    *
    * @return the status of the file
    * @throws GuestMemfdException EBADF
@@ -301,9 +302,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /**
-   * What has happened to the file since it was made, by whatever descriptor or mapping.
+   * The counters of the file since it was created, over all its descriptors and mappings.
    *
-   * <p>May be called at any time, from any thread, also when the descriptor is closed; waits for
+   * <p>May be called at any time, from any thread, even when the descriptor is closed; waits for
    * nothing.
    *
    * @return the numbers now
@@ -382,7 +383,8 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   /**
    * Whether this thread is inside a callback of {@link GuestMemfdOps}, of any file of any host:
    * there everything that would have to wait for pages answers {@link Errno#EDEADLK}. A client that
-   * is called from inside callbacks asks before it takes anything that it would have to give back.
+   * may be called from inside callbacks checks this before it takes anything that it would have to
+   * give back.
    *
    * @return the answer
    */
@@ -400,9 +402,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /**
-   * Why a method of this file has just answered this thread an errno, for messages: the callback
-   * that has answered it, say, or that the JVM is out of memory. For the methods that do not throw;
-   * what is wrong with their arguments is not looked for.
+   * Why a method of this file has just answered this thread with an errno, for messages: that a
+   * callback has answered it, say, or that the JVM is out of memory. For the methods that do not
+   * throw; their arguments are not examined.
    *
    * @param errno the answer, of the last call that this thread has made
    * @return the reason in words
@@ -438,11 +440,11 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /**
-   * Closes this descriptor. With the last descriptor, mapping and operation under way the file
-   * goes: on the thread that ends the last of them, and if that is inside a callback, when it is
-   * out of it. A second call does nothing.
+   * Closes this descriptor. The file ends with the last of its descriptors, mappings and operations
+   * under way: on the thread that ends that one, and if the thread is inside a callback, once it
+   * has left it. A second call does nothing.
    *
-   * <p>Waits for nothing. A folio that is locked when the file goes lives on as an orphan, until it
+   * <p>Waits for nothing. A folio that is locked when the file ends lives on as an orphan, until it
    * is unlocked and has no other holder.
    */
   @Override
@@ -548,8 +550,8 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /**
-   * Takes the folios of a range out of the file, whoever holds them: others may keep them alive, as
-   * orphans. The attribute of the pages stays. The range may go past the end of the file.
+   * Removes the folios of a range from the file. Holders that remain keep their folios alive, as
+   * orphans. The attributes of the pages stay. The range may go past the end of the file.
    *
    * @param offset the start in bytes
    * @param length the length in bytes
@@ -615,7 +617,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     return pfn;
   }
 
-  /** As {@link #tryGrab}, for who enters the holder itself. */
+  /** As {@link #tryGrab}, for callers that enter the holder themselves. */
   int take(long offset, HolderKind kind) {
     Objects.requireNonNull(kind, "kind");
     if (closed) {
@@ -630,22 +632,21 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   /**
    * Drops a reference that {@link #tryGrab} took. The descriptor may be closed by now.
    *
-   * <p><b>What a mistake comes to.</b> References are counted by kind. A put that names a kind of
-   * which nobody holds a reference on this frame drops nothing and is told so, whatever references
-   * of other kinds there are, and whatever other threads are doing. What mappings, {@link
-   * HostReference}s, LRU batches and walkers hold is of no kind that can be named here, so no
-   * mistake takes it away. An honest put never fails for what others take, are refused, or give
-   * back at the same time.
+   * <p><b>Mistakes.</b> References are counted by kind. A put that names a kind of which there is
+   * no reference on this frame drops nothing and throws, whatever references of other kinds there
+   * are, and whatever other threads are doing. What mappings, {@link HostReference}s, LRU batches
+   * and walkers hold is of no kind that can be named here, so no mistake takes it away. A correct
+   * put never fails because of what other holders take, are refused, or give back at the same time.
    *
-   * <p>Counts do not tell holders of one kind apart. A put without a get, while another holder has
-   * a reference of the same kind on the frame, or is just about to have one (its {@code tryGrab} is
-   * under way), drops that: the other's own put may fail instead. So may the next file's, if the
-   * frame has been freed and used again. Who wants to be safe from that uses {@link #grab(long,
-   * HolderKind)}, whose {@link Folio} can be closed once.
+   * <p>Counts do not tell holders of one kind apart. If a put without a get is made while another
+   * holder has a reference of the same kind on the frame, or is taking one (its {@code tryGrab} is
+   * under way), it drops that reference, and the other holder's put may fail instead. If the frame
+   * has been freed and used again, that holder may be another file's. {@link #grab(long,
+   * HolderKind)} is safe from that: its {@link Folio} can be closed only once.
    *
    * @param pfn the page frame number, of a frame that this file had when it was taken
    * @param kind the kind it was taken with
-   * @throws IllegalStateException if nobody holds a reference of that kind; nothing is dropped
+   * @throws IllegalStateException if there is no reference of that kind; nothing is dropped
    * @throws IndexOutOfBoundsException if the host has no such frame
    */
   public void put(int pfn, HolderKind kind) {
@@ -661,7 +662,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     try {
       file.put(-1, pfn, kind);
     } finally {
-      register.put(pfn, kind); // nobody is listed if the put was refused
+      register.put(pfn, kind); // finds no holder if the put was refused
       CallbackContext.leaveOperation();
     }
   }
@@ -681,7 +682,8 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /**
-   * How clients use frames of this file that they have mapped. The descriptor may be closed.
+   * The accesses by which clients use frames of this file that they have mapped. The descriptor may
+   * be closed.
    *
    * @return the accesses of the file's host
    */
@@ -690,11 +692,11 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /**
-   * Who holds the folio of a page, by kind. Converts nothing, takes no reference and waits for
+   * The holders of the folio of a page, by kind. Converts nothing, takes no reference and waits for
    * nothing. While the page is being converted, or references on it are taken and given back, the
    * numbers may be off by what is under way. A {@linkplain Builder#listener listener} is not told.
    *
-   * <p>{@link HostMemory#holders} says who these are, if the host tracks them.
+   * <p>{@link HostMemory#holders} lists them one by one, if the host tracks holders.
    *
    * @param offset any byte of the page
    * @return the numbers
@@ -729,10 +731,12 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
   /**
    * The first page of a range that the host may touch. Parts of the file that are alike and have no
-   * folio are looked at once each, so that a range of terabytes takes no time where nothing is.
+   * folio are looked at once each, so that even a range of terabytes takes little time if it is
+   * mostly empty.
    *
    * <p>Takes no lock and waits for nothing. Each page is looked at once, in ascending order, with
-   * volatile semantics; while pages are converted the answer may be old when it comes.
+   * volatile semantics; while pages are converted the answer may be out of date when it is
+   * returned.
    *
    * @param offset the start in bytes, a multiple of 4096
    * @param length the length in bytes, a positive multiple of 4096
@@ -759,8 +763,8 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
   /**
    * The attributes of a range, as parts that are alike; holes have attributes too. Looks at the
-   * file as {@link #firstAccessible} does, so that a range of terabytes takes no time where nothing
-   * is.
+   * file as {@link #firstAccessible} does, so that even a range of terabytes takes little time if
+   * it is mostly empty.
    *
    * @param offset the start in bytes, a multiple of 4096
    * @param length the length in bytes, a positive multiple of 4096
@@ -799,7 +803,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
   /**
    * Makes a range accessible to the host, all or nothing. Contents stay. Pages that are accessible
-   * already are left alone, and clients do not hear of them.
+   * already are left alone, and clients are not told of them.
    *
    * @param offset the start in bytes, a multiple of 4096
    * @param length the length in bytes, a positive multiple of 4096
@@ -827,11 +831,11 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   /**
    * Makes a range inaccessible to the host, all or nothing. When this returns, no mapping and no
    * reference of the host reaches the content. Contents stay. Pages that are inaccessible already
-   * are left alone, and clients do not hear of them.
+   * are left alone, and clients are not told of them.
    *
    * @param offset the start in bytes, a multiple of 4096
    * @param length the length in bytes, a positive multiple of 4096
-   * @throws ConversionBlockedException EAGAIN if somebody holds a folio of the range
+   * @throws ConversionBlockedException EAGAIN if a holder of a folio of the range is in the way
    * @throws GuestMemfdException EINVAL if the range is not such a range in the file; EINTR; what a
    *     callback answers
    */
@@ -903,7 +907,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /**
-   * An exception for an errno that a call has just been answered.
+   * An exception for an errno that a call has just been answered with.
    *
    * @param call what was called, with its arguments
    * @param wrong what is wrong with the arguments; null if nothing
@@ -920,11 +924,11 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * Makes a range inaccessible, all or nothing, now or when the last holder in the way lets go.
    *
    * <p>If the conversion cannot succeed within the {@linkplain Builder#retryPolicy retry policy},
-   * and that is one that completes later, it stays pending: the pages of the range are neither
-   * side's. A host access is a SIGBUS, a grab by the guest's side EAGAIN; references that are held
-   * stay. When the last holder lets go, the conversion is completed by the thread that drops the
-   * reference, before that call returns, unless it is inside a callback or another thread is
-   * completing conversions just then; callbacks run on that thread.
+   * and the policy is one that completes later, it stays pending: the pages of the range belong to
+   * neither side. A host access is a SIGBUS, and a grab by the guest's side answers EAGAIN;
+   * references that are held stay. When the last holder lets go, the conversion is completed by the
+   * thread that drops the reference, before that call returns, unless it is inside a callback or
+   * another thread is completing conversions just then; callbacks run on that thread.
    *
    * <p>A pending conversion is undone, and its pages are as they were, if the future is cancelled
    * or completed exceptionally (by {@code orTimeout}, say), if any of its pages is converted or
@@ -932,18 +936,18 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * Errno#ECANCELED}. If a callback refuses or throws, the future fails with that. The future
    * cannot be completed from outside: UnsupportedOperationException.
    *
-   * <p>Nothing is thrown: whatever goes wrong, at once or later, the future fails with. At once
-   * that is a {@link ConversionBlockedException}, EAGAIN, if somebody holds a folio of the range,
+   * <p>Throws nothing: any failure, at once or later, fails the future. A failure at once is a
+   * {@link ConversionBlockedException}, EAGAIN, if a holder of a folio of the range is in the way
    * and the policy is not one that completes later; or a {@link GuestMemfdException}: EBADF; EINVAL
    * if the range is not such a range in the file; EINTR; EDEADLK from inside a callback; what a
-   * callback answers. The pages are as they were then.
+   * callback answers. The pages are then as they were.
    *
    * <p>Models the transient state {@code KVM_GMEM_NONE_SHARED} of the pKVM series.
    *
    * @param offset the start in bytes, a multiple of 4096
    * @param length the length in bytes, a positive multiple of 4096
    * @return done, failed, or pending; dependent actions run on the thread that completes it, which
-   *     holds nothing of the library's then
+   *     then holds nothing of the library's
    */
   public CompletableFuture<Void> makeInaccessibleLater(long offset, long length) {
     try {

@@ -10,17 +10,17 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Is told the calls of a program on a file, and what came of them: for recording them. Given at
- * creation ({@link GuestMemfd.Builder#listener}); a file without one pays nothing for this. Every
- * method does nothing unless it is implemented.
+ * A listener that is told the calls of a program on a file, and their results, to record them.
+ * Given at creation ({@link GuestMemfd.Builder#listener}); a file without one pays nothing for
+ * this. Every method does nothing unless it is implemented.
  *
- * <p>Calls come on the thread that made the call, which holds nothing of the library's then, unless
- * it is inside a callback of {@link GuestMemfdOps}. A call that gives something back (close,
- * munmap, release) is told before it takes effect, so that what others do because of that is told
- * later; every other call when it is over. So a program of one thread is told in order; calls of
- * several threads that overlap come in the order in which they ended.
+ * <p>The listener is called on the thread that made the call, which then holds nothing of the
+ * library's, unless it is inside a callback of {@link GuestMemfdOps}. A call that gives something
+ * back (close, munmap, release) is told before it takes effect, so that what other threads do
+ * because of that is told later; every other call when it is over. So a program of one thread is
+ * told in order; calls of several threads that overlap come in the order in which they ended.
  *
- * <p>{@code failure} is what the caller gets thrown, or null. An implementation must be safe for
+ * <p>{@code failure} is what is thrown to the caller, or null. An implementation must be safe for
  * use by many threads, must not throw, and must not call what it is told of, but for questions that
  * are not told: {@link GuestMemfd#isOpen}, {@link HostReference#buffer(int)}.
  */
@@ -58,7 +58,7 @@ public interface GuestMemfdListener {
       GuestMemfd memfd, @Nullable GuestMemfd dup, @Nullable RuntimeException failure) {}
 
   /**
-   * {@link GuestMemfd#fallocate}, and what is short for it.
+   * {@link GuestMemfd#fallocate}, and the methods that are short for it.
    *
    * @param memfd the descriptor
    * @param mode what to do
@@ -99,8 +99,8 @@ public interface GuestMemfdListener {
       GuestMemfd memfd, long offset, boolean accessible, @Nullable RuntimeException failure) {}
 
   /**
-   * A conversion, in whatever form; one that was left pending is told when it is completed, not
-   * when it is undone.
+   * A conversion, in any form; one that was left pending is told when it is completed, not when it
+   * is undone.
    *
    * @param memfd the descriptor
    * @param inaccessible to what
@@ -164,7 +164,7 @@ public interface GuestMemfdListener {
       @Nullable RuntimeException failure) {}
 
   /**
-   * Bytes were read through a mapping, by whatever method.
+   * Bytes were read through a mapping, by any method.
    *
    * @param mapping the mapping
    * @param offset the first byte
@@ -173,7 +173,7 @@ public interface GuestMemfdListener {
   default void load(HostMapping mapping, long offset, byte[] bytes) {}
 
   /**
-   * Bytes were written through a mapping, by whatever method.
+   * Bytes were written through a mapping, by any method.
    *
    * @param mapping the mapping
    * @param offset the first byte

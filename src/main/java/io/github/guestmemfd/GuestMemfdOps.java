@@ -4,8 +4,8 @@ import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 
 /**
- * What a client of a guest_memfd, a hypervisor's memory manager for instance, wants to be told and
- * asked.
+ * The callbacks of a client of a guest_memfd, a hypervisor's memory manager for instance: it is
+ * told of changes, and asked to agree to them.
  *
  * <p>A method that returns an {@link Errno} refuses by returning anything but {@link Errno#OK}, or
  * by throwing. Either way the operation is undone and the caller gets the errno or the exception.
@@ -29,10 +29,10 @@ public interface GuestMemfdOps {
    * stop using them. The client drops what guest mappings it has there; no new grab of them
    * succeeds until the operation is over. A memory failure goes on even if this refuses.
    *
-   * <p>Of a conversion the client hears what changes, and nothing else: this comes once for each
-   * run of pages that are not yet as they are to be, in ascending order. If it refuses one of them,
-   * those before it end, and none is converted. Pages that are as they are to be stay in use; where
-   * all of a range are, nothing comes.
+   * <p>Of a conversion the client is told what changes, and nothing else: this is called once for
+   * each run of pages that do not have the new attribute yet, in ascending order. If it refuses one
+   * of them, those before it end, and none is converted. Pages that have the new attribute already
+   * stay in use; where all of a range do, it is not called.
    *
    * <p>Held: the busy bits of the range. Models {@code kvm_gmem_invalidate_begin}.
    *
@@ -45,11 +45,12 @@ public interface GuestMemfdOps {
   }
 
   /**
-   * The operation is over, done or not. Comes exactly once after each {@code invalidateBegin} that
+   * The operation is over, done or not. Called exactly once after each {@code invalidateBegin} that
    * agreed, with the same range. If this throws, a conversion is undone, whatever other runs of it
-   * have been ended; a punch is not. Since pages may have been used in between as what they were to
-   * be, each run is then invalidated once more, after the attributes are back and before any page
-   * is to be had: begin, what undoes the preparation, end. What clients answer to that is logged.
+   * have been ended; a punch is not. Since pages may have been used with the new attributes in
+   * between, each run is then invalidated once more, after the attributes are back and before any
+   * page can be had: begin, what undoes the preparation, end. What clients answer to that is
+   * logged.
    *
    * <p>Held: the busy bits of the range. Models {@code kvm_gmem_invalidate_end}.
    *
@@ -87,18 +88,19 @@ public interface GuestMemfdOps {
 
   /**
    * A folio is at the end of its life: the last reference is gone, and its frame is about to go
-   * back to the host. The place to scrub it. Orphans come here too, possibly after {@link
-   * #release}.
+   * back to the host. This is the place to scrub it. It is called for orphans too, possibly after
+   * {@link #release}.
    *
-   * <p>Held: nothing, but the frame is frozen and nobody else's. It is freed even if this throws.
+   * <p>Held: nothing, but the frame is frozen, and no other thread has it. It is freed even if this
+   * throws.
    *
    * @param folio the folio; valid during the call
    */
   default void freeFolio(Folio folio) {}
 
   /**
-   * The file is gone: its last descriptor and mapping are closed. Comes once, before its folios are
-   * dropped; the client lets go of what it holds.
+   * The file is gone: its last descriptor and mapping are closed. Called once, before its folios
+   * are dropped; the client lets go of what it holds.
    *
    * <p>Held: the busy bits of the whole file.
    */

@@ -30,12 +30,12 @@ import org.jspecify.annotations.Nullable;
  * written may be read too.
  *
  * <p><b>Refusals.</b> An offset that is not in the mapping is an {@link IndexOutOfBoundsException};
- * one that an atomic access cannot have, an {@link IllegalArgumentException}; any use of a mapping
- * that is closed, an {@link IllegalStateException}; an access to bytes if the host is metadata
- * only, an {@link UnsupportedOperationException}. A fault that cannot be served for lack of memory,
- * or since the thread was interrupted, is a {@link GuestMemfdException} with ENOMEM or EINTR, as is
- * what a callback answers. Of a number that lies in two pages, the first may have been faulted in
- * when the second is refused; nothing has been written then.
+ * one that is not aligned for an atomic access, an {@link IllegalArgumentException}; any use of a
+ * mapping that is closed, an {@link IllegalStateException}; an access to bytes if the host is
+ * metadata only, an {@link UnsupportedOperationException}. A fault that cannot be served for lack
+ * of memory, or since the thread was interrupted, is a {@link GuestMemfdException} with ENOMEM or
+ * EINTR, as is what a callback answers. Of a number that lies in two pages, the first may have been
+ * faulted in when the second is refused; nothing has been written then.
  *
  * <p><b>Revocation.</b> An access to a page happens wholly before a conversion or punch of that
  * page takes effect, or it faults. Reads of a number are optimistic: they read the page table
@@ -489,8 +489,8 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
   }
 
   /**
-   * As {@link #pin}, but all of the range or nothing, as callers of {@code pin_user_pages} have it
-   * that cannot do with a part.
+   * As {@link #pin}, but all of the range or nothing, as callers of {@code pin_user_pages} need it
+   * that cannot use a part.
    *
    * @param offset the start in bytes
    * @param length the length in bytes

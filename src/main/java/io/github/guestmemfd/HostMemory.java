@@ -53,8 +53,8 @@ public final class HostMemory implements AutoCloseable {
   }
 
   /**
-   * A host whose pages have a life but no content: for policies and very large guests. Reading or
-   * writing bytes fails with {@link UnsupportedOperationException}.
+   * A host whose pages have no content, only metadata: for policies and very large guests. Reading
+   * or writing bytes fails with {@link UnsupportedOperationException}.
    *
    * @param bytes its size, a positive multiple of 4096, less than 4 TiB
    * @return the host
@@ -65,7 +65,7 @@ public final class HostMemory implements AutoCloseable {
   }
 
   /**
-   * Starts to describe a host.
+   * Returns a builder of a host.
    *
    * @param bytes its size, a positive multiple of 4096, less than 4 TiB
    * @return a builder
@@ -74,7 +74,7 @@ public final class HostMemory implements AutoCloseable {
     return new Builder(bytes);
   }
 
-  /** Describes a host. Not safe for use by several threads. */
+  /** Builds a host. Not safe for use by several threads. */
   public static final class Builder {
     private final long bytes;
     private final Host.Options options = new Host.Options();
@@ -94,7 +94,7 @@ public final class HostMemory implements AutoCloseable {
     }
 
     /**
-     * Says how threads wait.
+     * Sets how threads wait.
      *
      * @param strategy used by every wait in this host; {@link IdleStrategy#spinThenPark} by default
      * @return this
@@ -105,18 +105,19 @@ public final class HostMemory implements AutoCloseable {
     }
 
     /**
-     * Says who completes a {@linkplain GuestMemfd#makeInaccessibleLater pending conversion} where
-     * the thread that lets go of its last holder cannot: one that keeps a folio lock, or is in the
-     * middle of what depends on other conversions; and who tries again what would have had to wait.
+     * Sets the executor that completes a {@linkplain GuestMemfd#makeInaccessibleLater pending
+     * conversion} where the thread that drops the last reference cannot: a thread that keeps a
+     * folio lock, or is in the middle of what depends on other conversions. The executor also tries
+     * again what would have had to wait.
      *
-     * <p>By default threads of the library do, which all hosts share: daemons named {@code
-     * guest_memfd-completion-}n, as many as have something to do, made when they are needed and
-     * gone 2 seconds after that. A task does not wait for pages, but runs callbacks and whatever
-     * depends on the future, so it lasts as long as those do: an executor with few threads lets a
-     * slow one hold up others. One that runs its tasks on the calling thread ({@code
-     * Runnable::run}) makes tests deterministic; tasks that come up after a while are run by the
-     * timer of the JDK then, and a stage that depends on one conversion must not wait for a stage
-     * that depends on another. What the executor rejects is logged, and handed to it again.
+     * <p>By default threads of the library do this, which all hosts share: daemons named {@code
+     * guest_memfd-completion-}n, as many as there is work for, made when they are needed and gone 2
+     * seconds after that. A task does not wait for pages, but runs callbacks and whatever depends
+     * on the future, so it lasts as long as those do: in an executor with few threads a slow one
+     * holds up others. One that runs its tasks on the calling thread ({@code Runnable::run}) makes
+     * tests deterministic; delayed tasks are then run by the timer of the JDK, and a stage that
+     * depends on one conversion must not wait for a stage that depends on another. What the
+     * executor rejects is logged, and handed to it again.
      *
      * @param executor the executor; the host does not shut it down
      * @return this
@@ -171,8 +172,9 @@ public final class HostMemory implements AutoCloseable {
     /**
      * Remembers of every descriptor, mapping, reference and pending conversion which thread took
      * it, when, and from which line: {@link HostMemory#holders}. A blocked conversion, a refused
-     * punch and a host closed too early then name their holders. For tests and for debugging: to
-     * take a reference costs microseconds and some hundred bytes. Off by default, and free then.
+     * punch and a host closed too early then name their holders. For tests and for debugging:
+     * taking a reference then costs microseconds and some hundred bytes. Off by default, and free
+     * then.
      *
      * @return this
      */
@@ -182,14 +184,14 @@ public final class HostMemory implements AutoCloseable {
     }
 
     /**
-     * Lets a view ({@link Folio#buffer}, {@link HostReference#buffer}) that is used after its
-     * reference is gone see that it is: a frame is filled with the byte {@code 0xAA} when it is
-     * freed, and a page that becomes inaccessible moves to another frame, unless a guest-side
-     * holder has it or there is no memory, so that its old frame is freed. To clients this is a
-     * folio that is freed ({@link GuestMemfdOps#freeFolio}) between the beginning and the end of
-     * the invalidation, and another one that is prepared. What is written through the {@linkplain
-     * HostMemory#directMap direct map} while the page moves may be lost. For tests and for
-     * debugging: a conversion copies its pages. Off by default.
+     * Makes it show if a view ({@link Folio#buffer}, {@link HostReference#buffer}) is used after
+     * its reference is gone: a frame is filled with the byte {@code 0xAA} when it is freed, and a
+     * page that becomes inaccessible moves to another frame, unless a guest-side holder has it or
+     * there is no memory, so that its old frame is freed. To clients this is a folio that is freed
+     * ({@link GuestMemfdOps#freeFolio}) between the beginning and the end of the invalidation, and
+     * another one that is prepared. What is written through the {@linkplain HostMemory#directMap
+     * direct map} while the page moves may be lost. For tests and for debugging: a conversion
+     * copies its pages. Off by default.
      *
      * @return this
      */
@@ -228,8 +230,8 @@ public final class HostMemory implements AutoCloseable {
   }
 
   /**
-   * Memory in use by page caches and orphans. Memory that has failed counts for as long as somebody
-   * uses it.
+   * Memory in use by page caches and orphans. Memory that has failed counts for as long as it is in
+   * use.
    *
    * @return how many bytes; exact while nothing is being changed
    */
@@ -238,8 +240,8 @@ public final class HostMemory implements AutoCloseable {
   }
 
   /**
-   * Memory that has failed, still in use or not: the kernel's {@code HardwareCorrupted}. What of it
-   * is not in use is lost to allocations.
+   * Memory that has failed, still in use or not: the kernel's {@code HardwareCorrupted}. The part
+   * that is not in use is lost to allocations.
    *
    * @return how many bytes
    */
@@ -257,7 +259,7 @@ public final class HostMemory implements AutoCloseable {
   }
 
   /**
-   * The host kernel's own way to every frame that has not been taken out of it.
+   * The host kernel's own access to every frame that has not been taken out of it.
    *
    * @return the direct map
    */
@@ -275,7 +277,7 @@ public final class HostMemory implements AutoCloseable {
   }
 
   /**
-   * How clients use frames that they have mapped.
+   * The accesses by which clients use frames that they have mapped.
    *
    * @return the accesses of this host
    */
@@ -299,7 +301,7 @@ public final class HostMemory implements AutoCloseable {
   }
 
   /**
-   * What has happened to all files of this host, also those that are gone, since it was made.
+   * The counters of all files of this host, those that are gone included, since it was made.
    *
    * <p>May be called at any time, from any thread; waits for nothing.
    *
@@ -315,9 +317,9 @@ public final class HostMemory implements AutoCloseable {
    * Everything in this host that has to be closed, put or completed.
    *
    * <p>A holder is listed from a moment after it has what it holds to a moment after it has given
-   * that back. References that {@link GuestMemfd#put} gives back by naming a frame and a kind are
-   * not told apart: of several, the last one of the thread that puts is taken for the one, or else
-   * the oldest. Waits for nothing.
+   * that back. References that {@link GuestMemfd#put} gives back by naming a frame and a kind
+   * cannot be told apart: of several, the last one of the thread that puts is taken to be the one,
+   * or else the oldest. Waits for nothing.
    *
    * @return the holders, by file and in the order in which they came
    * @throws IllegalStateException if the host does not {@linkplain Builder#trackHolders track} them
@@ -332,8 +334,8 @@ public final class HostMemory implements AutoCloseable {
   }
 
   /**
-   * What holds memory of this host, as a text for people: each file, below it its holders, and
-   * below each the lines that took it. Waits for nothing.
+   * What holds memory of this host, as readable text: each file, below it its holders, and below
+   * each the lines that took it. Waits for nothing.
    *
    * @return the text; without {@link Builder#trackHolders} it has one line, which says so
    */
@@ -342,13 +344,13 @@ public final class HostMemory implements AutoCloseable {
   }
 
   /**
-   * What is not as it must be: for a test to look at when no other thread uses the host any more,
-   * whatever has failed before. Pages may be held then, and conversions pending; but no page may be
-   * left busy, no access announced, no frame in two places, no page mapped that the host may not
-   * touch, and each frame must be counted as used. Where holders are {@linkplain
+   * The invariants of this host that are violated, for a test to check when no other thread uses
+   * the host any more, whatever has failed before. Pages may be held then, and conversions pending;
+   * but no page may be left busy, no access announced, no frame in two places, no page mapped that
+   * the host may not touch, and each frame must be counted as used. Where holders are {@linkplain
    * Builder#trackHolders tracked}, every count of every frame must be explained by them. While
-   * calls are under way the answer means nothing; for what the library itself is just doing to
-   * complete a conversion this waits, up to 10 seconds. It takes time in proportion to the frames
+   * calls are under way the answer means nothing; if the library itself is just completing a
+   * conversion, this waits for that, up to 10 seconds. It takes time in proportion to the frames
    * that were ever in use.
    *
    * @return a sentence for each violation; empty if all is well
@@ -358,13 +360,12 @@ public final class HostMemory implements AutoCloseable {
   }
 
   /**
-   * Ends the host. All files, mappings and references in it must have been closed. To close it is
-   * one atomic step, which a file that is being created comes before or after; a second call does
-   * nothing.
+   * Ends the host. All files, mappings and references in it must have been closed. Closing is one
+   * atomic step, which the creation of a file comes before or after; a second call does nothing.
    *
    * @throws GuestMemfdException EBUSY if files are open or frames in use; it names the holders, if
    *     they are {@linkplain Builder#trackHolders tracked}. Nothing has changed then: at no moment
-   *     was the host closed for anybody
+   *     was the host closed to any thread
    */
   @Override
   public void close() {

@@ -21,8 +21,8 @@ import org.jspecify.annotations.Nullable;
  * holds while it does direct I/O or DMA on user memory.
  *
  * <p>It outlives the mapping and the file. If a page is punched meanwhile, the reference keeps the
- * old frame, now an orphan, and never sees what comes to be at that place later. While it is held,
- * its pages cannot become inaccessible.
+ * old frame, now an orphan, and never sees what takes that place later. While it is held, its pages
+ * cannot become inaccessible.
  */
 public sealed class HostReference implements AutoCloseable permits RecordedReference {
   private final Inode inode;
@@ -32,7 +32,7 @@ public sealed class HostReference implements AutoCloseable permits RecordedRefer
   private final long length;
   private final boolean writable;
 
-  /** What it has, and what stood in the way of the next page. */
+  /** What it holds, and why it does not hold the next page. */
   final UserPages.Taken taken;
 
   private final AtomicBoolean released = new AtomicBoolean();

@@ -7,15 +7,15 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What has happened to a file, or to all files of a host, since it was made: a snapshot, immutable.
+ * The counters of a file, or of all files of a host, since it was made: an immutable snapshot.
  *
- * <p>Each number only grows and is exact while nothing is going on. Under way, each is read by
- * itself, so sums of two may be off by what happens between the reads. Reading stops nobody. Calls
- * that are refused for their arguments alone (EINVAL, EBADF) are not counted.
+ * <p>Each number only grows, and is exact while no call is under way. Otherwise each is read by
+ * itself, so sums of two may be off by what happens between the reads. Reading stops no thread.
+ * Calls that are refused for their arguments alone (EINVAL, EBADF) are not counted.
  *
  * <p><b>What a refusal tells.</b> A refused conversion is filed by the counts it saw when it gave
  * up, which is all that the kernel could see. {@code refusedOthersCounted} says that there were
- * more references than the page cache's and those counted as safe; it does not say that somebody
+ * more references than the page cache's and those counted as safe; it does not say that a holder
  * would have kept one. A lookup about to be dropped, or a safe holder between its two steps under a
  * protocol that takes them one after the other, looks the same.
  */
@@ -216,7 +216,7 @@ public final class Metrics {
   }
 
   /**
-   * What has happened between two snapshots.
+   * The differences between two snapshots.
    *
    * @param earlier a snapshot of the same numbers
    * @return the differences

@@ -5,7 +5,7 @@ import io.github.guestmemfd.file.FileClient;
 import io.github.guestmemfd.file.FileOperations;
 import org.jspecify.annotations.Nullable;
 
-/** The {@link GuestMemfdOps} of a file, as it calls them: with folios for frame numbers. */
+/** Adapts the {@link GuestMemfdOps} of a file to its calls: with folios for frame numbers. */
 final class OpsClient implements FileClient {
   private final GuestMemfdOps ops;
 
@@ -16,7 +16,7 @@ final class OpsClient implements FileClient {
     this.ops = ops;
   }
 
-  /** Says which file calls. */
+  /** Sets the file that calls. */
   void attach(FileOperations caller) {
     file = caller;
   }

@@ -106,14 +106,14 @@ public final class PfnWalker {
    * <p>The frame is marked as poisoned for good. If it is free, it is taken out of the free list.
    * If it holds a folio, the page is unmapped from every host mapping, between {@link
    * GuestMemfdOps#invalidateBegin} and {@code invalidateEnd}; what these refuse or throw is logged,
-   * for there is nothing to go back to. Nothing is truncated: the folio stays where it is, and from
-   * then on a grab answers {@link Errno#EHWPOISON}, an access through a mapping is a {@link
+   * for there is nothing to fall back to. Nothing is truncated: the folio stays where it is, and
+   * from then on a grab answers {@link Errno#EHWPOISON}, an access through a mapping is a {@link
    * SigBusException}, and a reference through a mapping EFAULT; the attribute can still be
-   * converted. Who holds the folio already keeps it. A hole punched there makes room for a new,
-   * healthy frame. The failed one is taken out when its last reference goes.
+   * converted. Holders of the folio keep it. A hole punched there makes room for a new, healthy
+   * frame. The failed one is taken out when its last reference goes.
    *
-   * <p>A call that is interrupted leaves the frame marked but its page in use by whom it was; a
-   * repetition finishes the job, and is the only one to answer OK for it. So EHWPOISON says that
+   * <p>A call that is interrupted leaves the frame marked, but its page in use as before. A
+   * repetition finishes the job, and is the only call to answer OK for it; so EHWPOISON says that
    * there is nothing left to do.
    *
    * <p>Finding the page takes a walk over its file: this is rare.

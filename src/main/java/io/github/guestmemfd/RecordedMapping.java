@@ -143,7 +143,7 @@ final class RecordedMapping extends HostMapping {
     return set;
   }
 
-  /** Keeps what was moved until the access is over: nobody waits in the middle of one. */
+  /** Keeps what was moved until the access is over: a thread must not wait in the middle of one. */
   @Override
   void move(long offset, int length, boolean write, HostAccess.Move move) {
     List<byte[]> moved = new ArrayList<>();

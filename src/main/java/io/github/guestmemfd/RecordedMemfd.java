@@ -18,8 +18,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * A descriptor that tells a listener its calls.
  *
- * <p>It and what it makes are subclasses of what a program gets otherwise, so that there is nothing
- * to look at on the way of a call that nobody listens to.
+ * <p>It and what it makes are subclasses of what a program gets otherwise, so that a call without a
+ * listener has nothing to check.
  */
 final class RecordedMemfd extends GuestMemfd {
   private final GuestMemfdListener listener;
@@ -29,7 +29,7 @@ final class RecordedMemfd extends GuestMemfd {
     this.listener = listener;
   }
 
-  /** Makes a call, and has it told that it failed if it does. */
+  /** Makes a call, and tells the listener if it fails. */
   private static <T> T call(Supplier<T> call, Consumer<RuntimeException> failed) {
     try {
       return call.get();
@@ -127,7 +127,7 @@ final class RecordedMemfd extends GuestMemfd {
   }
 
   @Override
-  @SuppressWarnings("FutureReturnValueIgnored") // the stage that tells is nobody's
+  @SuppressWarnings("FutureReturnValueIgnored") // the stage that tells is not needed
   PendingConversion convertLater(long offset, long length) {
     PendingConversion later;
     try {

@@ -1,5 +1,5 @@
 /**
- * What a virtual machine monitor touches: {@link io.github.guestmemfd.HostMemory the host's
+ * The interface for a virtual machine monitor: {@link io.github.guestmemfd.HostMemory the host's
  * memory}, {@link io.github.guestmemfd.GuestMemfd guest_memfd files} in it, {@link
  * io.github.guestmemfd.HostMapping mappings} of them, and {@link io.github.guestmemfd.HostReference
  * references} to their pages.

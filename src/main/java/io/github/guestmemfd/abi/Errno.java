@@ -16,7 +16,7 @@ public enum Errno {
   EIO(5),
   /** Bad descriptor: it is closed. */
   EBADF(9),
-  /** Try again: somebody holds a folio. */
+  /** Try again: a holder of a folio is in the way. */
   EAGAIN(11),
   /** Out of memory. */
   ENOMEM(12),

@@ -1,7 +1,7 @@
 package io.github.guestmemfd.abi;
 
 /**
- * What {@code fstat} says of a guest_memfd.
+ * The status of a guest_memfd, as {@code fstat} reports it.
  *
  * @param ino the number of the file, the same for all its descriptors
  * @param size the size in bytes, fixed at creation

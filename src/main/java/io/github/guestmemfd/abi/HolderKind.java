@@ -6,8 +6,8 @@ package io.github.guestmemfd.abi;
  */
 public enum HolderKind {
   /**
-   * The guest's side. How it holds the folio, and whether it is in the way of a conversion, says
-   * the file's {@link io.github.guestmemfd.conversion.ConversionProtocol}; with the default one it
+   * The guest's side. The file's {@link io.github.guestmemfd.conversion.ConversionProtocol} says
+   * how it holds the folio, and whether it is in the way of a conversion; with the default one it
    * survives conversion both ways.
    */
   SAFE,

@@ -4,8 +4,8 @@ import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a range of whole pages has to be like. Where a range is refused the first rule that it
- * breaks says why; to look takes no text.
+ * The rules for a range of whole pages. Where a range is refused, the first rule that it breaks
+ * says why; checking makes no text.
  */
 public enum RangeRule {
   /** Start and length are multiples of 4096. */

@@ -6,7 +6,7 @@ import java.util.Objects;
 
 /**
  * One holder of a host that {@linkplain io.github.guestmemfd.HostMemory.Builder#trackHolders
- * tracks} them: what it holds, and who took it, when and where.
+ * tracks} them: what it holds, and which thread took it, when and where.
  *
  * @param kind what it is
  * @param ino the file, by its inode number, as {@link FileStat#ino} has it
@@ -120,7 +120,7 @@ public record TrackedHolder(
   }
 
   /**
-   * By whom.
+   * The thread and the line that took it, in words.
    *
    * @return such as {@code by vcpu-0 at Foo.java:12}
    */

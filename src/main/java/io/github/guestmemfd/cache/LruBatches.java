@@ -11,7 +11,7 @@ import org.slf4j.LoggerFactory;
 /**
  * Folios on their way to the LRU lists, in a batch for each CPU: the kernel's {@code folio_add_lru}
  * and {@code lru_add_drain_all}. There are no lists here; what matters is the reference that a
- * batch holds on each of its folios, which nobody expects and anybody can drop.
+ * batch holds on each of its folios, which no conversion expects and any thread can drop.
  *
  * <p><b>Assumptions.</b> A frame is added with a reference, which is the batch's from then on.
  *
@@ -62,7 +62,7 @@ public final class LruBatches {
   public void add(int pfn) {
     MpmcAtomicArrayQueue<Integer> batch =
         batches.get((int) (Thread.currentThread().getId() % batches.size()));
-    while (!batch.offer(pfn)) { // others were quicker
+    while (!batch.offer(pfn)) { // other threads were quicker
       drain(batch);
     }
     if (batch.size() >= size) {

@@ -23,12 +23,13 @@ import org.jspecify.annotations.Nullable;
  *
  * The kernel has one reader-writer lock for a file. Here every slot carries its own bit, "busy",
  * and a range operation owns its range once it has set them all, in ascending order. Operations on
- * ranges that do not meet, and faults outside, do not notice each other. Ascending order makes
- * deadlock impossible; a bit once set stays set, so a large range makes progress among small ones.
+ * ranges that do not overlap, and faults outside them, do not affect each other. Ascending order
+ * makes deadlock impossible; a bit once set stays set, so a large range makes progress among small
+ * ones.
  *
  * <h2>Lookup</h2>
  *
- * <b>Assumptions.</b> (1) Who makes a page busy does so before it looks at the counts of its frame.
+ * <b>Assumptions.</b> (1) A thread makes a page busy before it looks at the counts of its frame.
  * (2) The count of a frame in a slot is not frozen.
  *
  * <p><b>Guarantees.</b> A lookup that returns a frame took its reference while the slot held that
@@ -233,7 +234,7 @@ public final class PageCache {
   }
 
   /**
-   * Says in the slot that its folio is ready, unless the slot has changed.
+   * Marks the folio of a slot as ready, unless the slot has changed.
    *
    * @param index the page index
    * @param slot the slot as it was seen
@@ -404,7 +405,7 @@ public final class PageCache {
     return find(from, to, SlotChange.STOP_AT_BUSY);
   }
 
-  /** Where a change that changes nothing says stop. */
+  /** The index at which a change that changes nothing says stop. */
   private long find(long from, long to, SparseWords.Change stop) {
     return slots.update(from, to, stop, false);
   }
@@ -423,7 +424,8 @@ public final class PageCache {
   }
 
   /**
-   * Takes {@link #setAttribute} back: every page of the locked range has the attribute it had.
+   * Undoes {@link #setAttribute}: every page of the locked range has the attribute that it had
+   * before.
    *
    * @param from the first page index
    * @param to the page index after the last
@@ -433,9 +435,9 @@ public final class PageCache {
   }
 
   /**
-   * Says of the accessible pages of a locked range whether they are neither side's, since a
-   * conversion to inaccessible is pending. It outlasts the lock, and ends with the next {@link
-   * #setAttribute}.
+   * Marks the accessible pages of a locked range as neither side's, since a conversion to
+   * inaccessible is pending, or clears the mark. The mark outlasts the lock, and ends with the next
+   * {@link #setAttribute}.
    *
    * @param from the first page index
    * @param to the page index after the last
@@ -504,8 +506,8 @@ public final class PageCache {
   }
 
   /**
-   * Takes a folio out of a locked slot and drops the page cache's reference on it. Others may keep
-   * it alive, as an orphan.
+   * Takes a folio out of a locked slot and drops the page cache's reference on it. Other holders
+   * may keep it alive, as an orphan.
    *
    * @param index the page index
    */
@@ -532,8 +534,7 @@ public final class PageCache {
   }
 
   /**
-   * Says that the folio at a locked slot is not ready, so that every lookup of it takes the slow
-   * way.
+   * Marks the folio of a locked slot as not ready, so that every lookup of it takes the slow path.
    *
    * @param index the page index
    */

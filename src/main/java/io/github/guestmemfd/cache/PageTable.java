@@ -13,8 +13,8 @@ import io.github.guestmemfd.memory.FrameTable;
  * +------------------------------------+----+-----------------------+
  * </pre>
  *
- * <p>An entry is entered in two steps, since the fault that enters it may come too late: first
- * <i>pending</i> (P), when accesses take it for unmapped, but unmapping finds it; then, if the page
+ * <p>An entry is entered in two steps, since the fault that enters it may come too late. First it
+ * is <i>pending</i> (P): accesses take it for unmapped, but unmapping finds it. Then, if the page
  * still is what the fault found and the mapping is open, it is confirmed. Any fault may confirm;
  * one through which no access can be under way may be removed by a fault, every one by unmapping.
  * An entry holds a reference on its frame, which entering takes over and removing gives back.
@@ -24,8 +24,8 @@ import io.github.guestmemfd.memory.FrameTable;
  * the references back. A wait that is given up leaves the entries pending, with their references:
  * the next unmapping finds them, and a fault may confirm them again.
  *
- * <p><b>Assumptions.</b> Who revokes entries of a range first makes it impossible to confirm new
- * ones: the pages are busy, or the table closed.
+ * <p><b>Assumptions.</b> A thread that revokes entries of a range first makes it impossible to
+ * confirm new ones: the pages are busy, or the table closed.
  *
  * <p><b>Guarantees.</b> Every step but confirming raises the version, so that a fault which has
  * looked at the page before an entry was revoked cannot confirm or remove it after that. An access
@@ -209,8 +209,8 @@ public final class PageTable {
   }
 
   /**
-   * Lets no access to a page begin any more. Its entry, if there is one, is pending after this, and
-   * keeps its reference.
+   * Keeps any new access to a page from beginning. Its entry, if there is one, is pending after
+   * this, and keeps its reference.
    *
    * @param page the page of the mapping
    */

@@ -3,9 +3,9 @@ package io.github.guestmemfd.cache;
 import io.github.guestmemfd.cache.SparseWords.Change;
 
 /**
- * What the page cache does to all slots of a range: changes of words, and searches.
+ * The changes and searches that the page cache applies to all slots of a range.
  *
- * <p>A search changes nothing: it says stop at the first slot that it is for.
+ * <p>A search changes nothing: it says stop at the first slot that it looks for.
  */
 final class SlotChange {
 
@@ -61,7 +61,7 @@ final class SlotChange {
     return inaccessible ? MAKE_INACCESSIBLE : MAKE_ACCESSIBLE;
   }
 
-  /** Says of accessible pages whether they are pending. */
+  /** Marks accessible pages as pending, or clears the mark. */
   static Change setPending(boolean pending) {
     return pending ? MAKE_PENDING : MAKE_NOT_PENDING;
   }

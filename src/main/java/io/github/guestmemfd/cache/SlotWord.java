@@ -26,7 +26,7 @@ import io.github.guestmemfd.memory.FrameTable;
  *       wraps; a reader would have to sleep through 2^29 changes to be deceived.
  * </ul>
  *
- * <p>Attribute, frame and sequence change together. The slot so is the page cache's entry, the
+ * <p>Attribute, frame and sequence change together. The slot is thus the page cache's entry, the
  * attribute and the seqcount at once: a lookup loads it, takes its reference, loads it again, and
  * starts over if it differs.
  */

@@ -211,7 +211,7 @@ final class SparseWords {
    * @param from the first index
    * @param to the index after the last
    * @param change what becomes of a word
-   * @param owned true when nobody else may write these words: they are then stored with release
+   * @param owned true when no other thread may write these words: they are then stored with release
    *     semantics, else replaced by compare-and-set
    * @return the index at which the change said stop; {@code to} when it never did
    * @throws Incomplete if the range cuts through a uniform subtree and there is no memory for a

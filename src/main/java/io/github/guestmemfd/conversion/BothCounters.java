@@ -7,17 +7,16 @@ import java.util.List;
  * the safe count, one after the other, and lowers them in the reverse order.
  *
  * <p><b>Assumptions.</b> (1) The safe count is never raised before, nor lowered after, the
- * reference that it stands for. (2) Whoever drops gmem's own reference waits for the safe ones to
- * go: a punch is refused while any remains.
+ * reference that it stands for. (2) gmem's own reference is not dropped before the safe ones: a
+ * punch is refused while any remains.
  *
  * <p><b>Guarantees.</b> Sound: at every moment {@code refs - safe - 1} is at least the number of
- * unsafe references. Not more: between its two increments, or its two decrements, a safe holder
- * looks like an unsafe one, and a conversion that compares just then is refused for nothing; a
- * punch that looks just then does not see it at all, and leaves it an orphan, kept by its
+ * unsafe references. No more than that: between its two increments, or its two decrements, a safe
+ * holder looks like an unsafe one, and a conversion that compares just then is refused needlessly;
+ * a punch that looks just then does not see it at all, and leaves it an orphan, kept by its
  * reference.
  *
- * <p><b>Progress.</b> A conversion has to look again, and the more often, the more vCPUs come and
- * go.
+ * <p><b>Progress.</b> A conversion has to look again: the more vCPUs come and go, the more often.
  */
 public final class BothCounters extends Shipped {
   static final BothCounters INSTANCE = new BothCounters();

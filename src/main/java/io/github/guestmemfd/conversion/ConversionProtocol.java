@@ -10,7 +10,7 @@ import java.util.ServiceLoader;
 import java.util.stream.Stream;
 
 /**
- * A way to tell whether somebody on the host can still reach a folio that is to become
+ * A way to tell whether a holder on the host can still reach a folio that is to become
  * inaccessible: what a guest-side holder does to hold a folio, and which counts a conversion lets
  * pass.
  *
@@ -47,7 +47,7 @@ public interface ConversionProtocol {
    * @param refs all references on the folio; the page cache's is one, a pin counts 1024, and each
    *     guest-side holder counts if its steps raise this count
    * @param safe the safe references, raised by guest-side holders if their steps say so
-   * @return true if nobody unsafe can hold the folio
+   * @return true if no unsafe holder can have the folio
    */
   boolean mayTurnInaccessible(int refs, int safe);
 
@@ -83,7 +83,7 @@ public interface ConversionProtocol {
   /**
    * Whether a folio with these counts may be punched out of its file. Asked after {@code
    * invalidateBegin}, by which clients are to drop their safe references; a punch that is refused
-   * answers EBUSY and changes nothing. The end of the file asks nobody.
+   * answers EBUSY and changes nothing. At the end of the file the protocol is not asked.
    *
    * @param refs as for {@link #mayTurnInaccessible}
    * @param safe as for {@link #mayTurnInaccessible}
@@ -108,11 +108,11 @@ public interface ConversionProtocol {
   }
 
   /**
-   * Whether a conversion freezes each folio that passes (its count becomes 0, so to speak, and
-   * nobody can take a reference, nor give one back) until all of the range is converted or given
-   * up. A folio can be frozen only while nobody but the page cache holds it, not even a guest-side
-   * holder without a reference; so for a protocol that freezes any holder stands in the way, even
-   * if {@link #mayTurnInaccessible} lets it pass.
+   * Whether a conversion freezes each folio that passes (its count becomes 0, so to speak, and no
+   * thread can take a reference or give one back) until all of the range is converted or given up.
+   * A folio can be frozen only while the page cache is its only holder: not even a guest-side
+   * holder without a reference may have it. So with a protocol that freezes, any holder is in the
+   * way, even if {@link #mayTurnInaccessible} lets it pass.
    *
    * @return false by default
    */
@@ -139,12 +139,12 @@ public interface ConversionProtocol {
   }
 
   /**
-   * What the protocol's source does on a mismatch, for files that are not given a policy of their
-   * own.
+   * The policy of files that are not given one of their own: what the protocol's source does on a
+   * mismatch.
    *
-   * <p>The default is for who holds a folio for a moment only, and is preempted just then: the
-   * wait, which ends when the holder lets go, is that of a few turns of a busy scheduler. It delays
-   * nothing but a refusal.
+   * <p>The default is meant for holders that have a folio for a moment only, and are preempted just
+   * then: the wait, which ends when the holder lets go, lasts a few turns of a busy scheduler. It
+   * delays nothing but a refusal.
    *
    * @return by default: look again 256 times, then wait up to 100 ms
    */
@@ -208,7 +208,7 @@ public interface ConversionProtocol {
   }
 
   /**
-   * Freezes the count, and completes at the last put what could not be frozen at once.
+   * Freezes the count; a conversion that cannot freeze it at once completes at the last put.
    *
    * @return the protocol {@code last-put}
    */

@@ -3,11 +3,11 @@ package io.github.guestmemfd.conversion;
 import java.util.List;
 
 /**
- * A protocol that is another one, but for what a subclass overrides: for variations of a shipped
- * protocol, and to watch what one is asked.
+ * A protocol that forwards to another one what a subclass does not override: for variations of a
+ * shipped protocol, and to observe the calls to one.
  *
- * <p>Every method forwards, those with a default too. So whoever overrides {@link #guestTakes} has
- * to say {@link #guestDrops} as well. As thread-safe as the protocol behind it.
+ * <p>Every method forwards, those with a default too. So a subclass that overrides {@link
+ * #guestTakes} must override {@link #guestDrops} as well. As thread-safe as the protocol behind it.
  */
 public abstract class ForwardingProtocol implements ConversionProtocol {
   private final ConversionProtocol original;

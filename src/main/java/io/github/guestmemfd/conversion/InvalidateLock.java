@@ -7,8 +7,8 @@ import java.util.List;
  * takes the file's invalidate lock, unmaps the range from the host, and compares every folio's
  * count with the expected one; a vCPU's fault takes the lock shared and keeps nothing afterwards.
  *
- * <p><b>Assumptions.</b> Whoever begins to use a page does so under the lock. References last as
- * long as a fault does; the guest's own page table is told by {@code invalidateBegin}.
+ * <p><b>Assumptions.</b> A thread begins to use a page only under the lock. References last as long
+ * as a fault does; the guest's own page table is told by {@code invalidateBegin}.
  *
  * <p><b>Guarantees.</b> Sound: any reference but gmem's is refused, at once, with EAGAIN and the
  * offset of the first busy page. Nothing is converted then, but the host's page table entries are

@@ -4,15 +4,15 @@ import java.util.List;
 
 /**
  * {@code last-put}: the pKVM series. A conversion freezes the count of the folio, which succeeds
- * only if nobody but gmem has a reference. Otherwise the page belongs to neither side ({@code
- * NONE_SHARED}: nobody may fault) until the last outside put completes the conversion.
+ * only if gmem has the only reference. Otherwise the page belongs to neither side ({@code
+ * NONE_SHARED}: neither side may fault) until the last outside put completes the conversion.
  *
- * <p><b>Assumptions.</b> Every holder lets go some day.
+ * <p><b>Assumptions.</b> Every holder lets go eventually.
  *
- * <p><b>Guarantees.</b> Sound: while a folio is frozen nobody can take a reference, not even a
+ * <p><b>Guarantees.</b> Sound: while a folio is frozen no thread can take a reference, not even a
  * speculative one. A vCPU's plain reference stands in the way like any other.
  *
- * <p><b>Progress.</b> A conversion never waits; it may stay pending for as long as somebody holds a
+ * <p><b>Progress.</b> A conversion never waits; it may stay pending for as long as any holder has a
  * folio. In the kernel the last put may come in atomic context, or after truncation, where little
  * can be done; here it is done by the thread of that put once that thread is out of every callback
  * and range operation.

@@ -6,7 +6,7 @@ import java.util.List;
  * {@code lock-only}: from the mail thread. A vCPU takes no reference, only the folio lock, for as
  * long as it works with the folio.
  *
- * <p><b>Assumptions.</b> Whoever frees or converts a folio waits for its lock first; gmem's
+ * <p><b>Assumptions.</b> A thread that frees or converts a folio waits for its lock first; gmem's
  * reference cannot go away meanwhile.
  *
  * <p><b>Guarantees.</b> Sound: any reference but gmem's is refused, and a vCPU never has one. No
@@ -14,7 +14,7 @@ import java.util.List;
  *
  * <p><b>Progress.</b> vCPUs that use one folio do so one after the other, and conversions and
  * punches wait until the lock is free, however long that takes: a thread that holds the folio and
- * converts it waits for itself. Not for references that are kept.
+ * converts it waits for itself. Not suited to references that are kept.
  */
 public final class LockOnly extends Shipped {
   static final LockOnly INSTANCE = new LockOnly();

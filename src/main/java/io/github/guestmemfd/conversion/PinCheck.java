@@ -6,9 +6,9 @@ import java.util.List;
  * {@code pin-check}: RFC v1 of August 2024, whose patch 4 refuses a folio that {@code
  * folio_maybe_dma_pinned} says may be pinned, and looks no further. Kept to show its flaw.
  *
- * <p><b>Assumptions.</b> Whoever reads or writes guest memory through a host reference has pinned
- * it. The mail thread shows this to be wrong: vmsplice, /proc/pid/mem and some direct I/O take
- * plain references, and a reference outlives the mapping it came from.
+ * <p><b>Assumptions.</b> A holder that reads or writes guest memory through a host reference has
+ * pinned it. The mail thread shows this to be wrong: vmsplice, /proc/pid/mem and some direct I/O
+ * take plain references, and a reference outlives the mapping it came from.
  *
  * <p><b>Guarantees.</b> No pinned folio turns inaccessible. <b>Unsound</b>: a plain reference taken
  * before the conversion reads and writes the content after it. There are false alarms too: a pin

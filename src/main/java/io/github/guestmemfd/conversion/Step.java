@@ -17,8 +17,8 @@ public enum Step {
   /** Raises both counts in one atomic step. */
   REF_AND_SAFE,
   /**
-   * Waits for the folio lock, holding what the steps before took, and looks whether the folio still
-   * is in its place; if not, everything is given back and the holder starts over.
+   * Waits for the folio lock, holding what the steps before took, and checks that the folio is
+   * still in its place; if not, everything is given back and the holder starts over.
    */
   LOCK,
   /** Gives the folio lock back. Only among the steps that take; in those that drop it is LOCK. */

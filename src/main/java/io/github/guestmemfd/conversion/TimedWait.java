@@ -9,7 +9,7 @@ import java.util.List;
  * folio and waits, with the lock held, up to 10 ms for every reference to be a safe one; while a
  * user has the folio counted as accessible it does not wait, but is refused at once.
  *
- * <p><b>Assumptions.</b> Those whom the conversion waits for need nothing that it holds.
+ * <p><b>Assumptions.</b> The holders that the conversion waits for need nothing that it holds.
  *
  * <p><b>Guarantees.</b> Sound, for the same reason as {@code both-counters}.
  *

@@ -14,10 +14,10 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 
-/** One look at a host to which nothing is being done: is everything as it must be? */
+/** Checks the invariants of a host to which nothing is being done, once. */
 public final class Audit {
 
-  /** What the counts of a frame should be, by all that is known to hold it. */
+  /** What the counts of a frame should be, by all its known holders. */
   private static final class Expected {
     boolean cached;
     int own;
@@ -36,7 +36,7 @@ public final class Audit {
   private final List<String> found = new ArrayList<>();
 
   /**
-   * Makes one look.
+   * Makes a check that has not been run.
    *
    * @param host what to look at
    */
@@ -46,7 +46,7 @@ public final class Audit {
   }
 
   /**
-   * Looks at everything.
+   * Checks every file and frame.
    *
    * @return what is wrong, in words
    */

@@ -7,12 +7,13 @@ import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What this thread is in the middle of, on any host.
+ * The operations and callbacks that a thread is inside, on any host.
  *
- * <p>Inside a callback it holds busy bits or a folio lock, and so must not wait for any: not even
- * for those of another host, whose callbacks may want ours. Inside an operation it holds busy bits,
- * a lock, or references that it is about to drop. What comes up meanwhile and needs pages itself,
- * or calls out, waits until the thread is out of all that: see {@link WayOut}.
+ * <p>Inside a callback the thread holds busy bits or a folio lock, and so must not wait for any:
+ * not even for those of another host, whose callbacks may wait for the ones it holds. Inside an
+ * operation it holds busy bits, a lock, or references that it is about to drop. Work that comes up
+ * meanwhile and needs pages itself, or calls users' code, is put off until the thread has left all
+ * of them: see {@link WayOut}.
  */
 public final class CallbackContext {
   private static final ThreadLocal<CallbackContext> CURRENT =
@@ -97,7 +98,7 @@ public final class CallbackContext {
     if (errno == null) {
       throw new NullPointerException(call + " answered null, expected an Errno");
     }
-    Reason before = call.reason; // what is refused while the operation is undone is not why
+    Reason before = call.reason; // a refusal while the operation is undone is not the reason
     if (errno != Errno.OK && (before == null || before.noMemory != null)) {
       call.reason = new Reason(errno, call.name, call.offset, call.length, null);
     }

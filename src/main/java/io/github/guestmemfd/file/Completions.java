@@ -11,15 +11,15 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Who completes pending conversions where the thread that lets go of the last reference cannot: the
- * executor of a host, now or after a while. Nothing handed over is ever lost: what the executor
- * refuses is handed over again.
+ * Has the executor of a host complete pending conversions, now or after a delay, where the thread
+ * that drops the last reference cannot. No task is ever lost: what the executor refuses is handed
+ * over again.
  */
 public final class Completions {
   /** When to hand over again what was refused. */
   private static final long REFUSED_MILLIS = 100;
 
-  /** The default: threads of the library's, as many as work or wait, made when they are needed. */
+  /** The default: threads of the library, as many as work or wait, made when they are needed. */
   private static final class DefaultPool {
     private static final AtomicInteger NUMBERS = new AtomicInteger();
 
@@ -38,7 +38,7 @@ public final class Completions {
             });
   }
 
-  /** How long to sleep while a try, which tells nobody when it ends, is under way. */
+  /** How long to sleep while a try, which wakes no thread when it ends, is under way. */
   private static final long LOOK_AGAIN_NANOS = 20_000;
 
   private final @Nullable Executor executor;
@@ -47,7 +47,7 @@ public final class Completions {
   private final AtomicInteger tries = new AtomicInteger();
 
   /**
-   * Says who completes.
+   * Hands tasks to an executor.
    *
    * @param executor the executor; null for the default
    */
@@ -56,9 +56,9 @@ public final class Completions {
   }
 
   /**
-   * Has the executor run something, as soon as it will; but an executor that runs it at once, on a
-   * stack that is deep enough, a little later, or a long chain would overflow the stack. Waits for
-   * nothing, and never throws.
+   * Has the executor run a task as soon as it will. If the executor runs it at once, on a stack
+   * that is too deep already, the task is handed over again a little later: a long chain would
+   * overflow the stack. Waits for nothing, and never throws.
    */
   void handOver(Runnable task) {
     try {
@@ -78,8 +78,8 @@ public final class Completions {
   }
 
   /**
-   * Runs a try of the executor, and says so to {@link #await}: also while it ends the file that it
-   * has kept open, but not while what depends on it runs.
+   * Runs a try of the executor and counts it for {@link #await}. The count includes the end of a
+   * file that the try has kept open, but not the stages that depend on the try.
    */
   void attempt(Runnable attempt) {
     CallbackContext.whenOut(
@@ -116,8 +116,9 @@ public final class Completions {
   }
 
   /**
-   * Waits until the executor tries nothing: whoever has closed a file cannot know that a try, which
-   * nobody has called, keeps it open for a moment. An interrupt ends the wait.
+   * Waits until no try of the executor is under way. A thread that has closed a file cannot know
+   * that a try, which it has not called, keeps the file open for a moment. An interrupt ends the
+   * wait.
    *
    * @param idle how to wait
    * @param nanos the longest time to wait
@@ -132,7 +133,7 @@ public final class Completions {
     }
   }
 
-  /** As {@link #handOver}, after a while. */
+  /** As {@link #handOver}, after a delay. */
   void handOverLater(Runnable task, long millis) {
     CompletableFuture.delayedExecutor(millis, TimeUnit.MILLISECONDS, Runnable::run)
         .execute(() -> handOver(task)); // the JDK's timer does no more than hand over

@@ -195,7 +195,7 @@ public final class Conversion {
     }
   }
 
-  /** Step 3 of a conversion to accessible: it asks nobody about counts. */
+  /** Step 3 of a conversion to accessible, which does not look at counts. */
   private void awaitInaccessibleUnlocked(long from, long to) throws InterruptedException {
     for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
       if (inode.isInaccessible(i)) {
@@ -258,9 +258,9 @@ public final class Conversion {
   }
 
   /**
-   * Leaves the frames that the host has used behind, so that a view which is used after its
-   * reference is gone sees poison, and not what becomes of the page; nor of the next one, which is
-   * why the frames are freed when all pages have moved.
+   * Moves pages off the frames that the host has used, so that a view which is used after its
+   * reference is gone sees poison, and not what becomes of the page. The old frames are freed only
+   * when all pages have moved, so that none of the pages moves to one of them.
    */
   private void moveAway(long from, long to) {
     int[] left = new int[16];

@@ -70,7 +70,7 @@ public final class DeferredConversions implements PendingConversion.Owner {
   }
 
   /**
-   * Whether conversions that only a holder is in the way of may complete later.
+   * Whether a conversion that only a holder is in the way of may complete later.
    *
    * @return the answer
    */

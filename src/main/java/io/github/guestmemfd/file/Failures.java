@@ -39,7 +39,7 @@ public final class Failures {
     }
   }
 
-  /** Logs what was thrown, where there is no caller who could be told. */
+  /** Logs what was thrown, where there is no caller to throw it to. */
   void logIfAny(Logger log, String what) {
     if (first != null) {
       log.warn(what, first);

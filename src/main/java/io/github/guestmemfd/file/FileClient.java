@@ -2,7 +2,7 @@ package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Errno;
 
-/** The client of a file: what it is told and asked, by offset and frame number. */
+/** The callbacks of the client of a file, by offset and frame number. */
 public interface FileClient {
   /**
    * The pages of a range are about to change.

@@ -9,8 +9,8 @@ import io.github.guestmemfd.memory.FrameOwners;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What can be done to a guest_memfd file, one part a topic: the kernel's {@code file_operations}
- * and {@code address_space_operations}.
+ * The operations on a guest_memfd file, in one part for each topic: the kernel's {@code
+ * file_operations} and {@code address_space_operations}.
  */
 public final class FileOperations implements FrameOwners.Listener {
   /** The file itself. */
@@ -57,9 +57,9 @@ public final class FileOperations implements FrameOwners.Listener {
    * @param host where its frames come from
    * @param size its size in bytes, a positive multiple of 4096
    * @param flags the bits of {@link CreateFlag}
-   * @param client what it tells and asks; null for none
+   * @param client the client whose callbacks it makes; null for none
    * @param protocol how guest-side holders hold folios, and when these may turn inaccessible
-   * @param retry what to do while they may not
+   * @param retry what a conversion does while they may not
    * @throws IllegalArgumentException if the steps of the protocol make no sense
    */
   public FileOperations(

@@ -9,7 +9,7 @@ import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.spi.RacePoint;
 
-/** What guest-side holders have: takes and drops it by the steps of the protocol. */
+/** Takes and drops what guest-side holders have, by the steps of the protocol. */
 public final class GuestRefs {
   private final Inode inode;
   private final Lookup lookup;
@@ -128,8 +128,8 @@ public final class GuestRefs {
   }
 
   /**
-   * Whether a folio that has been locked is what it was looked up as. If so it stays that until it
-   * is unlocked: whoever makes the page busy waits for the lock.
+   * Whether a folio that has been locked is what it was looked up as. If so, it stays that until it
+   * is unlocked: an operation that makes the page busy waits for the lock.
    */
   private boolean isInPlace(long index, int pfn) {
     long slot = inode.cache.slot(index);

@@ -15,7 +15,7 @@ import java.util.Set;
  * put without a get, or of another kind, is seen in that count. It is raised by the step that says
  * so (SAFE, REF_AND_SAFE); in one step with the reference where REF is the only step; and where no
  * step says so, after the last one, and lowered before the first drop. A protocol whose steps do
- * not raise it is told 0 of it: {@link #safe}.
+ * not raise that count is told that it is 0: {@link #safe}.
  */
 public final class GuestSteps {
   /** What the lookup takes; 0 if the holder begins with the folio lock. */

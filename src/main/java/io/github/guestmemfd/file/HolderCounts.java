@@ -5,7 +5,7 @@ import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.memory.Counts;
 
-/** Counts who holds the folios of a file. */
+/** Counts the holders of the folios of a file. */
 public final class HolderCounts {
   private final Inode inode;
   private final ReverseMap reverseMap;
@@ -18,7 +18,7 @@ public final class HolderCounts {
   }
 
   /**
-   * Who holds the folio of a page.
+   * The holders of the folio of a page.
    *
    * @param index the page
    * @return the numbers, by kind

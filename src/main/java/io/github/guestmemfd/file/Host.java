@@ -39,10 +39,10 @@ public final class Host {
     /** Completes pending conversions; null for threads of the library's. */
     public @Nullable Executor completionExecutor;
 
-    /** Remembers who holds what. */
+    /** Tracks the holders. */
     public boolean trackHolders;
 
-    /** Poisons what must not be looked at any more. */
+    /** Poisons bytes that must not be read any more. */
     public boolean poisonViews;
 
     /** Makes options that are all at their defaults. */
@@ -64,7 +64,7 @@ public final class Host {
   /** Completes pending conversions where the thread that lets go cannot. */
   public final Completions completions;
 
-  /** What has happened to all files. */
+  /** The counters of all files. */
   public final Counters<Meter> meters = new Counters<>(Meter.class);
 
   private final AtomicLong lastIno = new AtomicLong();
@@ -72,7 +72,7 @@ public final class Host {
   /**
    * The files that are open, in the lower half, and how many there have been, in the upper one: a
    * word that was read twice and is the same tells that none was created in between. {@link
-   * #CLOSED} once the host is.
+   * #CLOSED} once the host is closed.
    */
   private final AtomicLong files = new AtomicLong();
 
@@ -81,10 +81,10 @@ public final class Host {
 
   final @Nullable LruBatches lru;
 
-  /** Whether a view whose reference is gone is to see that it is. */
+  /** Whether a view whose reference is gone is to see poison. */
   final boolean poisonsViews;
 
-  /** Who holds what; null if the host does not track its holders. */
+  /** The register of holders; null if the host does not track them. */
   public final @Nullable HolderRegister register;
 
   /**
@@ -122,7 +122,7 @@ public final class Host {
   }
 
   /**
-   * A holder has let go.
+   * Removes a holder that has let go from the register.
    *
    * @param holder the holder; null if it is not tracked
    */
@@ -219,7 +219,7 @@ public final class Host {
   }
 
   /**
-   * Who holds what, as a tree.
+   * The holders, as a tree.
    *
    * @return lines of text
    */

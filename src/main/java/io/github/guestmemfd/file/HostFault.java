@@ -22,7 +22,7 @@ import io.github.guestmemfd.spi.RacePoint;
  * pending, when no access can use it, and looks at the slot once more. Either the unmapping finds
  * the entry, or the fault finds that the page is busy or another, and takes its entry back. Until
  * then its reference keeps a conversion from succeeding; a punch does not look at references, and
- * needs not to.
+ * need not.
  */
 public final class HostFault {
   /** A fault in a mapping that has been closed. Not an errno. */

@@ -25,14 +25,14 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The identity of a guest_memfd file, which its descriptors, mappings and memslots share: its size,
- * its page cache, and how long it lives. What is done to it is in classes of their own, which
+ * its page cache, and how long it lives. The operations on it are in classes of their own, which
  * {@link FileOperations} brings together.
  */
 public final class Inode {
   /** Its host. */
   public final Host host;
 
-  /** What has happened to it. */
+  /** Its counters. */
   public final Counters<Meter> meters;
 
   /** Its size in bytes. */
@@ -57,8 +57,8 @@ public final class Inode {
   final FrameOwners.Owner owner;
 
   /**
-   * Descriptors, mappings and operations under way; the file goes when the last of them does. A
-   * lookup of a page that is ready is no operation.
+   * Descriptors, mappings and operations under way; the file ends with the last of them. A lookup
+   * of a page that is ready is no operation.
    */
   private final AtomicLong opens = new AtomicLong(1);
 
@@ -74,7 +74,7 @@ public final class Inode {
    *
    * @param lends whether guest-side holders take no reference, and live by the page cache's
    * @param listener is told of its frames
-   * @param atEnd called when all has let go of it, once
+   * @param atEnd called once, when nothing holds it open any more
    */
   Inode(
       Host host,
@@ -171,7 +171,7 @@ public final class Inode {
     return open;
   }
 
-  /** Ends an operation, and the file with it if everything else has let go of that. */
+  /** Ends an operation, and the file with it if nothing else holds that open. */
   void leave() {
     if (opens.decrementAndGet() == 0) {
       CallbackContext.whenOut(this::endByTheWay);
@@ -179,7 +179,7 @@ public final class Inode {
     CallbackContext.leaveOperation();
   }
 
-  /** Ends the file on a thread that has come for something else. */
+  /** Ends the file on a thread that was doing something else. */
   private void endByTheWay() {
     Failures failures = new Failures();
     atEnd.accept(failures);
@@ -187,7 +187,7 @@ public final class Inode {
   }
 
   /**
-   * Whether it is gone, or going.
+   * Whether the file is gone, or about to go.
    *
    * @return true when nothing holds it open
    */
@@ -207,13 +207,13 @@ public final class Inode {
 
   // ---- what it says of itself ----
 
-  /** Its content has changed. */
+  /** Notes that its content has changed. */
   void touch() {
     mtimeNanos = now();
   }
 
   /**
-   * What {@code fstat} says.
+   * The status of the file, as {@code fstat} reports it.
    *
    * @return the status
    */
@@ -254,7 +254,8 @@ public final class Inode {
   }
 
   /**
-   * An exception for what this thread has just been answered, after its arguments were found good.
+   * An exception for an errno that this thread has just been answered with, after its arguments
+   * were found good.
    *
    * @param errno the answer
    * @param call what was called, with its arguments

@@ -4,8 +4,8 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.cache.PageCache;
 
 /**
- * What clients are told of a conversion: of each run of pages that change, in ascending order, and
- * of no other. The runs are found in the slots each time, since there may be very many.
+ * Tells clients of a conversion: of each run of pages that change, in ascending order, and of no
+ * other pages. The runs are found in the slots each time, since there may be very many.
  */
 final class Invalidation {
   private final Inode inode;
@@ -23,7 +23,7 @@ final class Invalidation {
   boolean changed;
 
   /**
-   * Takes the range as it is.
+   * Makes the invalidation of a range.
    *
    * @param from the first page that changes
    */
@@ -74,9 +74,9 @@ final class Invalidation {
   }
 
   /**
-   * After the attributes have been undone, with which clients may have used pages since they were
-   * told of the end: invalidates each run once more, and undoes its preparation. There is nothing
-   * left to fall back to: what clients answer is logged.
+   * Invalidates each run once more, after the attributes have been undone, and undoes its
+   * preparation: clients may have used pages with the new attributes since they were told of the
+   * end. There is nothing left to fall back to: what clients answer is logged.
    */
   void undo() {
     changed = false;

@@ -5,10 +5,10 @@ import org.slf4j.LoggerFactory;
 
 /** The loggers of the library, by the names that users know. */
 final class Logs {
-  /** What happens to a file. */
+  /** The events of a file. */
   static final Logger FILE = LoggerFactory.getLogger("io.github.guestmemfd.GuestMemfd");
 
-  /** What happens to a host. */
+  /** The events of a host. */
   static final Logger HOST = LoggerFactory.getLogger("io.github.guestmemfd.HostMemory");
 
   private Logs() {}

@@ -43,7 +43,7 @@ public final class Lookup {
     return unit == 0 ? cache.slot(index) : cache.lookup(index, unit, wanted);
   }
 
-  /** The rest of {@link #get}, in a method of its own so that the way of a ready page is short. */
+  /** The rest of {@link #get}, in a method of its own so that the path of a ready page is short. */
   private int getSlowly(long index, long unit, Wanted wanted, long firstSlot) {
     if (wanted == Wanted.ANY) {
       inode.meters.count(Meter.SLOW_GRABS);
@@ -57,7 +57,7 @@ public final class Lookup {
             return SlotWord.pfn(slot);
           }
           if (unit != 0) {
-            frames.undoGet(SlotWord.pfn(slot), unit); // nobody waits with a reference in hand
+            frames.undoGet(SlotWord.pfn(slot), unit); // no thread waits with a reference held
           }
         } else if (!SlotWord.isBusy(slot)) {
           if (!wanted.matches(slot)) {
@@ -92,7 +92,7 @@ public final class Lookup {
   }
 
   /**
-   * Does for a page what it takes to look it up once more: waits for it, fills the hole, or makes
+   * Does what a page needs before it is looked up once more: waits for it, fills the hole, or makes
    * its folio ready.
    *
    * @return 0, or a negated errno
@@ -125,7 +125,7 @@ public final class Lookup {
     return pfn == SIGBUS ? -Errno.EFAULT.code() : pfn;
   }
 
-  /** Fills a hole; if there is no memory, looks what the LRU batches hold back. */
+  /** Fills a hole; if there is no memory, drains the LRU batches and tries once more. */
   boolean fill(long index, long slot, boolean reserved) {
     return tryFill(index, slot, reserved)
         || (inode.host.drainLru() > 0 && tryFill(index, slot, false));

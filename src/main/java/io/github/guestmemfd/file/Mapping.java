@@ -30,7 +30,7 @@ public final class Mapping {
 
   private final AtomicBoolean closed = new AtomicBoolean();
 
-  /** Takes the values as they are. */
+  /** Makes a mapping whose page table has no entries. */
   Mapping(Inode inode, long firstIndex, long pages, boolean read, boolean write) {
     this.inode = inode;
     this.firstIndex = firstIndex;
@@ -113,7 +113,9 @@ public final class Mapping {
     }
   }
 
-  /** A page of the mapping cannot be had, for an errno that this thread has just been answered. */
+  /**
+   * An exception for a page of the mapping, for an errno that this thread has just been answered.
+   */
   GuestMemfdException noPage(Errno errno, long page, String call) {
     String what = noPage(call, page);
     return errno == Errno.EFAULT && isPastEnd(page)

@@ -6,7 +6,7 @@ import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.observe.Meter;
 import io.github.guestmemfd.spi.Wait;
 
-/** The memory of a frame has failed: takes its page from all who use it. */
+/** Handles a failure of memory: takes the page of the frame from all its users. */
 public final class MemoryFailure {
   /** How long to sleep between two looks while nothing wakes this thread. */
   private static final long LOOK_AGAIN_NANOS = 1_000;
@@ -26,12 +26,12 @@ public final class MemoryFailure {
   }
 
   /**
-   * The memory of a frame has failed: takes its page, if the file has it, from all who use it. The
-   * frame has been marked, so it never comes back, and stands where it stands until it is punched.
-   * No reference is needed, and none held that a conversion would have to wait for.
+   * Takes the page of a frame whose memory has failed, if the file has it, from all its users. The
+   * frame has been marked, so it never comes back, and stays in its place until it is punched. No
+   * reference is needed, and none held that a conversion would have to wait for.
    *
-   * <p>When the slot is not ready any more all is done: every lookup goes by {@code makeReady},
-   * which sees the mark. That is also how a repetition knows whether something was left undone.
+   * <p>Once the slot is no longer ready, all is done: every lookup goes by {@code makeReady}, which
+   * sees the mark. That is also how a repetition knows whether something was left undone.
    *
    * @param pfn the frame
    * @param again whether the frame was marked before

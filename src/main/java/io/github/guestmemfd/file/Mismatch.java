@@ -8,8 +8,8 @@ import java.util.List;
 import java.util.stream.Collectors;
 
 /**
- * The first folio of a range that is not as it must be: what a refused conversion or punch has to
- * say. Not safe for use by several threads.
+ * The first folio of a range that is not as it must be: what a refused conversion or punch reports.
+ * Not safe for use by several threads.
  */
 public final class Mismatch implements Serializable {
   private static final long serialVersionUID = 1L;
@@ -24,7 +24,7 @@ public final class Mismatch implements Serializable {
   private int accessible;
   /** Safe holders. */
   private int safe;
-  /** Who they are. */
+  /** The holders one by one. */
   private List<TrackedHolder> holders = List.of();
 
   /** How often the operation looked at counts again, for all folios. */
@@ -40,7 +40,7 @@ public final class Mismatch implements Serializable {
    * @param counts its counts
    * @param safe the safe holders, as the protocol counts them
    * @param safeRefs the references that these have
-   * @param tracked who holds it, as far as that is known
+   * @param tracked its holders, as far as they are tracked
    */
   public void set(long offset, long counts, int safe, int safeRefs, List<TrackedHolder> tracked) {
     int own = Math.max(0, Counts.ownRefs(counts) - safeRefs);
@@ -123,7 +123,7 @@ public final class Mismatch implements Serializable {
   }
 
   /**
-   * Who they are.
+   * The holders one by one.
    *
    * @return the holders that are tracked
    */

@@ -21,52 +21,53 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A conversion to inaccessible that is refused for now, and completes when the last holder lets go:
+ * A conversion to inaccessible that is refused for now and completes when the last holder lets go:
  * the kernel's {@code NONE_SHARED}.
  *
- * <p>While it is pending its pages are neither side's, and whoever lets go of the folio that was
- * found busy has it tried again. Whoever cancels it, completes it exceptionally, or converts or
- * punches any of its pages undoes it first: then the pages are as they were.
+ * <p>While it is pending, its pages belong to neither side. When the counts of the folio that was
+ * found busy change so that the conversion may become possible, the thread that changes them tries
+ * it again, or has the executor do it. To cancel it, to complete it exceptionally, or to convert or
+ * punch any of its pages undoes it first: the pages are then as they were.
  *
  * <h2>Who may do what</h2>
  *
- * Whoever has made its pages busy may try it, undo it, or have it wait again, so of these only one
- * happens at a time. Without its pages it can only be ended: then it will not convert any more, and
- * the pages are given back by the next who has them.
+ * Only the thread that has made its pages busy may try it, undo it, or leave it pending again, so
+ * only one of these happens at a time. A thread that does not have the pages can only end it: it
+ * then never converts, and the next thread that has the pages gives them back.
  *
  * <h2>A try never waits</h2>
  *
- * A try takes pages, folio locks and accesses under way as they are. Where it would have to wait,
- * or an interrupt comes in between, nothing has changed, and the conversion is tried again by the
- * host's executor after a while. So a put that lets go of the last reference waits for nothing, and
- * no thread is held up by a conversion.
+ * A try does not wait for pages, for folio locks, or for accesses under way. If it would have to
+ * wait, or is interrupted, it changes nothing, and the host's executor tries the conversion again
+ * after a delay. So a put that drops the last reference waits for nothing, and a conversion holds
+ * up no thread.
  */
 public final class PendingConversion extends CompletableFuture<Void> implements WayOut.Deferred {
-  /** What can be done with the conversions of a file. */
+  /** The operations on the pending conversions of a file. */
   interface Owner {
-    /** Tries one, if that is possible without waiting. */
+    /** Tries a conversion, if that is possible without waiting. */
     void attempt(PendingConversion later);
 
     /**
-     * Undoes one on behalf of its user. If this thread must not wait for its pages any more, it is
-     * ended all the same, and the pages are given back a little later.
+     * Undoes a conversion on behalf of its user. If this thread must not wait for the pages any
+     * longer, the conversion is ended all the same, and its pages are given back a little later.
      *
      * @param why what its future is to fail with
      * @param failures takes what a race hook throws
-     * @return whether it is this that has ended it
+     * @return whether this call has ended it
      */
     boolean undo(PendingConversion later, Throwable why, Failures failures);
 
     /** Whether a folio with these counts may turn inaccessible. */
     boolean mayTurnInaccessible(long counts);
 
-    /** Who holds the folio of a page. */
+    /** The holders of the folio of a page. */
     FolioHolders holders(long index);
   }
 
   private static final int MAX_DELAY_MILLIS = 100;
 
-  /** Where it is on its way. */
+  /** The state of a conversion. */
   private sealed interface State permits Step, Ended, Over {}
 
   private enum Step implements State {
@@ -88,24 +89,24 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
   private final Owner owner;
   private final AtomicReference<State> state = new AtomicReference<>(Step.BEGUN);
 
-  /** The frame that was found busy; 0 for none. Written by who has the pages. */
+  /** The frame that was found busy; 0 for none. Written by the thread that has the pages. */
   private volatile int watched;
 
-  /** The page whose folio that was. */
+  /** The page whose folio was found busy. */
   private volatile long busyIndex;
 
-  /** How long until the next try, if one is needed that no put brings about; 0 for at once. */
+  /** The delay before the next try, if no put triggers one; 0 for at once. */
   private volatile int delayMillis;
 
   private final AtomicBoolean willBeTried = new AtomicBoolean();
 
-  /** Whether it is over and its pages have been dealt with: whoever waits may complete it. */
+  /** Whether it is over and its pages have been dealt with: a waiting thread may complete it. */
   private volatile boolean ready;
 
-  /** Who asked for it, where holders are tracked. */
+  /** The holder that asked for it, where holders are tracked. */
   private final @Nullable Holder tracked;
 
-  /** With what its user wants it to end, if a try under way does not complete it. */
+  /** The failure that its user wants it to end with, unless a try under way completes it. */
   private volatile @Nullable Throwable wantedEnd;
 
   PendingConversion(Inode inode, Owner owner, long from, long to) {
@@ -125,7 +126,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
                 (to - from) << Pages.SHIFT);
   }
 
-  /** It has come to be pending. */
+  /** Enters it in the register of holders: it is pending. */
   void enter() {
     HolderRegister register = inode.host.register;
     if (register != null && tracked != null) {
@@ -133,7 +134,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     }
   }
 
-  /** It is not pending any more. */
+  /** Removes it from the register of holders: it is no longer pending. */
   void leave() {
     inode.host.untrack(tracked);
   }
@@ -152,9 +153,9 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     completions().handOverLater(task, millis);
   }
 
-  // ---- for who has the pages ----
+  // ---- for the thread that has the pages ----
 
-  /** Waits for a busy folio to be let go; its pages are in the page cache, and nobody's. */
+  /** Leaves it pending until a busy folio is let go. */
   void await(Mismatch busy) {
     boolean watching = false;
     int pfn = SlotWord.pfn(inode.cache.slot(Pages.index(busy.offset())));
@@ -170,7 +171,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
       }
     }
     if (isFree(pfn)) {
-      tryAgain(); // it was let go before anybody was told to tell us
+      tryAgain(); // the folio was let go before the watch was set
     }
   }
 
@@ -178,11 +179,11 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     try {
       return owner.mayTurnInaccessible(inode.host.frames.counts(pfn));
     } catch (RuntimeException | Error e) {
-      return true; // a protocol that throws: the next try says so to the future
+      return true; // the protocol threw: the next try reports that to the future
     }
   }
 
-  /** Is pending, or pending again. */
+  /** Makes it pending, or pending again; ends it if its user has asked for that. */
   void pend() {
     state.set(Step.PENDING);
     Throwable why = wantedEnd;
@@ -198,7 +199,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     }
   }
 
-  /** Begins a try; false if it is not to be tried any more. */
+  /** Begins a try; returns false if it is not pending. */
   boolean claim() {
     if (!state.compareAndSet(Step.PENDING, Step.TRIED)) {
       return false;
@@ -207,16 +208,16 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     return true;
   }
 
-  /** It is done, or has failed. */
+  /** Records that it is done, or has failed. */
   void over(@Nullable Throwable failure) {
     state.set(new Over(failure));
   }
 
   /**
-   * Ends it without having converted.
+   * Ends it without converting.
    *
    * @param why what its future is to fail with
-   * @return false if something else has ended it before
+   * @return false if it was over or ended already
    */
   boolean undo(Throwable why) {
     stopWatching();
@@ -233,20 +234,23 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     return now == Step.PENDING || now instanceof Ended;
   }
 
-  /** Whether it has been ended by a thread that had not the pages, which are still marked. */
+  /** Whether a thread without the pages has ended it; the pages are still marked. */
   boolean isEnded() {
     return state.get() instanceof Ended;
   }
 
   // ---- tries ----
 
-  /** The counts of the folio that is in the way have changed. */
+  /** Tries again: the counts of the folio that is in the way have changed. */
   private void letGo() {
     delayMillis = 0;
     CallbackContext.whenOut(this::tryHere);
   }
 
-  /** Has it tried once more, soon; but not over and over by one thread. */
+  /**
+   * Tries once more: soon the first time, after a delay from then on, so that one thread does not
+   * try over and over.
+   */
   private void tryAgain() {
     if (delayMillis == 0) {
       delayMillis = 1;
@@ -256,7 +260,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     }
   }
 
-  /** Has it tried after a while, twice as long each time. */
+  /** Has the executor try it after a delay, which doubles each time up to a limit. */
   void tryLater() {
     int delay = Math.max(1, delayMillis);
     delayMillis = Math.min(2 * delay, MAX_DELAY_MILLIS);
@@ -271,7 +275,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     }
   }
 
-  /** Tries on this thread, or hands over if this thread must not. */
+  /** Tries on this thread, or hands over to the executor if this thread must not. */
   private void tryHere() {
     if (WayOut.mustHandOver()) {
       completions().handOver(this::tryByExecutor);
@@ -280,12 +284,18 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     }
   }
 
-  /** Tries on a thread of the executor: which may be any, if it runs tasks where they come up. */
+  /**
+   * Tries on a thread of the executor. This may be any thread: an executor may run a task on the
+   * thread that submits it.
+   */
   private void tryByExecutor() {
     completions().attempt(this::tryNow);
   }
 
-  /** Tries, with nothing in hand. An interrupt is not for this: it stays for later. */
+  /**
+   * Tries, unless this thread keeps a folio lock. The interrupt status is cleared for the try and
+   * restored afterwards.
+   */
   private void tryNow() {
     if (FrameTable.keepsLock()) {
       tryLater();
@@ -306,13 +316,16 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     }
   }
 
-  /** It is decided how the future is to be completed, and nothing is left to be done before. */
+  /**
+   * Lets waiting threads complete the future: its outcome is decided, and nothing is left to do
+   * before.
+   */
   @Override
   public void readyToComplete() {
     ready = true;
   }
 
-  // ---- waited for: what is ready is not left to another thread, which may be this one ----
+  // ---- waiting: completes what is ready, since the thread that is to do so may be this one ----
 
   @Override
   public Void join() {
@@ -339,7 +352,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     }
   }
 
-  /** Completes the future, if it is decided how. */
+  /** Completes the future, if its outcome is decided. */
   @Override
   public void complete() {
     State now = state.get();
@@ -360,13 +373,13 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
    * Undoes it on behalf of its user.
    *
    * @param why what the future is to fail with
-   * @return whether it has been ended by this
+   * @return whether this call has ended it
    */
   private boolean end(Throwable why) {
     CallbackContext.forbid("cancelling a conversion");
     Failures failures = new Failures();
     boolean ended = owner.undo(this, why, failures);
-    complete(); // also what has come before, and may just be about to
+    complete(); // also if it ended before: its completion may be under way
     failures.throwIfAny();
     return ended;
   }
@@ -375,8 +388,8 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
    * Ends it without having the pages.
    *
    * @param why what the future is to fail with
-   * @return whether it has been ended by this; if not, it is over, or a try is under way, which
-   *     either completes it or ends it like this
+   * @return whether this call has ended it; if not, it is over, or a try is under way, which either
+   *     completes it or ends it with {@code why}
    */
   boolean endWithoutPages(Throwable why) {
     wantedEnd = why; // before the state is looked at: see pend
@@ -388,8 +401,8 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
   }
 
   /**
-   * Undoes the conversion; what comes before its end, or without one, is the same as for any
-   * future. An interrupt ends the wait for its pages: then they are given back a little later.
+   * Undoes the conversion, unless the future is done; the result is as for any future. An interrupt
+   * ends the wait for its pages: they are then given back a little later.
    */
   @Override
   public boolean cancel(boolean mayInterruptIfRunning) {
@@ -401,9 +414,12 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     return !isDone() && end(failure);
   }
 
-  /** As for any future; the undoing is the executor's, and the timer goes with the conversion. */
+  /**
+   * As for any future. The executor undoes the conversion; the timer is cancelled when the future
+   * completes.
+   */
   @Override
-  @SuppressWarnings("FutureReturnValueIgnored") // the stages are nobody's
+  @SuppressWarnings("FutureReturnValueIgnored") // the stages are not needed
   public CompletableFuture<Void> orTimeout(long timeout, TimeUnit unit) {
     CompletableFuture<Void> timer = new CompletableFuture<>();
     timer.completeOnTimeout(null, timeout, unit);
@@ -460,7 +476,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     throw completesByItself();
   }
 
-  /** Dependent stages are ordinary ones: ending them does nothing to the conversion. */
+  /** Makes an ordinary future: to end a dependent stage does nothing to the conversion. */
   @Override
   public <U> CompletableFuture<U> newIncompleteFuture() {
     return new CompletableFuture<>();
@@ -471,7 +487,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     return "the range" + Hex.range(offset, (to - from) << Pages.SHIFT) + " of " + inode;
   }
 
-  /** What is converted, and while it is pending, who is in the way. */
+  /** Describes the range and, while it is pending, the holders in the way. */
   @Override
   public String toString() {
     String end = !isDone() ? "pending" : isCompletedExceptionally() ? "failed" : "done";

@@ -68,7 +68,7 @@ final class PendingConversions {
       if (firstPending(from) >= low && endPending(to) <= high) {
         break;
       }
-      cache.unlock(low, high); // another one has come to be pending
+      cache.unlock(low, high); // another one has become pending
       low = Math.min(low, firstPending(from));
       high = Math.max(high, endPending(to));
       try {
@@ -104,7 +104,8 @@ final class PendingConversions {
   // ---- the set ----
 
   /**
-   * Where the pending conversion begins that a page is part of; the page itself if there is none.
+   * The first page of the pending conversion that a page is part of; the page itself if there is
+   * none.
    */
   private long firstPending(long index) {
     Map.Entry<Long, PendingConversion> entry = pending.floorEntry(index);
@@ -151,10 +152,10 @@ final class PendingConversions {
   }
 
   /**
-   * Ends a pending conversion without having converted; its locked pages are as they were before.
+   * Ends a pending conversion without converting; its locked pages are as they were before.
    *
    * @param why what its future is to fail with
-   * @return whether it is this that has ended it
+   * @return whether this call has ended it
    */
   boolean giveBack(PendingConversion later, Throwable why) {
     boolean undone = later.undo(why);
@@ -166,14 +167,14 @@ final class PendingConversions {
     return undone;
   }
 
-  /** Removes one that is over, whose pages are locked. */
+  /** Removes a conversion that is over, whose pages are locked. */
   void remove(PendingConversion later) {
     cache.setPending(later.from, later.to, false);
     pending.remove(later.from, later);
     later.leave();
   }
 
-  /** Undoes all, at the end of the file, whose pages are all locked. */
+  /** Undoes all of them, at the end of the file, all of whose pages are locked. */
   void undoAll() {
     for (PendingConversion later : pending.values()) {
       undo(later, "the file is closed");

@@ -87,8 +87,8 @@ final class Preparation {
    * Prepares a folio for its new use. To be inaccessible it first leaves the direct map; to be
    * accessible it comes back only when the conversion is complete.
    *
-   * <p>A folio that is not up to date is zeroed: once it has left the direct map, by which somebody
-   * may just be writing.
+   * <p>A folio that is not up to date is zeroed, once it has left the direct map: until then
+   * another thread may be writing to it through that.
    */
   Errno prepare(long index, int pfn, boolean inaccessible) throws InterruptedException {
     boolean removed = inaccessible && inode.isRemovedFromDirectMapWhenInaccessible();
@@ -121,7 +121,10 @@ final class Preparation {
     }
   }
 
-  /** A frame of this file has no holder left. */
+  /**
+   * Tells the client that a frame of this file has no holder left; clears bytes that must not be
+   * seen.
+   */
   void freed(int pfn) {
     try {
       if (callbacks.isAny()) {

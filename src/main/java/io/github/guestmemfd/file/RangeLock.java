@@ -6,7 +6,7 @@ import io.github.guestmemfd.spi.RacePoint;
 
 /**
  * The lock of a range of pages, for as long as an operation changes them: the busy bits of their
- * slots. Who has it holds the file open too. See {@link PageCache}.
+ * slots. An operation that has it also holds the file open. See {@link PageCache}.
  */
 final class RangeLock {
   private final Inode inode;
@@ -62,7 +62,7 @@ final class RangeLock {
     }
   }
 
-  /** Passes the race point, with pages busy that are let go if the hook throws. */
+  /** Passes the race point with the pages busy; lets them go if the hook throws. */
   boolean passBusy(long index, long from, long to) {
     boolean passed = false;
     try {
@@ -76,12 +76,12 @@ final class RangeLock {
     }
   }
 
-  /** Where to begin to lock for a change of pages from here on. */
+  /** The first page to lock for a change that begins at a page. */
   long first(long from) {
     return locksWholeFile ? 0 : from;
   }
 
-  /** Where to end to lock for a change of pages up to here. */
+  /** The end of the pages to lock for a change that ends at a page. */
   long last(long to) {
     return locksWholeFile ? inode.pages : to;
   }

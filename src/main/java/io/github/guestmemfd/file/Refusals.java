@@ -20,7 +20,8 @@ public final class Refusals {
   }
 
   /**
-   * An exception for what this thread has just been answered, after its arguments were found good.
+   * An exception for an errno that this thread has just been answered with, after its arguments
+   * were found good.
    *
    * @param errno the answer
    * @param call what was called, with its arguments
@@ -37,7 +38,7 @@ public final class Refusals {
   }
 
   /**
-   * Why this thread has just been answered an errno.
+   * Why this thread has just been answered with an errno.
    *
    * @param errno the answer
    * @param host the host of the file that answered
@@ -64,8 +65,8 @@ public final class Refusals {
   }
 
   /**
-   * What a wait that ended before its time is to be answered with. If an interrupt has ended it,
-   * the thread's interrupt status is set again.
+   * The errno to answer with after a wait that ended early. If an interrupt has ended it, the
+   * thread's interrupt status is set again.
    *
    * @param e what the wait threw
    * @return EINTR, or EDEADLK for a wait that could have been for the thread itself

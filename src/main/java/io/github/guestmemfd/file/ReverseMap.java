@@ -49,7 +49,7 @@ public final class ReverseMap {
    * Unmaps a mapping as a whole: {@code munmap}. A second call does nothing.
    *
    * @param mapping the mapping
-   * @param holder who has mapped it, where that is tracked
+   * @param holder the holder to remove from the register; null if it is not tracked
    */
   public void munmap(Mapping mapping, @Nullable Holder holder) {
     CallbackContext.forbid("munmap");

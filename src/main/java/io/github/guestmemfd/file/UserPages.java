@@ -17,7 +17,7 @@ public final class UserPages {
    *
    * @param pfns the frames, in the order of their pages
    * @param length how much of what was asked for they are, in bytes
-   * @param end why they are no more; OK if they are all
+   * @param end why there are no more; OK if they are all
    */
   @SuppressWarnings("ArrayRecordComponent") // handed over, and not compared
   public record Taken(int[] pfns, long length, Errno end) {}

@@ -12,13 +12,13 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.BooleanSupplier;
 
 /**
- * What a thread does when it is out of the operation or callback that it is in.
+ * What a thread does once it has left the operation or callback that it is in.
  *
  * <p>It first does all that is the library's own work: the end of a file whose last descriptor was
  * closed, a pending conversion to be tried. Only then does it complete futures, since what depends
- * on them is a user's code and may wait for anything. While that runs nothing is left that only
+ * on them is a user's code and may wait for anything. While that runs, nothing is left that only
  * this thread could do: of several futures the thread completes one that something depends on, last
- * of all, and executors the others.
+ * of all, and executors complete the others.
  */
 final class WayOut {
   /** Something to be completed by a thread that holds nothing of the library's. */
@@ -35,7 +35,7 @@ final class WayOut {
     /** Has its executor run something; never throws. */
     void handOver(Runnable task);
 
-    /** As {@link #handOver}, after a while. */
+    /** As {@link #handOver}, after a delay. */
     void handOverLater(Runnable task, long millis);
   }
 
@@ -58,7 +58,9 @@ final class WayOut {
 
   private WayOut() {}
 
-  /** This thread's, which is told when it is in the middle of something. */
+  /**
+   * The way out of this thread; the supplier says whether the thread is in the middle of something.
+   */
   static WayOut of(BooleanSupplier isInTheMiddle) {
     WayOut current = CURRENT.get();
     current.isInTheMiddle = isInTheMiddle;
@@ -130,8 +132,8 @@ final class WayOut {
   }
 
   /**
-   * What is over, to be completed by executors. What depends on one may wait for the others, so
-   * each thread that completes one has asked for a further thread before.
+   * The futures that are over, to be completed by executors. What depends on one may wait for the
+   * others, so each thread that completes one has asked for a further thread before.
    */
   private static final class Rest implements Runnable {
     private final Queue<Deferred> left;

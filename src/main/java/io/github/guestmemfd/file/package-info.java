@@ -1,6 +1,6 @@
 /**
  * A guest_memfd file by topic: {@link io.github.guestmemfd.file.Inode} is what it is, {@link
- * io.github.guestmemfd.file.FileOperations} brings together what can be done to it, and {@link
+ * io.github.guestmemfd.file.FileOperations} brings together the operations on it, and {@link
  * io.github.guestmemfd.file.Host} is what the files of a host share.
  *
  * <p>Methods return {@link io.github.guestmemfd.abi.Errno}s, or frame numbers and negated errnos,

@@ -8,8 +8,8 @@ import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Accesses to frames that are under way, through whatever way they came: a page table of the host,
- * a guest page table, the direct map. Each is announced in a slot, a hazard pointer.
+ * Accesses to frames that are under way, by any path: a page table of the host, a guest page table,
+ * the direct map. Each is announced in a slot, a hazard pointer.
  *
  * <pre>
  *  63                            36 35       30 29                    0
@@ -290,7 +290,7 @@ public final class Accesses {
     }
 
     /**
-     * Waits for the accesses that concern the caller, who cannot give up.
+     * Waits for the accesses that concern the caller, which cannot give up.
      *
      * @param idle how to wait; what it throws is thrown when they have ended
      */

@@ -1,7 +1,7 @@
 package io.github.guestmemfd.memory;
 
 /**
- * The counts word of a frame: who holds it.
+ * The counts word of a frame: how many holders it has, by kind.
  *
  * <pre>
  *  63            43  42  41  40  39          28 27              16 15        0
@@ -15,12 +15,14 @@ package io.github.guestmemfd.memory;
  *       pin is 1024 of them), LRU batches, walkers of frame numbers, and those of guest-side
  *       holders. Each of them is kept by an object or a word that gives it back once, so no caller
  *       can drop one by mistake. It is the top field, so that a carry out of it leaves the word.
- *       Its sign bit means <i>frozen</i>: nobody may take a reference. A free frame is frozen.
- *   <li><b>C</b>: the page cache's reference, of which there is one at most.
+ *       Its sign bit means <i>frozen</i>: no thread may take a reference. A free frame is frozen.
+ *   <li><b>C</b>: the page cache's reference, at most one.
  *   <li><b>L</b>: that reference is lent: the file's guest-side holders take none of their own.
- *       Holders that do so count on nothing but such a frame; on that of a file whose holders are
- *       taken off the references, a late one would hide somebody.
- *   <li><b>W</b>: somebody waits for the counts to fall; whoever lowers one wakes them.
+ *       Only on such a frame can a holder be counted without a reference; on a frame of a file
+ *       whose protocol takes safe holders off the references, a late one would hide an unsafe
+ *       holder.
+ *   <li><b>W</b>: a thread waits for the counts to change, or watches them; a thread that lowers
+ *       one, or marks a reference as safe, wakes it.
  *   <li><b>unsafe</b>, <b>accessible</b>: references that a caller took by a kind, and gives back
  *       by naming that kind again.
  *   <li><b>safe</b>: guest-side holders, whatever the protocol has them do; the reference of one,
@@ -60,7 +62,7 @@ public final class Counts {
   private static final long UNSAFE_TOP = 1L << (WAITED_SHIFT - 1);
   private static final long TOPS = UNSAFE_TOP | ACCESSIBLE_TOP | SAFE_TOP;
 
-  /** Set while somebody waits for the counts of the frame to fall. */
+  /** Set while a thread waits for the counts of the frame to change, or watches them. */
   static final long WAITED = 1L << WAITED_SHIFT;
 
   /** The page cache's reference. */
@@ -69,7 +71,7 @@ public final class Counts {
   /** Set while the page cache's reference is lent. */
   static final long LENT = 1L << LENT_SHIFT;
 
-  /** The page cache's reference, by which guest-side holders live that have none of their own. */
+  /** The page cache's reference, lent to guest-side holders that have none of their own. */
   public static final long LENT_CACHE_REF = CACHE_REF | LENT;
 
   /** One reference of a holder that is part of the library. */
@@ -111,15 +113,15 @@ public final class Counts {
   /** The largest number of guest-side holders. */
   static final int MAX_SAFE = (1 << (SAFE_BITS - 1)) - 1;
 
-  /** Added to counts, it freezes them; added once more, it ends that. */
+  /** Added to counts, freezes them; added once more, unfreezes them. */
   static final long FROZEN = Long.MIN_VALUE;
 
   /** A frame on the free list. */
   static final long FREE = FROZEN;
 
   /**
-   * Bits of which none is set in what a get has made of the counts of a frame that is neither
-   * frozen nor near a limit: the sign, the tops, and the half of own.
+   * Bits that are all clear in the word that a get has made, if the frame is neither frozen nor
+   * near a limit: the sign, the tops, and the half of own.
    */
   private static final long LOOK_CLOSER = FROZEN | (FROZEN >>> 1) | TOPS;
 
@@ -127,7 +129,7 @@ public final class Counts {
 
   // ---- taking ----
 
-  /** Whether a get that has made this word may stand without a closer look. */
+  /** Whether a get that has made this word needs no closer look. */
   static boolean isFarFromLimits(long word) {
     return (word & LOOK_CLOSER) == 0;
   }
@@ -183,19 +185,19 @@ public final class Counts {
     return (word & CACHE_REF) != 0;
   }
 
-  /** Whether guest-side holders may come that take no reference. */
+  /** Whether guest-side holders may come that take no reference of their own. */
   static boolean isLent(long word) {
     return (word & LENT) != 0;
   }
 
-  /** Whether a frame with these counts is somebody's: held, or frozen in its page cache. */
+  /** Whether a frame with these counts is in use: held, or frozen in its page cache. */
   static boolean isInUse(long word) {
     return word >= 0 || isCached(word);
   }
 
   /**
-   * Whether nobody but the page cache holds the frame, not even without a reference: what {@link
-   * FrameTable#freeze} asks for.
+   * Whether the page cache is the only holder of the frame, counting holders without a reference
+   * too: the condition of {@link FrameTable#freeze}.
    *
    * @param word a counts word
    * @return the answer; false for a frozen frame
@@ -221,8 +223,8 @@ public final class Counts {
   }
 
   /**
-   * All references, whoever has them; a pin counts {@link #PIN_BIAS}. Guest-side holders count if
-   * they have one.
+   * All references, of every kind of holder; a pin counts {@link #PIN_BIAS}. Guest-side holders
+   * count if they have one.
    *
    * @param word a counts word
    * @return the count; negative when the frame is frozen

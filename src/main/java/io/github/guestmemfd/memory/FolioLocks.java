@@ -8,7 +8,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
 
 /**
- * The folio locks: a bit in the state word of each frame, and a queue for those who wait.
+ * The folio locks: a bit in the state word of each frame, and a queue for the threads that wait.
  *
  * <p><b>Assumptions.</b> A thread that waits for a lock holds no reference on the frame, and looks
  * afterwards whether the frame still is what it wanted: the lock's word outlives every use of the
@@ -22,7 +22,7 @@ import java.util.concurrent.locks.LockSupport;
  * lock-free.
  */
 final class FolioLocks {
-  /** How many folio locks this thread keeps, of all hosts; changed by whatever thread unlocks. */
+  /** How many folio locks this thread keeps, of all hosts; lowered by any thread that unlocks. */
   private static final ThreadLocal<AtomicInteger> KEPT =
       ThreadLocal.withInitial(AtomicInteger::new);
 
@@ -99,7 +99,9 @@ final class FolioLocks {
     }
   }
 
-  /** Takes a waiter out that gives up; if it has been granted the lock meanwhile, passes it on. */
+  /**
+   * Removes a waiter that gives up; if it has been granted the lock meanwhile, passes the lock on.
+   */
   private void leave(int pfn, WaitQueue queue, WaitQueue.Waiter waiter) {
     queue.lock.lock();
     try {
@@ -158,7 +160,7 @@ final class FolioLocks {
     queue.lock.lock();
     try {
       WaitQueue.Waiter waiter = queue.first(FrameQueues.lockKey(pfn));
-      if (waiter == null) { // the last one left before we came
+      if (waiter == null) { // the last waiter has left meanwhile
         long all = FrameState.LOCKED | FrameState.WAITERS | FrameState.LEFT;
         return FrameState.isLeft(frames.clearState(pfn, all));
       }

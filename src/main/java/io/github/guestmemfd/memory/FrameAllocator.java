@@ -5,14 +5,15 @@ import java.util.concurrent.atomic.AtomicLong;
 /**
  * Which frames of a host are free, promised, in use, or failed for good.
  *
- * <p><b>Guarantees.</b> A frame is on the free list only while frozen. So many frames are promised
- * as can be had: a promise is kept whatever fails meanwhile. Marking a frame as failed, allocating
- * and releasing it are each one atomic change of its state word, so they come one after the other.
+ * <p><b>Guarantees.</b> A frame is on the free list only while frozen. No more frames are promised
+ * than can be had: a promise is kept whatever fails meanwhile. Marking a frame as failed,
+ * allocating and releasing it are each one atomic change of its state word, so they come one after
+ * the other.
  *
  * <p><b>Progress.</b> Allocation and release are lock-free.
  */
 public final class FrameAllocator {
-  /** What came of {@link #poison}. */
+  /** The outcome of {@link #poison}. */
   public enum Poisoning {
     /** The frame is poisoned by this call. */
     DONE,

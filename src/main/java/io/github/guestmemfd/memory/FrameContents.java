@@ -11,8 +11,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * What the frames contain: direct buffers of 2 MiB, each made when the first of its frames is used.
  *
- * <p>The bytes themselves have no lock. Who may touch them is decided by page table entries,
- * references and the direct map, before this class is called.
+ * <p>The bytes themselves have no lock. Page table entries, references and the direct map decide
+ * which thread may touch them, before this class is called.
  */
 public final class FrameContents {
 
@@ -128,7 +128,7 @@ public final class FrameContents {
   }
 
   /**
-   * Fills a frame with a byte by which one who looks at what is not his sees that.
+   * Fills a frame with a byte by which a read through a stale view can be told.
    *
    * @param pfn a populated frame
    */

@@ -6,11 +6,11 @@ import java.util.concurrent.ConcurrentMap;
 import java.util.function.LongPredicate;
 
 /**
- * Who holds the frames of a host: references are taken, dropped, frozen and waited for.
+ * The counts of the frames of a host: references are taken, dropped, frozen and waited for.
  *
- * <p><b>Assumptions.</b> (1) A caller names frames that have been handed out at least once. (2) Who
- * takes a reference by {@link #tryGet} then checks that the frame still is what it wanted, and puts
- * the reference if not.
+ * <p><b>Assumptions.</b> (1) A caller names frames that have been handed out at least once. (2) A
+ * thread that takes a reference by {@link #tryGet} then checks that the frame still is what it
+ * wanted, and puts the reference if not.
  *
  * <p><b>Guarantees.</b> The put of the last reference swaps it for frozen in one step, so a frame
  * dies exactly once and never comes back. A {@code tryGet} that meets a frozen frame has added to
@@ -80,7 +80,7 @@ abstract class FrameCounts extends FrameWords {
     return isMade(pfn) && tryGet(pfn, unit);
   }
 
-  /** The rest of {@link #tryGet}: lets stand what was added, or takes it back. */
+  /** The rest of {@link #tryGet}: keeps what was added, or takes it back. */
   private boolean letStandOrTakeBack(int pfn, long[] chunk, int at, long old, long unit) {
     boolean frozen = old < 0;
     if (!frozen && !Counts.isTooMany(old + unit, unit)) {
@@ -120,7 +120,7 @@ abstract class FrameCounts extends FrameWords {
   }
 
   /**
-   * Says that a reference the caller holds is a safe one: the second step of a holder that raises
+   * Counts a reference that the caller holds as a safe one: the second step of a holder that raises
    * the counts one after the other. {@link #put} with {@link Counts#SAFE} takes it back.
    *
    * @param pfn the frame
@@ -305,7 +305,7 @@ abstract class FrameCounts extends FrameWords {
 
   // ---- waiting ----
 
-  /** Tells the thread that waits for the counts of a frame, and its watcher, of a change. */
+  /** Wakes the thread that waits for the counts of a frame, and calls the frame's watcher. */
   private void countsChanged(int pfn) {
     queues.of(pfn).wake(FrameQueues.countKey(pfn), FrameQueues.countKey(pfn) + 1);
     Runnable watcher = watchers.get(pfn);
@@ -318,8 +318,9 @@ abstract class FrameCounts extends FrameWords {
    * Has something run, on the thread that changes them, after each change of the counts of a frame
    * by which a conversion may become possible. The first may come before this returns.
    *
-   * <p>The watcher is entered before the mark in the counts that makes others look for it; so a
-   * caller that reads the counts after this has seen every change that the watcher was not told of.
+   * <p>The watcher is entered before the mark in the counts that makes other threads look for it;
+   * so a caller that reads the counts after this has seen every change that the watcher was not
+   * told of.
    *
    * @param pfn a frame that the caller keeps from being freed and that no other thread waits for
    * @param watcher must be quick, and must not throw
@@ -345,7 +346,7 @@ abstract class FrameCounts extends FrameWords {
   }
 
   /**
-   * Waits for the counts to satisfy a condition, woken by every put.
+   * Waits for the counts to satisfy a condition, woken by every put and every {@link #markSafe}.
    *
    * @param pfn a frame that the caller keeps from being freed
    * @param condition the condition on the counts word

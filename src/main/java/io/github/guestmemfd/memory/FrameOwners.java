@@ -16,7 +16,7 @@ import org.jspecify.annotations.Nullable;
  * free. The lock is a leaf: nothing is called under it. Readers take no lock.
  */
 public final class FrameOwners {
-  /** A file, as it is told of its frames. */
+  /** A file, as the listener to what happens to its frames. */
   @FunctionalInterface
   public interface Listener {
     /**
@@ -27,7 +27,7 @@ public final class FrameOwners {
      */
     void freed(int pfn);
 
-    /** A frame of which this was told has gone back: the thread has nothing more to do with it. */
+    /** A frame that {@code freed} was called for has gone back: this thread is done with it. */
     default void isFree() {}
   }
 
@@ -46,7 +46,7 @@ public final class FrameOwners {
       this.listener = listener;
     }
 
-    /** Says that the file will allocate no more. Its frames may live on as orphans. */
+    /** Notes that the file will allocate no more. Its frames may live on as orphans. */
     public void close() {
       forget();
     }
@@ -61,7 +61,7 @@ public final class FrameOwners {
   /** The files that own frames, by number. Replaced when it must grow. */
   private volatile @Nullable Owner[] owners = new @Nullable Owner[16];
 
-  /** Which numbers of files are in use; 0 is none's. Under the lock. */
+  /** Which numbers of files are in use; no file has 0. Under the lock. */
   private final BitSet numbers = new BitSet();
 
   private final ReentrantLock lock = new ReentrantLock();

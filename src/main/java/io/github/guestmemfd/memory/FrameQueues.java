@@ -1,8 +1,8 @@
 package io.github.guestmemfd.memory;
 
 /**
- * Where threads wait for a frame: for its folio lock, or for its counts to fall. Frames share a few
- * queues, in which each has two keys.
+ * Where threads wait for a frame: for its folio lock, or for its counts to change. Frames share a
+ * few queues, in which each has two keys.
  */
 final class FrameQueues {
   private static final int QUEUES = 64;
@@ -20,7 +20,7 @@ final class FrameQueues {
     return queues[pfn & (queues.length - 1)];
   }
 
-  /** The key of those who wait for the folio lock of a frame. */
+  /** The key of the threads that wait for the folio lock of a frame. */
   static long lockKey(int pfn) {
     return (long) pfn << 1;
   }

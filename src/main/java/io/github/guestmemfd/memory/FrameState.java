@@ -1,7 +1,7 @@
 package io.github.guestmemfd.memory;
 
 /**
- * The state word of a frame: everything about it but who holds it.
+ * The state word of a frame: everything about it but its counts.
  *
  * <pre>
  *  63                32  31              8  7   6   5   4   3   2   1   0
@@ -16,8 +16,8 @@ package io.github.guestmemfd.memory;
  *   <li><b>D</b>: taken out of the direct map.
  *   <li><b>X</b>: poisoned, the memory has failed. It stays set: such a frame is never used again.
  *   <li><b>P</b>: prepared, the operations have been told what the folio is used for.
- *   <li><b>A</b>: allocated. Clear, the frame is free. Who sets X or A looks at the other in the
- *       same atomic step, so a frame fails either in use or free.
+ *   <li><b>A</b>: allocated. Clear, the frame is free. A thread that sets X or A looks at the other
+ *       in the same atomic step, so a frame fails either in use or free.
  *   <li><b>C</b>: the page cache's reference is left to the lock: its file is gone, and the next
  *       unlock drops it. Set only while L is.
  *   <li><b>owner</b>: the number of the file the frame belongs to, 0 before it enters a page cache.
@@ -41,7 +41,7 @@ final class FrameState {
   static final int OWNER_SHIFT = 32;
   static final long OWNER_MASK = -1L << OWNER_SHIFT;
 
-  /** What is true of one life of a frame only, and cleared at its end. */
+  /** The bits that belong to one life of a frame, and are cleared at its end. */
   static final long OF_ONE_LIFE = UPTODATE | PREPARED | DIRECT_REMOVED | ALLOCATED | OWNER_MASK;
 
   private FrameState() {}

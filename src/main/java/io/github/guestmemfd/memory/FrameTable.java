@@ -6,13 +6,12 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The frames of a host: the name by which the rest of the library calls all that this package does
- * with frames.
+ * The frames of a host: the facade of this package, by which the rest of the library uses frames.
  *
  * <p>It is the {@linkplain FrameCounts counts} of the frames, so that a lookup reaches their words
  * without a detour, and has the other parts: {@link FolioLocks}, {@link FrameAllocator}, {@link
- * FrameOwners}, {@link FrameDirectMap}, {@link Accesses}. Each argues for its own correctness. What
- * only sets or reads a flag of the state word is here.
+ * FrameOwners}, {@link FrameDirectMap}, {@link Accesses}. Each states the argument for its own
+ * correctness. What only sets or reads a flag of the state word is here.
  *
  * <p><b>Assumptions.</b> A caller names frames this table has handed out at least once.
  */
@@ -52,9 +51,9 @@ public final class FrameTable extends FrameCounts {
   }
 
   /**
-   * Takes the folio lock; those who wait get it in the order in which they came.
+   * Takes the folio lock; waiting threads get it in order of arrival.
    *
-   * <p>The lock needs no reference: its word outlives every use of the frame. So the caller, who
+   * <p>The lock needs no reference: its word outlives every use of the frame. So the caller, which
    * must not hold a reference while it waits, looks afterwards whether the frame still is what it
    * wanted.
    *
@@ -67,9 +66,9 @@ public final class FrameTable extends FrameCounts {
   }
 
   /**
-   * Says that the lock this thread has just taken stays taken when the call of the library is over.
-   * Until {@link #unlockKept}, by whatever thread, this thread keeps a lock that others may wait
-   * for.
+   * Notes that the lock which this thread has just taken stays taken when the call of the library
+   * is over. Until {@link #unlockKept}, by any thread, this thread keeps a lock that other threads
+   * may wait for.
    *
    * @param pfn the frame, locked by this thread
    */
@@ -119,7 +118,7 @@ public final class FrameTable extends FrameCounts {
   }
 
   /**
-   * Gives the folio lock back, or on to the first who waits for it.
+   * Gives the folio lock back, or hands it to the first thread that waits for it.
    *
    * @param pfn the frame
    * @throws IllegalStateException if it is not locked
@@ -171,7 +170,7 @@ public final class FrameTable extends FrameCounts {
   }
 
   /**
-   * Says that the frame's bytes, written before, are its content.
+   * Notes that the frame's bytes, written before, are its content.
    *
    * @param pfn the frame, locked
    */
@@ -180,7 +179,7 @@ public final class FrameTable extends FrameCounts {
   }
 
   /**
-   * Says that the operations know what the folio is used for.
+   * Notes that the operations know what the folio is used for.
    *
    * @param pfn the frame, locked
    */
@@ -286,7 +285,7 @@ public final class FrameTable extends FrameCounts {
   }
 
   /**
-   * Gives back a frame that never came to be used: its file hears nothing of it.
+   * Gives back a frame that its file has not come to use: the file is not told.
    *
    * @param pfn the frame
    * @param owner the file it was allocated for
@@ -352,7 +351,7 @@ public final class FrameTable extends FrameCounts {
    * free one is taken out now, that is, skipped by the allocation that meets it in the free list.
    *
    * @param pfn a number from 1 to the limit
-   * @return what came of it
+   * @return the outcome
    */
   public FrameAllocator.Poisoning poison(int pfn) {
     return allocator.poison(pfn);
@@ -384,7 +383,7 @@ public final class FrameTable extends FrameCounts {
    * file, which then does not find it any more, but never comes to another.
    *
    * @param pfn a poisoned frame
-   * @return what {@link #newOwner} was given; null if the frame is free, or never came to be used
+   * @return what {@link #newOwner} was given; null if the frame is free, or no file owns it
    */
   public FrameOwners.@Nullable Listener listener(int pfn) {
     long word = state(pfn);

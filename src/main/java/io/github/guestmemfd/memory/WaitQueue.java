@@ -11,19 +11,20 @@ import org.jspecify.annotations.Nullable;
 /**
  * Threads that wait for a word to change, in order of arrival, each under a key.
  *
- * <p><b>Assumptions.</b> (1) Whoever makes a condition true changes the word by an atomic
- * read-modify-write or follows the store with a full fence, and only then calls {@link #wake}. (2)
+ * <p><b>Assumptions.</b> (1) A thread that makes a condition true changes the word by an atomic
+ * read-modify-write, or follows the store with a full fence, and only then calls {@link #wake}. (2)
  * The condition reads the word with volatile semantics.
  *
  * <p><b>Guarantees.</b> A waiter announces itself before it looks at the condition for the last
- * time, a waker changes the word before it looks for waiters. One of the two sees the other, so no
- * wake-up is lost. The queue never calls out while it holds its lock.
+ * time; a waker changes the word before it looks for waiters. At least one of the two sees the
+ * other, so no wake-up is lost. The queue looks at no condition and idles by no strategy while it
+ * holds its lock.
  *
- * <p><b>Progress.</b> A wake with nobody waiting is one volatile read.
+ * <p><b>Progress.</b> A wake without waiters is one volatile read.
  */
 public final class WaitQueue {
 
-  /** Rounds that a wait idles before it takes the trouble to queue. */
+  /** Rounds that a wait idles before it queues. */
   static final int ROUNDS_BEFORE_QUEUE = Wait.BRIEF_ROUNDS;
 
   /** A thread in the queue. */
@@ -31,7 +32,7 @@ public final class WaitQueue {
     final Thread thread = Thread.currentThread();
     final long key;
 
-    /** Set, once, by whoever hands this waiter what it waits for. */
+    /** Set once, by the thread that hands this waiter what it waits for. */
     volatile boolean granted;
 
     @Nullable Waiter previous;

@@ -4,7 +4,7 @@
  *
  * <p>Frames are named by a page frame number, pfn, from 1 up; 0 names none. Their metadata is never
  * returned to the collector while the host lives, so a stale pfn is always safe to look at
- * (type-stable memory): that is what lets a lookup raise a count first and ask later.
+ * (type-stable memory): that is what lets a lookup raise a count first and check later.
  */
 @NullMarked
 package io.github.guestmemfd.memory;

@@ -8,7 +8,8 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
- * From where the library was called. Lines are looked up when they are asked for: most never are.
+ * The place from which the library was called. Lines are looked up when they are asked for: most
+ * never are.
  */
 public final class CallSite {
   private static final int MAX_LINES = 32;

@@ -75,7 +75,7 @@ public final class HolderRegister {
   /**
    * Enters a holder.
    *
-   * @param holder who has taken what it describes
+   * @param holder the holder, which has taken what it describes
    */
   public void enter(Holder holder) {
     all.add(holder);

@@ -1,6 +1,6 @@
 /**
- * What is counted, recorded and remembered of files: counters, events of the flight recorder, and
- * the holders of a host that tracks them. It knows numbers, and no files.
+ * The observation of files: counters, events of the flight recorder, and the holders of a host that
+ * tracks them. This package knows numbers, and no files.
  */
 @NullMarked
 package io.github.guestmemfd.observe;

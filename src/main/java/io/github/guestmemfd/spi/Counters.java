@@ -12,7 +12,7 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Counters of events, one for each constant of an enum. What a part counts, its whole counts too.
+ * Counters of events, one for each constant of an enum. What a part counts, the whole counts too.
  *
  * <p>Counting is an addition without contention between threads, and is for slow paths. Safe for
  * use by any number of threads.
@@ -74,7 +74,7 @@ public final class Counters<E extends Enum<E>> {
 
   /**
    * Reads every counter, one after the other: each is exact once all is quiet, and sums of two may
-   * be off by what happens between the reads. Stops nobody.
+   * be off by what happens between the reads. Stops no thread.
    *
    * @return the numbers now
    */
@@ -83,7 +83,7 @@ public final class Counters<E extends Enum<E>> {
   }
 
   /**
-   * What counters showed. Immutable; equal if all numbers are.
+   * The numbers of counters at a reading. Immutable; equal if all numbers are.
    *
    * @param <E> the events
    */

@@ -8,13 +8,13 @@ import java.util.function.BooleanSupplier;
  *
  * <p>Every wait of the library ({@link Wait}) calls this, with a round number that starts at 0 and
  * grows by one a look. A waiter that may have to wait long has put itself on a wait queue before
- * its strategy may sleep, and whoever makes its condition true unparks it; so a strategy may spin,
- * yield, park, or hand the processor to something else, as it likes.
+ * its strategy may sleep, and the thread that makes its condition true unparks it; so a strategy
+ * may spin, yield, park, or hand the processor to something else, as it likes.
  *
  * <p>An implementation must be safe for use by many threads at once, must return within about
- * {@code maxNanos} even if nobody unparks the thread, and must leave the thread's interrupt status
- * alone: the caller looks at it after each round. It may be called while the library holds locks of
- * its own and must not call into the library.
+ * {@code maxNanos} even if no other thread unparks the thread, and must leave the thread's
+ * interrupt status alone: the caller looks at it after each round. It may be called while the
+ * library holds locks of its own and must not call into the library.
  */
 @FunctionalInterface
 public interface IdleStrategy {

@@ -23,9 +23,9 @@ public interface RaceHook {
 
   /**
    * The hook for the points of one file. The library asks once for each file, when it is created,
-   * and a virtual machine once for each memslot, when it is bound. What it gets is called at the
-   * points that are passed on behalf of that file; this itself only where there is none. So a hook
-   * that is to tell files apart need not be told at each point which it is.
+   * and a virtual machine once for each memslot, when it is bound. The hook that it gets is called
+   * at the points that are passed on behalf of that file; this hook itself only at points without a
+   * file. So a hook that is to tell files apart need not be told the file at each point.
    *
    * <p>Must not call the library.
    *

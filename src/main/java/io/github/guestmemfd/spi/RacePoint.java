@@ -1,8 +1,8 @@
 package io.github.guestmemfd.spi;
 
 /**
- * Named steps inside the library at which a {@link RaceHook} is called, so that a test can stand a
- * thread between two steps that races are made of.
+ * Named steps inside the library at which a {@link RaceHook} is called, so that a test can stop a
+ * thread between two steps of a race.
  */
 public enum RacePoint {
   /** A lookup has loaded the slot of a present page and has no reference yet. */

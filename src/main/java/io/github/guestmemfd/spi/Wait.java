@@ -46,7 +46,7 @@ public final class Wait {
 
   private static final ThreadLocal<Attempt> ATTEMPT = ThreadLocal.withInitial(Attempt::new);
 
-  /** What a thread must not do now. */
+  /** The attempts of a thread that must not wait. */
   private static final class Attempt {
     /** How many attempts that must not wait are under way, one inside the other. */
     int depth;
@@ -93,8 +93,8 @@ public final class Wait {
   }
 
   /**
-   * Waits for a condition as long as it is not worth the trouble to queue: {@link #BRIEF_ROUNDS}
-   * short rounds.
+   * Waits for a condition for as long as it is not worth queueing: {@link #BRIEF_ROUNDS} short
+   * rounds.
    *
    * @param condition true when the wait is over; called often, and must not block. It may be an
    *     attempt, to take a lock for instance
@@ -108,7 +108,7 @@ public final class Wait {
   }
 
   /**
-   * Waits for a condition of whose change the thread is told: who changes it unparks the thread.
+   * Waits for a condition whose change is announced: the thread that changes it unparks this one.
    *
    * @param condition true when the wait is over; called often, and must not block
    * @return whether the condition held before the time was up
