@@ -16,14 +16,19 @@ public final class Mismatch implements Serializable {
 
   /** Where it is, in bytes; -1 for none. */
   private long offset = -1;
+
   /** Holders of plain references. */
   private int unsafe;
+
   /** Holders of pins. */
   private int pinned;
+
   /** Users that asked for the page to be accessible. */
   private int accessible;
+
   /** Safe holders. */
   private int safe;
+
   /** The holders one by one. */
   private List<TrackedHolder> holders = List.of();
 

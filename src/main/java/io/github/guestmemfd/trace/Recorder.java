@@ -478,6 +478,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   /**
    * Creates a memslot, and records that. Memslots do not belong to the file, so they are recorded
    * only if they are created here. A trace knows one machine: that of the first call.
+   *
    * @param vm the machine
    * @param slot its number, 0 to 32763
    * @param gpa the first guest physical address

@@ -81,9 +81,7 @@ final class Totals {
     return sum(Measurement::framesLeaked);
   }
 
-  /**
-   * The share of first looks at the counts that failed, of the attempts that no holder blocked.
-   */
+  /** The share of first looks at the counts that failed, of the attempts that no holder blocked. */
   Estimate firstLookMismatch() {
     return estimate(
         of -> share(sum(Measurement::firstLookMismatches, of), sum(Measurement::firstLooks, of)));

@@ -31,21 +31,19 @@ record Verdict(List<Row> rows, String sentence) {
           "pin-check",
           "never: it shows what goes wrong when only pins count, a plain reference goes on reading.",
           "both-counters",
-          "if references and safe holders are counted apart: a vCPU that has raised one of the two"
-              + " counts looks unsafe until it has raised the other.",
+          "if the two counts are apart: a vCPU that has raised one looks unsafe for a moment.",
           "safe-only",
           "if vCPUs are to leave the reference count alone; a punch is refused while one holds a page.",
           "lock-only",
           "if one vCPU at a time uses a page, and only for a moment.",
           "timed-wait",
-          "to study RFC v2: a conversion keeps the folio locked while it waits, so a holder that needs"
-              + " the lock to let go cannot.",
+          "to study RFC v2: a holder that needs the folio lock waits for the conversion that waits.",
           "last-put",
           "if the caller need not wait: whoever lets go last completes the conversion.",
           "invalidate-lock",
-          "to study the in-place conversion series: faults of the whole file wait for a conversion.",
+          "to study the in-place series: faults of the whole file wait for a conversion.",
           "atomic-pair",
-          "if in doubt: one atomic step raises both counts, so a vCPU never looks like a host user.");
+          "if in doubt: both counts rise in one step, so no vCPU is taken for a host user.");
 
   /**
    * The verdict on one protocol.
