@@ -55,7 +55,7 @@ public final class HtmlReport {
    */
   public static void write(Session session, Writer out) throws IOException {
     List<Measurement> runs = session.runs();
-    Verdict verdict = Verdict.of(runs);
+    Verdict verdict = session.verdict();
     Map<String, String> parts =
         Map.ofEntries(
             Map.entry("style", resource("report.css")),

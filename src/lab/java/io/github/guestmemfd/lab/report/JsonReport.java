@@ -63,7 +63,7 @@ public final class JsonReport {
       writeCell(cell);
     }
     json.writeEndArray();
-    write(Verdict.of(runs), Finding.of(runs), Finding.isClean(runs));
+    write(session.verdict(), Finding.of(runs), Finding.isClean(runs));
     json.writeEndObject();
   }
 

@@ -75,6 +75,14 @@ public record Session(
     return doubts;
   }
 
+  /** The verdict; runs that were too short are not compared in words. */
+  Verdict verdict() {
+    Verdict verdict = Verdict.of(runs);
+    return longEnough || verdict.sentence().isEmpty()
+        ? verdict
+        : new Verdict(verdict.rows(), "The runs were too short to say which protocol is faster.");
+  }
+
   /** How many rounds were begun. */
   int rounds() {
     return 1 + runs.stream().mapToInt(Measurement::round).max().orElse(-1);

@@ -69,7 +69,7 @@ public final class TableReport {
     }
     if (!runs.isEmpty()) {
       out.println();
-      printVerdict(Verdict.of(runs), out);
+      printVerdict(session.verdict(), out);
     }
     out.flush();
   }

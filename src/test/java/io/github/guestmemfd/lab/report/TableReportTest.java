@@ -184,6 +184,16 @@ class TableReportTest {
         .containsExactly("Still getting faster after the warm-up: a; and 1 more combination.");
   }
 
+  @Test
+  void runsThatWereTooShortAreNotCompared() {
+    Session good = Measurements.session(SAMPLE);
+    Session hasty = new Session(SAMPLE, List.of(), false, "", good.options(), good.environment());
+    assertThat(good.verdict()).isEqualTo(Verdict.of(SAMPLE));
+    assertThat(hasty.verdict().rows()).isEqualTo(Verdict.of(SAMPLE).rows());
+    assertThat(hasty.verdict().sentence())
+        .isEqualTo("The runs were too short to say which protocol is faster.");
+  }
+
   /** What claims to be sound and has leaked is not advised, however fast it is. */
   @Test
   void aProtocolThatLeakedIsNotAdvised() {
