@@ -30,6 +30,7 @@ public final class Mismatch implements Serializable {
   private int safe;
 
   /** The holders one by one. */
+  @SuppressWarnings("serial") // an immutable list of the JDK, which is
   private List<TrackedHolder> holders = List.of();
 
   /** How often the operation looked at counts again, for all folios. */

@@ -66,6 +66,9 @@ public final class FrameOwners {
 
   private final ReentrantLock lock = new ReentrantLock();
 
+  /** Makes a table without files. */
+  FrameOwners() {}
+
   /** See {@link FrameTable#newOwner}. */
   Owner newOwner(Listener listener) {
     lock.lock();

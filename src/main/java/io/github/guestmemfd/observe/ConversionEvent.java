@@ -43,6 +43,8 @@ public final class ConversionEvent extends Event {
   @Description("How often it looked at counts again, for all folios")
   int retries;
 
+  private ConversionEvent() {}
+
   /** An event that has begun, or null if it is not recorded. */
   static @Nullable ConversionEvent begun() {
     if (!ANY.isEnabled()) {

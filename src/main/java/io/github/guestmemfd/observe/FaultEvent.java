@@ -42,6 +42,8 @@ public final class FaultEvent extends Event {
   @Description("OK, SIGBUS, UNMAPPED, or an errno name")
   String result = "";
 
+  private FaultEvent() {}
+
   /** An event that has begun, or null if it is not recorded. */
   static @Nullable FaultEvent begun() {
     if (!ANY.isEnabled()) {

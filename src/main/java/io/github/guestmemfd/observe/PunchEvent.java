@@ -34,6 +34,8 @@ public final class PunchEvent extends Event {
   @Description("An errno name; OK; or exception, if a callback threw")
   String result = "";
 
+  private PunchEvent() {}
+
   /** An event that has begun, or null if it is not recorded. */
   static @Nullable PunchEvent begun() {
     if (!ANY.isEnabled()) {

@@ -45,6 +45,8 @@ public final class RefusalEvent extends Event {
   @Label("Safe holders")
   int safe;
 
+  private RefusalEvent() {}
+
   /** An event that has begun, or null if it is not recorded. */
   static @Nullable RefusalEvent begun() {
     if (!ANY.isEnabled()) {

@@ -38,6 +38,8 @@ public final class RetryEvent extends Event {
   @Description("Whether the folio could go on in the end")
   boolean passed;
 
+  private RetryEvent() {}
+
   /** An event that has begun, or null if it is not recorded. */
   static @Nullable RetryEvent begun() {
     if (!ANY.isEnabled()) {
