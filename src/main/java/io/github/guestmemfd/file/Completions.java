@@ -38,9 +38,6 @@ public final class Completions {
             });
   }
 
-  /** How long to sleep while a try, which wakes no thread when it ends, is under way. */
-  private static final long LOOK_AGAIN_NANOS = 20_000;
-
   private final @Nullable Executor executor;
 
   /** Tries of the executor that are under way. */
@@ -127,7 +124,9 @@ public final class Completions {
     long begun = System.nanoTime();
     try {
       Wait.await(
-          idle, () -> tries.get() == 0 || System.nanoTime() - begun >= nanos, LOOK_AGAIN_NANOS);
+          idle,
+          () -> tries.get() == 0 || System.nanoTime() - begun >= nanos,
+          Wait.LOOK_AGAIN_NANOS);
     } catch (InterruptedException e) {
       Wait.restore(e);
     }

@@ -6,6 +6,7 @@ import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.cache.PageTable;
 import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.atomic.AtomicBoolean;
 
 /** A mapping of a part of a file: the kernel's {@code vm_area_struct}, with its page table. */
@@ -88,9 +89,7 @@ public final class Mapping {
   void revoke(long from, long to) throws InterruptedException {
     for (long page = table.next(from, to); page < to; page = table.next(page + 1, to)) {
       table.revoke(page);
-      if (Thread.interrupted()) {
-        throw new InterruptedException();
-      }
+      Wait.checkInterrupt(); // and not whether it may wait: a try that must not unmaps too
     }
   }
 

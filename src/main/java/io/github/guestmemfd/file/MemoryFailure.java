@@ -8,9 +8,6 @@ import io.github.guestmemfd.spi.Wait;
 
 /** Handles a failure of memory: takes the page of the frame from all its users. */
 public final class MemoryFailure {
-  /** How long to sleep between two looks while nothing wakes this thread. */
-  private static final long LOOK_AGAIN_NANOS = 1_000;
-
   private final Inode inode;
   private final PageCache cache;
   private final RangeLock rangeLock;
@@ -91,7 +88,8 @@ public final class MemoryFailure {
   /** Waits until the end of the file, which is under way, has taken a page from its users. */
   private Errno awaitEnd(long index, int pfn, Errno then) {
     try {
-      Wait.await(inode.host.idle, () -> SlotWord.pfn(cache.slot(index)) != pfn, LOOK_AGAIN_NANOS);
+      Wait.await(
+          inode.host.idle, () -> SlotWord.pfn(cache.slot(index)) != pfn, Wait.LOOK_AGAIN_NANOS);
       return then;
     } catch (InterruptedException e) {
       return Refusals.ended(e);

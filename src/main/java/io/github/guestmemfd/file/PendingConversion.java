@@ -301,19 +301,18 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
       tryLater();
       return;
     }
-    boolean interrupted = Thread.interrupted();
-    boolean done = false;
-    try {
-      Wait.withoutWaiting(() -> owner.attempt(this));
-      done = true;
-    } finally {
-      if (!done) {
-        tryLater();
-      }
-      if (interrupted) {
-        Thread.currentThread().interrupt();
-      }
-    }
+    Wait.keepingInterrupt(
+        () -> {
+          boolean done = false;
+          try {
+            Wait.withoutWaiting(() -> owner.attempt(this));
+            done = true;
+          } finally {
+            if (!done) {
+              tryLater();
+            }
+          }
+        });
   }
 
   /**

@@ -13,6 +13,7 @@ import io.github.guestmemfd.observe.Meter;
 import io.github.guestmemfd.observe.RefusalEvent;
 import io.github.guestmemfd.observe.RetryEvent;
 import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.spi.Wait;
 import java.util.List;
 import java.util.function.LongPredicate;
 
@@ -183,10 +184,7 @@ final class RefCheck {
       return freezeIfExpected(pfn, purpose) ? 0 : seen;
     }
     for (int round = 0; round < spins; round++) {
-      if (Thread.interrupted()) {
-        throw new InterruptedException();
-      }
-      inode.host.idle.idle(round, LOOK_AGAIN_NANOS);
+      Wait.once(inode.host.idle, round, Wait.BRIEF_NANOS);
       countRetry(busy);
       if (freezeIfExpected(pfn, purpose)) {
         return 0;
@@ -205,9 +203,6 @@ final class RefCheck {
     long counts = frames.counts(pfn);
     return freezeIfExpected(pfn, purpose) ? 0 : counts;
   }
-
-  /** How long to sleep between two looks at counts. */
-  private static final long LOOK_AGAIN_NANOS = 1_000;
 
   private void countRetry(Mismatch busy) {
     busy.retries++;

@@ -39,10 +39,10 @@ public final class Wait {
   public static final int BRIEF_ROUNDS = 32;
 
   /**
-   * The longest idle, in nanoseconds, of a round before the thread has queued. No thread unparks it
-   * yet, so a longer sleep would delay what it waits for.
+   * The longest idle, in nanoseconds, of a round of a short wait, of a thread that has not queued.
+   * No thread unparks it yet, so a longer sleep would delay what it waits for.
    */
-  private static final long BRIEF_NANOS = 1_000;
+  public static final long BRIEF_NANOS = 1_000;
 
   private static final ThreadLocal<Attempt> ATTEMPT = ThreadLocal.withInitial(Attempt::new);
 
@@ -233,19 +233,32 @@ public final class Wait {
    * @param idle how to wait
    * @param round how many rounds have been idled, from 0
    * @param maxNanos the longest time to idle
+   * @throws InterruptedException without having idled, if the thread is interrupted or must not
+   *     wait
+   */
+  public static void once(IdleStrategy idle, int round, long maxNanos) throws InterruptedException {
+    Objects.requireNonNull(idle, "idle");
+    check();
+    idle.idle(round, maxNanos);
+  }
+
+  /**
+   * As {@link #once}, for a caller that looks at the interrupt status itself.
+   *
+   * @param idle how to wait
+   * @param round how many rounds have been idled, from 0
+   * @param maxNanos the longest time to idle
    * @return false, without having idled, if the thread is interrupted, whose status stays set, or
    *     must not wait
    */
   public static boolean pause(IdleStrategy idle, int round, long maxNanos) {
-    Objects.requireNonNull(idle, "idle");
     try {
-      check();
+      once(idle, round, maxNanos);
+      return true;
     } catch (InterruptedException e) {
       restore(e);
       return false;
     }
-    idle.idle(round, maxNanos);
-    return true;
   }
 
   // ---- waits of java.util.concurrent ----
@@ -306,9 +319,34 @@ public final class Wait {
     }
   }
 
-  private static void checkInterrupt() throws InterruptedException {
+  /**
+   * To be called between the pieces of a long operation that waits for nothing: whether it is to go
+   * on.
+   *
+   * @throws InterruptedException if the thread has been interrupted, and the interrupt status is
+   *     cleared
+   */
+  public static void checkInterrupt() throws InterruptedException {
     if (Thread.interrupted()) {
       throw new InterruptedException();
+    }
+  }
+
+  /**
+   * Runs something that an interrupt is not for: the interrupt status is clear when it begins, and
+   * is set again when it ends, however it ends.
+   *
+   * @param step what to run
+   */
+  public static void keepingInterrupt(Runnable step) {
+    Objects.requireNonNull(step, "step");
+    boolean interrupted = Thread.interrupted();
+    try {
+      step.run();
+    } finally {
+      if (interrupted) {
+        Thread.currentThread().interrupt();
+      }
     }
   }
 

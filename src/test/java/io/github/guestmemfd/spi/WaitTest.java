@@ -1,5 +1,6 @@
 package io.github.guestmemfd.spi;
 
+import static org.junit.jupiter.api.Assertions.assertDoesNotThrow;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertSame;
@@ -222,6 +223,54 @@ class WaitTest {
     assertFalse(Wait.pause(FAILS, 5, 9));
     assertTrue(Thread.interrupted(), "the status stays");
     Wait.withoutWaiting(() -> assertFalse(Wait.pause(FAILS, 5, 9)));
+  }
+
+  @Test
+  void onceIdlesOrThrows() throws Exception {
+    Wait.once(recording, 4, 9);
+    assertEquals(List.of(4), rounds);
+    assertEquals(List.of(9L), limits);
+    Thread.currentThread().interrupt();
+    assertThrows(InterruptedException.class, () -> Wait.once(FAILS, 5, 9));
+    assertFalse(Thread.interrupted(), "the status is cleared");
+  }
+
+  // ---- interrupts ----
+
+  /** A thread that must not wait may go on with what waits for nothing. */
+  @Test
+  void onlyAnInterruptEndsWhatWaitsForNothing() throws Exception {
+    Wait.checkInterrupt();
+    Wait.withoutWaiting(() -> assertDoesNotThrow(Wait::checkInterrupt));
+    assertFalse(Wait.isRefused());
+    Thread.currentThread().interrupt();
+    assertThrows(InterruptedException.class, Wait::checkInterrupt);
+    assertFalse(Thread.interrupted(), "the status is cleared");
+  }
+
+  @Test
+  void anInterruptIsKeptFromAStepAndSetAgain() {
+    Thread.currentThread().interrupt();
+    Wait.keepingInterrupt(() -> assertFalse(Thread.currentThread().isInterrupted()));
+    assertTrue(Thread.interrupted());
+    Wait.keepingInterrupt(() -> assertFalse(Thread.currentThread().isInterrupted()));
+    assertFalse(Thread.interrupted(), "there was none");
+  }
+
+  @Test
+  void anInterruptIsSetAgainAlsoIfTheStepThrows() {
+    Thread.currentThread().interrupt();
+    IllegalStateException thrown = new IllegalStateException();
+    assertSame(
+        thrown,
+        assertThrows(
+            IllegalStateException.class,
+            () ->
+                Wait.keepingInterrupt(
+                    () -> {
+                      throw thrown;
+                    })));
+    assertTrue(Thread.interrupted());
   }
 
   // ---- blockUninterruptibly ----
