@@ -196,8 +196,8 @@ public final class Folio implements AutoCloseable {
       file.put(index, pfn, held);
       return;
     }
-    CallbackContext
-        .enterOperation(); // what the put brings about comes when it is not listed any more
+    // A conversion that the put completes is to find the holder off the list.
+    CallbackContext.enterOperation();
     try {
       file.put(index, pfn, held);
     } finally {

@@ -657,8 +657,8 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       file.put(-1, pfn, kind);
       return;
     }
-    CallbackContext
-        .enterOperation(); // what the put brings about comes when it is not listed any more
+    // A conversion that the put completes is to find the holder off the list.
+    CallbackContext.enterOperation();
     try {
       file.put(-1, pfn, kind);
     } finally {

@@ -60,12 +60,13 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
   /** Takes over the caller's hold on the file. */
   HostMapping(FileOperations file, long firstIndex, long pages, boolean read, boolean write) {
     this.file = file;
-    this.mapping = file.reverseMap.mmap(firstIndex, pages, read, write);
+    this.mapping = new Mapping(file.inode, firstIndex, pages, read, write);
     this.access = new HostAccess(mapping, file.hostFault);
     this.userPages = new UserPages(mapping, file.lookup);
     this.madvise = new Madvise(mapping, file);
     this.tracked =
         file.inode.track(TrackedHolder.Kind.MAPPING, Pages.bytes(firstIndex), Pages.bytes(pages));
+    file.reverseMap.add(mapping); // last: what has failed before leaves nothing behind
   }
 
   /**

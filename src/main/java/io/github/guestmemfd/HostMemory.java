@@ -327,8 +327,7 @@ public final class HostMemory implements AutoCloseable {
   public List<TrackedHolder> holders() {
     HolderRegister register = host.register;
     if (register == null) {
-      throw new IllegalStateException(
-          this + ": holders are not tracked; HostMemory.builder(size).trackHolders() does");
+      throw new IllegalStateException(host.notTracked());
     }
     return register.all();
   }

@@ -2,7 +2,6 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.GuestMemfdException;
-import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.file.Bytes;
 import io.github.guestmemfd.file.CallbackContext;
@@ -54,8 +53,7 @@ final class RecordedMapping extends HostMapping {
   @Override
   long load(long offset, int width, int mode) {
     try {
-      if (mode == Bytes.PLAIN
-          && Pages.OFFSET_MASK - ((int) offset & Pages.OFFSET_MASK) < width - 1) {
+      if (mode == Bytes.PLAIN && HostAccess.isAcross(offset, width)) {
         require(offset, width, false);
       } else {
         long value = super.load(offset, width, mode);
@@ -66,11 +64,7 @@ final class RecordedMapping extends HostMapping {
       failed(false, offset, offset, e);
       throw e;
     }
-    long value = 0; // of two pages: byte by byte, each a load of its own
-    for (int i = 0; i < width; i++) {
-      value |= (load(offset + i, 1, Bytes.PLAIN) & 0xff) << (8 * i);
-    }
-    return value;
+    return HostAccess.byByte(offset, width, at -> load(at, 1, Bytes.PLAIN)); // each a load
   }
 
   @Override

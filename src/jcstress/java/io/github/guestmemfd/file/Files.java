@@ -131,7 +131,9 @@ final class Files {
   /** A mapping of the whole file for reading and writing. */
   static Mapping map(FileOperations file) {
     file.inode.tryOpen();
-    return file.reverseMap.mmap(0, file.inode.pages, true, true);
+    Mapping mapping = new Mapping(file.inode, 0, file.inode.pages, true, true);
+    file.reverseMap.add(mapping);
+    return mapping;
   }
 
   /** The guest writes into the page and reads it back later: it has its own way to the frame. */

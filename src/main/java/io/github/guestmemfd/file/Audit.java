@@ -88,7 +88,7 @@ public final class Audit {
       found(inode, busy, "is busy");
     }
     for (long i = cache.next(0, pages); i < pages; i = cache.next(i + 1, pages)) {
-      page(inode, i, cache.slot(i), file.pendings.contains(i));
+      page(inode, i, cache.slot(i), file.pendings.at(i) != null);
     }
     for (Mapping mapping : file.reverseMap.mappings()) {
       for (long page = mapping.table.next(0, mapping.pages);

@@ -221,8 +221,8 @@ public final class Conversion {
       try {
         errno = invalidation.begin();
         if (errno == Errno.OK) {
-          reverseMap.awaitAccessesToChanging(
-              from, to, inaccessible); // the clients', which have been told
+          // By clients: they have been told, and begin no more.
+          reverseMap.awaitAccessesToChanging(from, to, inaccessible);
           if (inode.host.poisonsViews && inaccessible) {
             moveAway(from, to);
           }

@@ -50,6 +50,7 @@ public final class FileOperations implements FrameOwners.Listener {
   final RangeLock rangeLock;
   final PendingConversions pendings;
   private final Preparation preparation;
+  private final Release release;
 
   /**
    * Creates a file.
@@ -91,8 +92,6 @@ public final class FileOperations implements FrameOwners.Listener {
     memoryFailure = new MemoryFailure(inode, rangeLock, reverseMap, callbacks);
     release = new Release(inode, pendings, reverseMap, callbacks);
   }
-
-  private final Release release;
 
   private void end(Failures failures) {
     release.end(failures);

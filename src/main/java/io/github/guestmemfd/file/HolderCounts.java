@@ -31,13 +31,13 @@ public final class HolderCounts {
     }
     long counts = inode.frames.counts(pfn);
     int mapped = reverseMap.mapped(index, pfn);
-    int own = Math.max(0, Counts.ownRefs(counts) - guest.safeRefs(counts) - mapped);
+    int known = guest.safeRefs(counts) + mapped;
     return new FolioHolders(
         offset,
         pfn,
         mapped,
-        own % Counts.PIN_BIAS + Counts.unsafe(counts),
-        own / Counts.PIN_BIAS,
+        Counts.plain(counts, known),
+        Counts.pins(counts, known),
         Counts.accessible(counts),
         guest.safe(counts));
   }

@@ -219,14 +219,21 @@ public final class Host {
   }
 
   /**
+   * Why it cannot say who the holders are.
+   *
+   * @return one line, without its end
+   */
+  public String notTracked() {
+    return this + ": holders are not tracked; HostMemory.builder(size).trackHolders() does";
+  }
+
+  /**
    * The holders, as a tree.
    *
    * @return lines of text
    */
   public String dump() {
-    return register == null
-        ? this + ": holders are not tracked; HostMemory.builder(size).trackHolders() does\n"
-        : this + "\n" + register.dump().indent(2);
+    return register == null ? notTracked() + "\n" : this + "\n" + register.dump().indent(2);
   }
 
   /**

@@ -13,6 +13,7 @@ import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
+import java.util.function.LongUnaryOperator;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -71,8 +72,8 @@ public final class HostAccess {
     int in = (int) offset & Pages.OFFSET_MASK;
     if (mode != Bytes.PLAIN) {
       requireAligned(offset, width);
-    } else if (in > Pages.SIZE - width) {
-      return loadAcross(offset, width);
+    } else if (isAcross(offset, width)) {
+      return byByte(offset, width, at -> load(at, 1, Bytes.PLAIN));
     }
     for (; ; ) {
       long entry = table.entry(page);
@@ -90,10 +91,30 @@ public final class HostAccess {
     }
   }
 
-  private long loadAcross(long offset, int width) {
+  /**
+   * Whether a number reaches over the end of a page. The host does not read or write it at once
+   * then.
+   *
+   * @param offset where it starts, in bytes
+   * @param width 1, 2, 4 or 8
+   * @return the answer
+   */
+  public static boolean isAcross(long offset, int width) {
+    return ((int) offset & Pages.OFFSET_MASK) > Pages.SIZE - width;
+  }
+
+  /**
+   * Reads a number byte by byte, upwards: a fault names the first byte that faults.
+   *
+   * @param offset where it starts, in bytes
+   * @param width 1, 2, 4 or 8
+   * @param load reads a byte
+   * @return the number, without its sign
+   */
+  public static long byByte(long offset, int width, LongUnaryOperator load) {
     long value = 0;
-    for (int i = 0; i < width; i++) { // upwards: a fault names the first byte that faults
-      value |= (load(offset + i, 1, Bytes.PLAIN) & 0xff) << (8 * i);
+    for (int i = 0; i < width; i++) {
+      value |= (load.applyAsLong(offset + i) & 0xff) << (8 * i);
     }
     return value;
   }
@@ -111,7 +132,7 @@ public final class HostAccess {
     int in = (int) offset & Pages.OFFSET_MASK;
     if (mode != Bytes.PLAIN) {
       requireAligned(offset, width);
-    } else if (in > Pages.SIZE - width) {
+    } else if (isAcross(offset, width)) {
       storeAcross(offset, width, value);
       return;
     }

@@ -68,8 +68,8 @@ public final class Lookup {
           }
         }
         if (!open) {
-          if (CallbackContext
-              .isInside()) { // before a hole is filled: first use takes the folio lock
+          // Before a hole is filled: first use takes the folio lock.
+          if (CallbackContext.isInside()) {
             return -Errno.EDEADLK.code();
           }
           open = inode.enter();

@@ -31,8 +31,16 @@ public final class Mapping {
 
   private final AtomicBoolean closed = new AtomicBoolean();
 
-  /** Makes a mapping whose page table has no entries. */
-  Mapping(Inode inode, long firstIndex, long pages, boolean read, boolean write) {
+  /**
+   * Makes a mapping whose page table has no entries, and which no unmapping finds yet.
+   *
+   * @param inode the file
+   * @param firstIndex the page of the file that it begins with
+   * @param pages its length in pages
+   * @param read whether it is for reading
+   * @param write whether it is for writing
+   */
+  public Mapping(Inode inode, long firstIndex, long pages, boolean read, boolean write) {
     this.inode = inode;
     this.firstIndex = firstIndex;
     this.pages = pages;

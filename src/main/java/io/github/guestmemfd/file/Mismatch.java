@@ -49,11 +49,10 @@ public final class Mismatch implements Serializable {
    * @param tracked its holders, as far as they are tracked
    */
   public void set(long offset, long counts, int safe, int safeRefs, List<TrackedHolder> tracked) {
-    int own = Math.max(0, Counts.ownRefs(counts) - safeRefs);
     this.offset = offset;
     this.accessible = Counts.accessible(counts);
-    this.unsafe = own % Counts.PIN_BIAS + Counts.unsafe(counts);
-    this.pinned = own / Counts.PIN_BIAS;
+    this.unsafe = Counts.plain(counts, safeRefs);
+    this.pinned = Counts.pins(counts, safeRefs);
     this.safe = safe;
     this.holders = tracked;
   }

@@ -8,6 +8,7 @@ import java.util.Map;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.ConcurrentNavigableMap;
 import java.util.concurrent.ConcurrentSkipListMap;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The conversions of a file that wait for the last holder to let go. An operation that changes a
@@ -37,24 +38,11 @@ final class PendingConversions {
    * nothing is undone.
    */
   Errno lockToChange(long from, long to, String operation) {
-    if (CallbackContext.isInside()) {
-      return Errno.EDEADLK;
-    }
-    if (!inode.enter()) {
-      return Errno.EBADF;
-    }
-    boolean locked = false;
-    try {
-      Errno errno = makeBusyAndUndo(from, to, operation);
-      if (errno == Errno.OK) {
-        locked = rangeLock.passBusy(from, rangeLock.first(from), rangeLock.last(to));
-      }
-      return errno;
-    } finally {
-      if (!locked) {
-        inode.leave();
-      }
-    }
+    return rangeLock.lock(
+        from,
+        rangeLock.first(from),
+        rangeLock.last(to),
+        (first, last) -> makeBusyAndUndo(from, to, operation));
   }
 
   private Errno makeBusyAndUndo(long from, long to, String operation) {
@@ -108,8 +96,8 @@ final class PendingConversions {
    * none.
    */
   private long firstPending(long index) {
-    Map.Entry<Long, PendingConversion> entry = pending.floorEntry(index);
-    return entry != null && entry.getValue().to > index ? entry.getKey() : index;
+    PendingConversion later = at(index);
+    return later == null ? index : later.from;
   }
 
   /** Where the last pending conversion ends that begins before a page; at least at that page. */
@@ -118,10 +106,10 @@ final class PendingConversions {
     return entry == null ? end : Math.max(end, entry.getValue().to);
   }
 
-  /** Whether a pending conversion has a page. */
-  boolean contains(long index) {
-    Map.Entry<Long, PendingConversion> later = pending.floorEntry(index);
-    return later != null && later.getValue().to > index;
+  /** The pending conversion that a page is part of; null if there is none. */
+  @Nullable PendingConversion at(long index) {
+    Map.Entry<Long, PendingConversion> entry = pending.floorEntry(index);
+    return entry == null || entry.getValue().to <= index ? null : entry.getValue();
   }
 
   /** Leaves a conversion of locked pages pending, until a busy folio is let go. */
@@ -159,19 +147,24 @@ final class PendingConversions {
    */
   boolean giveBack(PendingConversion later, Throwable why) {
     boolean undone = later.undo(why);
-    if (pending.remove(later.from, later)) {
-      later.leave();
-      cache.setPending(later.from, later.to, false);
+    if (remove(later)) {
       inode.meters.count(Meter.PENDING_UNDONE);
     }
     return undone;
   }
 
-  /** Removes a conversion that is over, whose pages are locked. */
-  void remove(PendingConversion later) {
-    cache.setPending(later.from, later.to, false);
-    pending.remove(later.from, later);
+  /**
+   * Removes a conversion that is over, whose pages are locked.
+   *
+   * @return whether it was pending until now
+   */
+  boolean remove(PendingConversion later) {
+    if (!pending.remove(later.from, later)) {
+      return false;
+    }
     later.leave();
+    cache.setPending(later.from, later.to, false);
+    return true;
   }
 
   /** Undoes all of them, at the end of the file, all of whose pages are locked. */

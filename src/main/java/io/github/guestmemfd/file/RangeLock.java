@@ -13,6 +13,16 @@ final class RangeLock {
   private final PageCache cache;
   private final boolean locksWholeFile;
 
+  /** {@link #makeBusy}, made once: the hot path of {@link #lock(long, long)} allocates nothing. */
+  private final MakeBusy plainly = this::makeBusy;
+
+  /** Makes pages busy. */
+  @FunctionalInterface
+  interface MakeBusy {
+    /** Makes the pages busy; only they are if it answers OK, and none is otherwise. */
+    Errno makeBusy(long from, long to);
+  }
+
   /**
    * Locks ranges.
    *
@@ -26,6 +36,16 @@ final class RangeLock {
 
   /** Locks a range, for an operation that calls {@link #unlock} when it is done. */
   Errno lock(long from, long to) {
+    return lock(from, from, to, plainly);
+  }
+
+  /**
+   * As {@link #lock(long, long)}, for pages that are made busy in a special way.
+   *
+   * @param index the page for the race point
+   * @param busy makes the pages from {@code from} to {@code to} busy
+   */
+  Errno lock(long index, long from, long to, MakeBusy busy) {
     if (CallbackContext.isInside()) {
       return Errno.EDEADLK;
     }
@@ -34,9 +54,9 @@ final class RangeLock {
     }
     boolean locked = false;
     try {
-      Errno errno = makeBusy(from, to);
+      Errno errno = busy.makeBusy(from, to);
       if (errno == Errno.OK) {
-        locked = passBusy(from, from, to);
+        locked = passBusy(index, from, to);
       }
       return errno;
     } finally {
@@ -63,7 +83,7 @@ final class RangeLock {
   }
 
   /** Passes the race point with the pages busy; lets them go if the hook throws. */
-  boolean passBusy(long index, long from, long to) {
+  private boolean passBusy(long index, long from, long to) {
     boolean passed = false;
     try {
       inode.at(RacePoint.RANGE_BUSY, index);

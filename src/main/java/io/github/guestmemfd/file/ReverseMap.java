@@ -31,18 +31,12 @@ public final class ReverseMap {
   }
 
   /**
-   * Maps a part of the file, which the caller has opened: the mapping closes it.
+   * Adds a mapping of the file, which its maker has opened: {@link #munmap} closes it.
    *
-   * @param firstIndex the page of the file that it begins with
-   * @param pages its length in pages
-   * @param read whether it is for reading
-   * @param write whether it is for writing
-   * @return the mapping
+   * @param mapping the mapping
    */
-  public Mapping mmap(long firstIndex, long pages, boolean read, boolean write) {
-    Mapping mapping = new Mapping(inode, firstIndex, pages, read, write);
+  public void add(Mapping mapping) {
     mappings.add(mapping);
-    return mapping;
   }
 
   /**

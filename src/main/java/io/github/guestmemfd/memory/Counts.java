@@ -223,6 +223,33 @@ public final class Counts {
   }
 
   /**
+   * Pins, as far as references can tell: each is {@link #PIN_BIAS} of the library's own.
+   *
+   * @param word a counts word
+   * @param known how many of its {@link #ownRefs} are known to be others
+   * @return the count, at least 0
+   */
+  public static int pins(long word, int known) {
+    return unknown(word, known) / PIN_BIAS;
+  }
+
+  /**
+   * Plain references that are not known to be safe: those of the library's own that make no pin,
+   * and those of users on the host's side.
+   *
+   * @param word a counts word
+   * @param known how many of its {@link #ownRefs} are known to be others
+   * @return the count, at least 0
+   */
+  public static int plain(long word, int known) {
+    return unknown(word, known) % PIN_BIAS + unsafe(word);
+  }
+
+  private static int unknown(long word, int known) {
+    return Math.max(0, ownRefs(word) - known);
+  }
+
+  /**
    * All references, of every kind of holder; a pin counts {@link #PIN_BIAS}. Guest-side holders
    * count if they have one.
    *

@@ -16,17 +16,11 @@ import org.jspecify.annotations.Nullable;
  */
 public final class FrameContents {
 
-  /** Bytes of a frame and of a page. */
-  public static final int PAGE_SIZE = Pages.SIZE;
-
-  /** The binary logarithm of {@link #PAGE_SIZE}. */
-  public static final int PAGE_SHIFT = Pages.SHIFT;
-
   private static final int CHUNK_SHIFT = 9;
   private static final int CHUNK_FRAMES = 1 << CHUNK_SHIFT;
-  private static final byte[] ZEROES = new byte[PAGE_SIZE];
+  private static final byte[] ZEROES = new byte[Pages.SIZE];
 
-  private static final byte[] POISON = new byte[PAGE_SIZE];
+  private static final byte[] POISON = new byte[Pages.SIZE];
 
   static {
     Arrays.fill(POISON, (byte) 0xAA);
@@ -56,12 +50,12 @@ public final class FrameContents {
     if (CHUNKS.getAcquire(chunks, i) == null) {
       ByteBuffer made;
       try {
-        made = ByteBuffer.allocateDirect(CHUNK_FRAMES * PAGE_SIZE);
+        made = ByteBuffer.allocateDirect(CHUNK_FRAMES * Pages.SIZE);
       } catch (OutOfMemoryError e) {
         OutOfMemoryError error =
             new OutOfMemoryError(
                 "no direct memory for "
-                    + CHUNK_FRAMES * PAGE_SIZE
+                    + CHUNK_FRAMES * Pages.SIZE
                     + " bytes more, see -XX:MaxDirectMemorySize");
         error.initCause(e);
         throw error;
@@ -92,7 +86,7 @@ public final class FrameContents {
    * @return the index in bytes
    */
   public static int base(int pfn) {
-    return (pfn & (CHUNK_FRAMES - 1)) << PAGE_SHIFT;
+    return (pfn & (CHUNK_FRAMES - 1)) << Pages.SHIFT;
   }
 
   /**
@@ -103,7 +97,7 @@ public final class FrameContents {
    * @return the bytes from the start of the first frame on
    */
   public static int bytes(int pfn, int frames) {
-    return Math.min(frames, CHUNK_FRAMES - (pfn & (CHUNK_FRAMES - 1))) << PAGE_SHIFT;
+    return Math.min(frames, CHUNK_FRAMES - (pfn & (CHUNK_FRAMES - 1))) << Pages.SHIFT;
   }
 
   /**
@@ -113,7 +107,7 @@ public final class FrameContents {
    * @return a new buffer of one page, little-endian
    */
   public ByteBuffer view(int pfn) {
-    return chunk(pfn).slice(base(pfn), PAGE_SIZE).order(ByteOrder.LITTLE_ENDIAN);
+    return chunk(pfn).slice(base(pfn), Pages.SIZE).order(ByteOrder.LITTLE_ENDIAN);
   }
 
   /**
@@ -124,7 +118,7 @@ public final class FrameContents {
    */
   public void copy(int from, int to) {
     VarHandle.releaseFence(); // as for zeroes
-    chunk(to).put(base(to), chunk(from), base(from), PAGE_SIZE);
+    chunk(to).put(base(to), chunk(from), base(from), Pages.SIZE);
   }
 
   /**
