@@ -4,6 +4,7 @@ import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
 import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
+import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.locks.LockSupport;
 import org.openjdk.jcstress.annotations.Actor;
 import org.openjdk.jcstress.annotations.JCStressTest;
@@ -33,7 +34,7 @@ public class AwaitCountsTest {
 
   // The last look before the waiter queues, or one of those before.
   private final WaitQueueTest.Gap gap =
-      new WaitQueueTest.Gap(WaitQueue.ROUNDS_BEFORE_QUEUE + 1 - 8 * (next++ & 3));
+      new WaitQueueTest.Gap(Wait.BRIEF_ROUNDS + 1 - 8 * (next++ & 3));
 
   public AwaitCountsTest() {
     frames.reserve(1);

@@ -4,6 +4,7 @@ import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
 import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
+import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.locks.LockSupport;
 import org.openjdk.jcstress.annotations.Actor;
 import org.openjdk.jcstress.annotations.JCStressTest;
@@ -28,7 +29,7 @@ public class HandOverTest {
   private static int next; // states are made by one thread
 
   /** The idling at which the lock is given back: around that before which the waiter queues. */
-  private final int at = WaitQueue.ROUNDS_BEFORE_QUEUE - 2 + (next++ & 3);
+  private final int at = Wait.BRIEF_ROUNDS - 2 + (next++ & 3);
 
   /** How often the waiter has come to idle: its own count, since rounds start anew in the queue. */
   private volatile int idlings;
@@ -57,7 +58,7 @@ public class HandOverTest {
 
   @Signal
   public void unlock() {
-    while (idlings <= Math.min(at, WaitQueue.ROUNDS_BEFORE_QUEUE)) {
+    while (idlings <= Math.min(at, Wait.BRIEF_ROUNDS)) {
       Thread.onSpinWait();
     }
     frames.unlock(pfn);

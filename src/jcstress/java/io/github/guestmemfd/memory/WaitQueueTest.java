@@ -4,6 +4,7 @@ import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
 import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
+import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.locks.LockSupport;
 import org.openjdk.jcstress.annotations.Actor;
 import org.openjdk.jcstress.annotations.JCStressTest;
@@ -26,7 +27,7 @@ import org.openjdk.jcstress.annotations.State;
 @State
 public class WaitQueueTest {
   private final WaitQueue queue = new WaitQueue();
-  private final Gap gap = new Gap(WaitQueue.ROUNDS_BEFORE_QUEUE + 1);
+  private final Gap gap = new Gap(Wait.BRIEF_ROUNDS + 1);
 
   @Actor
   public void waiter() throws InterruptedException {

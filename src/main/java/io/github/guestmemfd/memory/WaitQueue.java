@@ -24,9 +24,6 @@ import org.jspecify.annotations.Nullable;
  */
 public final class WaitQueue {
 
-  /** Rounds that a wait idles before it queues. */
-  static final int ROUNDS_BEFORE_QUEUE = Wait.BRIEF_ROUNDS;
-
   /** A thread in the queue. */
   static final class Waiter {
     final Thread thread = Thread.currentThread();

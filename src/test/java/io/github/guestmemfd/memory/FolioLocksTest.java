@@ -9,6 +9,7 @@ import io.github.guestmemfd.concurrent.Duel;
 import io.github.guestmemfd.concurrent.WaitProbe;
 import io.github.guestmemfd.concurrent.Worker;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.Wait;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
@@ -154,7 +155,7 @@ class FolioLocksTest {
         new FrameTable(
             1,
             (round, maxNanos) -> {
-              if (round >= WaitQueue.ROUNDS_BEFORE_QUEUE
+              if (round >= Wait.BRIEF_ROUNDS
                   && Thread.currentThread() == patient.get()
                   && queued.compareAndSet(false, true)) {
                 takenWhenQueued.set(taken.get());
@@ -266,7 +267,7 @@ class FolioLocksTest {
         new FrameTable(
             1,
             (round, maxNanos) -> {
-              if (round >= WaitQueue.ROUNDS_BEFORE_QUEUE) {
+              if (round >= Wait.BRIEF_ROUNDS) {
                 queued.get().countDown();
               }
               IdleStrategy.spinThenPark().idle(round, maxNanos);
@@ -356,8 +357,7 @@ class FolioLocksTest {
         new FrameTable(
             1,
             (round, maxNanos) -> {
-              if (round == WaitQueue.ROUNDS_BEFORE_QUEUE
-                  && waiting.incrementAndGet() == threads - 1) {
+              if (round == Wait.BRIEF_ROUNDS && waiting.incrementAndGet() == threads - 1) {
                 allQueued.countDown();
               }
               IdleStrategy.spinThenPark().idle(round, maxNanos);

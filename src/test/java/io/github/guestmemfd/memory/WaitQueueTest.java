@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.guestmemfd.concurrent.WaitProbe;
 import io.github.guestmemfd.concurrent.Worker;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.Wait;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -140,7 +141,7 @@ class WaitQueueTest {
       if (i > 0) {
         assertTrue(rounds.get(i) > rounds.get(i - 1));
       }
-      if (rounds.get(i) < WaitQueue.ROUNDS_BEFORE_QUEUE) {
+      if (rounds.get(i) < Wait.BRIEF_ROUNDS) {
         assertTrue(nanos.get(i) <= 1_000, "a long sleep that nobody would end");
       } else {
         assertEquals(Long.MAX_VALUE, nanos.get(i));
