@@ -143,15 +143,12 @@ public final class Folio implements AutoCloseable {
 
   /** Notes that the lock which has been taken outlasts this call. */
   private void keep() {
-    boolean kept = false;
     try {
       inode.host.frames.keepLock(pfn);
       locked.set(true);
-      kept = true;
-    } finally {
-      if (!kept) {
-        inode.host.frames.unlock(pfn);
-      }
+    } catch (Throwable e) {
+      inode.host.frames.unlock(pfn);
+      throw e;
     }
   }
 

@@ -511,15 +511,11 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
 
   HostReference reference(long offset, long length, long unit) {
     UserPages.Taken taken = userPages.reference(offset, length, unit);
-    boolean made = false;
     try {
-      HostReference reference = newReference(taken, unit, offset);
-      made = true;
-      return reference;
-    } finally {
-      if (!made) { // no memory for the reference
-        userPages.giveBack(taken, unit);
-      }
+      return newReference(taken, unit, offset);
+    } catch (Throwable e) { // no memory for the reference
+      userPages.giveBack(taken, unit);
+      throw e;
     }
   }
 

@@ -156,16 +156,16 @@ public final class PageCache {
       at(RacePoint.AFTER_SLOT_LOAD, index);
       int pfn = SlotWord.pfn(slot);
       if (frames.tryGet(pfn, unit)) {
-        boolean hit = false;
+        boolean done = false;
         try {
           at(RacePoint.BEFORE_SLOT_RELOAD, index);
           if ((leaf == null ? slots.get(index) : SparseWords.getVolatile(leaf, index)) == slot) {
             at(RacePoint.AFTER_LOOKUP, index);
-            hit = true;
+            done = true;
             return slot;
           }
         } finally {
-          if (!hit) {
+          if (!done) {
             frames.undoGet(pfn, unit);
             startedOver.run();
           }
@@ -470,7 +470,7 @@ public final class PageCache {
       return 0; // it is held: its holder must find it where it is
     }
     int to = 0;
-    boolean moved = false;
+    boolean done = false;
     try {
       to = frames.allocate(owner);
       contents.populate(to);
@@ -480,20 +480,20 @@ public final class PageCache {
       frames.thaw(to, cacheRef);
       int pfn = to;
       slots.update(index, index + 1, word -> SlotWord.moved(word, pfn), true);
-      moved = true;
+      done = true;
     } catch (OutOfMemoryError e) {
       if (to == 0) {
         frames.unreserve(1);
       }
     } finally {
-      if (!moved && to != 0) {
+      if (!done && to != 0) {
         frames.discard(to, owner, 0);
       }
-      if (moved || !wasFrozen) {
+      if (done || !wasFrozen) {
         frames.unfreeze(from);
       }
     }
-    return moved ? from : 0;
+    return done ? from : 0;
   }
 
   /**

@@ -83,20 +83,21 @@ public final class Completions {
         () -> {
           Runnable end = new End();
           tries.incrementAndGet();
-          boolean queued = false;
           try {
             attempt.run();
           } finally {
-            try {
-              CallbackContext.whenOut(end);
-              queued = true;
-            } finally {
-              if (!queued) {
-                end.run();
-              }
-            }
+            endWhenOut(end);
           }
         });
+  }
+
+  private static void endWhenOut(Runnable end) {
+    try {
+      CallbackContext.whenOut(end);
+    } catch (Throwable e) {
+      end.run();
+      throw e;
+    }
   }
 
   /** The end of a try, which counts once. */

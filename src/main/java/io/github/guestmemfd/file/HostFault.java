@@ -90,12 +90,12 @@ public final class HostFault {
         frames.put(pfn, Counts.REF);
       }
     }
-    boolean passed = false;
+    boolean done = false;
     try {
       inode.at(RacePoint.AFTER_PTE_INSTALL, index);
-      passed = true;
+      done = true;
     } finally {
-      settle(mapping, page, index, installed, passed);
+      settle(mapping, page, index, installed, done);
     }
     return mapping.table.isClosed() ? UNMAPPED : 0;
   }

@@ -91,7 +91,6 @@ public final class Inode {
     this.frames = host.frames;
     this.atEnd = atEnd;
     this.ino = host.openFile();
-    boolean created = false;
     try {
       this.hook =
           host.hook == null ? null : Objects.requireNonNull(host.hook.ofFile(this), "ofFile");
@@ -108,11 +107,9 @@ public final class Inode {
               host.lru,
               lends,
               () -> meters.count(Meter.LOOKUPS_STARTED_OVER));
-      created = true;
-    } finally {
-      if (!created) { // there was no memory for it
-        host.closeFile();
-      }
+    } catch (Throwable e) { // there was no memory for it, say
+      host.closeFile();
+      throw e;
     }
     Logs.FILE.debug("created {}", this);
   }
@@ -160,15 +157,15 @@ public final class Inode {
    */
   boolean enter() {
     CallbackContext.enterOperation();
-    boolean open = false;
+    boolean done = false;
     try {
-      open = tryOpen();
+      done = tryOpen();
+      return done;
     } finally {
-      if (!open) {
+      if (!done) {
         CallbackContext.leaveOperation();
       }
     }
-    return open;
   }
 
   /** Ends an operation, and the file with it if nothing else holds that open. */

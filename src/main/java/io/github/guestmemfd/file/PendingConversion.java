@@ -157,16 +157,16 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
 
   /** Leaves it pending until a busy folio is let go. */
   void await(Mismatch busy) {
-    boolean watching = false;
     int pfn = SlotWord.pfn(inode.cache.slot(Pages.index(busy.offset())));
+    boolean done = false;
     try {
       busyIndex = Pages.index(busy.offset());
       watched = pfn;
       inode.host.frames.watch(pfn, this::letGo);
-      watching = true;
+      done = true;
     } finally {
       pend();
-      if (!watching) {
+      if (!done) {
         tryLater();
       }
     }
@@ -303,14 +303,11 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     }
     Wait.keepingInterrupt(
         () -> {
-          boolean done = false;
           try {
             Wait.withoutWaiting(() -> owner.attempt(this));
-            done = true;
-          } finally {
-            if (!done) {
-              tryLater();
-            }
+          } catch (Throwable e) {
+            tryLater();
+            throw e;
           }
         });
   }

@@ -65,16 +65,16 @@ final class PendingConversions {
         return Refusals.ended(e);
       }
     }
-    boolean undone = false;
+    boolean done = false;
     try {
       for (PendingConversion later : pending.subMap(firstPending(from), to).values()) {
         undo(later, operation);
       }
-      undone = true;
+      done = true;
       return Errno.OK;
     } finally {
-      unlockIfAny(low, undone ? rangeLock.first(from) : high);
-      unlockIfAny(undone ? rangeLock.last(to) : high, high);
+      unlockIfAny(low, done ? rangeLock.first(from) : high);
+      unlockIfAny(done ? rangeLock.last(to) : high, high);
     }
   }
 
@@ -114,18 +114,15 @@ final class PendingConversions {
 
   /** Leaves a conversion of locked pages pending, until a busy folio is let go. */
   void leavePending(PendingConversion later, Mismatch busy) {
-    boolean done = false;
     try {
       pending.put(later.from, later);
       later.enter();
       cache.setPending(later.from, later.to, true);
       inode.meters.count(Meter.PENDING_BEGUN);
       later.await(busy);
-      done = true;
-    } finally {
-      if (!done) {
-        giveBack(later, new CancellationException());
-      }
+    } catch (Throwable e) {
+      giveBack(later, new CancellationException());
+      throw e;
     }
   }
 

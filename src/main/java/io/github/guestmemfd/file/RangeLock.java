@@ -52,15 +52,16 @@ final class RangeLock {
     if (!inode.enter()) {
       return Errno.EBADF;
     }
-    boolean locked = false;
+    boolean done = false;
     try {
       Errno errno = busy.makeBusy(from, to);
       if (errno == Errno.OK) {
-        locked = passBusy(index, from, to);
+        passBusy(index, from, to);
+        done = true;
       }
       return errno;
     } finally {
-      if (!locked) {
+      if (!done) {
         inode.leave();
       }
     }
@@ -83,16 +84,12 @@ final class RangeLock {
   }
 
   /** Passes the race point with the pages busy; lets them go if the hook throws. */
-  private boolean passBusy(long index, long from, long to) {
-    boolean passed = false;
+  private void passBusy(long index, long from, long to) {
     try {
       inode.at(RacePoint.RANGE_BUSY, index);
-      passed = true;
-      return true;
-    } finally {
-      if (!passed) {
-        cache.unlock(from, to);
-      }
+    } catch (Throwable e) {
+      cache.unlock(from, to);
+      throw e;
     }
   }
 

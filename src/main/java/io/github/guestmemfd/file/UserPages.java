@@ -126,16 +126,16 @@ public final class UserPages {
     if (pfn == 0 || !frames.tryGet(pfn, unit)) {
       return 0;
     }
-    boolean mapped = false;
+    boolean done = false;
     try {
       inode.at(RacePoint.BEFORE_PTE_RELOAD, mapping.firstIndex + page);
-      mapped = mapping.table.entry(page) == entry;
+      done = mapping.table.entry(page) == entry;
     } finally {
-      if (!mapped) {
+      if (!done) {
         frames.put(pfn, unit);
       }
     }
-    return mapped ? pfn : 0;
+    return done ? pfn : 0;
   }
 
   /**

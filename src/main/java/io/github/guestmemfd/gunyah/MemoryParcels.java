@@ -128,7 +128,6 @@ public final class MemoryParcels {
     }
     memfd.makeInaccessible(offset, length);
     Map<Long, Lent> parcel = new HashMap<>();
-    boolean done = false;
     try {
       for (long at = offset; at < offset + length; at += PAGE_SIZE) {
         Lent page = new Lent();
@@ -142,11 +141,9 @@ public final class MemoryParcels {
           throw refuse(Errno.EAGAIN, offset, length, why);
         }
       }
-      done = true;
-    } finally {
-      if (!done) {
-        reclaimAll(parcel);
-      }
+    } catch (Throwable e) {
+      reclaimAll(parcel);
+      throw e;
     }
   }
 
@@ -180,14 +177,14 @@ public final class MemoryParcels {
   private void reclaimAll(Iterator<Map.Entry<Long, Lent>> range) {
     while (range.hasNext()) {
       Map.Entry<Long, Lent> lent = range.next();
-      boolean reclaimed = false;
+      boolean done = false;
       try {
         lent.getValue().reclaim();
-        reclaimed = true;
+        done = true;
       } finally {
         // last: while it is in the way its reference is there
         pages.remove(lent.getKey(), lent.getValue());
-        if (!reclaimed) {
+        if (!done) {
           reclaimAll(range);
         }
       }

@@ -29,13 +29,13 @@ final class Gmem implements GuestMemfdOps {
     if (errno != Errno.OK) {
       return errno;
     }
-    boolean begun = false;
+    boolean done = false;
     try {
       errno = next.invalidateBegin(offset, length);
-      begun = errno == Errno.OK;
+      done = errno == Errno.OK;
       return errno;
     } finally {
-      if (!begun) {
+      if (!done) {
         mmu.invalidateEnd();
       }
     }

@@ -153,14 +153,11 @@ final class Mmu {
   /** An access has been announced. */
   static void inFlight(BoundSlot slot, long access, long gfn) {
     if (slot.hook != null) {
-      boolean done = false;
       try {
         at(slot, RacePoint.ACCESS_IN_FLIGHT, gfn);
-        done = true;
-      } finally {
-        if (!done) {
-          slot.frames.end(access);
-        }
+      } catch (Throwable e) {
+        slot.frames.end(access);
+        throw e;
       }
     }
   }
@@ -183,19 +180,19 @@ final class Mmu {
   Errno invalidateBegin(List<BoundSlot> bindings, long offset, long length) {
     List<BoundSlot> slots = List.copyOf(bindings); // what is bound later cannot get the pages
     mark(slots, offset, length);
-    boolean begun = false;
+    boolean done = false;
     try {
       for (BoundSlot slot : slots) {
         Frames zapped = zap(slot, slot.firstPage(offset), slot.endPage(offset, length));
         slot.frames.await(zapped.pfns, zapped.count);
         remove(slot, slot.firstPage(offset), slot.endPage(offset, length));
       }
-      begun = true;
+      done = true;
       return Errno.OK;
     } catch (InterruptedException e) {
       return FrameAccess.interrupted(e);
     } finally {
-      if (!begun) {
+      if (!done) {
         invalidateEnd();
       }
     }
@@ -212,14 +209,11 @@ final class Mmu {
   private void zapAll(Iterator<BoundSlot> slots, long offset, long length) {
     while (slots.hasNext()) {
       BoundSlot slot = slots.next();
-      boolean zapped = false;
       try {
         zapUninterruptibly(slot, slot.firstPage(offset), slot.endPage(offset, length));
-        zapped = true;
-      } finally {
-        if (!zapped) {
-          zapAll(slots, offset, length);
-        }
+      } catch (Throwable e) {
+        zapAll(slots, offset, length);
+        throw e;
       }
     }
   }
@@ -331,14 +325,11 @@ final class Mmu {
 
   private static void release(GuestMemfd memfd, Frames kept) {
     while (kept.count > 0) {
-      boolean released = false;
       try {
         memfd.put(kept.pfns[--kept.count], HolderKind.SAFE);
-        released = true;
-      } finally {
-        if (!released) {
-          release(memfd, kept);
-        }
+      } catch (Throwable e) {
+        release(memfd, kept);
+        throw e;
       }
     }
   }

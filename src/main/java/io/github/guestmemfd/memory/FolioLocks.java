@@ -88,14 +88,11 @@ final class FolioLocks {
     } finally {
       queue.lock.unlock();
     }
-    boolean locked = false;
     try {
       Wait.await(idle, () -> waiter.granted, Wait.FOREVER);
-      locked = true;
-    } finally {
-      if (!locked) { // interrupted, or the strategy has thrown
-        leave(pfn, queue, waiter);
-      }
+    } catch (Throwable e) { // interrupted, or the strategy has thrown
+      leave(pfn, queue, waiter);
+      throw e;
     }
   }
 

@@ -32,14 +32,11 @@ final class FrameDirectMap {
     Accesses.UnderWay underWay = accesses.underWay();
     if (underWay != null) {
       underWay.concerns(pfn);
-      boolean over = false;
       try {
         underWay.await(idle);
-        over = true;
-      } finally {
-        if (!over) {
-          restoreToDirectMap(pfn);
-        }
+      } catch (Throwable e) {
+        restoreToDirectMap(pfn);
+        throw e;
       }
     }
   }
