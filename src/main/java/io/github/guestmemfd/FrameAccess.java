@@ -2,6 +2,8 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.file.Bytes;
 import io.github.guestmemfd.file.Host;
 import io.github.guestmemfd.file.Refusals;
 import io.github.guestmemfd.memory.Accesses;
@@ -95,6 +97,104 @@ public final class FrameAccess {
   public static int base(int pfn) {
     return FrameContents.base(pfn);
   }
+
+  // ---- numbers, between begin and end: little-endian ----
+
+  /**
+   * Reads a number. One of 2, 4 or 8 bytes at a multiple of its size is read at once, others byte
+   * by byte.
+   *
+   * @param access what {@link #begin} returned
+   * @param at where in the frame
+   * @param size 1 to 8 bytes
+   * @return the number, its bytes above the size 0
+   * @throws IllegalArgumentException if the size is not 1 to 8
+   * @throws IndexOutOfBoundsException if the number is not in the frame
+   * @throws UnsupportedOperationException if the host is metadata only
+   */
+  public long read(long access, int at, int size) {
+    requireSize(size);
+    return Bytes.getUnsigned(buffer(pfn(access)), index(access, at, size), size);
+  }
+
+  /**
+   * Writes a number. One of 2, 4 or 8 bytes at a multiple of its size is written at once, others
+   * byte by byte.
+   *
+   * @param access what {@link #begin} returned
+   * @param at where in the frame
+   * @param size 1 to 8 bytes
+   * @param number what to write, of which the low bytes count
+   * @throws IllegalArgumentException if the size is not 1 to 8
+   * @throws IndexOutOfBoundsException if the number is not in the frame
+   * @throws UnsupportedOperationException if the host is metadata only
+   */
+  public void write(long access, int at, int size, long number) {
+    requireSize(size);
+    Bytes.putLow(buffer(pfn(access)), index(access, at, size), size, number);
+  }
+
+  /**
+   * Replaces a number if it is as expected, with volatile semantics. Atomic with respect to other
+   * atomic operations, of clients and of mappings, and to aligned accesses of its size.
+   *
+   * @param access what {@link #begin} returned
+   * @param at where in the frame, a multiple of the size
+   * @param size 4 or 8 bytes
+   * @param expected what must be there, of which the low bytes count
+   * @param number what to write, of which the low bytes count
+   * @return what was there, its bytes above the size 0: as expected exactly if it was replaced
+   * @throws IllegalArgumentException if the size is not 4 or 8, or the place not a multiple of it
+   * @throws IndexOutOfBoundsException if the number is not in the frame
+   * @throws UnsupportedOperationException if the host is metadata only
+   */
+  public long compareAndExchange(long access, int at, int size, long expected, long number) {
+    requireAtomic(at, size);
+    return Bytes.low(
+        Bytes.compareAndExchange(
+            buffer(pfn(access)), index(access, at, size), size, expected, number),
+        size);
+  }
+
+  /**
+   * Adds to a number, with volatile semantics. Atomic as {@link #compareAndExchange} is.
+   *
+   * @param access what {@link #begin} returned
+   * @param at where in the frame, a multiple of the size
+   * @param size 4 or 8 bytes
+   * @param delta what to add, of which the low bytes count
+   * @return what was there before, its bytes above the size 0
+   * @throws IllegalArgumentException if the size is not 4 or 8, or the place not a multiple of it
+   * @throws IndexOutOfBoundsException if the number is not in the frame
+   * @throws UnsupportedOperationException if the host is metadata only
+   */
+  public long getAndAdd(long access, int at, int size, long delta) {
+    requireAtomic(at, size);
+    return Bytes.low(
+        Bytes.getAndAdd(buffer(pfn(access)), index(access, at, size), size, delta), size);
+  }
+
+  private static int index(long access, int at, int size) {
+    return base(pfn(access)) + Objects.checkFromIndexSize(at, size, Pages.SIZE);
+  }
+
+  private static void requireSize(int size) {
+    if (size < 1 || size > Long.BYTES) {
+      throw new IllegalArgumentException("expected 1 to 8 bytes, actual " + size);
+    }
+  }
+
+  private static void requireAtomic(int at, int size) {
+    if ((size != Integer.BYTES && size != Long.BYTES) || (at & (size - 1)) != 0) {
+      throw new IllegalArgumentException(
+          "atomic access: expected 4 or 8 bytes at a multiple of that, actual "
+              + size
+              + " at "
+              + Hex.of(at));
+    }
+  }
+
+  // ---- waiting ----
 
   /**
    * Waits for the accesses to some frames that are under way now; not for later ones. Idles by the

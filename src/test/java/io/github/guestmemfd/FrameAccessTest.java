@@ -37,6 +37,102 @@ class FrameAccessTest {
     accesses.await(new int[] {pfn}, 1);
   }
 
+  private long access() {
+    memfd.allocate(0, 4096);
+    try (Folio folio = memfd.grab(0)) {
+      return accesses.begin(folio.pfn());
+    }
+  }
+
+  @Test
+  void numbersOfEverySizeAreLittleEndianAndUnsigned() {
+    long access = access();
+    long number = 0xf8f7_f6f5_f4f3_f2f1L;
+    for (int size = 1; size <= 8; size++) {
+      for (int at : new int[] {0, 8, 1025, 4096 - size}) {
+        accesses.write(access, at, size, number);
+        long low = size == 8 ? number : number & ((1L << (8 * size)) - 1);
+        assertThat(accesses.read(access, at, size)).as("%s bytes at %s", size, at).isEqualTo(low);
+        for (int i = 0; i < size; i++) {
+          assertThat(accesses.read(access, at + i, 1)).isEqualTo(0xf1 + i);
+        }
+      }
+    }
+    accesses.end(access);
+  }
+
+  @Test
+  void aNumberIsWrittenInItsBytesAlone() {
+    long access = access();
+    for (int size = 1; size <= 8; size++) {
+      accesses.write(access, 64, 8, 0);
+      accesses.write(access, 72, 8, 0);
+      accesses.write(access, 64, size, -1);
+      accesses.write(access, 64, size, 0);
+      accesses.write(access, 64 + size, 1, 0xaa);
+      accesses.write(access, 64, size, -1);
+      assertThat(accesses.read(access, 64 + size, 1)).isEqualTo(0xaa);
+    }
+    accesses.end(access);
+  }
+
+  @Test
+  void atomicUpdatesAnswerWhatWasThere() {
+    long access = access();
+    for (int size : new int[] {4, 8}) {
+      long max = size == 4 ? 0xffff_ffffL : -1;
+      accesses.write(access, 16, 8, 0);
+      assertThat(accesses.compareAndExchange(access, 16, size, 1, 2)).isZero();
+      assertThat(accesses.compareAndExchange(access, 16, size, 0, -1)).isZero();
+      assertThat(accesses.compareAndExchange(access, 16, size, 0, 5)).isEqualTo(max);
+      assertThat(accesses.compareAndExchange(access, 16, size, max, -2)).isEqualTo(max);
+      assertThat(accesses.getAndAdd(access, 16, size, 3)).isEqualTo(max - 1);
+      assertThat(accesses.read(access, 16, 8)).as("the neighbour stays").isEqualTo(1);
+    }
+    accesses.end(access);
+  }
+
+  @Test
+  void aNumberLiesInItsFrame() {
+    long access = access();
+    for (int size : new int[] {0, -1, 9, Integer.MIN_VALUE, Integer.MAX_VALUE}) {
+      assertThatThrownBy(() -> accesses.read(access, 0, size))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessage("expected 1 to 8 bytes, actual " + size);
+      assertThatThrownBy(() -> accesses.write(access, 0, size, 0))
+          .isInstanceOf(IllegalArgumentException.class);
+    }
+    for (int at : new int[] {-8, -1, 4089, 4096, Integer.MIN_VALUE, Integer.MAX_VALUE}) {
+      assertThatThrownBy(() -> accesses.read(access, at, 8))
+          .isInstanceOf(IndexOutOfBoundsException.class);
+      assertThatThrownBy(() -> accesses.write(access, at, 8, 0))
+          .isInstanceOf(IndexOutOfBoundsException.class);
+    }
+    for (int at : new int[] {-8, 4096, Integer.MIN_VALUE}) {
+      assertThatThrownBy(() -> accesses.getAndAdd(access, at, 8, 0))
+          .isInstanceOf(IndexOutOfBoundsException.class);
+      assertThatThrownBy(() -> accesses.compareAndExchange(access, at, 8, 0, 0))
+          .isInstanceOf(IndexOutOfBoundsException.class);
+    }
+    accesses.end(access);
+  }
+
+  @Test
+  void anAtomicUpdateIsAligned() {
+    long access = access();
+    int[][] wrong = {{2, 0}, {1, 0}, {16, 0}, {0, 0}, {8, 4}, {4, 2}, {4, 4094}};
+    for (int[] sizeAndPlace : wrong) {
+      int size = sizeAndPlace[0];
+      int at = sizeAndPlace[1];
+      assertThatThrownBy(() -> accesses.getAndAdd(access, at, size, 1))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessageContaining("expected 4 or 8 bytes at a multiple of that, actual " + size);
+      assertThatThrownBy(() -> accesses.compareAndExchange(access, at, size, 0, 1))
+          .isInstanceOf(IllegalArgumentException.class);
+    }
+    accesses.end(access);
+  }
+
   @Test
   void onlyFramesOfTheHost() {
     for (int pfn : new int[] {0, -1, 5, Integer.MIN_VALUE, Integer.MAX_VALUE, 1 << 30}) {

@@ -5,7 +5,10 @@ import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 
-/** Reads and writes a little-endian number of 1, 2, 4 or 8 bytes in a buffer, in a given mode. */
+/**
+ * Little-endian numbers in a buffer: of 1, 2, 4 or 8 bytes in a given mode, of 1 to 8 bytes without
+ * one.
+ */
 public final class Bytes {
   private static final VarHandle SHORT =
       MethodHandles.byteBufferViewVarHandle(short[].class, ByteOrder.LITTLE_ENDIAN);
@@ -82,13 +85,83 @@ public final class Bytes {
     }
   }
 
-  static boolean compareAndSet(ByteBuffer buffer, int at, int width, long expected, long value) {
+  /**
+   * Replaces a number if it is as expected, with volatile semantics; aligned.
+   *
+   * @param buffer the buffer
+   * @param at where in the buffer
+   * @param width 4 or 8
+   * @param expected the old number, of which the low bytes count
+   * @param value the new number, of which the low bytes count
+   * @return the number that was there, sign-extended
+   */
+  public static long compareAndExchange(
+      ByteBuffer buffer, int at, int width, long expected, long value) {
     return width == 4
-        ? INT.compareAndSet(buffer, at, (int) expected, (int) value)
-        : LONG.compareAndSet(buffer, at, expected, value);
+        ? (int) INT.compareAndExchange(buffer, at, (int) expected, (int) value)
+        : (long) LONG.compareAndExchange(buffer, at, expected, value);
   }
 
-  static long getAndAdd(ByteBuffer buffer, int at, long delta) {
-    return (long) LONG.getAndAdd(buffer, at, delta);
+  /**
+   * Adds to a number, with volatile semantics; aligned.
+   *
+   * @param buffer the buffer
+   * @param at where in the buffer
+   * @param width 4 or 8
+   * @param delta what to add, of which the low bytes count
+   * @return the number that was there, sign-extended
+   */
+  public static long getAndAdd(ByteBuffer buffer, int at, int width, long delta) {
+    return width == 4
+        ? (int) INT.getAndAdd(buffer, at, (int) delta)
+        : (long) LONG.getAndAdd(buffer, at, delta);
+  }
+
+  /**
+   * Reads a number of any size, plain.
+   *
+   * @param buffer the buffer
+   * @param at where in the buffer
+   * @param size 1 to 8
+   * @return the number, its bytes above the size 0
+   */
+  public static long getUnsigned(ByteBuffer buffer, int at, int size) {
+    if (Integer.bitCount(size) == 1) {
+      return low(get(buffer, at, size, PLAIN), size);
+    }
+    long number = 0;
+    for (int i = size - 1; i >= 0; i--) {
+      number = number << Byte.SIZE | (buffer.get(at + i) & 0xffL);
+    }
+    return number;
+  }
+
+  /**
+   * Writes a number of any size, plain.
+   *
+   * @param buffer the buffer
+   * @param at where in the buffer
+   * @param size 1 to 8
+   * @param number the number, of which the low bytes count
+   */
+  public static void putLow(ByteBuffer buffer, int at, int size, long number) {
+    if (Integer.bitCount(size) == 1) {
+      put(buffer, at, size, PLAIN, number);
+      return;
+    }
+    for (int i = 0; i < size; i++) {
+      buffer.put(at + i, (byte) (number >>> (Byte.SIZE * i)));
+    }
+  }
+
+  /**
+   * The low bytes of a number.
+   *
+   * @param number the number
+   * @param size 1 to 8
+   * @return the number, its bytes above the size 0
+   */
+  public static long low(long number, int size) {
+    return number & (-1L >>> (Long.SIZE - Byte.SIZE * size));
   }
 }

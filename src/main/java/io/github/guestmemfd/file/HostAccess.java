@@ -248,7 +248,7 @@ public final class HostAccess {
     try {
       FrameContents c = bytes();
       return Bytes.getAndAdd(
-          c.chunk(pfn), FrameContents.base(pfn) + ((int) offset & Pages.OFFSET_MASK), delta);
+          c.chunk(pfn), FrameContents.base(pfn) + ((int) offset & Pages.OFFSET_MASK), 8, delta);
     } finally {
       accesses.end(access);
     }
@@ -259,7 +259,7 @@ public final class HostAccess {
    *
    * @param offset where, a multiple of the width
    * @param width 4 or 8
-   * @param expected the old number
+   * @param expected the old number, sign-extended
    * @param value the new number
    * @return whether it was replaced
    */
@@ -271,7 +271,7 @@ public final class HostAccess {
     try {
       FrameContents c = bytes();
       int at = FrameContents.base(pfn) + ((int) offset & Pages.OFFSET_MASK);
-      return Bytes.compareAndSet(c.chunk(pfn), at, width, expected, value);
+      return Bytes.compareAndExchange(c.chunk(pfn), at, width, expected, value) == expected;
     } finally {
       accesses.end(access);
     }
@@ -347,14 +347,11 @@ public final class HostAccess {
   }
 
   private void inFlight(RaceHook h, long page, long access) {
-    boolean done = false;
     try {
       h.at(RacePoint.ACCESS_IN_FLIGHT, mapping.firstIndex + page);
-      done = true;
-    } finally {
-      if (!done) {
-        accesses.end(access);
-      }
+    } catch (Throwable e) {
+      accesses.end(access);
+      throw e;
     }
   }
 
