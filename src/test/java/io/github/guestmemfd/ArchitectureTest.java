@@ -131,12 +131,7 @@ class ArchitectureTest {
               "conversion.Shipped",
               "conversion.TimedWait"),
           Set.of("kvm.BoundSlot", "kvm.Gmem", "kvm.Mmu"),
-          Set.of(
-              "kvm.ByGuestAddress",
-              "kvm.ExitHandler",
-              "kvm.GuestProgram",
-              "kvm.Vcpu",
-              "kvm.VirtualMachine"),
+          Set.of("kvm.ExitHandler", "kvm.GuestProgram", "kvm.Vcpu", "kvm.VirtualMachine"),
           Set.of(
               "policy.Batched",
               "policy.ConversionPolicy",

@@ -34,7 +34,7 @@ final class Machine {
                 .retryPolicy(RetryPolicy.failAtOnce()));
     vcpu = vm.createVcpu();
     vm.bind(0, 0, PAGE, memfd, 0);
-    slot = Objects.requireNonNull(vm.find(0));
+    slot = Objects.requireNonNull(vm.regions.memslots().find(0));
     memfd.put(memfd.tryGrab(0, HolderKind.SAFE), HolderKind.SAFE); // first use
   }
 

@@ -34,7 +34,7 @@ public class VcpuAccessVsZapTest {
   @Actor
   public void access(I_Result r) {
     BoundSlot slot = machine.slot;
-    long access = machine.vcpu.begin(slot, 0, MemoryAttribute.SHARED);
+    long access = machine.vcpu.walk.begin(slot, 0, MemoryAttribute.SHARED);
     if (access != 0) {
       r.r1 = revoked ? 2 : 1;
       slot.frames.end(access);

@@ -5,10 +5,7 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.spi.Counters;
-import java.lang.invoke.MethodHandles;
-import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.Future;
@@ -46,13 +43,6 @@ public final class Vcpu {
   private static final int PAGE_SHIFT = Integer.numberOfTrailingZeros(PAGE_SIZE);
   private static final long OFFSET_MASK = PAGE_SIZE - 1;
 
-  private static final VarHandle SHORT =
-      MethodHandles.byteBufferViewVarHandle(short[].class, ByteOrder.LITTLE_ENDIAN);
-  private static final VarHandle INT =
-      MethodHandles.byteBufferViewVarHandle(int[].class, ByteOrder.LITTLE_ENDIAN);
-  private static final VarHandle LONG =
-      MethodHandles.byteBufferViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
-
   /** Ends a run from the inside. */
   private static final class Stop extends RuntimeException {
     private static final long serialVersionUID = 1L;
@@ -62,50 +52,23 @@ public final class Vcpu {
     }
   }
 
-  private enum Reason {
-    NONE,
-    MEMORY_FAULT,
-    MMIO,
-    HYPERCALL,
-    INTERRUPTED
-  }
-
   private final VirtualMachine vm;
   private final int id;
   private final Counters<VmMeter> counters;
-  private volatile boolean exitRequested;
-
-  /** The memslot used last, and the set of memslots that it belongs to. */
-  private BoundSlot @Nullable [] lastMemslots;
-
-  private @Nullable BoundSlot lastSlot;
-
-  /** By which the access that was begun last is ended. */
-  private @Nullable FrameAccess used;
+  private final KvmRun run;
+  final PageWalk walk;
 
   private @Nullable ExitHandler handler;
 
-  // What read found, and why the vCPU exited: struct kvm_run.
+  /** What was read last. */
   private long value;
-  private Reason reason = Reason.NONE;
-  private long exitGpa;
-  private long exitSize;
-  private long exitValue;
-  private Access exitAccess = Access.READ;
-  private MemoryAttribute exitAttribute = MemoryAttribute.SHARED;
-  private Errno exitErrno = Errno.OK;
-  private @Nullable BusyGuestPage exitBusy;
-
-  // What the handler answered.
-  private boolean completed;
-  private long mmioValue;
-  private Errno hypercallResult = Errno.OK;
-  private long convertedUpTo;
 
   Vcpu(VirtualMachine vm, int id) {
     this.vm = vm;
     this.id = id;
     counters = vm.counters.part();
+    run = new KvmRun(toString(), counters);
+    walk = new PageWalk(vm.regions, vm.mmu, run, counters);
   }
 
   /**
@@ -168,13 +131,13 @@ public final class Vcpu {
   private boolean tryLoad(long gpa, int size, MemoryAttribute attribute, Access access) {
     checkSize(size);
     int here = Math.min(size, toEndOfPage(gpa));
-    long begun = begin(gpa, here, attribute, access, 0);
+    long begun = walk.begin(gpa, here, attribute, access, 0);
     if (begun == 0) {
       return false;
     }
-    FrameAccess frames = used();
+    FrameAccess frames = walk.used();
     try {
-      value = load(frames.buffer(FrameAccess.pfn(begun)), at(begun, gpa), here);
+      value = frames.read(begun, offset(gpa), here);
     } finally {
       frames.end(begun);
     }
@@ -204,13 +167,13 @@ public final class Vcpu {
   public boolean tryWrite(long gpa, int size, long number, MemoryAttribute attribute) {
     checkSize(size);
     int here = Math.min(size, toEndOfPage(gpa));
-    long begun = begin(gpa, here, attribute, Access.WRITE, number);
+    long begun = walk.begin(gpa, here, attribute, Access.WRITE, number);
     if (begun == 0) {
       return false;
     }
-    FrameAccess frames = used();
+    FrameAccess frames = walk.used();
     try {
-      store(frames.buffer(FrameAccess.pfn(begun)), at(begun, gpa), here, number);
+      frames.write(begun, offset(gpa), here, number);
     } finally {
       frames.end(begun);
     }
@@ -232,13 +195,13 @@ public final class Vcpu {
     Objects.requireNonNull(attribute, "attribute");
     for (long at = gpa; into.hasRemaining(); ) {
       int length = Math.min(into.remaining(), toEndOfPage(at));
-      long begun = begin(at, length, attribute, Access.READ, 0);
+      long begun = walk.begin(at, length, attribute, Access.READ, 0);
       if (begun == 0) {
         return false;
       }
-      FrameAccess frames = used();
+      FrameAccess frames = walk.used();
       try {
-        into.put(into.position(), frames.buffer(FrameAccess.pfn(begun)), at(begun, at), length);
+        into.put(into.position(), frames.buffer(FrameAccess.pfn(begun)), index(begun, at), length);
       } finally {
         frames.end(begun);
       }
@@ -262,13 +225,13 @@ public final class Vcpu {
     Objects.requireNonNull(attribute, "attribute");
     for (long at = gpa; from.hasRemaining(); ) {
       int length = Math.min(from.remaining(), toEndOfPage(at));
-      long begun = begin(at, length, attribute, Access.WRITE, 0);
+      long begun = walk.begin(at, length, attribute, Access.WRITE, 0);
       if (begun == 0) {
         return false;
       }
-      FrameAccess frames = used();
+      FrameAccess frames = walk.used();
       try {
-        frames.buffer(FrameAccess.pfn(begun)).put(at(begun, at), from, from.position(), length);
+        frames.buffer(FrameAccess.pfn(begun)).put(index(begun, at), from, from.position(), length);
       } finally {
         frames.end(begun);
       }
@@ -296,18 +259,13 @@ public final class Vcpu {
   public boolean tryCompareAndSet(
       long gpa, int size, long expected, long number, MemoryAttribute attribute) {
     checkAtomic(gpa, size);
-    long begun = begin(gpa, size, attribute, Access.WRITE, number);
+    long begun = walk.begin(gpa, size, attribute, Access.WRITE, number);
     if (begun == 0) {
       return false;
     }
-    FrameAccess frames = used();
+    FrameAccess frames = walk.used();
     try {
-      ByteBuffer page = frames.buffer(FrameAccess.pfn(begun));
-      int at = at(begun, gpa);
-      value =
-          size == Integer.BYTES
-              ? low((int) INT.compareAndExchange(page, at, (int) expected, (int) number), size)
-              : (long) LONG.compareAndExchange(page, at, expected, number);
+      value = frames.compareAndExchange(begun, offset(gpa), size, expected, number);
     } finally {
       frames.end(begun);
     }
@@ -328,18 +286,13 @@ public final class Vcpu {
    */
   public boolean tryGetAndAdd(long gpa, int size, long delta, MemoryAttribute attribute) {
     checkAtomic(gpa, size);
-    long begun = begin(gpa, size, attribute, Access.WRITE, delta);
+    long begun = walk.begin(gpa, size, attribute, Access.WRITE, delta);
     if (begun == 0) {
       return false;
     }
-    FrameAccess frames = used();
+    FrameAccess frames = walk.used();
     try {
-      ByteBuffer page = frames.buffer(FrameAccess.pfn(begun));
-      int at = at(begun, gpa);
-      value =
-          size == Integer.BYTES
-              ? low((int) INT.getAndAdd(page, at, (int) delta), size)
-              : (long) LONG.getAndAdd(page, at, delta);
+      value = frames.getAndAdd(begun, offset(gpa), size, delta);
     } finally {
       frames.end(begun);
     }
@@ -356,11 +309,11 @@ public final class Vcpu {
    */
   public boolean tryTouch(long gpa, Access access, MemoryAttribute attribute) {
     Objects.requireNonNull(access, "access");
-    long begun = begin(gpa, 1, attribute, access, 0);
+    long begun = walk.begin(gpa, 1, attribute, access, 0);
     if (begun == 0) {
       return false;
     }
-    used().end(begun);
+    walk.used().end(begun);
     return true;
   }
 
@@ -381,15 +334,7 @@ public final class Vcpu {
    * @throws IllegalStateException if it never has
    */
   public VcpuExit exit() {
-    return switch (reason) {
-      case MEMORY_FAULT ->
-          new VcpuExit.MemoryFault(
-              exitGpa, exitSize, exitAttribute, exitAccess, exitErrno, exitBusy);
-      case MMIO -> new VcpuExit.Mmio(exitGpa, exitSize, exitAccess, exitValue);
-      case HYPERCALL -> new VcpuExit.Hypercall(exitGpa, exitSize, exitAttribute);
-      case INTERRUPTED -> new VcpuExit.Interrupted();
-      case NONE -> throw new IllegalStateException(this + " has not exited");
-    };
+    return run.exit();
   }
 
   /**
@@ -397,7 +342,7 @@ public final class Vcpu {
    * the fault it is waiting in: {@code kvm_run.immediate_exit}. May be called by any thread.
    */
   public void requestExit() {
-    exitRequested = true;
+    run.requestExit();
   }
 
   // ---- accesses that exit to the handler, or throw ----
@@ -420,7 +365,7 @@ public final class Vcpu {
     }
     while (!tryRead(gpa, size, attribute)) {
       if (leave()) {
-        return mmioValue;
+        return run.mmioValue();
       }
     }
     return value;
@@ -444,7 +389,7 @@ public final class Vcpu {
     }
     while (!tryFetch(gpa, size, attribute)) {
       if (leave()) {
-        return mmioValue;
+        return run.mmioValue();
       }
     }
     return value;
@@ -486,7 +431,7 @@ public final class Vcpu {
     long start = gpa - into.position();
     while (!tryRead(start + into.position(), into, attribute)) {
       if (leave()) {
-        into.position(into.position() + (int) exitSize); // what the handler leaves there
+        into.position(into.position() + run.mmioSize()); // what the handler leaves there
       }
     }
   }
@@ -503,7 +448,7 @@ public final class Vcpu {
     long start = gpa - from.position();
     while (!tryWrite(start + from.position(), from, attribute)) {
       if (leave()) {
-        from.position(from.position() + (int) exitSize);
+        from.position(from.position() + run.mmioSize());
       }
     }
   }
@@ -526,7 +471,7 @@ public final class Vcpu {
     long wanted = low(expected, size);
     while (!tryCompareAndSet(gpa, size, expected, number, attribute)) {
       if (leave()) {
-        return low(mmioValue, size) == wanted;
+        return low(run.mmioValue(), size) == wanted;
       }
     }
     return value == wanted;
@@ -547,7 +492,7 @@ public final class Vcpu {
   public long getAndAdd(long gpa, int size, long delta, MemoryAttribute attribute) {
     while (!tryGetAndAdd(gpa, size, delta, attribute)) {
       if (leave()) {
-        return low(mmioValue, size);
+        return low(run.mmioValue(), size);
       }
     }
     return value;
@@ -584,10 +529,10 @@ public final class Vcpu {
    */
   public Errno mapGpaRange(long gpa, long pages, MemoryAttribute attribute) {
     while (!tryMapGpaRange(gpa, pages, attribute)) {
-      boolean asks = reason == Reason.HYPERCALL; // else an exit was requested
+      boolean asks = run.isHypercall(); // else an exit was requested
       leave();
       if (asks) {
-        return hypercallResult;
+        return run.hypercallResult();
       }
     }
     return Errno.EINVAL;
@@ -601,7 +546,7 @@ public final class Vcpu {
    *     with; the address after the range if it has dealt with all of it
    */
   public long convertedUpTo() {
-    return convertedUpTo;
+    return run.convertedUpTo();
   }
 
   /**
@@ -619,21 +564,12 @@ public final class Vcpu {
     if ((gpa & OFFSET_MASK) != 0
         || pages <= 0
         || Long.compareUnsigned((gpa >>> PAGE_SHIFT) + pages, gpa >>> PAGE_SHIFT) <= 0) {
-      convertedUpTo = gpa;
+      run.refuseHypercall(gpa);
       return true;
     }
-    if (exitRequested) {
-      exitRequested = false;
-      exitInterrupted();
-      return false;
+    if (!run.tryExitAsRequested()) {
+      run.exitHypercall(gpa, pages, attribute);
     }
-    reason = Reason.HYPERCALL;
-    exitGpa = gpa;
-    exitSize = pages;
-    exitAttribute = attribute;
-    hypercallResult = Errno.OK;
-    convertedUpTo = endOfHypercall();
-    counters.count(VmMeter.HYPERCALL_EXITS);
     return false;
   }
 
@@ -695,11 +631,7 @@ public final class Vcpu {
    * @throws IllegalStateException if the vCPU has not exited with an {@link VcpuExit.Mmio}
    */
   public void completeMmio(long number) {
-    if (reason != Reason.MMIO) {
-      throw new IllegalStateException(this + ": expected an exit for MMIO, actual " + reason);
-    }
-    completed = true;
-    mmioValue = number;
+    run.completeMmio(number);
   }
 
   /**
@@ -713,12 +645,7 @@ public final class Vcpu {
    * @throws IllegalStateException if the vCPU has not exited with a {@link VcpuExit.MemoryFault}
    */
   public void failMemoryFault(Errno why, @Nullable BusyGuestPage busy) {
-    if (reason != Reason.MEMORY_FAULT) {
-      throw new IllegalStateException(
-          this + ": expected an exit for MEMORY_FAULT, actual " + reason);
-    }
-    exitErrno = Objects.requireNonNull(why, "why");
-    exitBusy = busy;
+    run.failMemoryFault(why, busy);
   }
 
   /**
@@ -730,9 +657,7 @@ public final class Vcpu {
    * @throws IllegalStateException if the vCPU has not exited with a {@link VcpuExit.Hypercall}
    */
   public void completeHypercall(Errno result) {
-    requireHypercall();
-    hypercallResult = Objects.requireNonNull(result, "result");
-    convertedUpTo = result == Errno.OK ? endOfHypercall() : exitGpa;
+    run.completeHypercall(result);
   }
 
   /**
@@ -745,24 +670,7 @@ public final class Vcpu {
    * @throws IllegalArgumentException if the address is none of these
    */
   public void completeHypercall(Errno result, long upTo) {
-    requireHypercall();
-    if ((upTo & OFFSET_MASK) != 0
-        || Long.compareUnsigned((upTo - exitGpa) >>> PAGE_SHIFT, exitSize) > 0) {
-      throw new IllegalArgumentException(
-          "expected a page of " + exit() + ", or its end, actual " + Hex.of(upTo));
-    }
-    hypercallResult = Objects.requireNonNull(result, "result");
-    convertedUpTo = upTo;
-  }
-
-  private void requireHypercall() {
-    if (reason != Reason.HYPERCALL) {
-      throw new IllegalStateException(this + ": expected an exit for HYPERCALL, actual " + reason);
-    }
-  }
-
-  private long endOfHypercall() {
-    return exitGpa + (exitSize << PAGE_SHIFT);
+    run.completeHypercall(result, upTo);
   }
 
   /**
@@ -776,127 +684,14 @@ public final class Vcpu {
     if (told == null) {
       throw new VcpuExitException(exit);
     }
-    completed = false;
+    run.beginHandling();
     if (!told.handle(this, exit)) {
       throw new Stop();
     }
-    return completed;
+    return run.isCompleted();
   }
 
-  // ---- the way to a page ----
-
-  /**
-   * Finds a page and announces an access to it, to be ended in {@link #used}; 0 if the vCPU exits
-   * instead.
-   */
-  private long begin(long gpa, int size, MemoryAttribute attribute, Access access, long number) {
-    if (!exitRequested) {
-      BoundSlot slot = slotAt(gpa);
-      long begun = slot == null ? 0 : begin(slot, gpa, attribute);
-      if (begun != 0) {
-        return begun;
-      }
-    }
-    return beginSlowly(gpa, size, attribute, access, number);
-  }
-
-  /** Announces an access to a page, if it is mapped for that view. */
-  long begin(BoundSlot slot, long gpa, MemoryAttribute attribute) {
-    long page = slot.page(gpa);
-    long entry = slot.table.get(page);
-    if (!TdpEntry.maps(entry, attribute)) {
-      return 0;
-    }
-    long begun = slot.frames.begin(TdpEntry.pfn(entry));
-    if (slot.table.get(page) != entry) { // checked again, now that the access is announced
-      slot.frames.end(begun);
-      return 0;
-    }
-    Mmu.inFlight(slot, begun, gpa >>> PAGE_SHIFT);
-    used = slot.frames;
-    return begun;
-  }
-
-  private long beginSlowly(
-      long gpa, int size, MemoryAttribute attribute, Access access, long number) {
-    Objects.requireNonNull(attribute, "attribute"); // nothing is mapped for null
-    boolean counted = false;
-    for (int round = 0; ; round++) {
-      if (exitRequested) {
-        exitRequested = false;
-        return exitInterrupted();
-      }
-      BoundSlot slot = slotAt(gpa);
-      if (slot == null) {
-        return exitMmio(gpa, size, access, number);
-      }
-      long page = slot.page(gpa);
-      long begun = begin(slot, gpa, attribute);
-      if (begun != 0) {
-        return begun;
-      }
-      if (!counted) {
-        counters.count(VmMeter.FAULTS);
-        slot.counters.count(VmMeter.FAULTS);
-        counted = true;
-      }
-      int result = vm.mmu.fault(slot, page, attribute, counters);
-      if (result == Mmu.RETRY ? !vm.mmu.awaitRetry(round) : result == -Errno.EINTR.code()) {
-        return exitInterrupted();
-      }
-      if (result == Mmu.MISMATCH) {
-        return exitMemoryFault(gpa, attribute, access, Errno.EFAULT);
-      }
-      if (result != Mmu.RETRY && result != Mmu.MAPPED) {
-        return exitMemoryFault(gpa, attribute, access, Errno.ofResult(result));
-      }
-    }
-  }
-
-  private FrameAccess used() {
-    return Objects.requireNonNull(used); // after begin
-  }
-
-  private @Nullable BoundSlot slotAt(long gpa) {
-    BoundSlot[] memslots = vm.memslots();
-    BoundSlot slot = lastSlot;
-    if (slot == null || memslots != lastMemslots || !slot.contains(gpa)) {
-      slot = VirtualMachine.find(memslots, gpa);
-      lastSlot = slot;
-      lastMemslots = memslots;
-    }
-    return slot;
-  }
-
-  private long exitMemoryFault(long gpa, MemoryAttribute attribute, Access access, Errno errno) {
-    reason = Reason.MEMORY_FAULT;
-    exitGpa = gpa & ~OFFSET_MASK;
-    exitSize = PAGE_SIZE;
-    exitAttribute = attribute;
-    exitAccess = access;
-    exitErrno = errno;
-    exitBusy = null;
-    counters.count(VmMeter.MEMORY_FAULT_EXITS);
-    return 0;
-  }
-
-  private long exitMmio(long gpa, int size, Access access, long number) {
-    reason = Reason.MMIO;
-    exitGpa = gpa;
-    exitSize = size;
-    exitAccess = access;
-    exitValue = number;
-    counters.count(VmMeter.MMIO_EXITS);
-    return 0;
-  }
-
-  private long exitInterrupted() {
-    reason = Reason.INTERRUPTED;
-    counters.count(VmMeter.INTERRUPT_EXITS);
-    return 0;
-  }
-
-  // ---- bytes ----
+  // ---- arguments ----
 
   private static void checkSize(int size) {
     if (size < 1 || size > Long.BYTES) {
@@ -920,42 +715,17 @@ public final class Vcpu {
   }
 
   private static int toEndOfPage(long gpa) {
-    return PAGE_SIZE - (int) (gpa & OFFSET_MASK);
+    return PAGE_SIZE - offset(gpa);
   }
 
-  /** Where the bytes of an access begin in the buffer of its frame. */
-  private static int at(long begun, long gpa) {
-    return FrameAccess.base(FrameAccess.pfn(begun)) + (int) (gpa & OFFSET_MASK);
+  /** Where a bulk access begins in the buffer of its frame. */
+  private static int index(long begun, long gpa) {
+    return FrameAccess.base(FrameAccess.pfn(begun)) + offset(gpa);
   }
 
-  private static long load(ByteBuffer page, int at, int size) {
-    return switch (size) {
-      case 1 -> page.get(at) & 0xffL;
-      case 2 -> (short) SHORT.get(page, at) & 0xffffL;
-      case 4 -> (int) INT.get(page, at) & 0xffff_ffffL;
-      case 8 -> (long) LONG.get(page, at);
-      default -> {
-        long number = 0;
-        for (int i = size - 1; i >= 0; i--) {
-          number = number << Byte.SIZE | (page.get(at + i) & 0xffL);
-        }
-        yield number;
-      }
-    };
-  }
-
-  private static void store(ByteBuffer page, int at, int size, long number) {
-    switch (size) {
-      case 1 -> page.put(at, (byte) number);
-      case 2 -> SHORT.set(page, at, (short) number);
-      case 4 -> INT.set(page, at, (int) number);
-      case 8 -> LONG.set(page, at, number);
-      default -> {
-        for (int i = 0; i < size; i++) {
-          page.put(at + i, (byte) (number >>> (Byte.SIZE * i)));
-        }
-      }
-    }
+  /** Where in its page an access begins. */
+  private static int offset(long gpa) {
+    return (int) (gpa & OFFSET_MASK);
   }
 
   @Override

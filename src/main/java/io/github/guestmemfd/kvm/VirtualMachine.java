@@ -1,31 +1,20 @@
 package io.github.guestmemfd.kvm;
 
-import io.github.guestmemfd.BusyFolio;
-import io.github.guestmemfd.ConversionBlockedException;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
-import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
-import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.abi.Protection;
-import io.github.guestmemfd.abi.RangeRule;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
-import java.util.ArrayList;
-import java.util.Arrays;
-import java.util.Comparator;
-import java.util.HashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -64,30 +53,14 @@ public final class VirtualMachine {
   /** One past the largest slot number of a user. */
   public static final int USER_SLOTS = 32764;
 
-  private static final long PAGE_MASK = 4095;
-  private static final long MAX_SLOT_BYTES = 1L << 43;
-  private static final long GPA_LIMIT = 1L << 52;
-
-  private static final int PAGE_SIZE = HostMemory.PAGE_SIZE;
-
   final Mmu mmu;
+  final MemoryRegions regions;
   final Counters<VmMeter> counters = new Counters<>(VmMeter.class);
 
-  private final ByGuestAddress byGuestAddress = new ByGuestAddress(this);
-  private final KernelProfile profile;
-  private final @Nullable RaceHook hook;
-  private final ReentrantLock slotsLock = new ReentrantLock();
+  private final MemoryAttributes attributes;
+  private final ByGuestAddress byGuestAddress;
+  private final PreFault preFault;
   private final AtomicInteger vcpuIds = new AtomicInteger();
-
-  /** The files created here. Guarded by the slots lock, as is the next field. */
-  private final List<OwnedFile> files = new ArrayList<>();
-
-  private final Map<Integer, BoundSlot> slots = new HashMap<>();
-
-  /** The memslots by guest address, for readers without a lock; replaced as a whole. */
-  private volatile BoundSlot[] sortedSlots = new BoundSlot[0];
-
-  private record OwnedFile(GuestMemfd memfd, Gmem gmem) {}
 
   /** Creates a virtual machine without memory. */
   public VirtualMachine() {
@@ -95,9 +68,11 @@ public final class VirtualMachine {
   }
 
   private VirtualMachine(Builder builder) {
-    profile = builder.profile;
-    hook = builder.hook;
     mmu = new Mmu(builder.idle, builder.keepReferences, counters);
+    regions = new MemoryRegions(this, mmu, builder.profile, builder.hook);
+    attributes = new MemoryAttributes(regions);
+    byGuestAddress = new ByGuestAddress(regions);
+    preFault = new PreFault(regions, mmu, counters);
   }
 
   /**
@@ -235,26 +210,7 @@ public final class VirtualMachine {
     if (!(ops instanceof Gmem gmem) || !gmem.isOf(mmu)) {
       throw new IllegalArgumentException("expected what ops() of this returned, actual " + ops);
     }
-    if (!memfd.bindTo(this)) {
-      throw new GuestMemfdException(
-          Errno.EINVAL, "adopt: expected a file of no other virtual machine, actual " + memfd);
-    }
-    slotsLock.lock();
-    try {
-      files.removeIf(f -> f.gmem.isReleased());
-      files.add(new OwnedFile(memfd, gmem));
-    } finally {
-      slotsLock.unlock();
-    }
-  }
-
-  private @Nullable Gmem owner(GuestMemfd memfd) {
-    for (OwnedFile file : files) {
-      if (file.memfd.sameFile(memfd)) {
-        return file.gmem;
-      }
-    }
-    return null;
+    regions.adopt(memfd, gmem);
   }
 
   /**
@@ -284,16 +240,7 @@ public final class VirtualMachine {
    * @throws GuestMemfdException EINVAL if there is no such memslot
    */
   public VmMetrics metrics(int slot) {
-    slotsLock.lock();
-    try {
-      BoundSlot bound = slots.get(slot);
-      if (bound == null) {
-        throw refuse(Errno.EINVAL, slot, "there is none");
-      }
-      return new VmMetrics(bound.counters.read());
-    } finally {
-      slotsLock.unlock();
-    }
+    return regions.metrics(slot);
   }
 
   /**
@@ -318,126 +265,7 @@ public final class VirtualMachine {
    */
   public void setUserMemoryRegion2(
       int slot, long gpa, long size, @Nullable GuestMemfd memfd, long offset) {
-    BoundSlot deleted = change(slot, gpa, size, memfd, offset);
-    if (deleted != null) {
-      try {
-        mmu.delete(deleted); // without the slots lock: it waits, and may free frames
-      } finally {
-        if (deleted.gmem != null) {
-          deleted.gmem.bindings.remove(deleted);
-        }
-      }
-    }
-  }
-
-  /** Changes the set of memslots; returns the memslot that was removed, if any. */
-  private @Nullable BoundSlot change(
-      int slot, long gpa, long size, @Nullable GuestMemfd memfd, long offset) {
-    slotsLock.lock();
-    try {
-      String problem = problem(slot, gpa, size, offset);
-      if (problem != null) {
-        throw refuse(Errno.EINVAL, slot, problem);
-      }
-      if (size == 0) {
-        BoundSlot old = slots.remove(slot);
-        if (old == null) {
-          throw refuse(Errno.EINVAL, slot, "there is none to delete");
-        }
-        publish();
-        return old;
-      }
-      if (slots.containsKey(slot)) {
-        throw refuse(
-            Errno.EINVAL, slot, "exists, and cannot be changed: " + slots.get(slot).memslot);
-      }
-      for (BoundSlot other : slots.values()) {
-        if (other.memslot.overlapsGuest(gpa, size)) {
-          throw refuse(Errno.EEXIST, slot, "guest addresses overlap " + other.memslot);
-        }
-      }
-      if (memfd == null || !memfd.isOpen()) {
-        throw refuse(Errno.EBADF, slot, "expected an open descriptor, actual " + memfd);
-      }
-      if (isPastEnd(offset, size, memfd.size())) {
-        throw refuse(
-            Errno.EINVAL,
-            slot,
-            "expected a range in "
-                + memfd
-                + ", actual offset "
-                + Hex.of(offset)
-                + " and size "
-                + Long.toUnsignedString(size));
-      }
-      for (BoundSlot other : slots.values()) {
-        if (other.memslot.overlapsFile(memfd, offset, size)) {
-          throw refuse(profile.fileOverlap, slot, "file range overlaps " + other.memslot);
-        }
-      }
-      if (Long.compareUnsigned(gpa + size, GPA_LIMIT) > 0) {
-        throw refuse(
-            Errno.EINVAL,
-            slot,
-            "expected guest addresses up to "
-                + Hex.of(GPA_LIMIT)
-                + ", actual up to "
-                + Hex.of(gpa + size));
-      }
-      if (!memfd.bindTo(this)) {
-        throw refuse(
-            Errno.EINVAL, slot, "expected a file of no other virtual machine, actual " + memfd);
-      }
-      Gmem gmem = owner(memfd);
-      BoundSlot bound = new BoundSlot(new Memslot(slot, gpa, size, memfd, offset), gmem, hook);
-      if (gmem != null) {
-        gmem.bindings.add(bound); // before a vCPU can find it
-      }
-      slots.put(slot, bound);
-      publish();
-      return null;
-    } finally {
-      slotsLock.unlock();
-    }
-  }
-
-  private boolean isPastEnd(long offset, long size, long fileSize) {
-    return profile.signedOffsets
-        ? offset < 0 || offset + size > fileSize // a sum past 2^63 - 1 is negative, and passes
-        : Long.compareUnsigned(offset + size, fileSize) > 0; // it does not wrap: see problem
-  }
-
-  private static @Nullable String problem(int slot, long gpa, long size, long offset) {
-    if (slot < 0 || slot >= USER_SLOTS) {
-      return "expected a number of 0 to " + (USER_SLOTS - 1) + ", actual " + slot;
-    }
-    if (((gpa | size | offset) & PAGE_MASK) != 0) {
-      return "expected multiples of 4096, actual gpa "
-          + Hex.of(gpa)
-          + " size "
-          + Long.toUnsignedString(size)
-          + " offset "
-          + Hex.of(offset);
-    }
-    if (Long.compareUnsigned(gpa + size, gpa) < 0) {
-      return wraps("gpa", gpa, size);
-    }
-    if (Long.compareUnsigned(offset + size, offset) < 0) {
-      return wraps("offset", offset, size);
-    }
-    if (Long.compareUnsigned(size, MAX_SLOT_BYTES) >= 0) {
-      return "expected a size below " + MAX_SLOT_BYTES + ", actual " + Long.toUnsignedString(size);
-    }
-    return null;
-  }
-
-  private static String wraps(String what, long start, long size) {
-    return "expected an end below 2^64, actual %s %s and size %s"
-        .formatted(what, Hex.of(start), Long.toUnsignedString(size));
-  }
-
-  private static GuestMemfdException refuse(Errno errno, int slot, String why) {
-    return new GuestMemfdException(errno, "memslot " + slot + ": " + why);
+    regions.set(slot, gpa, size, memfd, offset);
   }
 
   /**
@@ -452,7 +280,7 @@ public final class VirtualMachine {
    */
   public void bind(int slot, long gpa, long size, GuestMemfd memfd, long offset) {
     if (size == 0) {
-      throw refuse(Errno.EINVAL, slot, "expected a size above 0, actual 0");
+      throw MemoryRegions.refuse(Errno.EINVAL, slot, "expected a size above 0, actual 0");
     }
     setUserMemoryRegion2(slot, gpa, size, memfd, offset);
   }
@@ -467,13 +295,6 @@ public final class VirtualMachine {
     setUserMemoryRegion2(slot, 0, 0, null, 0);
   }
 
-  /** The caller holds the slots lock. */
-  private void publish() {
-    BoundSlot[] sorted = slots.values().toArray(new BoundSlot[0]);
-    Arrays.sort(sorted, Comparator.comparingLong(s -> s.memslot.gpa()));
-    sortedSlots = sorted;
-  }
-
   /**
    * Returns the memslot that covers a guest address.
    *
@@ -481,7 +302,7 @@ public final class VirtualMachine {
    * @return the slot, if there is one
    */
   public Optional<Memslot> memslotAt(long gpa) {
-    BoundSlot slot = find(gpa);
+    BoundSlot slot = regions.memslots().find(gpa);
     return slot == null ? Optional.empty() : Optional.of(slot.memslot);
   }
 
@@ -492,47 +313,8 @@ public final class VirtualMachine {
    * @return the slot, if there is one
    */
   public Optional<Memslot> nextMemslot(long gpa) {
-    BoundSlot[] sorted = sortedSlots;
-    int low = 0;
-    for (int high = sorted.length; low < high; ) {
-      int middle = (low + high) >>> 1;
-      if (sorted[middle].endGpa() > gpa) {
-        high = middle;
-      } else {
-        low = middle + 1;
-      }
-    }
-    return low == sorted.length ? Optional.empty() : Optional.of(sorted[low].memslot);
-  }
-
-  @Nullable BoundSlot find(long gpa) {
-    return find(sortedSlots, gpa);
-  }
-
-  static @Nullable BoundSlot find(BoundSlot[] sorted, long gpa) {
-    int low = 0;
-    int high = sorted.length - 1;
-    while (low <= high) {
-      int middle = (low + high) >>> 1;
-      BoundSlot slot = sorted[middle];
-      if (slot.contains(gpa)) {
-        return slot;
-      }
-      if (gpa < slot.memslot.gpa()) {
-        high = middle - 1;
-      } else {
-        low = middle + 1;
-      }
-    }
-    return null;
-  }
-
-  /**
-   * All memslots as they are now; a thread that caches a slot compares arrays to see if it is
-   * current.
-   */
-  BoundSlot[] memslots() {
-    return sortedSlots;
+    BoundSlot slot = regions.memslots().next(gpa);
+    return slot == null ? Optional.empty() : Optional.of(slot.memslot);
   }
 
   // ---- attributes ----
@@ -544,20 +326,7 @@ public final class VirtualMachine {
    * @return the attribute its file has for it; empty if there is no memslot, or its file is gone
    */
   public Optional<MemoryAttribute> memoryAttribute(long gpa) {
-    BoundSlot slot = find(gpa);
-    if (slot == null) {
-      return Optional.empty();
-    }
-    Optional<GuestMemfd> file = slot.memslot.memfd().reopen();
-    if (file.isEmpty()) {
-      return Optional.empty();
-    }
-    try (GuestMemfd memfd = file.get()) {
-      return Optional.of(
-          memfd.isAccessible(slot.offset(slot.page(gpa)))
-              ? MemoryAttribute.SHARED
-              : MemoryAttribute.PRIVATE);
-    }
+    return attributes.of(gpa);
   }
 
   /**
@@ -570,7 +339,7 @@ public final class VirtualMachine {
    * @throws GuestMemfdException EINVAL if the range is not such a range below 2^52
    */
   public List<MemoryAttributeRange> memoryAttributes(long gpa, long size) {
-    return byGuestAddress.attributes(gpa, size);
+    return attributes.of(gpa, size);
   }
 
   /**
@@ -589,35 +358,7 @@ public final class VirtualMachine {
    *     #trySetMemoryAttributes}
    */
   public void setMemoryAttributes(long gpa, long size, MemoryAttribute attribute) {
-    BusyGuestPage busy = new BusyGuestPage();
-    Errno errno = trySetMemoryAttributes(gpa, size, attribute, busy);
-    if (errno != Errno.OK) {
-      throw new MemoryAttributesException(
-          errno,
-          setTo(gpa, size, attribute) + ": " + whyNotSet(errno, gpa, size, busy),
-          busy.gpa(),
-          busy.convertedUpTo());
-    }
-  }
-
-  private static String setTo(long gpa, long size, MemoryAttribute attribute) {
-    return "set memory attributes of gpa " + Hex.of(gpa) + " size " + size + " to " + attribute;
-  }
-
-  private String whyNotSet(Errno errno, long gpa, long size, BusyGuestPage busy) {
-    String wrong = wrong(gpa, size);
-    if (wrong != null) {
-      return wrong;
-    }
-    return busy.folio().offset() >= 0 ? busy.toString() : whyNot(errno, busy.gpa());
-  }
-
-  /** The reason for the errno that this thread has just got for a guest address. */
-  private String whyNot(Errno errno, long gpa) {
-    BoundSlot slot = find(gpa);
-    return slot == null
-        ? "no memslot at " + Hex.of(gpa)
-        : "at " + Hex.of(gpa) + ": " + slot.memslot.memfd().why(errno);
+    attributes.set(gpa, size, attribute);
   }
 
   /**
@@ -633,34 +374,7 @@ public final class VirtualMachine {
    */
   public Errno trySetMemoryAttributes(
       long gpa, long size, MemoryAttribute attribute, BusyGuestPage busy) {
-    Objects.requireNonNull(attribute, "attribute");
-    busy.set(gpa);
-    if (isNoRange(gpa, size)) {
-      return Errno.EINVAL;
-    }
-    BoundSlot[] sorted = sortedSlots;
-    long missing = firstMissing(sorted, gpa, size);
-    if (missing >= 0) {
-      busy.set(missing, gpa, false);
-      return Errno.ENOENT;
-    }
-    long end = gpa + size;
-    for (long at = gpa; at < end; ) {
-      BoundSlot slot = Objects.requireNonNull(find(sorted, at));
-      long offset = slot.memslot.offsetOf(at);
-      long to = endOfPiece(sorted, slot, end);
-      Errno errno = convert(slot.memslot.memfd(), offset, to - at, attribute, busy.holders());
-      if (errno == Errno.EAGAIN && attribute == MemoryAttribute.PRIVATE) {
-        long busyOffset = busy.holders().offset();
-        busy.set(busyOffset < 0 ? at : at + (busyOffset - offset), at, busyOffset >= 0);
-      }
-      if (errno != Errno.OK) {
-        return errno;
-      }
-      at = to;
-      busy.set(at);
-    }
-    return Errno.OK;
+    return attributes.trySet(gpa, size, attribute, busy);
   }
 
   /**
@@ -688,113 +402,7 @@ public final class VirtualMachine {
    */
   public CompletableFuture<Void> setMemoryAttributesLater(
       long gpa, long size, MemoryAttribute attribute) {
-    Objects.requireNonNull(attribute, "attribute");
-    try {
-      return convertLater(gpa, size, attribute);
-    } catch (RuntimeException | Error e) {
-      return CompletableFuture.failedFuture(e);
-    }
-  }
-
-  /** As {@link #setMemoryAttributesLater}, but throws the failures that occur at once. */
-  private CompletableFuture<Void> convertLater(long gpa, long size, MemoryAttribute attribute) {
-    String wrong = wrong(gpa, size);
-    if (wrong != null) {
-      throw notLater(Errno.EINVAL, gpa, size, attribute, wrong, gpa);
-    }
-    BoundSlot[] sorted = sortedSlots;
-    long missing = firstMissing(sorted, gpa, size);
-    if (missing >= 0) {
-      String why = "no memslot at " + Hex.of(missing);
-      throw notLater(Errno.ENOENT, gpa, size, attribute, why, missing);
-    }
-    BoundSlot slot = Objects.requireNonNull(find(sorted, gpa));
-    long end = endOfPiece(sorted, slot, gpa + size);
-    if (end < gpa + size) {
-      String why = "expected one piece of one file, which ends at " + Hex.of(end);
-      throw notLater(Errno.EINVAL, gpa, size, attribute, why, end);
-    }
-    long offset = slot.memslot.offsetOf(gpa);
-    Optional<GuestMemfd> file = slot.memslot.memfd().reopen();
-    if (file.isEmpty()) {
-      String why = "the file of " + slot.memslot + " is gone";
-      throw notLater(Errno.EBADF, gpa, size, attribute, why, gpa);
-    }
-    try (GuestMemfd memfd = file.get()) {
-      if (attribute == MemoryAttribute.PRIVATE) {
-        CompletableFuture<Void> later = memfd.makeInaccessibleLater(offset, size);
-        if (later.isCompletedExceptionally()
-            && later.handle((done, e) -> e).join() instanceof GuestMemfdException refused) {
-          throw refused;
-        }
-        return later;
-      }
-      memfd.makeAccessible(offset, size);
-      return CompletableFuture.completedFuture(null);
-    } catch (GuestMemfdException e) {
-      long at =
-          e instanceof ConversionBlockedException busy ? busy.busyFolio().offset() - offset : 0;
-      MemoryAttributesException refused =
-          notLater(e.errno(), gpa, size, attribute, e.getMessage(), gpa + at);
-      refused.initCause(e);
-      throw refused;
-    }
-  }
-
-  private static MemoryAttributesException notLater(
-      Errno errno, long gpa, long size, MemoryAttribute attribute, @Nullable String why, long at) {
-    return new MemoryAttributesException(
-        errno, setTo(gpa, size, attribute) + " later: " + why, at, gpa);
-  }
-
-  /** The first address of a range that has no memslot; -1 if every address has one. */
-  static long firstMissing(BoundSlot[] sorted, long gpa, long size) {
-    for (long at = gpa; at < gpa + size; ) {
-      BoundSlot slot = find(sorted, at);
-      if (slot == null) {
-        return at;
-      }
-      at = slot.endGpa();
-    }
-    return -1;
-  }
-
-  static boolean isNoRange(long gpa, long size) {
-    return RangeRule.broken(gpa, size, GPA_LIMIT) != null;
-  }
-
-  /** The rule that a range of guest addresses breaks, as text; null if none. */
-  static @Nullable String wrong(long gpa, long size) {
-    RangeRule broken = RangeRule.broken(gpa, size, GPA_LIMIT);
-    return broken == null ? null : broken.text("gpa", "size", gpa, size, GPA_LIMIT);
-  }
-
-  /** The end of the piece that begins in a memslot and goes on in its file without a gap. */
-  static long endOfPiece(BoundSlot[] sorted, BoundSlot first, long end) {
-    BoundSlot last = first;
-    while (last.endGpa() < end) {
-      BoundSlot next = find(sorted, last.endGpa());
-      if (next == null
-          || !next.memslot.memfd().sameFile(last.memslot.memfd())
-          || next.memslot.offset() != last.memslot.offset() + last.memslot.size()) {
-        break;
-      }
-      last = next;
-    }
-    return Math.min(end, last.endGpa());
-  }
-
-  private static Errno convert(
-      GuestMemfd weak, long offset, long length, MemoryAttribute attribute, BusyFolio busy) {
-    Optional<GuestMemfd> file = weak.reopen();
-    if (file.isEmpty()) {
-      return Errno.EBADF;
-    }
-    try (GuestMemfd memfd = file.get()) {
-      return attribute == MemoryAttribute.PRIVATE
-          ? memfd.tryMakeInaccessible(offset, length, busy)
-          : memfd.tryMakeAccessible(offset, length);
-    }
+    return attributes.setLater(gpa, size, attribute);
   }
 
   // ---- the host's side, by guest address ----
@@ -862,67 +470,19 @@ public final class VirtualMachine {
    *     VcpuExit.MemoryFault}
    */
   public long preFault(long gpa, long size) {
-    Errno errno = isNoRange(gpa, size) ? Errno.EINVAL : Errno.OK;
-    long done = 0;
-    while (errno == Errno.OK && done < size) {
-      errno = Thread.currentThread().isInterrupted() ? Errno.EINTR : preFaultPage(gpa + done);
-      if (errno == Errno.OK) {
-        done += PAGE_SIZE;
-      }
-    }
-    if (done == 0) {
-      String wrong = wrong(gpa, size);
-      throw new GuestMemfdException(
-          errno,
-          "pre-fault gpa "
-              + Hex.of(gpa)
-              + " size "
-              + size
-              + ": "
-              + (wrong == null ? whyNotMapped(errno, gpa) : wrong));
-    }
-    return done;
-  }
-
-  private String whyNotMapped(Errno errno, long gpa) {
-    BoundSlot slot = find(gpa);
-    if (slot != null && slot.gmem == null) {
-      return "expected a file from createGuestMemfd, or adopted, actual " + slot.memslot;
-    }
-    return slot != null && errno == Errno.EFAULT
-        ? "the file of " + slot.memslot + " is gone"
-        : whyNot(errno, gpa);
-  }
-
-  private Errno preFaultPage(long gpa) {
-    MemoryAttribute attribute = MemoryAttribute.PRIVATE;
-    for (int round = 0; ; ) {
-      BoundSlot slot = find(gpa);
-      if (slot == null) {
-        return Errno.ENOENT;
-      }
-      int result = mmu.fault(slot, slot.page(gpa), attribute, counters);
-      if (result == Mmu.MISMATCH) {
-        attribute =
-            attribute == MemoryAttribute.PRIVATE ? MemoryAttribute.SHARED : MemoryAttribute.PRIVATE;
-      } else if (result != Mmu.RETRY) {
-        return Errno.ofResult(result);
-      } else if (!mmu.awaitRetry(round++)) {
-        return Errno.EINTR;
-      }
-    }
+    return preFault.preFault(gpa, size);
   }
 
   /** The size of the memory, and the numbers of memslots and vCPUs; takes no lock. */
   @Override
   public String toString() {
     long size = 0;
-    BoundSlot[] bound = sortedSlots;
+    List<BoundSlot> bound = regions.memslots().all();
     for (BoundSlot slot : bound) {
       size += slot.memslot.size();
     }
     return "VirtualMachine[memslots="
-        + bound.length
+        + bound.size()
         + ", size="
         + size
         + ", vCPUs="

@@ -15,7 +15,7 @@ public final class Mapped {
 
   public static List<Page> pages(VirtualMachine vm) {
     List<Page> mapped = new ArrayList<>();
-    for (BoundSlot slot : vm.memslots()) {
+    for (BoundSlot slot : vm.regions.memslots().all()) {
       for (long page = 0; page < slot.pages(); page++) {
         long entry = slot.table.get(page);
         for (MemoryAttribute attribute : MemoryAttribute.values()) {

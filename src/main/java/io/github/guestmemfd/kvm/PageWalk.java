@@ -1,0 +1,128 @@
+package io.github.guestmemfd.kvm;
+
+import io.github.guestmemfd.FrameAccess;
+import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.spi.Counters;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The way of a vCPU from a guest address to a frame: finds the memslot, announces an access by its
+ * part of the guest page table, and faults the page in where it is not mapped.
+ */
+final class PageWalk {
+  private static final int PAGE_SHIFT = Integer.numberOfTrailingZeros(HostMemory.PAGE_SIZE);
+
+  private final MemoryRegions regions;
+  private final Mmu mmu;
+  private final KvmRun run;
+  private final Counters<VmMeter> counters;
+
+  /** The memslot used last, and the set of memslots that it belongs to. */
+  private @Nullable Memslots lastMemslots;
+
+  private @Nullable BoundSlot lastSlot;
+
+  /** By which the access that was begun last is ended. */
+  private @Nullable FrameAccess used;
+
+  /**
+   * Makes the walk of a vCPU.
+   *
+   * @param run takes its exits
+   * @param counters its counters
+   */
+  PageWalk(MemoryRegions regions, Mmu mmu, KvmRun run, Counters<VmMeter> counters) {
+    this.regions = regions;
+    this.mmu = mmu;
+    this.run = run;
+    this.counters = counters;
+  }
+
+  /**
+   * Finds a page and announces an access to it.
+   *
+   * @param size the bytes of the access, and {@code number} what it writes, for an exit for MMIO
+   * @return the access, to be ended in {@link #used}; 0 if the vCPU exits instead
+   */
+  long begin(long gpa, int size, MemoryAttribute attribute, Access access, long number) {
+    if (!run.isExitRequested()) {
+      BoundSlot slot = slotAt(gpa);
+      long begun = slot == null ? 0 : begin(slot, gpa, attribute);
+      if (begun != 0) {
+        return begun;
+      }
+    }
+    return beginSlowly(gpa, size, attribute, access, number);
+  }
+
+  /** By which the access that was begun last is made and ended. */
+  FrameAccess used() {
+    return Objects.requireNonNull(used); // after begin
+  }
+
+  /** Announces an access to a page, if it is mapped for that view. */
+  long begin(BoundSlot slot, long gpa, MemoryAttribute attribute) {
+    long page = slot.page(gpa);
+    long entry = slot.table.get(page);
+    if (!TdpEntry.maps(entry, attribute)) {
+      return 0;
+    }
+    long begun = slot.frames.begin(TdpEntry.pfn(entry));
+    if (slot.table.get(page) != entry) { // checked again, now that the access is announced
+      slot.frames.end(begun);
+      return 0;
+    }
+    Mmu.inFlight(slot, begun, gpa >>> PAGE_SHIFT);
+    used = slot.frames;
+    return begun;
+  }
+
+  private long beginSlowly(
+      long gpa, int size, MemoryAttribute attribute, Access access, long number) {
+    Objects.requireNonNull(attribute, "attribute"); // nothing is mapped for null
+    boolean counted = false;
+    for (int round = 0; ; round++) {
+      if (run.tryExitAsRequested()) {
+        return 0;
+      }
+      BoundSlot slot = slotAt(gpa);
+      if (slot == null) {
+        run.exitMmio(gpa, size, access, number);
+        return 0;
+      }
+      long page = slot.page(gpa);
+      long begun = begin(slot, gpa, attribute);
+      if (begun != 0) {
+        return begun;
+      }
+      if (!counted) {
+        counters.count(VmMeter.FAULTS);
+        slot.counters.count(VmMeter.FAULTS);
+        counted = true;
+      }
+      int result = mmu.fault(slot, page, attribute, counters);
+      if (result == Mmu.RETRY ? !mmu.awaitRetry(round) : result == -Errno.EINTR.code()) {
+        run.exitInterrupted();
+        return 0;
+      }
+      if (result != Mmu.RETRY && result != Mmu.MAPPED) {
+        Errno why = result == Mmu.MISMATCH ? Errno.EFAULT : Errno.ofResult(result);
+        run.exitMemoryFault(gpa, attribute, access, why);
+        return 0;
+      }
+    }
+  }
+
+  private @Nullable BoundSlot slotAt(long gpa) {
+    Memslots memslots = regions.memslots();
+    BoundSlot slot = lastSlot;
+    if (slot == null || memslots != lastMemslots || !slot.contains(gpa)) {
+      slot = memslots.find(gpa);
+      lastSlot = slot;
+      lastMemslots = memslots;
+    }
+    return slot;
+  }
+}

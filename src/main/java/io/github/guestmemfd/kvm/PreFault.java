@@ -1,0 +1,74 @@
+package io.github.guestmemfd.kvm;
+
+import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.spi.Counters;
+
+/** Maps pages for the guest before it uses them: {@code KVM_PRE_FAULT_MEMORY}. */
+final class PreFault {
+  private final MemoryRegions regions;
+  private final Mmu mmu;
+  private final Counters<VmMeter> counters;
+
+  PreFault(MemoryRegions regions, Mmu mmu, Counters<VmMeter> counters) {
+    this.regions = regions;
+    this.mmu = mmu;
+    this.counters = counters;
+  }
+
+  /** See {@link VirtualMachine#preFault}. */
+  long preFault(long gpa, long size) {
+    Errno errno = GuestRange.isWrong(gpa, size) ? Errno.EINVAL : Errno.OK;
+    long done = 0;
+    while (errno == Errno.OK && done < size) {
+      errno = Thread.currentThread().isInterrupted() ? Errno.EINTR : preFaultPage(gpa + done);
+      if (errno == Errno.OK) {
+        done += HostMemory.PAGE_SIZE;
+      }
+    }
+    if (done == 0) {
+      String wrong = GuestRange.wrong(gpa, size);
+      throw new GuestMemfdException(
+          errno,
+          "pre-fault gpa "
+              + Hex.of(gpa)
+              + " size "
+              + size
+              + ": "
+              + (wrong == null ? whyNotMapped(errno, gpa) : wrong));
+    }
+    return done;
+  }
+
+  private String whyNotMapped(Errno errno, long gpa) {
+    Memslots memslots = regions.memslots();
+    BoundSlot slot = memslots.find(gpa);
+    if (slot != null && slot.gmem == null) {
+      return "expected a file from createGuestMemfd, or adopted, actual " + slot.memslot;
+    }
+    return slot != null && errno == Errno.EFAULT
+        ? "the file of " + slot.memslot + " is gone"
+        : memslots.why(errno, gpa);
+  }
+
+  private Errno preFaultPage(long gpa) {
+    MemoryAttribute attribute = MemoryAttribute.PRIVATE;
+    for (int round = 0; ; ) {
+      BoundSlot slot = regions.memslots().find(gpa);
+      if (slot == null) {
+        return Errno.ENOENT;
+      }
+      int result = mmu.fault(slot, slot.page(gpa), attribute, counters);
+      if (result == Mmu.MISMATCH) {
+        attribute =
+            attribute == MemoryAttribute.PRIVATE ? MemoryAttribute.SHARED : MemoryAttribute.PRIVATE;
+      } else if (result != Mmu.RETRY) {
+        return Errno.ofResult(result);
+      } else if (!mmu.awaitRetry(round++)) {
+        return Errno.EINTR;
+      }
+    }
+  }
+}
