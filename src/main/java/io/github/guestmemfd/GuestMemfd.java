@@ -18,9 +18,7 @@ import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.file.CallbackContext;
 import io.github.guestmemfd.file.FileOperations;
-import io.github.guestmemfd.file.Host;
 import io.github.guestmemfd.file.Inode;
-import io.github.guestmemfd.file.Mismatch;
 import io.github.guestmemfd.file.PendingConversion;
 import io.github.guestmemfd.file.Refusals;
 import io.github.guestmemfd.observe.Holder;
@@ -57,14 +55,7 @@ import org.jspecify.annotations.Nullable;
  */
 public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
-  private static final int ALLOCATE = FallocMode.bits(FallocMode.KEEP_SIZE);
-
-  private static final int PUNCH = FallocMode.bits(FallocMode.KEEP_SIZE, FallocMode.PUNCH_HOLE);
-
   private static final long PAGE_MASK = Pages.OFFSET_MASK;
-
-  /** The size of the address space of a process on x86-64. */
-  private static final long TASK_SIZE = (1L << 47) - Pages.SIZE;
 
   private static final VarHandle CLOSED;
 
@@ -103,17 +94,11 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
   /** Builds a file. Not safe for use by several threads. */
   public static final class Builder {
-    private final Host host;
-    private long size;
-    private long flags;
-    private long unknownFlags;
-    private GuestMemfdOps ops = GuestMemfdOps.NONE;
-    private ConversionProtocol protocol = ConversionProtocol.atomicPair();
-    private @Nullable RetryPolicy retry;
+    private final CreateGuestMemfd call;
     private @Nullable GuestMemfdListener listener;
 
     private Builder(HostMemory host) {
-      this.host = Objects.requireNonNull(host, "host").host;
+      call = new CreateGuestMemfd(Objects.requireNonNull(host, "host").host);
     }
 
     /**
@@ -123,7 +108,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
      * @return this
      */
     public Builder size(long bytes) {
-      size = bytes;
+      call.size = bytes;
       return this;
     }
 
@@ -134,7 +119,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
      * @return this
      */
     public Builder flags(CreateFlag... flags) {
-      this.flags |= CreateFlag.bits(flags);
+      call.flags |= CreateFlag.bits(flags);
       return this;
     }
 
@@ -145,8 +130,8 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
      * @return this
      */
     public Builder flags(long bits) {
-      flags |= bits & CreateFlag.KERNEL_BITS;
-      unknownFlags |= bits & ~CreateFlag.KERNEL_BITS;
+      call.flags |= bits & CreateFlag.KERNEL_BITS;
+      call.unknownFlags |= bits & ~CreateFlag.KERNEL_BITS;
       return this;
     }
 
@@ -157,7 +142,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
      * @return this
      */
     public Builder ops(GuestMemfdOps callbacks) {
-      ops = Objects.requireNonNull(callbacks, "callbacks");
+      call.ops = Objects.requireNonNull(callbacks, "callbacks");
       return this;
     }
 
@@ -168,7 +153,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
      * @return this
      */
     public Builder protocol(ConversionProtocol conversionProtocol) {
-      protocol = Objects.requireNonNull(conversionProtocol, "conversionProtocol");
+      call.protocol = Objects.requireNonNull(conversionProtocol, "conversionProtocol");
       return this;
     }
 
@@ -180,7 +165,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
      * @return this
      */
     public Builder retryPolicy(RetryPolicy policy) {
-      retry = Objects.requireNonNull(policy, "policy");
+      call.retry = Objects.requireNonNull(policy, "policy");
       return this;
     }
 
@@ -207,43 +192,17 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     public GuestMemfd build() {
       GuestMemfdListener calls = listener;
       if (calls == null) {
-        return new GuestMemfd(newFile());
+        return new GuestMemfd(call.newFile());
       }
       GuestMemfd memfd;
       try {
-        memfd = new RecordedMemfd(newFile(), calls);
+        memfd = new RecordedMemfd(call.newFile(), calls);
       } catch (RuntimeException e) {
-        calls.created(null, size, flags | unknownFlags, e);
+        calls.created(null, call.size, call.allFlags(), e);
         throw e;
       }
-      calls.created(memfd, size, flags | unknownFlags, null);
+      calls.created(memfd, call.size, call.allFlags(), null);
       return memfd;
-    }
-
-    private FileOperations newFile() {
-      if (unknownFlags != 0) {
-        throw Refusals.exception(
-            Errno.EINVAL,
-            "create: expected flags of "
-                + CreateFlag.names(CreateFlag.KERNEL_BITS)
-                + ", actual "
-                + CreateFlag.names(flags | unknownFlags));
-      }
-      if (size <= 0 || (size & PAGE_MASK) != 0) {
-        throw Refusals.exception(
-            Errno.EINVAL, "create: expected a positive multiple of 4096 as size, actual " + size);
-      }
-      RetryPolicy policy = retry == null ? protocol.retryPolicy() : retry;
-      if (policy == null) { // which a user's protocol may answer
-        throw new NullPointerException("protocol " + protocol.id() + ": retryPolicy answered null");
-      }
-      if (ops == GuestMemfdOps.NONE) {
-        return new FileOperations(host, size, flags, null, protocol, policy);
-      }
-      OpsClient client = new OpsClient(ops);
-      FileOperations created = new FileOperations(host, size, flags, client, protocol, policy);
-      client.attach(created);
-      return created;
     }
   }
 
@@ -335,15 +294,11 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     if (!inode.tryOpen()) {
       return Optional.empty();
     }
-    boolean made = false;
     try {
-      Optional<GuestMemfd> descriptor = Optional.of(newDescriptor(file));
-      made = true;
-      return descriptor;
-    } finally {
-      if (!made) {
-        inode.close(); // no memory for the descriptor
-      }
+      return Optional.of(newDescriptor(file));
+    } catch (Throwable e) { // no memory for the descriptor
+      inode.close();
+      throw e;
     }
   }
 
@@ -474,67 +429,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public void fallocate(int mode, long offset, long length) {
     requireOpen("fallocate");
-    checkFallocate(mode, offset, length);
-    Mismatch busy = new Mismatch();
-    long from = offset >> Pages.SHIFT;
-    long to = from + (length >> Pages.SHIFT);
-    Errno errno =
-        FallocMode.PUNCH_HOLE.isIn(mode)
-            ? file.truncation.punch(from, to, busy)
-            : file.allocation.allocate(from, to);
-    if (errno != Errno.OK) {
-      String call = describe(mode, offset, length);
-      throw !busy.isAny()
-          ? inode.refused(errno, call)
-          : Refusals.exception(errno, call + ": busy folio at " + busy);
-    }
-  }
-
-  private String describe(int mode, long offset, long length) {
-    return "fallocate " + FallocMode.names(mode) + range(offset, length);
-  }
-
-  private void checkFallocate(int mode, long offset, long length) {
-    if (offset < 0 || length <= 0) {
-      RangeRule broken = offset < 0 ? RangeRule.START : RangeRule.LENGTH;
-      throw broken(Errno.EINVAL, broken, mode, offset, length, Long.MAX_VALUE);
-    }
-    if (!FallocMode.isKnown(mode)) {
-      throw noSuchMode(mode, offset, length);
-    }
-    if (offset + length < 0) {
-      throw broken(Errno.EFBIG, RangeRule.END, mode, offset, length, Long.MAX_VALUE);
-    }
-    boolean punch = FallocMode.PUNCH_HOLE.isIn(mode);
-    if (mode != ALLOCATE && !punch) {
-      throw noSuchMode(mode, offset, length);
-    }
-    long limit = punch ? Long.MAX_VALUE : inode.size;
-    RangeRule broken = RangeRule.broken(offset, length, limit);
-    if (broken != null) {
-      throw broken(Errno.EINVAL, broken, mode, offset, length, limit);
-    }
-  }
-
-  private GuestMemfdException broken(
-      Errno errno, RangeRule rule, int mode, long offset, long length, long limit) {
-    return Refusals.exception(
-        errno,
-        describe(mode, offset, length)
-            + ": "
-            + rule.text("offset", "length", offset, length, limit));
-  }
-
-  private GuestMemfdException noSuchMode(int mode, long offset, long length) {
-    return Refusals.exception(
-        Errno.EOPNOTSUPP,
-        describe(mode, offset, length)
-            + ": expected "
-            + FallocMode.names(ALLOCATE)
-            + " or "
-            + FallocMode.names(PUNCH)
-            + ", actual "
-            + FallocMode.names(mode));
+    new Fallocate(file, mode, offset, length).run();
   }
 
   /**
@@ -546,7 +441,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @throws GuestMemfdException as {@link #fallocate}
    */
   public void allocate(long offset, long length) {
-    fallocate(ALLOCATE, offset, length);
+    fallocate(Fallocate.ALLOCATE, offset, length);
   }
 
   /**
@@ -558,7 +453,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @throws GuestMemfdException as {@link #fallocate}
    */
   public void punchHole(long offset, long length) {
-    fallocate(PUNCH, offset, length);
+    fallocate(Fallocate.PUNCH, offset, length);
   }
 
   // ---- folios ----
@@ -676,6 +571,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @return a new little-endian view of one page
    * @throws IndexOutOfBoundsException if the host has no such frame
    * @throws UnsupportedOperationException if the host is metadata only
+   * @throws IllegalStateException if the frame has never been in use
    */
   public ByteBuffer buffer(int pfn) {
     return inode.host.bytes().view(inode.host.checked(pfn));
@@ -1007,81 +903,22 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    *     MapType#PRIVATE}
    */
   public HostMapping mmap(long offset, long length, MapType type, Protection... protection) {
-    Objects.requireNonNull(type, "type");
-    boolean read = false;
-    boolean write = false;
-    boolean exec = false;
-    for (Protection p : Objects.requireNonNull(protection, "protection")) {
-      Objects.requireNonNull(p, "protection");
-      read |= p == Protection.READ;
-      write |= p == Protection.WRITE;
-      exec |= p == Protection.EXEC;
-    }
-    checkMmap(offset, length, type, exec);
+    Mmap call = new Mmap(inode, offset, length, type, protection);
+    call.check(closed);
     if (!inode.tryOpen()) {
-      throw noMmap(Errno.EBADF, offset, length, "the file is gone");
+      throw call.refused(Errno.EBADF, "the file is gone");
     }
-    long pages = ((length - 1) >> Pages.SHIFT) + 1;
-    boolean made = false;
     try {
-      HostMapping mapping = newMapping(file, offset >> Pages.SHIFT, pages, read, write);
-      made = true;
-      return mapping;
-    } finally {
-      if (!made) {
-        inode.close(); // no memory for the mapping
-      }
+      return newMapping(file, call.firstIndex(), call.pages(), call.read, call.write);
+    } catch (Throwable e) { // no memory for the mapping
+      inode.close();
+      throw e;
     }
   }
 
   HostMapping newMapping(
       FileOperations of, long firstIndex, long pages, boolean read, boolean write) {
     return new HostMapping(of, firstIndex, pages, read, write);
-  }
-
-  private void checkMmap(long offset, long length, MapType type, boolean exec) {
-    if ((offset & PAGE_MASK) != 0) {
-      String why = "expected a multiple of 4096 as offset, actual " + Hex.of(offset);
-      throw noMmap(Errno.EINVAL, offset, length, why);
-    }
-    if (closed) {
-      throw noMmap(Errno.EBADF, offset, length, "the descriptor is closed");
-    }
-    if (length == 0) {
-      throw noMmap(Errno.EINVAL, offset, length, "expected a length above 0, actual 0");
-    }
-    if (length < 0 || length > TASK_SIZE - Pages.SIZE) {
-      String why =
-          "expected a length up to "
-              + (TASK_SIZE - Pages.SIZE)
-              + ", which fits an address space, actual "
-              + Long.toUnsignedString(length);
-      throw noMmap(Errno.ENOMEM, offset, length, why);
-    }
-    if (offset < 0 || offset + ((length + PAGE_MASK) & ~PAGE_MASK) < 0) {
-      String why =
-          "expected an offset of 0x0 or more, and an end up to "
-              + Hex.of(Long.MAX_VALUE & ~PAGE_MASK)
-              + ", actual "
-              + Hex.of(offset)
-              + " and "
-              + Hex.of(offset + length);
-      throw noMmap(Errno.EOVERFLOW, offset, length, why);
-    }
-    if (exec) {
-      throw noMmap(
-          Errno.EPERM, offset, length, "expected READ and WRITE at most, actual also EXEC");
-    }
-    if (!CreateFlag.MMAP.isIn(inode.flags)) {
-      throw noMmap(Errno.ENODEV, offset, length, "expected a file that was created with MMAP");
-    }
-    if (type != MapType.SHARED) {
-      throw noMmap(Errno.EINVAL, offset, length, "expected SHARED, actual " + type);
-    }
-  }
-
-  private GuestMemfdException noMmap(Errno errno, long offset, long length, String why) {
-    return Refusals.exception(errno, "mmap" + range(offset, length) + ": " + why);
   }
 
   // ---- odds and ends ----

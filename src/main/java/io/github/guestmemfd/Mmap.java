@@ -1,0 +1,105 @@
+package io.github.guestmemfd;
+
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.MapType;
+import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.abi.Protection;
+import io.github.guestmemfd.file.Inode;
+import io.github.guestmemfd.file.Refusals;
+import java.util.Objects;
+
+/** A call of {@code mmap}: its arguments, and its errors in order. */
+final class Mmap {
+  /** The size of the address space of a process on x86-64. */
+  private static final long TASK_SIZE = (1L << 47) - Pages.SIZE;
+
+  final boolean read;
+  final boolean write;
+  private final boolean exec;
+
+  private final Inode inode;
+  private final long offset;
+  private final long length;
+  private final MapType type;
+
+  Mmap(Inode inode, long offset, long length, MapType type, Protection... protection) {
+    this.inode = inode;
+    this.offset = offset;
+    this.length = length;
+    this.type = Objects.requireNonNull(type, "type");
+    boolean r = false;
+    boolean w = false;
+    boolean x = false;
+    for (Protection p : Objects.requireNonNull(protection, "protection")) {
+      Objects.requireNonNull(p, "protection");
+      r |= p == Protection.READ;
+      w |= p == Protection.WRITE;
+      x |= p == Protection.EXEC;
+    }
+    read = r;
+    write = w;
+    exec = x;
+  }
+
+  long firstIndex() {
+    return offset >> Pages.SHIFT;
+  }
+
+  long pages() {
+    return ((length - 1) >> Pages.SHIFT) + 1;
+  }
+
+  /**
+   * Refuses the call if the file does not allow it.
+   *
+   * @param closed whether the descriptor is closed
+   * @throws GuestMemfdException as {@link GuestMemfd#mmap(long, long, MapType, Protection...)}
+   */
+  void check(boolean closed) {
+    if ((offset & Pages.OFFSET_MASK) != 0) {
+      String why = "expected a multiple of 4096 as offset, actual " + Hex.of(offset);
+      throw refused(Errno.EINVAL, why);
+    }
+    if (closed) {
+      throw refused(Errno.EBADF, "the descriptor is closed");
+    }
+    if (length == 0) {
+      throw refused(Errno.EINVAL, "expected a length above 0, actual 0");
+    }
+    if (length < 0 || length > TASK_SIZE - Pages.SIZE) {
+      String why =
+          "expected a length up to "
+              + (TASK_SIZE - Pages.SIZE)
+              + ", which fits an address space, actual "
+              + Long.toUnsignedString(length);
+      throw refused(Errno.ENOMEM, why);
+    }
+    if (offset < 0 || offset + ((length + Pages.OFFSET_MASK) & ~Pages.OFFSET_MASK) < 0) {
+      String why =
+          "expected an offset of 0x0 or more, and an end up to "
+              + Hex.of(Long.MAX_VALUE & ~Pages.OFFSET_MASK)
+              + ", actual "
+              + Hex.of(offset)
+              + " and "
+              + Hex.of(offset + length);
+      throw refused(Errno.EOVERFLOW, why);
+    }
+    if (exec) {
+      throw refused(Errno.EPERM, "expected READ and WRITE at most, actual also EXEC");
+    }
+    if (!CreateFlag.MMAP.isIn(inode.flags)) {
+      throw refused(Errno.ENODEV, "expected a file that was created with MMAP");
+    }
+    if (type != MapType.SHARED) {
+      throw refused(Errno.EINVAL, "expected SHARED, actual " + type);
+    }
+  }
+
+  GuestMemfdException refused(Errno errno, String why) {
+    return Refusals.exception(
+        errno, "mmap" + Hex.range(offset, length) + " of " + inode + ": " + why);
+  }
+}
