@@ -42,6 +42,10 @@ final class WayOut {
   /** How deep completions are nested on one stack, each run by what depends on another. */
   private static final int MAX_NESTED = 8;
 
+  /**
+   * Not a part of {@link CallbackContext}, whose depth says what a thread holds: the depth here is
+   * that of completions, in which it holds nothing.
+   */
   private static final ThreadLocal<WayOut> CURRENT = ThreadLocal.withInitial(WayOut::new);
 
   /** Whether the thread is still in the middle of something. */

@@ -10,6 +10,9 @@ import java.util.concurrent.atomic.AtomicReference;
 /**
  * A lock on ranges: threads that lock overlapping ranges wait for each other, other threads do not.
  *
+ * <p>The busy bits of a file's pages cannot serve: they are held for one call on one file, and this
+ * is held over a punch and the conversion after it, of guest addresses in several files.
+ *
  * <p>The locked ranges are in one immutable list, replaced as a whole; it has at most one per
  * thread. Not reentrant, not fair.
  */
