@@ -12,7 +12,6 @@ import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.conversion.ConversionProtocol;
-import io.github.guestmemfd.fixtures.HostFixture;
 import io.github.guestmemfd.gunyah.MemoryParcels;
 import io.github.guestmemfd.kvm.MemoryAttribute;
 import io.github.guestmemfd.kvm.Vcpu;
@@ -23,12 +22,15 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.EnumSource.Mode;
 
 /**
- * A race hook that throws where the operation cannot be given up: it is carried to its end, and the
- * exception comes then.
+ * A race hook that throws. An operation that can be given up leaves nothing behind; one that cannot
+ * is carried to its end, and the exception comes then.
  */
-class FailingHookTest extends HostFixture {
+class FailingHookTest extends RaceFixture {
   private RacePoint failing;
 
   @Override
@@ -140,5 +142,41 @@ class FailingHookTest extends HostFixture {
       assertFalse(parcels.isLent(0, 2L * PAGE));
       assertEquals(Errno.OK, memfd.tryMakeAccessible(0, 2L * PAGE));
     }
+  }
+
+  /** A hook may throw to simulate a failure at its step: nothing is left held, mapped or busy. */
+  @ParameterizedTest
+  @EnumSource(
+      value = RacePoint.class,
+      mode = Mode.EXCLUDE,
+      names = {"BEFORE_MMU_LOCK", "BEFORE_HOST_CLOSE"}) // a client's, and no file's
+  void aFailureAtAnyStepLeavesNothingBehind(RacePoint point) throws Exception {
+    ConversionProtocol whosePoint =
+        switch (point) {
+          case BETWEEN_REF_AND_SAFE, BETWEEN_DROPS -> ConversionProtocol.bothCounters();
+          case BEFORE_GUEST_LOCK -> ConversionProtocol.timedWait();
+          case BEFORE_FREEZE -> ConversionProtocol.lastPut();
+          default -> ConversionProtocol.atomicPair();
+        };
+    GuestMemfd memfd = file(2, b -> b.protocol(whosePoint));
+    HostMapping window = map(memfd);
+    window.putLong(PAGE, 1);
+    Folio unsafe = null;
+    if (point == RacePoint.ON_MISMATCH) {
+      unsafe = memfd.grab(PAGE, UNSAFE);
+    }
+    fails(
+        point,
+        () -> {
+          window.putLong(0, 1); // a first use, which passes every point of a fault
+          window.getUserPages(0, 8).close();
+          host.pfnWalker().scan(1);
+          memfd.grab(0).close();
+          memfd.makeInaccessible(0, 2L * PAGE);
+        });
+    if (unsafe != null) {
+      unsafe.close();
+    }
+    assertQuiet(memfd);
   }
 }

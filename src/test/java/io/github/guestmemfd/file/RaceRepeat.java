@@ -32,7 +32,9 @@ class RaceRepeat {
   private static final String CLASSES =
       System.getProperty(
           "race.classes",
-          "RacePointTest,ProtocolRaceTest,HostHolderRaceTest,PunchRaceTest,"
+          "LookupTest,PreparationTest,HostFaultTest,HostAccessTest,RefCheckTest,RangeLockTest,"
+              + "InterruptionTest,ReleaseTest,CallbackContextTest,CallbackRefusalTest,"
+              + "FailingHookTest,ProtocolRaceTest,HostHolderRaceTest,PunchRaceTest,"
               + "PendingConversionRaceTest,RangeRaceTest,DraftDefectsTest");
 
   @Test
