@@ -6,10 +6,10 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 
 import io.github.guestmemfd.abi.HolderKind;
-import io.github.guestmemfd.concurrent.Worker;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.file.Inode;
+import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
 import java.util.List;

@@ -1,17 +1,12 @@
 package io.github.guestmemfd.testing;
 
 import io.github.guestmemfd.BusyFolio;
-import io.github.guestmemfd.Folio;
-import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.Errno;
-import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.conversion.Step;
 import java.time.Duration;
-import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.ThreadLocalRandom;
 import org.junit.jupiter.api.Test;
@@ -335,9 +330,9 @@ public abstract class ConversionProtocolContract {
   @Test
   public final void aHeldPageRefusesItsRangeWhole() {
     try (Stage stage = new Stage()) {
-      for (int page : Range.ACCESSIBLE) {
-        Client client = new Client();
-        try (Range range = new Range(stage, protocol(), client)) {
+      for (int page : MixedRange.ACCESSIBLE) {
+        RefusingClient client = new RefusingClient();
+        try (MixedRange range = new MixedRange(stage, protocol(), client)) {
           HostReference reference = range.scene.window.getUserPages((long) page * PAGE, 8);
           BusyFolio busy = new BusyFolio();
           Errno[] errno = new Errno[1];
@@ -363,8 +358,8 @@ public abstract class ConversionProtocolContract {
       for (boolean thrown : new boolean[] {false, true}) {
         boolean refused = true;
         for (int at = 0; refused; at++) {
-          Client client = new Client();
-          try (Range range = new Range(stage, protocol(), client)) {
+          RefusingClient client = new RefusingClient();
+          try (MixedRange range = new MixedRange(stage, protocol(), client)) {
             client.refuse(at, thrown);
             refused = !range.tryConvert(thrown);
             String story =
@@ -387,7 +382,7 @@ public abstract class ConversionProtocolContract {
   @Test
   public final void contentSurvivesBothWays() {
     try (Stage stage = new Stage();
-        Range range = new Range(stage, protocol(), new Client())) {
+        MixedRange range = new MixedRange(stage, protocol(), new RefusingClient())) {
       for (int round = 0; round < 3; round++) {
         int seed = round;
         stage.run(
@@ -412,7 +407,7 @@ public abstract class ConversionProtocolContract {
     try (Stage stage = new Stage()) {
       List<String> steps = guestSteps(stage);
       for (int g = -1; g < steps.size(); g++) {
-        try (Range range = new Range(stage, protocol(), new Client())) {
+        try (MixedRange range = new MixedRange(stage, protocol(), new RefusingClient())) {
           Scene scene = range.scene;
           String story = "nobody there";
           if (g >= 0) {
@@ -482,190 +477,6 @@ public abstract class ConversionProtocolContract {
       new Stress(stage, protocol(), seed, locksGuestsOut()).run();
     } catch (InterruptedException | RuntimeException | AssertionError e) {
       throw new AssertionError("seed " + seed + "L: " + e.getMessage(), e);
-    }
-  }
-
-  // ---- a client ----
-
-  /** Counts its callbacks, and refuses one when asked to. */
-  private static final class Client implements GuestMemfdOps {
-    private int countdown = -1;
-    private boolean throwing;
-    private int begins;
-    private int ends;
-
-    /** Makes it agree {@code after} times, refuse once, and then agree again. */
-    void refuse(int after, boolean thrown) {
-      countdown = after;
-      throwing = thrown;
-    }
-
-    private Errno answer() {
-      if (countdown < 0 || countdown-- != 0) {
-        return Errno.OK;
-      }
-      if (throwing) {
-        throw new GuestMemfdException(Errno.ENOMEM, "on purpose");
-      }
-      return Errno.ENOMEM;
-    }
-
-    @Override
-    public Errno invalidateBegin(long offset, long length) {
-      Errno errno = answer();
-      if (errno == Errno.OK) {
-        begins++;
-      }
-      return errno;
-    }
-
-    @Override
-    public void invalidateEnd(long offset, long length) {
-      ends++;
-      if (throwing) {
-        answer();
-      }
-    }
-
-    @Override
-    public Errno prepareInaccessible(Folio folio) {
-      return answer();
-    }
-
-    void assertPaired(String story) {
-      Rule.ALL_OR_NOTHING.check(
-          begins == ends,
-          story + ": " + begins + " invalidateBegin that agreed and " + ends + " invalidateEnd");
-    }
-  }
-
-  // ---- a range ----
-
-  /** Six pages: the second is inaccessible, the fourth a hole, all others accessible. */
-  private static final class Range implements AutoCloseable {
-    static final int[] ACCESSIBLE = {0, 2, 4, 5};
-    private static final int PAGES = 6;
-    private static final int INACCESSIBLE = 1;
-    private static final int HOLE = 3;
-
-    final Scene scene;
-    private final List<byte[]> contents = new ArrayList<>();
-    private final long cached;
-    private final boolean[] wasAccessible = new boolean[PAGES];
-
-    Range(Stage stage, ConversionProtocol protocol, GuestMemfdOps ops) {
-      scene = new Scene(stage, protocol, AT_ONCE, PAGES, ops);
-      for (int i = 0; i < PAGES; i++) {
-        contents.add(new byte[PAGE]);
-      }
-      scene.window.get(0, contents.get(0), 0, PAGE);
-      stage.run(
-          "range",
-          self -> {
-            scene.memfd.makeInaccessible(PAGE, PAGE);
-            write(7);
-          });
-      cached = scene.memfd.cachedPages();
-      for (int i = 0; i < PAGES; i++) {
-        wasAccessible[i] = i != INACCESSIBLE;
-      }
-    }
-
-    /** Writes new content to every page except the hole. */
-    void write(int seed) {
-      for (int i = 0; i < PAGES; i++) {
-        if (i == HOLE) {
-          continue;
-        }
-        byte[] bytes = contents.get(i);
-        for (int at = 2 * Scene.CONTENT_AT; at < PAGE; at++) {
-          bytes[at] = (byte) (seed + i + at);
-        }
-        if (scene.memfd.isAccessible((long) i * PAGE)) {
-          scene.window.put((long) i * PAGE, bytes, 0, PAGE);
-        } else {
-          try (Folio folio = scene.memfd.grab((long) i * PAGE)) {
-            folio.buffer().put(bytes);
-          }
-        }
-      }
-    }
-
-    Errno convert(BusyFolio busy) {
-      return scene.memfd.tryMakeInaccessible(0, (long) PAGES * PAGE, busy);
-    }
-
-    /**
-     * Returns whether the conversion succeeds; false, if {@code throwing}, if the client throws.
-     */
-    boolean tryConvert(boolean throwing) {
-      boolean[] done = new boolean[1];
-      scene.stage.run(
-          "conversion",
-          self -> {
-            try {
-              done[0] = convert(new BusyFolio()) == Errno.OK;
-            } catch (GuestMemfdException e) {
-              if (!throwing) {
-                throw e;
-              }
-            }
-          });
-      return done[0];
-    }
-
-    /** Asserts that attributes, number of folios and contents are as they were. */
-    void assertUnchanged(String story) {
-      scene.leave();
-      for (int i = 0; i < PAGES; i++) {
-        Rule.ALL_OR_NOTHING.check(
-            scene.memfd.isAccessible((long) i * PAGE) == wasAccessible[i],
-            story + ": the attribute of page " + i + " has changed");
-      }
-      Rule.ALL_OR_NOTHING.check(
-          scene.memfd.cachedPages() == cached, story + ": folios have come or gone");
-      scene.stage.run("content", self -> assertContent(story));
-    }
-
-    /**
-     * Asserts that every page except the hole has its content, read by the side that may see it.
-     */
-    void assertContent(String story) {
-      for (int i = 0; i < PAGES; i++) {
-        if (i != HOLE) {
-          assertContent(i, story);
-        }
-      }
-    }
-
-    private void assertContent(int page, String story) {
-      byte[] found = new byte[PAGE];
-      long offset = (long) page * PAGE;
-      if (scene.memfd.isAccessible(offset)) {
-        scene.window.get(offset, found, 0, PAGE);
-      } else {
-        try (Folio folio = scene.memfd.grab(offset)) {
-          folio.buffer().get(found);
-        }
-      }
-      int at = Arrays.mismatch(found, contents.get(page));
-      Rule.NOTHING_LOST.check(
-          at < 0, story + ": page " + page + " differs from what was written at byte " + at);
-    }
-
-    /**
-     * Asserts that the first page is empty with its attribute, and the others have their content.
-     */
-    void assertPunched(String story) {
-      Rule.NOTHING_LOST.check(
-          scene.memfd.isAccessible(0), story + ": the punch has changed the attribute");
-      contents.set(0, new byte[PAGE]);
-      scene.stage.run("content", self -> assertContent("punched with " + story));
-    }
-
-    @Override
-    public void close() {
-      scene.close();
     }
   }
 }

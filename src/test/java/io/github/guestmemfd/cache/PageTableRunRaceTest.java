@@ -4,7 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.guestmemfd.concurrent.Duel;
+import io.github.guestmemfd.fixtures.Duel;
 import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.spi.IdleStrategy;
 import org.junit.jupiter.api.Test;

@@ -6,9 +6,9 @@ import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.guestmemfd.concurrent.Duel;
-import io.github.guestmemfd.concurrent.WaitProbe;
-import io.github.guestmemfd.concurrent.Worker;
+import io.github.guestmemfd.fixtures.Duel;
+import io.github.guestmemfd.fixtures.WaitProbe;
+import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.FrameTable;
 import java.util.concurrent.atomic.AtomicInteger;

@@ -7,7 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.guestmemfd.concurrent.Duel;
+import io.github.guestmemfd.fixtures.Duel;
 import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;

@@ -15,6 +15,7 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.fixtures.VmFixture;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;

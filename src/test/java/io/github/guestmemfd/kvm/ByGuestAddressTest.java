@@ -15,6 +15,7 @@ import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.SigBusException;
+import io.github.guestmemfd.fixtures.VmFixture;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;

@@ -12,6 +12,7 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.fixtures.VmFixture;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;

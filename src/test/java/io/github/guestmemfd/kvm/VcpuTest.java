@@ -21,6 +21,7 @@ import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.fixtures.VmFixture;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;

@@ -8,8 +8,8 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.guestmemfd.concurrent.WaitProbe;
-import io.github.guestmemfd.concurrent.Worker;
+import io.github.guestmemfd.fixtures.WaitProbe;
+import io.github.guestmemfd.fixtures.Worker;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;

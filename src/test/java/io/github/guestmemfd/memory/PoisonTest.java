@@ -6,7 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.guestmemfd.concurrent.Duel;
+import io.github.guestmemfd.fixtures.Duel;
 import io.github.guestmemfd.memory.FrameAllocator.Poisoning;
 import io.github.guestmemfd.spi.IdleStrategy;
 import java.util.concurrent.atomic.AtomicInteger;

@@ -5,8 +5,8 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.guestmemfd.concurrent.WaitProbe;
-import io.github.guestmemfd.concurrent.Worker;
+import io.github.guestmemfd.fixtures.WaitProbe;
+import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.Wait;
 import java.util.ArrayList;

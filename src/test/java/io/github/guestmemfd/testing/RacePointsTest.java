@@ -24,7 +24,7 @@ import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.PfnWalker;
 import io.github.guestmemfd.abi.Protection;
-import io.github.guestmemfd.concurrent.Worker;
+import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.spi.RacePoint;
