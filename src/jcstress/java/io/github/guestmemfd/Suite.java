@@ -5,6 +5,7 @@ import java.io.IOException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
@@ -135,6 +136,7 @@ public final class Suite {
     }
   }
 
+  private final long begin = System.nanoTime();
   private final Map<String, Seen> tests = new TreeMap<>();
 
   private Suite() {}
@@ -265,12 +267,24 @@ public final class Suite {
     return path.toString();
   }
 
+  /** The directory for the figures of docs/verification.md; without it none are written. */
+  private static final String VERIFICATION = System.getProperty("verification", "");
+
+  private final List<String> figures = new ArrayList<>();
+
+  private void write(String file, List<String> lines) throws IOException {
+    if (!VERIFICATION.isEmpty()) {
+      Files.createDirectories(Path.of(VERIFICATION));
+      Files.write(Path.of(VERIFICATION, file), lines);
+    }
+  }
+
   private static boolean isTwin(String name) {
     return name.contains(".Twin");
   }
 
   /** Prints the closing table; false if a test has failed. */
-  private boolean print() {
+  private boolean print() throws IOException {
     int failed = 0;
     int twins = 0;
     System.out.printf(
@@ -296,10 +310,33 @@ public final class Suite {
           broken,
           seen.problems.isEmpty() ? twin ? "caught" : "ok" : "FAILED");
       seen.problems.forEach(problem -> System.out.println("    " + problem));
+      String inPackage = name.replaceFirst("^[a-z.]*", "");
+      figures.add("`" + inPackage + "`\t" + samples + "\t" + broken);
     }
     System.out.printf(
         "%n%d tests: %d of shipped code, %d broken twins; %d failed%n",
         tests.size(), tests.size() - twins, twins, failed);
+    write("jcstress.tsv", figures);
+    write(
+        "suite.tsv",
+        List.of(
+            System.getProperty("java.runtime.version")
+                + ", "
+                + System.getProperty("os.name")
+                + " "
+                + System.getProperty("os.arch")
+                + ", "
+                + Runtime.getRuntime().availableProcessors()
+                + " processors\t"
+                + tests.size()
+                + "\t"
+                + (tests.size() - twins)
+                + "\t"
+                + twins
+                + "\t"
+                + failed
+                + "\t"
+                + Duration.ofNanos(System.nanoTime() - begin).toMinutes()));
     return failed == 0;
   }
 }

@@ -12,6 +12,7 @@ import io.github.guestmemfd.conformance.BadInputWorld.State;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.kvm.VcpuExitException;
 import io.github.guestmemfd.trace.TraceFormatException;
+import io.github.guestmemfd.verification.Results;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.reflect.Constructor;
@@ -107,12 +108,11 @@ class BadInputTest {
 
   @AfterAll
   static void tell() {
+    int calls = CALLS.values().stream().mapToInt(Integer::intValue).sum();
     System.out.println(
-        "bad input: "
-            + CALLS.size()
-            + " methods and constructors, "
-            + CALLS.values().stream().mapToInt(Integer::intValue).sum()
-            + " calls");
+        "bad input: " + CALLS.size() + " methods and constructors, " + calls + " calls");
+    Results.add("bad-input", "methods and constructors", CALLS.size());
+    Results.add("bad-input", "calls", calls);
   }
 
   // ---- what there is ----

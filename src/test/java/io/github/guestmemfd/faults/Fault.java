@@ -8,35 +8,34 @@ package io.github.guestmemfd.faults;
  * @param n at which callback or race point of that step, from 0; for {@link Kind#NO_MEMORY} how
  *     many frames the step still gets
  */
-record Fault(Kind kind, int step, int n) {
+public record Fault(Kind kind, int step, int n) {
 
-  enum Kind {
-    /** A callback answers EPERM. */
-    CALLBACK_REFUSES,
-    /** A callback throws a RuntimeException. */
-    CALLBACK_THROWS,
-    /** A callback throws an Error. */
-    CALLBACK_THROWS_ERROR,
-    /** A callback runs out of stack. */
-    CALLBACK_OVERFLOWS,
-    /** A callback runs out of memory. */
-    CALLBACK_RUNS_OUT_OF_MEMORY,
-    /** From one callback on every one refuses, also those that are called to undo. */
-    ALL_CALLBACKS_REFUSE,
-    /** From one callback on every one throws. */
-    ALL_CALLBACKS_THROW,
-    /** The hook throws at a race point: whatever step it stands for fails. */
-    RACE_POINT_THROWS,
-    /** The stack ends at a race point. */
-    RACE_POINT_OVERFLOWS,
-    /** The memory of the JVM ends at a race point. */
-    RACE_POINT_RUNS_OUT_OF_MEMORY,
-    /** The thread is interrupted at a race point. */
-    INTERRUPT_AT_RACE_POINT,
-    /** The thread is interrupted before the call. */
-    INTERRUPT_BEFORE,
-    /** The host has no frames left. */
-    NO_MEMORY;
+  /** What goes wrong. */
+  public enum Kind {
+    CALLBACK_REFUSES("a callback refuses with EPERM"),
+    CALLBACK_THROWS("a callback throws a RuntimeException"),
+    CALLBACK_THROWS_ERROR("a callback throws an Error"),
+    CALLBACK_OVERFLOWS("a callback throws a StackOverflowError"),
+    CALLBACK_RUNS_OUT_OF_MEMORY("a callback throws an OutOfMemoryError"),
+    ALL_CALLBACKS_REFUSE("from one callback on, all refuse, also those that undo"),
+    ALL_CALLBACKS_THROW("from one callback on, all throw"),
+    RACE_POINT_THROWS("the hook throws at a race point"),
+    RACE_POINT_OVERFLOWS("the hook throws a StackOverflowError at a race point"),
+    RACE_POINT_RUNS_OUT_OF_MEMORY("the hook throws an OutOfMemoryError at a race point"),
+    INTERRUPT_AT_RACE_POINT("the thread is interrupted at a race point"),
+    INTERRUPT_BEFORE("the thread is interrupted before the call"),
+    NO_MEMORY("the host has N frames left: 0, 1, ... until the call succeeds");
+
+    private final String text;
+
+    Kind(String text) {
+      this.text = text;
+    }
+
+    /** What happens, in a few words. */
+    public String text() {
+      return text;
+    }
 
     boolean isOfCallbacks() {
       return compareTo(ALL_CALLBACKS_THROW) <= 0;

@@ -20,6 +20,7 @@ import io.github.guestmemfd.faults.Fault.Kind;
 import io.github.guestmemfd.gunyah.MemoryParcels;
 import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VirtualMachine;
+import io.github.guestmemfd.verification.Results;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.EnumSet;
@@ -145,6 +146,9 @@ class FaultMatrixTest {
     System.out.println("fault matrix: " + scenarios + " scenarios, " + total + " faults: " + lines);
     if (PROTOCOL.isEmpty() && scenarios == scenarios().count()) { // and none has failed
       assertTrue(total >= LEAST, () -> "faults played: " + total);
+      TOTAL.forEach((kind, n) -> Results.add("faults", kind.text(), n));
+      Results.add("faults", "all", total);
+      Results.add("faults", "pairs of a scenario and a protocol", scenarios);
     }
   }
 }
