@@ -183,15 +183,63 @@ class ArchitectureTest {
       try (Stream<Path> files = Files.list(main.resolve(name))) {
         for (Path file :
             files.filter(f -> f.toString().matches(".*(?<!Contract)\\.java")).toList()) {
-          String code = Files.readString(file).replaceAll("(?s)/\\*.*?\\*/", "");
-          long lines =
-              code.lines()
-                  .map(String::strip)
-                  .filter(l -> !l.isEmpty() && !l.matches("(//|import |package ).*"))
-                  .count();
-          assertThat(lines).as(file.toString()).isLessThanOrEqualTo(max);
+          assertThat(linesOfCode(file)).as(file.toString()).isLessThanOrEqualTo(max);
         }
       }
+    }
+  }
+
+  private static long linesOfCode(Path file) throws IOException {
+    String code = Files.readString(file).replaceAll("(?s)/\\*.*?\\*/", "");
+    return code.lines()
+        .map(String::strip)
+        .filter(l -> !l.isEmpty() && !l.matches("(//|import |package ).*"))
+        .count();
+  }
+
+  private static final Path TESTS = Path.of("src", "test", "java");
+
+  /** Packages that only tests have. Every other test is in the package of what it tests. */
+  private static final Set<String> OF_TESTS_ALONE =
+      Set.of(
+          "conformance", // what user space sees, whichever class answers
+          "faults", // faults at every step of every operation
+          "fixtures", // what tests of several packages share
+          "model"); // a second, sequential implementation to compare with
+
+  @Test
+  void aTestIsInThePackageOfWhatItTests() throws IOException {
+    Path root = Path.of(ROOT.replace('.', '/'));
+    List<Path> allowed = new ArrayList<>();
+    OF_TESTS_ALONE.forEach(name -> allowed.add(root.resolve(name)));
+    for (Path sources : List.of(Path.of("src", "main", "java"), Path.of("src", "lab", "java"))) {
+      sourcesIn(sources).forEach(file -> allowed.add(sources.relativize(file.getParent())));
+    }
+    List<Path> elsewhere = new ArrayList<>(sourcesIn(TESTS));
+    elsewhere.removeIf(file -> allowed.contains(TESTS.relativize(file.getParent())));
+    assertThat(elsewhere).isEmpty();
+  }
+
+  private static final int MAX_LINES_OF_A_TEST = 900;
+
+  /** Tests that are longer, each of one thing that cannot be told in parts. */
+  private static final Set<String> LONG_TESTS =
+      Set.of(
+          "ConversionHandlerTest.java", // one guest with its exits, which every test begins with
+          "MessagesTest.java"); // a list of messages
+
+  @Test
+  void aTestIsNotLong() throws IOException {
+    for (Path file : sourcesIn(TESTS)) {
+      if (!LONG_TESTS.contains(file.getFileName().toString())) {
+        assertThat(linesOfCode(file)).as(file.toString()).isLessThan(MAX_LINES_OF_A_TEST);
+      }
+    }
+  }
+
+  private static List<Path> sourcesIn(Path root) throws IOException {
+    try (Stream<Path> files = Files.walk(root)) {
+      return files.filter(file -> file.toString().endsWith(".java")).toList();
     }
   }
 

@@ -1,5 +1,6 @@
 package io.github.guestmemfd;
 
+import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -7,15 +8,16 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.HolderKind;
-import io.github.guestmemfd.fixtures.Duel;
 import io.github.guestmemfd.fixtures.HostFixture;
 import io.github.guestmemfd.fixtures.Worker;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Mistakes with the folio lock are told, and cost nobody the file. */
+/** A folio that is locked, unlocked and closed: mistakes are told, and do not cost the file. */
 class FolioTest extends HostFixture {
 
   /** Whoever closes a locked folio could never unlock it: it is unlocked, and the mistake told. */
@@ -68,22 +70,56 @@ class FolioTest extends HostFixture {
 
   /**
    * Any thread may unlock, also while the folio is being closed: the reference goes all the same.
+   *
+   * <p>No race point is between a look at the lock and its release, and none can be: the close does
+   * both in one step. So this test meets the step itself. The threads start each other by a
+   * volatile write, with no scheduler in between, and the close comes later by a little more each
+   * time.
    */
   @Test
   void aFolioClosedWhileAnotherThreadUnlocksIsPut() throws Exception {
     GuestMemfd memfd = file(1);
-    AtomicReference<Folio> folio = new AtomicReference<>();
-    Duel.rounds(
-        () -> {
-          folio.set(memfd.grab(0, HolderKind.UNSAFE));
-          folio.get().lock();
-        },
-        round -> isDone(folio.get()::close),
-        round -> isDone(folio.get()::unlock),
-        () -> {
-          assertEquals(0, memfd.holders(0).unsafe());
-          assertFalse(frames().isLocked(folio.get().pfn()));
-        });
+    AtomicReference<Folio> locked = new AtomicReference<>();
+    AtomicReference<Folio> unlocked = new AtomicReference<>();
+    AtomicBoolean over = new AtomicBoolean();
+    Worker<Integer> other =
+        Worker.start(
+            () -> {
+              int first = 0;
+              for (Folio last = null; !over.get(); ) {
+                Folio folio = locked.get();
+                if (folio == last) {
+                  Thread.onSpinWait();
+                } else {
+                  first += isDone(folio::unlock) ? 1 : 0;
+                  unlocked.set(folio);
+                  last = folio;
+                }
+              }
+              return first;
+            });
+    long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(2);
+    int rounds = 0;
+    try {
+      for (; rounds < 1_000 || System.nanoTime() - end < 0; rounds++) {
+        Folio folio = memfd.grab(0, HolderKind.UNSAFE);
+        folio.lock();
+        locked.set(folio);
+        for (int late = rounds % 1_024; late > 0; late--) {
+          over.get(); // about a nanosecond each
+        }
+        isDone(folio::close);
+        while (unlocked.get() != folio) {
+          assertFalse(other.isDone(), "the other thread has failed");
+          Thread.onSpinWait();
+        }
+        assertEquals(0, memfd.holders(0).unsafe(), "references after round " + rounds);
+        assertFalse(frames().isLocked(folio.pfn()));
+      }
+    } finally {
+      over.set(true);
+    }
+    assertThat(other.result()).as("unlocked before the close").isBetween(1, rounds - 1);
     assertQuiet(memfd);
   }
 
