@@ -1,6 +1,5 @@
 package io.github.guestmemfd.abi;
 
-import java.io.Serializable;
 import java.time.Instant;
 import java.util.List;
 import java.util.Objects;
@@ -21,7 +20,6 @@ import java.util.Objects;
  * @param stack how it came to be taken, from the line that called the library on: up to 32 lines,
  *     the innermost first
  */
-@SuppressWarnings("serial") // the stack is an immutable list of the JDK, which is
 public record TrackedHolder(
     Kind kind,
     long ino,
@@ -31,8 +29,7 @@ public record TrackedHolder(
     String threadName,
     Instant since,
     StackTraceElement site,
-    List<StackTraceElement> stack)
-    implements Serializable {
+    List<StackTraceElement> stack) {
 
   /** What a holder is. */
   public enum Kind {

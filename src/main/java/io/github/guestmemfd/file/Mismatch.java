@@ -6,6 +6,7 @@ import io.github.guestmemfd.memory.Counts;
 import java.io.Serializable;
 import java.util.List;
 import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The first folio of a range that is not as it must be: what a refused conversion or punch reports.
@@ -29,9 +30,8 @@ public final class Mismatch implements Serializable {
   /** Safe holders. */
   private int safe;
 
-  /** The holders one by one. */
-  @SuppressWarnings("serial") // an immutable list of the JDK, which is
-  private List<TrackedHolder> holders = List.of();
+  /** The holders one by one; null, for none, in a copy that has been serialized. */
+  private transient @Nullable List<TrackedHolder> holders = List.of();
 
   /** How often the operation looked at counts again, for all folios. */
   int retries;
@@ -133,7 +133,7 @@ public final class Mismatch implements Serializable {
    * @return the holders that are tracked
    */
   public List<TrackedHolder> holders() {
-    return holders;
+    return holders == null ? List.of() : holders;
   }
 
   @Override
@@ -150,6 +150,6 @@ public final class Mismatch implements Serializable {
             + (accessible == 0 ? "" : accessible + " accessible, ")
             + safe
             + " safe"
-            + holders.stream().map(h -> "\n  " + h).collect(Collectors.joining());
+            + holders().stream().map(h -> "\n  " + h).collect(Collectors.joining());
   }
 }
