@@ -23,6 +23,7 @@ import io.github.guestmemfd.file.PendingConversion;
 import io.github.guestmemfd.file.Refusals;
 import io.github.guestmemfd.observe.Holder;
 import io.github.guestmemfd.observe.HolderRegister;
+import io.github.guestmemfd.spi.Step;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
@@ -332,7 +333,11 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @return false once it is closed
    */
   public boolean isOpen() {
-    return !closed;
+    return !isClosed();
+  }
+
+  private boolean isClosed() {
+    return Step.read(this).closed;
   }
 
   /**
@@ -366,7 +371,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public String why(Errno errno) {
     Objects.requireNonNull(errno, "errno");
-    return closed && errno == Errno.EBADF
+    return isClosed() && errno == Errno.EBADF
         ? "the descriptor is closed"
         : Refusals.why(errno, inode.host);
   }
@@ -404,7 +409,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   @Override
   public void close() {
-    if (CLOSED.compareAndSet(this, false, true)) {
+    if (CLOSED.compareAndSet(Step.write(this), false, true)) {
       inode.host.untrack(tracked);
       inode.close();
     }
@@ -515,7 +520,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   /** As {@link #tryGrab}, for callers that enter the holder themselves. */
   int take(long offset, HolderKind kind) {
     Objects.requireNonNull(kind, "kind");
-    if (closed) {
+    if (isClosed()) {
       return -Errno.EBADF.code();
     }
     if (offset < 0 || offset >= inode.size) {
@@ -783,7 +788,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   private Errno checkConvert(long offset, long length) {
-    if (closed) {
+    if (isClosed()) {
       return Errno.EBADF;
     }
     return RangeRule.broken(offset, length, inode.size) == null ? Errno.OK : Errno.EINVAL;
@@ -810,7 +815,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   private GuestMemfdException refused(Errno errno, String call, @Nullable String wrong) {
     String why = errno == Errno.EINVAL ? wrong : null;
-    if (errno == Errno.EBADF && closed) {
+    if (errno == Errno.EBADF && isClosed()) {
       why = "the descriptor is closed";
     }
     return why == null ? inode.refused(errno, call) : Refusals.exception(errno, call + ": " + why);
@@ -904,7 +909,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public HostMapping mmap(long offset, long length, MapType type, Protection... protection) {
     Mmap call = new Mmap(inode, offset, length, type, protection);
-    call.check(closed);
+    call.check(isClosed());
     if (!inode.tryOpen()) {
       throw call.refused(Errno.EBADF, "the file is gone");
     }
@@ -924,7 +929,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   // ---- odds and ends ----
 
   private void requireOpen(String operation) {
-    if (closed) {
+    if (isClosed()) {
       throw Refusals.exception(
           Errno.EBADF, operation + " of " + inode + ": the descriptor is closed");
     }
@@ -940,6 +945,6 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
   @Override
   public String toString() {
-    return inode + (closed ? " (closed)" : "");
+    return inode + (isClosed() ? " (closed)" : "");
   }
 }

@@ -55,6 +55,7 @@ class ArchitectureTest {
       List.of(
           ROOT + ".abi",
           ROOT + ".spi",
+          ROOT + ".explore",
           ROOT + ".memory",
           ROOT + ".cache",
           ROOT + ".conversion",
@@ -149,7 +150,7 @@ class ArchitectureTest {
 
   /** The packages in which one topic is one class. */
   private static final Set<String> ENGINE =
-      Set.of("abi", "spi", "memory", "cache", "conversion", "observe", "file");
+      Set.of("abi", "spi", "explore", "memory", "cache", "conversion", "observe", "file");
 
   /** The packages above it: what they offer is a facade, which has a method for every call. */
   private static final Set<String> FACADES =

@@ -2,6 +2,7 @@ package io.github.guestmemfd.cache;
 
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.spi.Step;
 import java.util.List;
 import java.util.stream.Stream;
 import org.jctools.queues.atomic.MpmcAtomicArrayQueue;
@@ -60,12 +61,11 @@ public final class LruBatches {
    * @param pfn the frame, with one reference for the batch
    */
   public void add(int pfn) {
-    MpmcAtomicArrayQueue<Integer> batch =
-        batches.get((int) (Thread.currentThread().getId() % batches.size()));
-    while (!batch.offer(pfn)) { // other threads were quicker
+    MpmcAtomicArrayQueue<Integer> batch = batches.get((int) (Step.threadId() % batches.size()));
+    while (!Step.write(batch).offer(pfn)) { // other threads were quicker
       drain(batch);
     }
-    if (batch.size() >= size) {
+    if (Step.read(batch).size() >= size) {
       drain(batch);
     }
   }
@@ -85,7 +85,7 @@ public final class LruBatches {
 
   private int drain(MpmcAtomicArrayQueue<Integer> batch) {
     int dropped = 0;
-    for (Integer pfn = batch.poll(); pfn != null; pfn = batch.poll()) {
+    for (Integer pfn = Step.write(batch).poll(); pfn != null; pfn = Step.write(batch).poll()) {
       dropped++;
       try {
         frames.put(pfn, Counts.REF);

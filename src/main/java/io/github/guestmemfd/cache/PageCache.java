@@ -8,6 +8,7 @@ import io.github.guestmemfd.memory.WaitQueue;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.spi.Step;
 import io.github.guestmemfd.spi.Wait;
 import java.lang.invoke.VarHandle;
 import java.util.concurrent.atomic.LongAdder;
@@ -278,12 +279,12 @@ public final class PageCache {
    *     if it keeps a folio lock, for which the operation it would wait for may be waiting
    */
   public boolean awaitNotBusy(long index) throws InterruptedException {
-    BooleanSupplier over = () -> dead || !SlotWord.isBusy(slots.get(index));
+    BooleanSupplier over = () -> Step.read(this).dead || !SlotWord.isBusy(slots.get(index));
     if (FrameTable.keepsLock() && !over.getAsBoolean()) {
       throw Wait.deadlock();
     }
     waiters.await(index, over, idle, Long.MAX_VALUE);
-    return !dead;
+    return !Step.read(this).dead;
   }
 
   /**
@@ -336,7 +337,7 @@ public final class PageCache {
 
   /** Marks the file as gone. The caller has locked all of it and never unlocks it. */
   public void die() {
-    dead = true;
+    Step.write(this).dead = true;
     waiters.wake(0, Long.MAX_VALUE);
   }
 

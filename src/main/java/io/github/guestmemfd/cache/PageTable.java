@@ -2,6 +2,7 @@ package io.github.guestmemfd.cache;
 
 import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.spi.Step;
 
 /**
  * The page table of a mapping: which of its pages are mapped to which frame.
@@ -97,7 +98,7 @@ public final class PageTable {
 
   /** Ends all confirming, before the last entries are removed. */
   public void close() {
-    closed = true;
+    Step.write(this).closed = true;
   }
 
   /**
@@ -106,7 +107,7 @@ public final class PageTable {
    * @return true after {@link #close}
    */
   public boolean isClosed() {
-    return closed;
+    return Step.read(this).closed;
   }
 
   // ---- faults ----

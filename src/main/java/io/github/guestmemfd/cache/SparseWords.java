@@ -1,6 +1,8 @@
 package io.github.guestmemfd.cache;
 
 import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.memory.SharedLongs;
+import io.github.guestmemfd.spi.Step;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.Arrays;
@@ -23,7 +25,6 @@ final class SparseWords {
   private static final int FANOUT = 1 << FANOUT_SHIFT;
   private static final int FANOUT_MASK = FANOUT - 1;
 
-  private static final VarHandle WORDS = MethodHandles.arrayElementVarHandle(long[].class);
   private static final VarHandle CHILDREN = MethodHandles.arrayElementVarHandle(Object[].class);
 
   /** A change of one word, or of all words of a subtree that are equal. Must be free of effects. */
@@ -63,11 +64,13 @@ final class SparseWords {
     }
 
     Object child(int i) {
+      Step.read(children, i);
       Object child = CHILDREN.getVolatile(children, i);
       return child == null ? initial : child;
     }
 
     boolean casChild(int i, Object expected, Object child) {
+      Step.write(children, i);
       // A null child and the initial Uniform mean the same; it is never stored as itself.
       return CHILDREN.compareAndSet(
           children, i, expected == initial ? null : expected, child == initial ? null : child);
@@ -158,7 +161,7 @@ final class SparseWords {
   /** Replaces a word if it is as expected, with volatile semantics. */
   boolean compareAndSet(long index, long expected, long word) {
     long[] leaf = leafFor(index, expected);
-    return leaf != null && WORDS.compareAndSet(leaf, position(index), expected, word);
+    return leaf != null && SharedLongs.compareAndSet(leaf, position(index), expected, word);
   }
 
   /** How many of so many words, from an index on, are in its leaf. */
@@ -167,7 +170,7 @@ final class SparseWords {
   }
 
   static long getVolatile(long[] leaf, long index) {
-    return (long) WORDS.getVolatile(leaf, position(index));
+    return SharedLongs.getVolatile(leaf, position(index));
   }
 
   /** The leaf for a word, made if need be; null if the word is not as expected. */
@@ -263,15 +266,15 @@ final class SparseWords {
   private static long update(long[] leaf, long from, long to, Change change, boolean owned) {
     for (long at = from; at < to; ) {
       int position = position(at);
-      long old = (long) WORDS.getVolatile(leaf, position);
+      long old = SharedLongs.getVolatile(leaf, position);
       long word = change.apply(old);
       if (word == Change.STOP) {
         return at;
       }
       if (owned) {
-        WORDS.setRelease(leaf, position, word);
+        SharedLongs.setRelease(leaf, position, word);
         at++;
-      } else if (word == old || WORDS.compareAndSet(leaf, position, old, word)) {
+      } else if (word == old || SharedLongs.compareAndSet(leaf, position, old, word)) {
         at++;
       }
     }
@@ -296,7 +299,7 @@ final class SparseWords {
         }
       } else if (child instanceof long[] leaf) {
         for (long index = at; index < end; index++) {
-          if (((long) WORDS.getVolatile(leaf, position(index)) & presentMask) != 0) {
+          if ((SharedLongs.getVolatile(leaf, position(index)) & presentMask) != 0) {
             return index;
           }
         }

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.Step;
 import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
@@ -82,7 +83,7 @@ public final class Completions {
     CallbackContext.whenOut(
         () -> {
           Runnable end = new End();
-          tries.incrementAndGet();
+          Step.write(tries).incrementAndGet();
           try {
             attempt.run();
           } finally {
@@ -108,7 +109,7 @@ public final class Completions {
     public void run() {
       if (!over) {
         over = true;
-        tries.decrementAndGet();
+        Step.write(tries).decrementAndGet();
       }
     }
   }
@@ -122,11 +123,11 @@ public final class Completions {
    * @param nanos the longest time to wait
    */
   public void await(IdleStrategy idle, long nanos) {
-    long begun = System.nanoTime();
+    long begun = Step.nanoTime();
     try {
       Wait.await(
           idle,
-          () -> tries.get() == 0 || System.nanoTime() - begun >= nanos,
+          () -> Step.read(tries).get() == 0 || Step.nanoTime() - begun >= nanos,
           Wait.LOOK_AGAIN_NANOS);
     } catch (InterruptedException e) {
       Wait.restore(e);

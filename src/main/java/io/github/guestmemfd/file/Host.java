@@ -13,6 +13,7 @@ import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.spi.Step;
 import java.util.concurrent.Executor;
 import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
@@ -168,18 +169,18 @@ public final class Host {
    */
   long openFile() {
     for (; ; ) {
-      long now = files.get();
+      long now = Step.read(files).get();
       if (now == CLOSED) {
         throw new GuestMemfdException(Errno.EBADF, "the host memory is closed");
       }
-      if (files.compareAndSet(now, ((now + CREATED) & Long.MAX_VALUE) + 1)) {
-        return lastIno.incrementAndGet();
+      if (Step.write(files).compareAndSet(now, ((now + CREATED) & Long.MAX_VALUE) + 1)) {
+        return Step.write(lastIno).incrementAndGet();
       }
     }
   }
 
   void closeFile() {
-    files.decrementAndGet();
+    Step.write(files).decrementAndGet();
   }
 
   /**
@@ -193,7 +194,7 @@ public final class Host {
     }
     drainLru();
     for (; ; ) {
-      long now = files.get();
+      long now = Step.read(files).get();
       if (now == CLOSED) {
         return;
       }
@@ -212,7 +213,7 @@ public final class Host {
                 + " frames in use, expected 0 and 0"
                 + (register == null ? "" : "\n" + dump()));
       }
-      if (files.compareAndSet(now, CLOSED)) {
+      if (Step.write(files).compareAndSet(now, CLOSED)) {
         return;
       }
     }

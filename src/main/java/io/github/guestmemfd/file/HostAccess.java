@@ -80,7 +80,7 @@ public final class HostAccess {
       int pfn = PageTable.pfn(entry);
       if (pfn != 0) {
         FrameContents c = bytes();
-        long value = Bytes.get(c.chunk(pfn), FrameContents.base(pfn) + in, width, mode);
+        long value = Bytes.get(c.chunkToRead(pfn), FrameContents.base(pfn) + in, width, mode);
         VarHandle.acquireFence(); // the bytes before the entry: see PageTable
         if (table.entry(page) == entry) {
           return value;
@@ -192,7 +192,7 @@ public final class HostAccess {
       if (pfn != 0) {
         long value =
             bytes()
-                .chunk(pfn)
+                .chunkToRead(pfn)
                 .getLong(FrameContents.base(pfn) + ((int) offset & Pages.OFFSET_MASK));
         VarHandle.acquireFence(); // the bytes before the entry: see PageTable
         if (table.entry(page) == entry) {
@@ -310,7 +310,8 @@ public final class HostAccess {
       try {
         int pfn = Accesses.pfn(access);
         int n = Math.min(length - done, FrameContents.bytes(pfn, Accesses.frames(access)) - in);
-        move.bytes(bytes().chunk(pfn), FrameContents.base(pfn) + in, done, n);
+        int frames = (in + n + Pages.SIZE - 1) >> Pages.SHIFT;
+        move.bytes(bytes().chunk(pfn, frames), FrameContents.base(pfn) + in, done, n);
         done += n;
       } finally {
         accesses.end(access);

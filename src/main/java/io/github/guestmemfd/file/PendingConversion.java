@@ -8,6 +8,7 @@ import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.observe.Holder;
 import io.github.guestmemfd.observe.HolderRegister;
+import io.github.guestmemfd.spi.Step;
 import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
@@ -68,9 +69,9 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
   private static final int MAX_DELAY_MILLIS = 100;
 
   /** The state of a conversion. */
-  private sealed interface State permits Step, Ended, Over {}
+  private sealed interface State permits Phase, Ended, Over {}
 
-  private enum Step implements State {
+  private enum Phase implements State {
     /** Its first attempt is under way. */
     BEGUN,
     PENDING,
@@ -87,7 +88,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
   final long to;
   private final Inode inode;
   private final Owner owner;
-  private final AtomicReference<State> state = new AtomicReference<>(Step.BEGUN);
+  private final AtomicReference<State> state = new AtomicReference<>(Phase.BEGUN);
 
   /** The frame that was found busy; 0 for none. Written by the thread that has the pages. */
   private volatile int watched;
@@ -161,7 +162,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     boolean done = false;
     try {
       busyIndex = Pages.index(busy.offset());
-      watched = pfn;
+      Step.write(this).watched = pfn;
       inode.host.frames.watch(pfn, this::letGo);
       done = true;
     } finally {
@@ -185,23 +186,24 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
 
   /** Makes it pending, or pending again; ends it if its user has asked for that. */
   void pend() {
-    state.set(Step.PENDING);
-    Throwable why = wantedEnd;
+    Step.write(state).set(Phase.PENDING);
+    Throwable why = Step.read(this).wantedEnd;
     if (why != null) {
       tryToEnd(why);
     }
   }
 
   private void stopWatching() {
-    if (watched != 0) {
-      inode.host.frames.unwatch(watched);
-      watched = 0;
+    int pfn = Step.read(this).watched;
+    if (pfn != 0) {
+      inode.host.frames.unwatch(pfn);
+      Step.write(this).watched = 0;
     }
   }
 
   /** Begins a try; returns false if it is not pending. */
   boolean claim() {
-    if (!state.compareAndSet(Step.PENDING, Step.TRIED)) {
+    if (!Step.write(state).compareAndSet(Phase.PENDING, Phase.TRIED)) {
       return false;
     }
     stopWatching();
@@ -210,7 +212,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
 
   /** Records that it is done, or has failed. */
   void over(@Nullable Throwable failure) {
-    state.set(new Over(failure));
+    Step.write(state).set(new Over(failure));
   }
 
   /**
@@ -221,8 +223,8 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
    */
   boolean undo(Throwable why) {
     stopWatching();
-    boolean undone = state.compareAndSet(Step.PENDING, new Over(why));
-    if (state.get() instanceof Ended ended) {
+    boolean undone = Step.write(state).compareAndSet(Phase.PENDING, new Over(why));
+    if (Step.read(state).get() instanceof Ended ended) {
       over(ended.why);
     }
     return undone;
@@ -230,20 +232,20 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
 
   /** Whether a try has anything to do. */
   boolean mayBeTried() {
-    State now = state.get();
-    return now == Step.PENDING || now instanceof Ended;
+    State now = Step.read(state).get();
+    return now == Phase.PENDING || now instanceof Ended;
   }
 
   /** Whether a thread without the pages has ended it; the pages are still marked. */
   boolean isEnded() {
-    return state.get() instanceof Ended;
+    return Step.read(state).get() instanceof Ended;
   }
 
   // ---- tries ----
 
   /** Tries again: the counts of the folio that is in the way have changed. */
   private void letGo() {
-    delayMillis = 0;
+    Step.write(this).delayMillis = 0;
     CallbackContext.whenOut(this::tryHere);
   }
 
@@ -252,8 +254,8 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
    * try over and over.
    */
   private void tryAgain() {
-    if (delayMillis == 0) {
-      delayMillis = 1;
+    if (Step.read(this).delayMillis == 0) {
+      Step.write(this).delayMillis = 1;
       CallbackContext.whenOut(this::tryHere);
     } else {
       tryLater();
@@ -262,13 +264,13 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
 
   /** Has the executor try it after a delay, which doubles each time up to a limit. */
   void tryLater() {
-    int delay = Math.max(1, delayMillis);
-    delayMillis = Math.min(2 * delay, MAX_DELAY_MILLIS);
-    if (willBeTried.compareAndSet(false, true)) {
+    int delay = Math.max(1, Step.read(this).delayMillis);
+    Step.write(this).delayMillis = Math.min(2 * delay, MAX_DELAY_MILLIS);
+    if (Step.write(willBeTried).compareAndSet(false, true)) {
       completions()
           .handOverLater(
               () -> {
-                willBeTried.set(false);
+                Step.write(willBeTried).set(false);
                 tryByExecutor();
               },
               delay);
@@ -318,7 +320,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
    */
   @Override
   public void readyToComplete() {
-    ready = true;
+    Step.write(this).ready = true;
   }
 
   // ---- waiting: completes what is ready, since the thread that is to do so may be this one ----
@@ -343,7 +345,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
   }
 
   private void completeIfReady() {
-    if (ready && !CallbackContext.isInside() && !WayOut.mustHandOver()) {
+    if (Step.read(this).ready && !CallbackContext.isInside() && !WayOut.mustHandOver()) {
       complete();
     }
   }
@@ -351,13 +353,16 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
   /** Completes the future, if its outcome is decided. */
   @Override
   public void complete() {
-    State now = state.get();
+    State now = Step.read(state).get();
     if (now instanceof Ended ended) {
+      Step.write(this);
       super.completeExceptionally(ended.why);
     } else if (now instanceof Over over) {
       if (over.failure == null) {
+        Step.write(this);
         super.complete(null);
       } else {
+        Step.write(this);
         super.completeExceptionally(over.failure);
       }
     }
@@ -388,12 +393,12 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
    *     completes it or ends it with {@code why}
    */
   boolean endWithoutPages(Throwable why) {
-    wantedEnd = why; // before the state is looked at: see pend
+    Step.write(this).wantedEnd = why; // before the state is looked at: see pend
     return tryToEnd(why);
   }
 
   private boolean tryToEnd(Throwable why) {
-    return state.compareAndSet(Step.PENDING, new Ended(why));
+    return Step.write(state).compareAndSet(Phase.PENDING, new Ended(why));
   }
 
   /**
@@ -488,7 +493,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
   public String toString() {
     String end = !isDone() ? "pending" : isCompletedExceptionally() ? "failed" : "done";
     StringBuilder text = new StringBuilder("conversion of " + describe() + ": " + end);
-    int pfn = watched;
+    int pfn = Step.read(this).watched;
     if (!isDone() && pfn != 0) {
       text.append(", ").append(owner.holders(busyIndex));
       HolderRegister register = inode.host.register;

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.spi.Step;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.List;
@@ -159,29 +160,31 @@ final class WayOut {
     }
 
     private void ask() {
-      Deferred next = left.peek();
-      if (next != null && asked.compareAndSet(false, true)) {
+      Deferred next = Step.read(left).peek();
+      if (next != null && Step.write(asked).compareAndSet(false, true)) {
         next.handOver(this);
       }
     }
 
     @Override
     public void run() {
-      Deferred first = left.peek();
+      Deferred first = Step.read(left).peek();
       if (first != null && FrameTable.keepsLock()) {
         first.handOverLater(this, 1);
         return;
       }
-      asked.set(false);
+      Step.write(asked).set(false);
       Thread thread = Thread.currentThread();
-      if (running.add(thread)) {
+      if (Step.write(running).add(thread)) {
         try {
-          for (Deferred next = left.poll(); next != null; next = left.poll()) {
+          for (Deferred next = Step.write(left).poll();
+              next != null;
+              next = Step.write(left).poll()) {
             ask();
             CURRENT.get().callOut(next::complete);
           }
         } finally {
-          running.remove(thread);
+          Step.write(running).remove(thread);
         }
       }
     }

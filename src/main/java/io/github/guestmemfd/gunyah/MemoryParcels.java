@@ -8,6 +8,8 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.spi.Mutex;
+import io.github.guestmemfd.spi.Step;
 import java.nio.ByteBuffer;
 import java.util.HashMap;
 import java.util.Iterator;
@@ -15,7 +17,6 @@ import java.util.Map;
 import java.util.NavigableMap;
 import java.util.Objects;
 import java.util.concurrent.ConcurrentSkipListMap;
-import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -40,7 +41,7 @@ public final class MemoryParcels {
   /** A page, from when it is being lent until it is reclaimed. */
   private static final class Lent {
     /** Held while bytes are moved, or the folio is given or taken: never while waiting. */
-    private final ReentrantLock lock = new ReentrantLock();
+    private final Mutex lock = new Mutex();
 
     private @Nullable Folio folio;
     private boolean over;
@@ -82,7 +83,7 @@ public final class MemoryParcels {
 
     @Override
     public void release() {
-      reclaimAll(pages);
+      reclaimAll(Step.read(pages));
     }
   }
 
@@ -131,7 +132,7 @@ public final class MemoryParcels {
     try {
       for (long at = offset; at < offset + length; at += PAGE_SIZE) {
         Lent page = new Lent();
-        if (pages.putIfAbsent(at, page) != null) {
+        if (Step.write(pages).putIfAbsent(at, page) != null) {
           throw refuse(Errno.EBUSY, offset, length, lentAlready(at));
         }
         parcel.put(at, page);
@@ -166,7 +167,7 @@ public final class MemoryParcels {
               + " and length "
               + length);
     }
-    reclaimAll(pages.subMap(offset, offset + length));
+    reclaimAll(Step.read(pages).subMap(offset, offset + length));
   }
 
   private void reclaimAll(Map<Long, Lent> range) {
@@ -183,7 +184,7 @@ public final class MemoryParcels {
         done = true;
       } finally {
         // last: while it is in the way its reference is there
-        pages.remove(lent.getKey(), lent.getValue());
+        Step.write(pages).remove(lent.getKey(), lent.getValue());
         if (!done) {
           reclaimAll(range);
         }
@@ -203,7 +204,7 @@ public final class MemoryParcels {
   }
 
   private @Nullable Long firstLent(long offset, long length) {
-    Long first = pages.ceilingKey(offset & -PAGE_SIZE);
+    Long first = Step.read(pages).ceilingKey(offset & -PAGE_SIZE);
     return first != null && first - offset < length ? first : null;
   }
 
@@ -252,7 +253,7 @@ public final class MemoryParcels {
   }
 
   private boolean access(long offset, int bytes, Mover mover) {
-    Lent page = pages.get(offset & -PAGE_SIZE);
+    Lent page = Step.read(pages).get(offset & -PAGE_SIZE);
     if (page == null) {
       return false;
     }

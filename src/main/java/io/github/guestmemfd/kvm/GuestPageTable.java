@@ -1,5 +1,6 @@
 package io.github.guestmemfd.kvm;
 
+import io.github.guestmemfd.spi.Step;
 import java.util.Arrays;
 import java.util.concurrent.atomic.AtomicLongArray;
 import java.util.concurrent.atomic.AtomicReferenceArray;
@@ -24,24 +25,44 @@ final class GuestPageTable {
 
   /** The entry of a page, read with volatile semantics. */
   long get(long page) {
-    AtomicReferenceArray<AtomicLongArray> nodes = root;
-    AtomicLongArray leaf = nodes == null ? null : nodes.get((int) (page >>> SHIFT));
-    return leaf == null ? 0 : leaf.get((int) page & (FANOUT - 1));
+    AtomicReferenceArray<AtomicLongArray> nodes = Step.read(this).root;
+    AtomicLongArray leaf = nodes == null ? null : leaf(nodes, page);
+    return leaf == null ? 0 : get(leaf, page);
   }
 
   void put(long page, long entry) {
-    AtomicReferenceArray<AtomicLongArray> nodes = root;
+    AtomicReferenceArray<AtomicLongArray> nodes = Step.read(this).root;
     if (nodes == null) {
       nodes = new AtomicReferenceArray<>((int) ((pages + FANOUT - 1) >>> SHIFT));
-      root = nodes;
+      Step.write(this).root = nodes;
     }
-    int node = (int) (page >>> SHIFT);
-    AtomicLongArray leaf = nodes.get(node);
+    AtomicLongArray leaf = leaf(nodes, page);
     if (leaf == null) {
       leaf = new AtomicLongArray(FANOUT);
+      int node = (int) (page >>> SHIFT);
+      Step.write(nodes, node);
       nodes.set(node, leaf);
     }
-    leaf.set((int) page & (FANOUT - 1), entry);
+    set(leaf, page, entry);
+  }
+
+  private static @Nullable AtomicLongArray leaf(
+      AtomicReferenceArray<AtomicLongArray> nodes, long page) {
+    int node = (int) (page >>> SHIFT);
+    Step.read(nodes, node);
+    return nodes.get(node);
+  }
+
+  private static long get(AtomicLongArray leaf, long page) {
+    int at = (int) page & (FANOUT - 1);
+    Step.read(leaf, at);
+    return leaf.get(at);
+  }
+
+  private static void set(AtomicLongArray leaf, long page, long entry) {
+    int at = (int) page & (FANOUT - 1);
+    Step.write(leaf, at);
+    leaf.set(at, entry);
   }
 
   /** A change of an entry that is there. */
@@ -52,17 +73,17 @@ final class GuestPageTable {
 
   /** Changes the entries of a range that are there. */
   void update(long from, long to, Change change) {
-    AtomicReferenceArray<AtomicLongArray> nodes = root;
+    AtomicReferenceArray<AtomicLongArray> nodes = Step.read(this).root;
     if (nodes == null) {
       return;
     }
     for (long page = from; page < to; ) {
-      AtomicLongArray leaf = nodes.get((int) (page >>> SHIFT));
+      AtomicLongArray leaf = leaf(nodes, page);
       long end = Math.min(to, (page | (FANOUT - 1)) + 1);
       for (; leaf != null && page < end; page++) {
-        long entry = leaf.get((int) page & (FANOUT - 1));
+        long entry = get(leaf, page);
         if (TdpEntry.pfn(entry) != 0) {
-          leaf.set((int) page & (FANOUT - 1), change.apply(entry));
+          set(leaf, page, change.apply(entry));
         }
       }
       page = end;

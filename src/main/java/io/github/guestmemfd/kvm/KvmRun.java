@@ -4,6 +4,7 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.spi.Counters;
+import io.github.guestmemfd.spi.Step;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -56,19 +57,19 @@ final class KvmRun {
 
   /** Makes the vCPU exit at its next access or hypercall; for any thread. */
   void requestExit() {
-    immediateExit = true;
+    Step.write(this).immediateExit = true;
   }
 
   boolean isExitRequested() {
-    return immediateExit;
+    return Step.read(this).immediateExit;
   }
 
   /** Exits if that was requested. */
   boolean tryExitAsRequested() {
-    if (!immediateExit) {
+    if (!Step.read(this).immediateExit) {
       return false;
     }
-    immediateExit = false;
+    Step.write(this).immediateExit = false;
     exitInterrupted();
     return true;
   }

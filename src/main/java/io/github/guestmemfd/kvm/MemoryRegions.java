@@ -4,12 +4,13 @@ import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.spi.Mutex;
 import io.github.guestmemfd.spi.RaceHook;
+import io.github.guestmemfd.spi.Step;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -26,7 +27,7 @@ final class MemoryRegions {
   private final Mmu mmu;
   private final KernelProfile profile;
   private final @Nullable RaceHook hook;
-  private final ReentrantLock slotsLock = new ReentrantLock();
+  private final Mutex slotsLock = new Mutex();
 
   /** The files of the virtual machine. Guarded by the slots lock, as is the next field. */
   private final List<OwnedFile> files = new ArrayList<>();
@@ -49,7 +50,7 @@ final class MemoryRegions {
    * The memslots as they are now; a thread that caches one compares this to see if it is current.
    */
   Memslots memslots() {
-    return memslots;
+    return Step.read(this).memslots;
   }
 
   /** Makes a file, whose client is of this virtual machine, belong to it. */
@@ -98,7 +99,7 @@ final class MemoryRegions {
         mmu.delete(deleted); // without the slots lock: it waits, and may free frames
       } finally {
         if (deleted.gmem != null) {
-          deleted.gmem.bindings.remove(deleted);
+          Step.write(deleted.gmem.bindings).remove(deleted);
         }
       }
     }
@@ -118,7 +119,7 @@ final class MemoryRegions {
         if (old == null) {
           throw refuse(Errno.EINVAL, slot, "there is none to delete");
         }
-        memslots = new Memslots(slots.values());
+        Step.write(this).memslots = new Memslots(slots.values());
         return old;
       }
       if (slots.containsKey(slot)) {
@@ -165,10 +166,10 @@ final class MemoryRegions {
       Gmem gmem = owner(memfd);
       BoundSlot bound = new BoundSlot(new Memslot(slot, gpa, size, memfd, offset), gmem, hook);
       if (gmem != null) {
-        gmem.bindings.add(bound); // before a vCPU can find it
+        Step.write(gmem.bindings).add(bound); // before a vCPU can find it
       }
       slots.put(slot, bound);
-      memslots = new Memslots(slots.values());
+      Step.write(this).memslots = new Memslots(slots.values());
       return null;
     } finally {
       slotsLock.unlock();

@@ -7,13 +7,14 @@ import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.kvm.GuestPageTable.Frames;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.Mutex;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.spi.Step;
 import io.github.guestmemfd.spi.Wait;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Optional;
-import java.util.concurrent.locks.ReentrantLock;
 
 /**
  * Makes the guest page tables of a virtual machine follow its files: {@code mmu_lock}, {@code
@@ -45,7 +46,7 @@ final class Mmu {
   /** An invalidation came in between: retry. */
   static final int RETRY = -1001;
 
-  private final ReentrantLock mmuLock = new ReentrantLock();
+  private final Mutex mmuLock = new Mutex();
   private final IdleStrategy idle;
   private final boolean keepsReferences;
   private final Counters<VmMeter> counters;
@@ -79,7 +80,7 @@ final class Mmu {
     if (GuestMemfd.isInsideCallback()) {
       return -Errno.EDEADLK.code();
     }
-    long seq = invalidateSeq; // first of all
+    long seq = Step.read(this).invalidateSeq; // first of all
     Optional<GuestMemfd> file = slot.memslot.memfd().reopen();
     if (file.isEmpty()) {
       return -Errno.EFAULT.code();
@@ -138,7 +139,8 @@ final class Mmu {
   }
 
   private boolean mustRetry(long seq, long gfn) {
-    return (inProgress != 0 && gfn >= rangeStart && gfn < rangeEnd) || invalidateSeq != seq;
+    return (inProgress != 0 && gfn >= rangeStart && gfn < rangeEnd)
+        || Step.read(this).invalidateSeq != seq;
   }
 
   /**
@@ -241,11 +243,11 @@ final class Mmu {
   }
 
   /** Ends an invalidation that has begun. */
-  @SuppressWarnings("NonAtomicVolatileUpdate") // under the lock
   void invalidateEnd() {
     mmuLock.lock();
     try {
-      invalidateSeq++; // before the next line, as a fault looks at both under the lock
+      long next = Step.read(this).invalidateSeq + 1;
+      Step.write(this).invalidateSeq = next; // a fault looks at both words under the lock
       inProgress--;
     } finally {
       mmuLock.unlock();

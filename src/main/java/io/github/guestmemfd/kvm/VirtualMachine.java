@@ -10,6 +10,7 @@ import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
+import io.github.guestmemfd.spi.Step;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
@@ -219,7 +220,7 @@ public final class VirtualMachine {
    * @return the vCPU; their numbers count from 0
    */
   public Vcpu createVcpu() {
-    return new Vcpu(this, vcpuIds.getAndIncrement());
+    return new Vcpu(this, Step.write(vcpuIds).getAndIncrement());
   }
 
   /**
@@ -486,7 +487,7 @@ public final class VirtualMachine {
         + ", size="
         + size
         + ", vCPUs="
-        + vcpuIds.get()
+        + Step.read(vcpuIds).get()
         + "]";
   }
 }

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.memory;
 
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.Step;
 import io.github.guestmemfd.spi.Wait;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
@@ -66,7 +67,6 @@ public final class Accesses {
 
   private static final int BLOCK_SHIFT = 24;
 
-  private static final VarHandle SLOTS = MethodHandles.arrayElementVarHandle(long[].class);
   private static final VarHandle BLOCK = MethodHandles.arrayElementVarHandle(long[][].class);
 
   private final long[] first = new long[FIRST_BLOCK_SLOTS << SLOT_SHIFT];
@@ -108,9 +108,11 @@ public final class Accesses {
   }
 
   private long[] block(int b) {
+    Step.read(blocks, b);
     long[] slots = (long[]) BLOCK.getVolatile(blocks, b);
     if (slots == null) {
       long[] made = new long[FIRST_BLOCK_SLOTS << (b + SLOT_SHIFT)];
+      Step.write(blocks, b);
       long[] found = (long[]) BLOCK.compareAndExchange(blocks, b, null, made);
       slots = found == null ? made : found;
     }
@@ -119,14 +121,14 @@ public final class Accesses {
 
   /** Where a thread looks for a slot first. */
   private static int home(long[] slots) {
-    int slot = (int) Thread.currentThread().getId();
+    int slot = (int) Step.threadId();
     return (slot << SLOT_SHIFT | FIRST) & (slots.length - 1);
   }
 
   private static boolean tryAnnounce(long[] slots, int at, long what) {
-    long word = (long) SLOTS.getOpaque(slots, at);
+    long word = SharedLongs.getOpaque(slots, at);
     return (word & PFN_MASK) == 0
-        && SLOTS.compareAndSet(slots, at, word, (word + COUNT) | what); // see the guarantees
+        && SharedLongs.compareAndSet(slots, at, word, (word + COUNT) | what); // see the guarantees
   }
 
   private static long access(int block, int at, long what) {
@@ -142,8 +144,8 @@ public final class Accesses {
     int place = (int) (access >>> COUNT_SHIFT);
     int at = place & ((1 << BLOCK_SHIFT) - 1);
     long[] slots = place == at ? first : block(place >>> BLOCK_SHIFT);
-    long word = (long) SLOTS.get(slots, at); // written by this thread
-    SLOTS.setRelease(slots, at, word & ~WHAT_MASK);
+    long word = slots[at]; // written by this thread
+    SharedLongs.setRelease(slots, at, word & ~WHAT_MASK);
   }
 
   /**
@@ -157,12 +159,13 @@ public final class Accesses {
     int place = (int) (access >>> COUNT_SHIFT);
     int at = place & ((1 << BLOCK_SHIFT) - 1);
     int block = place >>> BLOCK_SHIFT;
+    Step.read(blocks, block);
     long[] slots = (long[]) BLOCK.getVolatile(blocks, block);
     return slots != null
         && at < slots.length
         && (at & ((1 << SLOT_SHIFT) - 1)) == FIRST
         && pfn(access) != 0
-        && (((long) SLOTS.getOpaque(slots, at) ^ access) & WHAT_MASK) == 0;
+        && ((SharedLongs.getOpaque(slots, at) ^ access) & WHAT_MASK) == 0;
   }
 
   /**
@@ -200,12 +203,13 @@ public final class Accesses {
     VarHandle.fullFence();
     UnderWay found = null;
     for (int b = 0; b < BLOCKS; b++) {
+      Step.read(blocks, b);
       long[] slots = (long[]) BLOCK.getVolatile(blocks, b);
       if (slots == null) {
         break;
       }
       for (int at = FIRST; at < slots.length; at += 1 << SLOT_SHIFT) {
-        long word = (long) SLOTS.getVolatile(slots, at);
+        long word = SharedLongs.getVolatile(slots, at);
         if ((word & PFN_MASK) != 0) {
           if (found == null) {
             found = new UnderWay();
@@ -270,7 +274,7 @@ public final class Accesses {
     private boolean areOver() {
       while (concerned > 0) {
         int last = concerned - 1;
-        if ((long) SLOTS.getVolatile(slots[last], places[last]) == words[last]) {
+        if (SharedLongs.getVolatile(slots[last], places[last]) == words[last]) {
           return false;
         }
         concerned--;

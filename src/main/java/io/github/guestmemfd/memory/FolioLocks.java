@@ -1,11 +1,11 @@
 package io.github.guestmemfd.memory;
 
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.Step;
 import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.concurrent.locks.LockSupport;
 
 /**
  * The folio locks: a bit in the state word of each frame, and a queue for the threads that wait.
@@ -63,7 +63,7 @@ final class FolioLocks {
     if (tryLock(pfn)) {
       return;
     }
-    if (keepers.get(pfn) == KEPT.get()) {
+    if (Step.read(keepers).get(pfn) == KEPT.get()) {
       throw Wait.deadlock();
     }
     if (Wait.upTo(idle, Wait.FOREVER).briefly(() -> tryLock(pfn))) {
@@ -89,7 +89,7 @@ final class FolioLocks {
       queue.lock.unlock();
     }
     try {
-      Wait.await(idle, () -> waiter.granted, Wait.FOREVER);
+      Wait.await(idle, () -> Step.read(waiter).granted, Wait.FOREVER);
     } catch (Throwable e) { // interrupted, or the strategy has thrown
       leave(pfn, queue, waiter);
       throw e;
@@ -102,7 +102,7 @@ final class FolioLocks {
   private void leave(int pfn, WaitQueue queue, WaitQueue.Waiter waiter) {
     queue.lock.lock();
     try {
-      if (!waiter.granted) {
+      if (!Step.read(waiter).granted) {
         queue.remove(waiter);
         if (queue.first(waiter.key) == null) {
           frames.clearState(pfn, FrameState.WAITERS);
@@ -164,8 +164,8 @@ final class FolioLocks {
       queue.remove(waiter);
       boolean isLast = queue.first(waiter.key) == null;
       long was = frames.clearState(pfn, FrameState.LEFT | (isLast ? FrameState.WAITERS : 0));
-      waiter.granted = true;
-      LockSupport.unpark(waiter.thread);
+      Step.write(waiter).granted = true;
+      Wait.unpark(waiter.thread);
       return FrameState.isLeft(was);
     } finally {
       queue.lock.unlock();
@@ -195,18 +195,18 @@ final class FolioLocks {
   /** See {@link FrameTable#keepLock}. */
   void keepLock(int pfn) {
     AtomicInteger kept = KEPT.get();
-    keepers.put(pfn, kept);
-    kept.incrementAndGet();
+    Step.write(keepers).put(pfn, kept);
+    Step.write(kept).incrementAndGet();
   }
 
   /** See {@link FrameTable#unlockKept}. */
   void unlockKept(int pfn) {
-    AtomicInteger kept = keepers.remove(pfn);
+    AtomicInteger kept = Step.write(keepers).remove(pfn);
     if (kept == null) {
       throw new IllegalStateException("frame " + pfn + " is not locked by a user");
     }
     boolean left = passOn(pfn);
-    kept.decrementAndGet();
+    Step.write(kept).decrementAndGet();
     if (left) {
       putCacheRef(pfn);
     }
@@ -214,11 +214,11 @@ final class FolioLocks {
 
   /** See {@link FrameTable#keepsLock}. */
   static boolean keepsLock() {
-    return KEPT.get().get() != 0;
+    return Step.read(KEPT.get()).get() != 0;
   }
 
   /** Whether any thread keeps the lock of a frame. */
   boolean isKept(int pfn) {
-    return keepers.containsKey(pfn);
+    return Step.read(keepers).containsKey(pfn);
   }
 }

@@ -1,5 +1,6 @@
 package io.github.guestmemfd.memory;
 
+import io.github.guestmemfd.spi.Step;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
@@ -54,11 +55,11 @@ public final class FrameAllocator {
   /** See {@link FrameTable#reserve}. */
   boolean reserve(long frames) {
     for (; ; ) {
-      long now = available.get();
+      long now = Step.read(available).get();
       if (now < frames) {
         return false;
       }
-      if (available.compareAndSet(now, now - frames)) {
+      if (Step.write(available).compareAndSet(now, now - frames)) {
         return true;
       }
     }
@@ -66,7 +67,7 @@ public final class FrameAllocator {
 
   /** See {@link FrameTable#unreserve}. */
   void unreserve(long frames) {
-    available.addAndGet(frames);
+    Step.write(available).addAndGet(frames);
   }
 
   // ---- allocation ----
@@ -77,12 +78,12 @@ public final class FrameAllocator {
     do {
       pfn = freeList.pop();
       while (pfn == 0) {
-        long last = fresh.get();
+        long last = Step.read(fresh).get();
         if (last >= words.limit()) {
           throw new IllegalStateException("allocated without a promise: limit=" + words.limit());
         }
         words.makeChunk((int) last + 1); // first, since it may find no memory
-        if (fresh.compareAndSet(last, last + 1)) {
+        if (Step.write(fresh).compareAndSet(last, last + 1)) {
           pfn = (int) last + 1;
         }
       }
@@ -107,11 +108,11 @@ public final class FrameAllocator {
   void release(int pfn) {
     long was = words.clearState(pfn, FrameState.OF_ONE_LIFE);
     if (FrameState.isPoisoned(was)) {
-      takenOut.incrementAndGet();
+      Step.write(takenOut).incrementAndGet();
       return;
     }
     freeList.push(pfn);
-    available.incrementAndGet();
+    Step.write(available).incrementAndGet();
   }
 
   // ---- memory failure ----
@@ -132,9 +133,9 @@ public final class FrameAllocator {
         return Poisoning.PROMISED;
       }
       if (words.casState(pfn, word, word | FrameState.POISONED)) {
-        poisoned.incrementAndGet();
+        Step.write(poisoned).incrementAndGet();
         if (free) {
-          takenOut.incrementAndGet();
+          Step.write(takenOut).incrementAndGet();
         }
         return Poisoning.DONE;
       }
@@ -148,16 +149,16 @@ public final class FrameAllocator {
 
   /** See {@link FrameTable#poisoned}. */
   long poisoned() {
-    return poisoned.get();
+    return Step.read(poisoned).get();
   }
 
   /** See {@link FrameTable#used}. */
   long used() {
-    return words.limit() - available.get() - takenOut.get();
+    return words.limit() - Step.read(available).get() - Step.read(takenOut).get();
   }
 
   /** See {@link FrameTable#highest}. */
   int highest() {
-    return (int) fresh.get();
+    return (int) Step.read(fresh).get();
   }
 }

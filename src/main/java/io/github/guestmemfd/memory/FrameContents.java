@@ -1,6 +1,7 @@
 package io.github.guestmemfd.memory;
 
 import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.spi.Step;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
@@ -47,6 +48,7 @@ public final class FrameContents {
    */
   public void populate(int pfn) {
     int i = pfn >>> CHUNK_SHIFT;
+    Step.read(chunks, i);
     if (CHUNKS.getAcquire(chunks, i) == null) {
       ByteBuffer made;
       try {
@@ -60,6 +62,7 @@ public final class FrameContents {
         error.initCause(e);
         throw error;
       }
+      Step.write(chunks, i);
       CHUNKS.compareAndSet(chunks, i, null, made.order(ByteOrder.LITTLE_ENDIAN));
     }
   }
@@ -67,11 +70,42 @@ public final class FrameContents {
   /**
    * The buffer a frame lies in, for absolute access in little-endian order. A plain read is enough:
    * the pfn reached the caller through an atomic word that was written after the buffer was made.
+   * What the caller does with the frame next is one {@link Step}.
    *
    * @param pfn a populated frame
    * @return the buffer; its position and limit must not be changed
    */
   public ByteBuffer chunk(int pfn) {
+    Step.write(this, pfn);
+    return chunkOf(pfn);
+  }
+
+  /**
+   * As {@link #chunk}, to read the frame.
+   *
+   * @param pfn a populated frame
+   * @return the buffer; its position and limit must not be changed
+   */
+  public ByteBuffer chunkToRead(int pfn) {
+    Step.read(this, pfn);
+    return chunkOf(pfn);
+  }
+
+  /**
+   * As {@link #chunk}, for frames that follow one another in it.
+   *
+   * @param pfn the first of them, populated
+   * @param frames how many
+   * @return the buffer; its position and limit must not be changed
+   */
+  public ByteBuffer chunk(int pfn, int frames) {
+    for (int i = 1; i < frames; i++) {
+      Step.write(this, pfn + i);
+    }
+    return chunk(pfn);
+  }
+
+  private ByteBuffer chunkOf(int pfn) {
     ByteBuffer chunk = chunks[pfn >>> CHUNK_SHIFT];
     if (chunk == null) {
       throw new IllegalStateException("frame " + pfn + " was never in use");
@@ -101,7 +135,8 @@ public final class FrameContents {
   }
 
   /**
-   * A view of a frame's bytes.
+   * A view of a frame's bytes. That it is made is a {@link Step}; what is done with it later is
+   * not.
    *
    * @param pfn a populated frame
    * @return a new buffer of one page, little-endian
@@ -118,7 +153,7 @@ public final class FrameContents {
    */
   public void copy(int from, int to) {
     VarHandle.releaseFence(); // as for zeroes
-    chunk(to).put(base(to), chunk(from), base(from), Pages.SIZE);
+    chunk(to).put(base(to), chunkToRead(from), base(from), Pages.SIZE);
   }
 
   /**

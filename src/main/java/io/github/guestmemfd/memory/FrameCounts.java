@@ -1,6 +1,7 @@
 package io.github.guestmemfd.memory;
 
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.Step;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
 import java.util.function.LongPredicate;
@@ -65,7 +66,7 @@ abstract class FrameCounts extends FrameWords {
     if (unit == Counts.SAFE || unit == Counts.PIN) {
       return tryGetAfterLook(pfn, chunk, at, unit);
     }
-    long old = (long) WORDS.getAndAdd(chunk, at, unit);
+    long old = SharedLongs.getAndAdd(chunk, at, unit);
     return Counts.isFarFromLimits(old + unit) || letStandOrTakeBack(pfn, chunk, at, old, unit);
   }
 
@@ -106,14 +107,14 @@ abstract class FrameCounts extends FrameWords {
    */
   private static boolean tryGetAfterLook(int pfn, long[] chunk, int at, long unit) {
     for (; ; ) {
-      long old = (long) WORDS.getVolatile(chunk, at);
+      long old = SharedLongs.getVolatile(chunk, at);
       if (old < 0 || (unit == Counts.SAFE && !Counts.isLent(old))) {
         return false;
       }
       if (Counts.isTooMany(old + unit, unit)) {
         throw tooMany(pfn, old);
       }
-      if (WORDS.compareAndSet(chunk, at, old, old + unit)) {
+      if (SharedLongs.compareAndSet(chunk, at, old, old + unit)) {
         return true;
       }
     }
@@ -129,7 +130,7 @@ abstract class FrameCounts extends FrameWords {
   public final void markSafe(int pfn) {
     long[] chunk = counters(pfn);
     int at = position(pfn);
-    long old = (long) WORDS.getAndAdd(chunk, at, Counts.SAFE);
+    long old = SharedLongs.getAndAdd(chunk, at, Counts.SAFE);
     if (Counts.isTooMany(old + Counts.SAFE, Counts.SAFE)) {
       takeBack(pfn, chunk, at, Counts.SAFE);
       throw tooMany(pfn, old);
@@ -158,13 +159,13 @@ abstract class FrameCounts extends FrameWords {
    */
   private void takeBack(int pfn, long[] chunk, int at, long unit) {
     for (; ; ) {
-      long old = (long) WORDS.getVolatile(chunk, at);
+      long old = SharedLongs.getVolatile(chunk, at);
       if (!Counts.hasStill(old, unit)) {
         return;
       }
       if (old >= 0
           ? subtract(pfn, chunk, at, old, unit)
-          : WORDS.compareAndSet(chunk, at, old, old - unit)) {
+          : SharedLongs.compareAndSet(chunk, at, old, old - unit)) {
         return;
       }
     }
@@ -185,7 +186,7 @@ abstract class FrameCounts extends FrameWords {
   public final void put(int pfn, long unit) {
     long[] chunk = counters(pfn);
     int at = position(pfn);
-    while (!subtractIfHeld(pfn, chunk, at, (long) WORDS.getVolatile(chunk, at), unit)) {
+    while (!subtractIfHeld(pfn, chunk, at, SharedLongs.getVolatile(chunk, at), unit)) {
       Thread.onSpinWait();
     }
   }
@@ -225,7 +226,7 @@ abstract class FrameCounts extends FrameWords {
   private boolean subtract(int pfn, long[] chunk, int at, long old, long unit) {
     long word = old - unit;
     boolean last = Counts.isNobodys(word);
-    if (!WORDS.compareAndSet(chunk, at, old, last ? Counts.FREE : word)) {
+    if (!SharedLongs.compareAndSet(chunk, at, old, last ? Counts.FREE : word)) {
       return false;
     }
     if ((old & Counts.WAITED) != 0) {
@@ -252,11 +253,11 @@ abstract class FrameCounts extends FrameWords {
     long[] chunk = counters(pfn);
     int at = position(pfn);
     for (; ; ) {
-      long old = (long) WORDS.getVolatile(chunk, at);
+      long old = SharedLongs.getVolatile(chunk, at);
       if (!Counts.isCachesAlone(old) || !condition.test(old)) {
         return false;
       }
-      if (WORDS.compareAndSet(chunk, at, old, old + Counts.FROZEN)) {
+      if (SharedLongs.compareAndSet(chunk, at, old, old + Counts.FROZEN)) {
         return true;
       }
     }
@@ -269,7 +270,7 @@ abstract class FrameCounts extends FrameWords {
    * @param pfn a frame that its caller has frozen
    */
   public final void unfreeze(int pfn) {
-    WORDS.getAndAdd(counters(pfn), position(pfn), Counts.FROZEN);
+    SharedLongs.getAndAdd(counters(pfn), position(pfn), Counts.FROZEN);
   }
 
   /**
@@ -280,7 +281,7 @@ abstract class FrameCounts extends FrameWords {
    * @param unit the references it starts with
    */
   public final void thaw(int pfn, long unit) {
-    WORDS.getAndAdd(counters(pfn), position(pfn), unit + Counts.FROZEN);
+    SharedLongs.getAndAdd(counters(pfn), position(pfn), unit + Counts.FROZEN);
   }
 
   /**
@@ -308,7 +309,7 @@ abstract class FrameCounts extends FrameWords {
   /** Wakes the thread that waits for the counts of a frame, and calls the frame's watcher. */
   private void countsChanged(int pfn) {
     queues.of(pfn).wake(FrameQueues.countKey(pfn), FrameQueues.countKey(pfn) + 1);
-    Runnable watcher = watchers.get(pfn);
+    Runnable watcher = Step.read(watchers).get(pfn);
     if (watcher != null) {
       watcher.run();
     }
@@ -326,8 +327,8 @@ abstract class FrameCounts extends FrameWords {
    * @param watcher must be quick, and must not throw
    */
   public final void watch(int pfn, Runnable watcher) {
-    watchers.put(pfn, watcher);
-    WORDS.getAndBitwiseOr(counters(pfn), position(pfn), Counts.WAITED);
+    Step.write(watchers).put(pfn, watcher);
+    SharedLongs.getAndBitwiseOr(counters(pfn), position(pfn), Counts.WAITED);
   }
 
   /**
@@ -336,13 +337,13 @@ abstract class FrameCounts extends FrameWords {
    * @param pfn the frame
    */
   public final void unwatch(int pfn) {
-    WORDS.getAndBitwiseAnd(counters(pfn), position(pfn), ~Counts.WAITED);
-    watchers.remove(pfn);
+    SharedLongs.getAndBitwiseAnd(counters(pfn), position(pfn), ~Counts.WAITED);
+    Step.write(watchers).remove(pfn);
   }
 
   /** Whether a frame is watched. */
   final boolean isWatched(int pfn) {
-    return watchers.containsKey(pfn);
+    return Step.read(watchers).containsKey(pfn);
   }
 
   /**
@@ -358,18 +359,18 @@ abstract class FrameCounts extends FrameWords {
       throws InterruptedException {
     long[] chunk = counters(pfn);
     int at = position(pfn);
-    WORDS.getAndBitwiseOr(chunk, at, Counts.WAITED);
+    SharedLongs.getAndBitwiseOr(chunk, at, Counts.WAITED);
     try {
       return queues
           .of(pfn)
           .await(
               FrameQueues.countKey(pfn),
-              () -> condition.test((long) WORDS.getVolatile(chunk, at)),
+              () -> condition.test(SharedLongs.getVolatile(chunk, at)),
               idle,
               nanos);
     } finally {
       // One converter at most waits for a frame: it holds the busy bit of the frame's slot.
-      WORDS.getAndBitwiseAnd(chunk, at, ~Counts.WAITED);
+      SharedLongs.getAndBitwiseAnd(chunk, at, ~Counts.WAITED);
     }
   }
 }

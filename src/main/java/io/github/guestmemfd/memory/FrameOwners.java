@@ -1,11 +1,12 @@
 package io.github.guestmemfd.memory;
 
+import io.github.guestmemfd.spi.Mutex;
+import io.github.guestmemfd.spi.Step;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.BitSet;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -52,7 +53,7 @@ public final class FrameOwners {
     }
 
     void forget() {
-      if (frames.decrementAndGet() == 0) {
+      if (Step.write(frames).decrementAndGet() == 0) {
         owners.remove(this);
       }
     }
@@ -64,7 +65,7 @@ public final class FrameOwners {
   /** Which numbers of files are in use; no file has 0. Under the lock. */
   private final BitSet numbers = new BitSet();
 
-  private final ReentrantLock lock = new ReentrantLock();
+  private final Mutex lock = new Mutex();
 
   /** Makes a table without files. */
   FrameOwners() {}
@@ -75,10 +76,10 @@ public final class FrameOwners {
     try {
       int number = numbers.nextClearBit(1);
       Owner owner = new Owner(this, number, listener);
-      @Nullable Owner[] grown =
-          number < owners.length ? owners : Arrays.copyOf(owners, 2 * owners.length);
+      @Nullable Owner[] now = Step.read(this).owners;
+      @Nullable Owner[] grown = number < now.length ? now : Arrays.copyOf(now, 2 * now.length);
       grown[number] = owner;
-      owners = grown;
+      Step.write(this).owners = grown;
       numbers.set(number);
       return owner;
     } finally {
@@ -90,7 +91,7 @@ public final class FrameOwners {
   void remove(Owner owner) {
     lock.lock();
     try {
-      owners[owner.number] = null;
+      Step.write(this).owners[owner.number] = null;
       numbers.clear(owner.number);
     } finally {
       lock.unlock();
@@ -99,13 +100,13 @@ public final class FrameOwners {
 
   /** The file with a number; null for 0, and for one that has been forgotten. */
   @Nullable Owner get(int number) {
-    return owners[number];
+    return Step.read(this).owners[number];
   }
 
   /** See {@link FrameTable#listeners}. */
   List<Listener> listeners() {
     List<Listener> listeners = new ArrayList<>();
-    for (Owner owner : owners) {
+    for (Owner owner : Step.read(this).owners) {
       if (owner != null) {
         listeners.add(owner.listener);
       }

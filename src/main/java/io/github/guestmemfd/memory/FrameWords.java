@@ -1,5 +1,6 @@
 package io.github.guestmemfd.memory;
 
+import io.github.guestmemfd.spi.Step;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.Arrays;
@@ -26,9 +27,6 @@ class FrameWords {
   private static final int CHUNK_SHIFT = 12;
   private static final int CHUNK_FRAMES = 1 << CHUNK_SHIFT;
   private static final int CHUNK_MASK = CHUNK_FRAMES - 1;
-
-  /** The elements of a chunk. */
-  static final VarHandle WORDS = MethodHandles.arrayElementVarHandle(long[].class);
 
   private static final VarHandle CHUNKS = MethodHandles.arrayElementVarHandle(long[][].class);
 
@@ -96,14 +94,18 @@ class FrameWords {
     if (!isMade(pfn)) {
       long[] made = new long[CHUNK_FRAMES];
       Arrays.fill(made, Counts.FREE);
+      Step.write(countChunks, i);
       CHUNKS.compareAndSet(countChunks, i, null, made);
+      Step.write(stateChunks, i);
       CHUNKS.compareAndSet(stateChunks, i, null, new long[CHUNK_FRAMES]); // after its counts
     }
   }
 
   /** Whether the words of a frame have been made: then its counts have too. */
   final boolean isMade(int pfn) {
-    return CHUNKS.getAcquire(stateChunks, pfn >>> CHUNK_SHIFT) != null;
+    int i = pfn >>> CHUNK_SHIFT;
+    Step.read(stateChunks, i);
+    return CHUNKS.getAcquire(stateChunks, i) != null;
   }
 
   // ---- words ----
@@ -115,26 +117,26 @@ class FrameWords {
    * @return a word for {@link Counts}
    */
   public final long counts(int pfn) {
-    return (long) WORDS.getVolatile(counters(pfn), position(pfn));
+    return SharedLongs.getVolatile(counters(pfn), position(pfn));
   }
 
   /** The state word of a frame, read with volatile semantics. */
   final long state(int pfn) {
-    return (long) WORDS.getVolatile(states(pfn), position(pfn));
+    return SharedLongs.getVolatile(states(pfn), position(pfn));
   }
 
   /** Replaces a state word; false if it has changed. */
   final boolean casState(int pfn, long expected, long word) {
-    return WORDS.compareAndSet(states(pfn), position(pfn), expected, word);
+    return SharedLongs.compareAndSet(states(pfn), position(pfn), expected, word);
   }
 
   /** Sets bits of a state word. */
   final void setState(int pfn, long bits) {
-    WORDS.getAndBitwiseOr(states(pfn), position(pfn), bits);
+    SharedLongs.getAndBitwiseOr(states(pfn), position(pfn), bits);
   }
 
   /** Clears bits; returns the word as it was. */
   final long clearState(int pfn, long bits) {
-    return (long) WORDS.getAndBitwiseAnd(states(pfn), position(pfn), ~bits);
+    return SharedLongs.getAndBitwiseAnd(states(pfn), position(pfn), ~bits);
   }
 }

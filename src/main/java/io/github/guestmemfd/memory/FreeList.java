@@ -1,5 +1,6 @@
 package io.github.guestmemfd.memory;
 
+import io.github.guestmemfd.spi.Step;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
@@ -35,14 +36,14 @@ final class FreeList {
   /** Takes a frame off the list; 0 if it is empty. */
   int pop() {
     for (; ; ) {
-      long old = head.get();
+      long old = Step.read(head).get();
       int pfn = pfn(old);
       if (pfn == 0) {
         return 0;
       }
       // If the frame has been taken meanwhile this is its owner, and the tag makes the CAS fail.
       int next = FrameState.next(words.state(pfn));
-      if (head.compareAndSet(old, nextTag(old) | next)) {
+      if (Step.write(head).compareAndSet(old, nextTag(old) | next)) {
         return pfn;
       }
     }
@@ -51,7 +52,7 @@ final class FreeList {
   /** Puts a frame on the list. */
   void push(int pfn) {
     for (; ; ) {
-      long old = head.get();
+      long old = Step.read(head).get();
       int next = pfn(old);
       for (; ; ) {
         long word = words.state(pfn);
@@ -59,7 +60,7 @@ final class FreeList {
           break;
         }
       }
-      if (head.compareAndSet(old, nextTag(old) | pfn)) {
+      if (Step.write(head).compareAndSet(old, nextTag(old) | pfn)) {
         return;
       }
     }

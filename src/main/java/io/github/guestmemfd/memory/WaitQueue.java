@@ -1,10 +1,10 @@
 package io.github.guestmemfd.memory;
 
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.Mutex;
+import io.github.guestmemfd.spi.Step;
 import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.concurrent.locks.LockSupport;
-import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 
@@ -40,7 +40,7 @@ public final class WaitQueue {
     }
   }
 
-  final ReentrantLock lock = new ReentrantLock();
+  final Mutex lock = new Mutex();
   private @Nullable Waiter head;
   private @Nullable Waiter tail;
 
@@ -96,14 +96,14 @@ public final class WaitQueue {
    * @return whether any thread was queued, with whatever key
    */
   public boolean wake(long from, long to) {
-    if (size.get() == 0) {
+    if (Step.read(size).get() == 0) {
       return false;
     }
     lock.lock();
     try {
       for (Waiter w = head; w != null; w = w.next) {
         if (w.key >= from && w.key < to) {
-          LockSupport.unpark(w.thread);
+          Wait.unpark(w.thread);
         }
       }
     } finally {
@@ -131,7 +131,7 @@ public final class WaitQueue {
       last.next = waiter;
     }
     tail = waiter;
-    size.incrementAndGet();
+    Step.write(size).incrementAndGet();
   }
 
   /** Takes a waiter out. The caller holds the lock. */
@@ -148,7 +148,7 @@ public final class WaitQueue {
     } else {
       after.previous = before;
     }
-    size.decrementAndGet();
+    Step.write(size).decrementAndGet();
   }
 
   /**
@@ -157,6 +157,6 @@ public final class WaitQueue {
    * @return the number, which may be out of date when it is returned
    */
   public int size() {
-    return size.get();
+    return Step.read(size).get();
   }
 }

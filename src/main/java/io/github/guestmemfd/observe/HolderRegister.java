@@ -3,6 +3,7 @@ package io.github.guestmemfd.observe;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.TrackedHolder;
+import io.github.guestmemfd.spi.Step;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.Comparator;
@@ -69,7 +70,8 @@ public final class HolderRegister {
    */
   public Holder describe(
       long ino, Object file, TrackedHolder.Kind kind, long offset, long length, int... frames) {
-    return new Holder(lastNumber.incrementAndGet(), kind, ino, file, offset, length, frames);
+    return new Holder(
+        Step.write(lastNumber).incrementAndGet(), kind, ino, file, offset, length, frames);
   }
 
   /**
@@ -78,7 +80,7 @@ public final class HolderRegister {
    * @param holder the holder, which has taken what it describes
    */
   public void enter(Holder holder) {
-    all.add(holder);
+    Step.write(all).add(holder);
   }
 
   /**
@@ -88,7 +90,7 @@ public final class HolderRegister {
    */
   public void leave(@Nullable Holder holder) {
     if (holder != null) {
-      all.remove(holder);
+      Step.write(all).remove(holder);
     }
   }
 
@@ -103,13 +105,14 @@ public final class HolderRegister {
    */
   public void grabbed(long ino, Object file, long offset, int pfn, HolderKind kind) {
     Holder holder = enter(ino, file, TrackedHolder.Kind.of(kind), offset, Pages.SIZE, pfn);
-    grabs.compute(
-        new Grab(pfn, kind),
-        (grab, before) -> {
-          List<Holder> now = before == null ? new ArrayList<>(1) : before;
-          now.add(holder);
-          return now;
-        });
+    Step.write(grabs)
+        .compute(
+            new Grab(pfn, kind),
+            (grab, before) -> {
+              List<Holder> now = before == null ? new ArrayList<>(1) : before;
+              now.add(holder);
+              return now;
+            });
   }
 
   /**
@@ -120,16 +123,17 @@ public final class HolderRegister {
    * @param kind the kind
    */
   public void put(int pfn, HolderKind kind) {
-    grabs.computeIfPresent(
-        new Grab(pfn, kind),
-        (grab, holders) -> {
-          int which = 0;
-          for (int i = 0; i < holders.size(); i++) {
-            which = holders.get(i).isByThisThread() ? i : which;
-          }
-          leave(holders.remove(which));
-          return holders.isEmpty() ? null : holders;
-        });
+    Step.write(grabs)
+        .computeIfPresent(
+            new Grab(pfn, kind),
+            (grab, holders) -> {
+              int which = 0;
+              for (int i = 0; i < holders.size(); i++) {
+                which = holders.get(i).isByThisThread() ? i : which;
+              }
+              leave(holders.remove(which));
+              return holders.isEmpty() ? null : holders;
+            });
   }
 
   /**
@@ -138,7 +142,7 @@ public final class HolderRegister {
    * @return a view that changes
    */
   public Collection<Holder> entries() {
-    return all;
+    return Step.read(all);
   }
 
   /**
@@ -147,7 +151,7 @@ public final class HolderRegister {
    * @return a snapshot
    */
   public List<TrackedHolder> all() {
-    return sorted(new ArrayList<>(all));
+    return sorted(new ArrayList<>(Step.read(all)));
   }
 
   /**
@@ -158,7 +162,7 @@ public final class HolderRegister {
    */
   public List<TrackedHolder> of(int pfn) {
     List<Holder> holders = new ArrayList<>();
-    for (Holder holder : all) {
+    for (Holder holder : Step.read(all)) {
       if (holder.holds(pfn)) {
         holders.add(holder);
       }

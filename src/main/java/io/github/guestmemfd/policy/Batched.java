@@ -2,6 +2,8 @@ package io.github.guestmemfd.policy;
 
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.kvm.MemoryAttribute;
+import io.github.guestmemfd.spi.Mutex;
+import io.github.guestmemfd.spi.Step;
 import java.util.BitSet;
 import java.util.Map;
 import java.util.NavigableMap;
@@ -9,7 +11,6 @@ import java.util.Optional;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentNavigableMap;
 import java.util.concurrent.ConcurrentSkipListMap;
-import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /** Converts what vCPUs use and, to private, what is around it: {@link ConversionPolicy#batched}. */
@@ -23,7 +24,7 @@ final class Batched implements ConversionPolicy {
   private final ConcurrentNavigableMap<Long, Block> blocks = new ConcurrentSkipListMap<>();
 
   /** Guards the creation of a block, and the next field. A leaf: nothing is called under it. */
-  private final ReentrantLock unmadeLock = new ReentrantLock();
+  private final Mutex unmadeLock = new Mutex();
 
   /**
    * What the guest wants shared, in blocks, of those that are not in the map yet: runs by their
@@ -70,7 +71,7 @@ final class Batched implements ConversionPolicy {
   private void forEachBlock(GpaRange range, Action action) {
     long first = range.gpa() >> BLOCK_SHIFT;
     long last = (range.end() - 1) >> BLOCK_SHIFT;
-    blocks
+    Step.read(blocks)
         .subMap(first, true, last, true)
         .forEach(
             (number, block) -> {
@@ -147,19 +148,19 @@ final class Batched implements ConversionPolicy {
   }
 
   private Block blockAt(long number) {
-    @Nullable Block block = blocks.get(number);
+    @Nullable Block block = Step.read(blocks).get(number);
     return block != null ? block : makeBlock(number);
   }
 
   private Block makeBlock(long number) {
     unmadeLock.lock();
     try {
-      @Nullable Block made = blocks.get(number);
+      @Nullable Block made = Step.read(blocks).get(number);
       if (made != null) {
         return made;
       }
       Block block = new Block(isUnmadeShared(number));
-      blocks.put(number, block);
+      Step.write(blocks).put(number, block);
       return block;
     } finally {
       unmadeLock.unlock();
@@ -172,7 +173,7 @@ final class Batched implements ConversionPolicy {
 
   /** What is known of 2 MiB. Its lock is a leaf: nothing is called under it. */
   private static final class Block {
-    private final ReentrantLock lock = new ReentrantLock();
+    private final Mutex lock = new Mutex();
 
     /** The pages that the guest wants shared. */
     private final BitSet shared = new BitSet(BLOCK_PAGES);

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.spi;
 
 import java.util.Objects;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.BooleanSupplier;
 
 /**
@@ -16,6 +17,10 @@ import java.util.function.BooleanSupplier;
  * that it must not wait at all ({@link #withoutWaiting}): then every wait ends at once as if the
  * thread had been interrupted, which every caller of an interruptible wait can deal with, and its
  * interrupt status stays as it is.
+ *
+ * <p>A thread that a {@link Scheduler} explores does not idle. Its wait ends when another thread
+ * has changed a word that the condition has read, or has unparked it where that is how it is woken,
+ * and short rounds before a queue are left out. Its time is virtual.
  *
  * <p>A retry loop around a compare-and-set is not a wait. It starts over because another thread has
  * made progress, so it does not idle and does not belong here.
@@ -75,7 +80,7 @@ public final class Wait {
   private Wait(IdleStrategy idle, long nanos) {
     this.idle = Objects.requireNonNull(idle, "idle");
     this.nanos = Math.max(nanos, 0);
-    this.begun = nanos == FOREVER ? 0 : System.nanoTime();
+    this.begun = nanos == FOREVER ? 0 : Step.nanoTime();
   }
 
   // ---- a wait in parts ----
@@ -130,7 +135,7 @@ public final class Wait {
   }
 
   private long left() {
-    return nanos == FOREVER ? FOREVER : nanos - (System.nanoTime() - begun);
+    return nanos == FOREVER ? FOREVER : nanos - (Step.nanoTime() - begun);
   }
 
   /**
@@ -144,6 +149,8 @@ public final class Wait {
   private boolean idleUntil(
       BooleanSupplier condition, int rounds, long maxNanos, boolean mayBeRefused)
       throws InterruptedException {
+    Scheduler scheduler = Step.scheduler();
+    int limit = scheduler == null || rounds == Integer.MAX_VALUE ? rounds : 0;
     for (; !condition.getAsBoolean(); round++) {
       if (mayBeRefused) {
         check();
@@ -151,10 +158,16 @@ public final class Wait {
         checkInterrupt();
       }
       long left = left();
-      if (left <= 0 || round >= rounds) {
+      if (left <= 0 || round >= limit) {
         return false;
       }
-      idle.idle(round, Math.min(left, maxNanos));
+      if (scheduler == null) {
+        idle.idle(round, Math.min(left, maxNanos));
+      } else if (maxNanos == FOREVER) {
+        scheduler.park(left);
+      } else {
+        scheduler.poll(left);
+      }
     }
     return true;
   }
@@ -239,11 +252,17 @@ public final class Wait {
   public static void once(IdleStrategy idle, int round, long maxNanos) throws InterruptedException {
     Objects.requireNonNull(idle, "idle");
     check();
-    idle.idle(round, maxNanos);
+    Scheduler scheduler = Step.scheduler();
+    if (scheduler == null) {
+      idle.idle(round, maxNanos);
+    } else {
+      scheduler.retry();
+    }
   }
 
   /**
-   * As {@link #once}, for a caller that looks at the interrupt status itself.
+   * As {@link #once}, for a caller that looks at the interrupt status itself and tries until
+   * another thread has done something.
    *
    * @param idle how to wait
    * @param round how many rounds have been idled, from 0
@@ -252,12 +271,34 @@ public final class Wait {
    *     must not wait
    */
   public static boolean pause(IdleStrategy idle, int round, long maxNanos) {
+    Objects.requireNonNull(idle, "idle");
     try {
-      once(idle, round, maxNanos);
-      return true;
+      check();
     } catch (InterruptedException e) {
       restore(e);
       return false;
+    }
+    Scheduler scheduler = Step.scheduler();
+    if (scheduler == null) {
+      idle.idle(round, maxNanos);
+    } else {
+      scheduler.poll(maxNanos);
+    }
+    return true;
+  }
+
+  /**
+   * Wakes a thread that waits, after what it waits for has changed.
+   *
+   * @param thread the thread; if it does not wait, its next wait ends at once
+   */
+  public static void unpark(Thread thread) {
+    Objects.requireNonNull(thread, "thread");
+    Scheduler scheduler = Step.scheduler();
+    if (scheduler == null) {
+      LockSupport.unpark(thread);
+    } else {
+      scheduler.unpark(thread);
     }
   }
 

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.fixtures.VmFixture;
 import org.junit.jupiter.api.Test;
 
 /** Memslots by guest address: four, the last one behind a gap, and all but that of one file. */

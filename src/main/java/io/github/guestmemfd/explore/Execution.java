@@ -1,0 +1,418 @@
+package io.github.guestmemfd.explore;
+
+import io.github.guestmemfd.spi.Step;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Objects;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The runs of a scenario: threads that go on one at a time, from step to step.
+ *
+ * <p>Each thread stops before its next step, so it is known of every thread what it will do next.
+ * The thread that stops asks the search who goes on, enters what that step does to clocks, locks
+ * and waits, and hands over. After a deadlock or a thread that blocks, the threads cannot be used
+ * again, and the next run needs another object.
+ *
+ * @param <W> the world of the scenario
+ */
+final class Execution<W> {
+  private static final long HANG_NANOS = TimeUnit.SECONDS.toNanos(10);
+
+  private final Scenario<W> scenario;
+  private final Options options;
+  private final Search search;
+  private final Strand[] strands;
+
+  /** By number, from the number of threads on: the thread that an interrupt is for. */
+  private final int[] targets;
+
+  private final Words words;
+  private final Dependence dependence;
+
+  private final Thread main = Thread.currentThread();
+  private volatile boolean mainTurn;
+  private volatile boolean over;
+  private volatile int step;
+
+  private boolean starting;
+  private int interruptsLeft;
+  private int running;
+  private int preemptions;
+  private long time;
+  private @Nullable W world;
+  private @Nullable Failure failure;
+  private final List<Integer> order = new ArrayList<>();
+
+  private boolean recording;
+  private final List<Failure.Taken> taken = new ArrayList<>();
+
+  Execution(Scenario<W> scenario, Options options, Search search) {
+    this.scenario = scenario;
+    this.options = options;
+    this.search = search;
+    List<Scenario.Actor<W>> actors = scenario.threads();
+    int all = actors.size() + scenario.interrupts().size();
+    this.strands = new Strand[actors.size()];
+    for (int i = 0; i < strands.length; i++) {
+      strands[i] = new Strand(this, i, actors.get(i).name(), all);
+    }
+    this.targets = new int[scenario.interrupts().size()];
+    for (int i = 0; i < targets.length; i++) {
+      targets[i] = number(scenario.interrupts().get(i));
+    }
+    this.words = new Words(all);
+    this.dependence = new Dependence(search, strands, targets, words);
+    for (Strand strand : strands) {
+      strand.start();
+    }
+  }
+
+  private int number(String name) {
+    for (Strand strand : strands) {
+      if (strand.name.equals(name)) {
+        return strand.number;
+      }
+    }
+    throw new IllegalArgumentException("no thread of the scenario has the name " + name);
+  }
+
+  /** Ends the threads. Those that are stuck stay, as daemons. */
+  void shutDown() {
+    over = true;
+    for (Strand strand : strands) {
+      strand.giveTurn();
+    }
+  }
+
+  boolean isOver() {
+    return over;
+  }
+
+  // ---- a run ----
+
+  /** Runs one order to its end; what is wrong with it, or null. */
+  @Nullable Failure run(boolean record) {
+    recording = record;
+    taken.clear();
+    order.clear();
+    words.clear();
+    failure = null;
+    step = 0;
+    time = 0;
+    preemptions = 0;
+    running = -1;
+    interruptsLeft = ((1 << targets.length) - 1) << strands.length;
+    search.begin();
+    W made;
+    try {
+      made = scenario.world().make();
+    } catch (Exception e) {
+      throw new IllegalStateException("the world of the scenario cannot be made", e);
+    }
+    world = made;
+    dependence.begin();
+    for (Strand strand : strands) {
+      Scenario.Act<? super W> act = scenario.threads().get(strand.number).act();
+      strand.prepare(() -> act.on(made));
+    }
+    starting = true;
+    for (Strand strand : strands) {
+      strand.giveTurn();
+      awaitMain();
+      if (failure != null) {
+        return failure;
+      }
+    }
+    starting = false;
+    Strand first = decide();
+    if (first != null) {
+      first.giveTurn();
+      awaitMain();
+    }
+    if (failure == null && !search.isRedundant()) {
+      finish(made);
+    }
+    world = null;
+    return failure;
+  }
+
+  private void finish(W made) {
+    for (Strand strand : strands) {
+      Throwable thrown = strand.thrown;
+      if (thrown != null) {
+        fail(Failure.Kind.THREAD, strand.name + " has thrown " + thrown, thrown);
+        return;
+      }
+    }
+    try {
+      scenario.end().on(made);
+    } catch (Throwable e) { // an assertion of any framework
+      fail(Failure.Kind.END, "at the end: " + e, e);
+    }
+  }
+
+  private void awaitMain() {
+    int seen = step;
+    long since = System.nanoTime();
+    while (!mainTurn) {
+      LockSupport.parkNanos(this, HANG_NANOS / 10);
+      if (step != seen) {
+        seen = step;
+        since = System.nanoTime();
+      } else if (System.nanoTime() - since > HANG_NANOS && !mainTurn) {
+        failure =
+            new Failure(
+                Failure.Kind.BLOCKED,
+                "no step for 10 s: a thread blocks, or runs, outside the waits of the library: "
+                    + Places.of(strands),
+                null,
+                order,
+                preemptions,
+                taken);
+        return;
+      }
+    }
+    mainTurn = false;
+  }
+
+  private void giveMain() {
+    mainTurn = true;
+    LockSupport.unpark(main);
+  }
+
+  /**
+   * A thread has stopped before its next step, or finished. Hands over to the one that goes on.
+   *
+   * @return that one; null if the run has ended, or begins
+   */
+  @Nullable Strand arrive(Strand strand) {
+    if (starting) {
+      giveMain();
+      return null;
+    }
+    Strand next = decide();
+    if (next == null) {
+      giveMain();
+    } else if (next != strand) {
+      next.giveTurn();
+    }
+    return next;
+  }
+
+  // ---- decisions ----
+
+  private @Nullable Strand decide() {
+    try {
+      while (true) {
+        checkInvariant();
+        if (failure != null) {
+          return null;
+        }
+        int enabled = enabled();
+        if (enabled == 0) {
+          if (isAllFinished()) {
+            return null;
+          }
+          if (!advanceTime()) {
+            dependence.raceOfThoseLeft();
+            fail(Failure.Kind.DEADLOCK, "no thread can go on: " + waiting(), null);
+            return null;
+          }
+          continue;
+        }
+        if (step >= options.maxSteps()) {
+          fail(Failure.Kind.LIVELOCK, "the run does not end after " + step + " steps", null);
+          return null;
+        }
+        int threads = (1 << strands.length) - 1;
+        int chosen = search.choose(step, enabled, running, threads);
+        if (running >= 0 && chosen < strands.length && chosen != running) {
+          preemptions += enabled >> running & 1;
+        }
+        take(chosen);
+        if (chosen < strands.length) {
+          running = chosen;
+          return strands[chosen];
+        }
+      }
+    } catch (Search.Nondeterminism e) {
+      fail(Failure.Kind.NONDETERMINISM, String.valueOf(e.getMessage()), null);
+      return null;
+    }
+  }
+
+  private boolean isAllFinished() {
+    for (Strand strand : strands) {
+      if (!strand.finished) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  private int enabled() {
+    int enabled = 0;
+    for (Strand strand : strands) {
+      if (isEnabled(strand)) {
+        enabled |= 1 << strand.number;
+      }
+    }
+    for (int i = 0; i < targets.length; i++) {
+      Strand target = strands[targets[i]];
+      int bit = 1 << (strands.length + i);
+      boolean waits = !target.finished && target.kind.isWait() && !target.interrupted;
+      if ((interruptsLeft & bit) != 0 && waits) {
+        enabled |= bit;
+      }
+    }
+    return enabled;
+  }
+
+  private boolean isEnabled(Strand strand) {
+    if (strand.finished) {
+      return false;
+    }
+    return switch (strand.kind) {
+      case ACQUIRE -> words.isFree(strand.word);
+      case POLL -> strand.changed || strand.expired || strand.interrupted;
+      case PARK -> strand.permit || strand.expired || strand.interrupted;
+      default -> true;
+    };
+  }
+
+  /** Lets the time pass until the next wait is over; false if no wait has a limit. */
+  private boolean advanceTime() {
+    long next = Long.MAX_VALUE;
+    for (Strand strand : strands) {
+      if (!strand.finished && strand.kind.isWait()) {
+        next = Math.min(next, strand.deadline);
+      }
+    }
+    if (next == Long.MAX_VALUE) {
+      return false;
+    }
+    time = Math.max(time, next);
+    for (Strand strand : strands) {
+      if (!strand.finished && strand.kind.isWait() && strand.deadline <= time) {
+        strand.expired = true;
+      }
+    }
+    return true;
+  }
+
+  // ---- what a step does ----
+
+  /** Enters a step, before it is taken. */
+  private void take(int chosen) {
+    search.sleep(dependence.stillSleeping(search.triedOrSleeping(step), chosen));
+    order.add(chosen);
+    int number = step + 1;
+    if (chosen < strands.length) {
+      Strand strand = strands[chosen];
+      record(chosen, strand.kind, describe(strand), strand.where);
+      dependence.take(strand, number);
+    } else {
+      interruptsLeft &= ~(1 << chosen);
+      Strand target = strands[targets[chosen - strands.length]];
+      record(chosen, StepKind.INTERRUPT, "", target.name + " is interrupted");
+      dependence.interrupt(chosen, target, number);
+    }
+    step = number;
+  }
+
+  // ---- for the threads ----
+
+  int word(Object owner, long index) {
+    return words.number(owner, index);
+  }
+
+  long nanoTime() {
+    return time;
+  }
+
+  /** The time in so many nanoseconds. */
+  long after(long nanos) {
+    return nanos >= Long.MAX_VALUE - time ? Long.MAX_VALUE : time + Math.max(nanos, 0);
+  }
+
+  void unpark(Thread thread) {
+    for (Strand strand : strands) {
+      if (strand.thread() == thread) {
+        strand.permit = true;
+        return;
+      }
+    }
+    LockSupport.unpark(thread);
+  }
+
+  /** Takes one of several alternatives, by the thread whose turn it is. */
+  int choose(int alternatives) {
+    int chosen = search.chooseAlternative(step, alternatives, running);
+    record(running, StepKind.CHOICE, "", "alternative " + chosen + " of " + alternatives);
+    order.add(chosen);
+    step = order.size();
+    return chosen;
+  }
+
+  int steps() {
+    return step;
+  }
+
+  boolean isRecording() {
+    return recording;
+  }
+
+  // ---- what is wrong ----
+
+  private void checkInvariant() {
+    if (failure != null || search.isRedundant()) {
+      return;
+    }
+    Step.by(
+        new InvariantReader(words, dependence, time),
+        () -> {
+          try {
+            scenario.invariant().on(Objects.requireNonNull(world));
+          } catch (Throwable e) { // an assertion of any framework
+            fail(Failure.Kind.INVARIANT, "after step " + step + ": " + e, e);
+          }
+        });
+  }
+
+  private void fail(Failure.Kind kind, String message, @Nullable Throwable cause) {
+    failure = new Failure(kind, message, cause, order, preemptions, taken);
+  }
+
+  private String waiting() {
+    StringBuilder text = new StringBuilder();
+    for (Strand strand : strands) {
+      if (!strand.finished) {
+        text.append(text.isEmpty() ? "" : ", ").append(strand.name);
+        text.append(
+            switch (strand.kind) {
+              case ACQUIRE -> " waits for lock " + describe(strand);
+              case PARK -> " is parked";
+              default -> " waits for a word to change";
+            });
+      }
+    }
+    return text.toString();
+  }
+
+  private void record(int thread, StepKind kind, String word, String where) {
+    if (recording) {
+      taken.add(new Failure.Taken(thread, kind, word, where));
+    }
+  }
+
+  private String describe(Strand strand) {
+    if (strand.word < 0) {
+      return "";
+    }
+    String name = words.owner(strand.word).getClass().getSimpleName();
+    return (name.isEmpty() ? "word" : name) + "#" + strand.word;
+  }
+}

@@ -1,0 +1,45 @@
+package io.github.guestmemfd.explore;
+
+/**
+ * A decision on the path of the depth-first search: which thread takes the step of this number.
+ * Sets of threads are bit masks.
+ */
+final class Node {
+  /** Threads that can take a step here; 0 for a choice of the scenario's own. */
+  final int enabled;
+
+  /** Threads whose step here leads to nothing new: it commutes with all that was done since. */
+  final int sleeping;
+
+  /** The thread that took the step before; -1 at the start. */
+  final int before;
+
+  /** How often a thread that could go on was replaced by another before this step. */
+  final int preemptions;
+
+  /** How many alternatives a choice has; 0 for a step. */
+  final int alternatives;
+
+  /** Threads to be tried here. */
+  int wanted;
+
+  /** Threads that have been tried. */
+  int done;
+
+  /** The thread that is being tried, or the alternative. */
+  int chosen;
+
+  Node(int enabled, int sleeping, int before, int preemptions, int alternatives) {
+    this.enabled = enabled;
+    this.sleeping = sleeping;
+    this.before = before;
+    this.preemptions = preemptions;
+    this.alternatives = alternatives;
+  }
+
+  /** How often a thread has been replaced if another takes this step. */
+  int preemptionsWith(int thread) {
+    boolean preempts = before >= 0 && thread != before && (enabled & 1 << before) != 0;
+    return preempts ? preemptions + 1 : preemptions;
+  }
+}

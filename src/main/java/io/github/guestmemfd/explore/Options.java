@@ -1,0 +1,25 @@
+package io.github.guestmemfd.explore;
+
+/**
+ * How far to explore.
+ *
+ * @param reduced whether orders that differ only by steps that commute count as one
+ * @param preemptions how often a thread that could go on may be replaced by another; -1 for no
+ *     bound
+ * @param maxSteps steps of a run after which it counts as a livelock
+ * @param maxOrders runs after which the exploration is given up, incomplete
+ */
+public record Options(boolean reduced, int preemptions, int maxSteps, long maxOrders) {
+  /** Every order, reduced, without a bound. */
+  public static final Options ALL = new Options(true, -1, 20_000, Long.MAX_VALUE);
+
+  /**
+   * The same with a bound.
+   *
+   * @param bound the most pre-emptions
+   * @return new options
+   */
+  public Options withPreemptions(int bound) {
+    return new Options(reduced, bound, maxSteps, maxOrders);
+  }
+}

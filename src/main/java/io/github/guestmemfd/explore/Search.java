@@ -1,0 +1,226 @@
+package io.github.guestmemfd.explore;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The depth-first search for orders: which thread takes each step of the next run.
+ *
+ * <p>Dynamic partial-order reduction (Flanagan and Godefroid, POPL 2005) with sleep sets (Godefroid
+ * 1996). Two steps depend on each other if they are on one word and one of them writes it, or if
+ * they take one lock. Wherever two steps of a run depend on each other and could have come the
+ * other way round, the search comes back to where the first was taken and tries the second. Orders
+ * that differ by steps that commute lead to the same end, and one of them is enough.
+ *
+ * <p>With a bound on pre-emptions the search comes back, besides, to where the thread that took the
+ * first step was switched to, since the bound may forbid the switch in between (Coons, Musuvathi
+ * and McKinley, OOPSLA 2013). It uses no sleep sets then, which are unsound beside a bound.
+ */
+final class Search {
+  private final Options options;
+  private final List<Node> path = new ArrayList<>();
+
+  /** What sleeps at the next decision. */
+  private int sleeping;
+
+  /** Whether the rest of the run repeats what has been explored. */
+  private boolean redundant;
+
+  /** Orders to follow instead of searching, for as long as there are any. */
+  private int @Nullable [] script;
+
+  private long redundantRuns;
+
+  Search(Options options) {
+    this.options = options;
+  }
+
+  /** Makes the next run follow a script. */
+  void follow(int[] order) {
+    script = order.clone();
+  }
+
+  /** Begins a run. */
+  void begin() {
+    sleeping = 0;
+    redundant = false;
+  }
+
+  /** Runs that were given up as repetitions. */
+  long redundantRuns() {
+    return redundantRuns;
+  }
+
+  boolean isRedundant() {
+    return redundant;
+  }
+
+  /**
+   * Which thread takes a step.
+   *
+   * @param step the number of the step, from 0
+   * @param enabled the threads that can; not empty
+   * @param before the thread that took the last step; -1 if none
+   * @param preferred the threads to be preferred where the last one cannot go on
+   * @throws Nondeterminism if the run does not repeat what it did before
+   */
+  int choose(int step, int enabled, int before, int preferred) {
+    if (redundant) {
+      return pick(enabled, before, preferred);
+    }
+    if (step < path.size()) {
+      Node node = path.get(step);
+      if (node.alternatives != 0 || node.enabled != enabled) {
+        throw new Nondeterminism(step);
+      }
+      return node.chosen;
+    }
+    int asleep = options.preemptions() < 0 && options.reduced() ? sleeping & enabled : 0;
+    if (asleep == enabled) {
+      redundant = true;
+      redundantRuns++;
+      return pick(enabled, before, preferred);
+    }
+    Node node = new Node(enabled, asleep, before, preemptions(step, before), 0);
+    node.chosen = scripted(step, enabled);
+    if (node.chosen < 0) {
+      node.chosen = pick(enabled & ~asleep, before, preferred);
+    }
+    node.wanted = options.reduced() ? 1 << node.chosen : enabled;
+    path.add(node);
+    return node.chosen;
+  }
+
+  private int scripted(int step, int enabled) {
+    if (script == null || step >= script.length) {
+      return -1;
+    }
+    if ((enabled & 1 << script[step]) == 0) {
+      throw new Nondeterminism(step);
+    }
+    return script[step];
+  }
+
+  private int preemptions(int step, int before) {
+    if (step == 0 || before < 0) {
+      return 0;
+    }
+    Node last = path.get(step - 1);
+    return last.alternatives != 0 ? last.preemptions : last.preemptionsWith(last.chosen);
+  }
+
+  private static int pick(int candidates, int before, int preferred) {
+    if (before >= 0 && (candidates & 1 << before) != 0) {
+      return before;
+    }
+    int best = (candidates & preferred) != 0 ? candidates & preferred : candidates;
+    return Integer.numberOfTrailingZeros(best);
+  }
+
+  /** Which alternative of a choice is taken, of so many. */
+  int chooseAlternative(int step, int alternatives, int before) {
+    if (redundant) {
+      return 0;
+    }
+    if (step < path.size()) {
+      Node node = path.get(step);
+      if (node.alternatives != alternatives) {
+        throw new Nondeterminism(step);
+      }
+      return node.chosen;
+    }
+    Node node = new Node(0, 0, before, preemptions(step, before), alternatives);
+    if (script != null && step < script.length) {
+      if (script[step] >= alternatives) {
+        throw new Nondeterminism(step);
+      }
+      node.chosen = script[step];
+    }
+    path.add(node);
+    return node.chosen;
+  }
+
+  /** Threads whose steps have been tried at a decision, or need not be. */
+  int triedOrSleeping(int step) {
+    if (step >= path.size()) {
+      return 0;
+    }
+    Node node = path.get(step);
+    return node.done | node.sleeping;
+  }
+
+  /** Says which threads sleep at the next decision. */
+  void sleep(int threads) {
+    sleeping = threads;
+  }
+
+  /**
+   * A step of a run and a later one of another thread depend on each other, and neither had to
+   * happen first.
+   *
+   * @param step the number of the first step, from 0
+   * @param thread the thread of the later one
+   * @param led threads of steps between the two that lead to the later one, its own among them
+   */
+  void race(int step, int thread, int led) {
+    want(path.get(step), thread, led);
+    if (options.preemptions() >= 0) {
+      int start = step;
+      while (start > 0 && path.get(start).before == path.get(step).chosen) {
+        start--;
+      }
+      if (start < step && path.get(start).alternatives == 0) {
+        want(path.get(start), thread, led);
+      }
+    }
+  }
+
+  private static void want(Node node, int thread, int led) {
+    int could = node.enabled & led;
+    if (could == 0) {
+      node.wanted |= node.enabled;
+    } else if ((could & node.wanted) == 0) {
+      node.wanted |= (could & 1 << thread) != 0 ? 1 << thread : Integer.lowestOneBit(could);
+    }
+  }
+
+  /**
+   * Goes back to the last decision with something left to try.
+   *
+   * @return false if there is none: every order has been run
+   */
+  boolean advance() {
+    for (int last = path.size() - 1; last >= 0; last--) {
+      Node node = path.get(last);
+      if (node.alternatives != 0) {
+        if (node.chosen + 1 < node.alternatives) {
+          node.chosen++;
+          return true;
+        }
+      } else {
+        node.done |= 1 << node.chosen;
+        int left = node.wanted & ~node.done & ~node.sleeping;
+        while (left != 0) {
+          int thread = Integer.numberOfTrailingZeros(left);
+          if (options.preemptions() < 0 || node.preemptionsWith(thread) <= options.preemptions()) {
+            node.chosen = thread;
+            return true;
+          }
+          left &= left - 1;
+        }
+      }
+      path.remove(last);
+    }
+    return false;
+  }
+
+  /** A run did something else than the run before, after the same steps. */
+  static final class Nondeterminism extends RuntimeException {
+    private static final long serialVersionUID = 1L;
+
+    Nondeterminism(int step) {
+      super("the scenario does something else when its steps are run again: at step " + step);
+    }
+  }
+}

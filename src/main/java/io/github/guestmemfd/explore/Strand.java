@@ -1,0 +1,231 @@
+package io.github.guestmemfd.explore;
+
+import io.github.guestmemfd.spi.Scheduler;
+import io.github.guestmemfd.spi.Step;
+import java.util.Arrays;
+import java.util.BitSet;
+import java.util.concurrent.locks.LockSupport;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A thread of a scenario. It stops before each step, and takes it when it is its turn.
+ *
+ * <p>All fields but {@code turn} are written by the thread whose turn it is: there is one at a
+ * time, and the hand-over orders what they do.
+ */
+final class Strand implements Scheduler {
+  /** Looks at the turn before a thread parks: a hand-over by parking costs some microseconds. */
+  private static final int SPINS = 2_000;
+
+  final int number;
+  final String name;
+  private final Execution<?> execution;
+  private final Thread thread;
+  private volatile boolean turn;
+
+  /** What the thread does, in this run. */
+  private Body body = () -> {};
+
+  // ---- where it stands ----
+
+  /** The step that it is about to take. */
+  StepKind kind = StepKind.YIELD;
+
+  /** The word or lock of the step; -1 for none. */
+  int word = -1;
+
+  /** The virtual time until which it waits. */
+  long deadline;
+
+  /** The place in the code of the step; empty unless the run is recorded. */
+  String where = "";
+
+  boolean finished;
+  @Nullable Throwable thrown;
+
+  /** Words read since it last returned from a wait, and whether another thread has changed one. */
+  final BitSet reads = new BitSet();
+
+  boolean changed;
+
+  /** Whether it has been unparked since it last returned from {@link #park}. */
+  boolean permit;
+
+  /** Whether its time is up. */
+  boolean expired;
+
+  /** Whether it is to be interrupted when it goes on. */
+  boolean interrupted;
+
+  /** By thread: the last step that is known to have happened before its next one. */
+  final int[] clock;
+
+  /** Something that may fail. */
+  @FunctionalInterface
+  interface Body {
+    void run() throws Exception;
+  }
+
+  Strand(Execution<?> execution, int number, String name, int threads) {
+    this.execution = execution;
+    this.number = number;
+    this.name = name;
+    this.clock = new int[threads];
+    this.thread = new Thread(this::serve, "explored-" + name);
+    thread.setDaemon(true);
+  }
+
+  void start() {
+    thread.start();
+  }
+
+  Thread thread() {
+    return thread;
+  }
+
+  /** Sets it up for a run. */
+  void prepare(Body forRun) {
+    body = forRun;
+    kind = StepKind.YIELD;
+    word = -1;
+    deadline = Long.MAX_VALUE;
+    finished = false;
+    thrown = null;
+    reads.clear();
+    changed = false;
+    permit = false;
+    expired = false;
+    interrupted = false;
+    Arrays.fill(clock, 0);
+  }
+
+  // ---- turns ----
+
+  /** Lets this thread go on. */
+  void giveTurn() {
+    turn = true;
+    LockSupport.unpark(thread);
+  }
+
+  private void awaitTurn() {
+    for (int i = 0; !turn; i++) {
+      if (i < SPINS) {
+        Thread.onSpinWait();
+      } else {
+        LockSupport.park(this);
+      }
+    }
+    turn = false;
+  }
+
+  private void serve() {
+    while (true) {
+      awaitTurn();
+      if (execution.isOver()) {
+        return;
+      }
+      Step.by(this, this::run);
+      finished = true;
+      reads.clear();
+      execution.arrive(this);
+    }
+  }
+
+  private void run() {
+    try {
+      body.run();
+    } catch (Throwable e) { // whatever a scenario throws is its result
+      thrown = e;
+    }
+    if (Thread.interrupted()) {
+      interrupted = false; // the thread is used again
+    }
+  }
+
+  /** Stops before a step until it is this thread's turn. */
+  private void stop(StepKind next, int at, long until) {
+    kind = next;
+    word = at;
+    deadline = until;
+    where = execution.isRecording() ? Places.ofStep() : "";
+    if (execution.arrive(this) != this) {
+      awaitTurn();
+      if (execution.isOver()) {
+        stayForever();
+      }
+    }
+  }
+
+  /**
+   * Ends a thread in the middle of a run that has failed. It stays as it is: to unwind it would run
+   * more of the code whose state is wrong.
+   */
+  private void stayForever() {
+    while (true) {
+      LockSupport.park(this);
+    }
+  }
+
+  /** Goes on after a wait. */
+  private void goOn() {
+    if (interrupted) {
+      interrupted = false;
+      thread.interrupt();
+    }
+  }
+
+  // ---- steps ----
+
+  @Override
+  public void access(Object owner, long index, boolean write) {
+    int at = execution.word(owner, index);
+    stop(write ? StepKind.WRITE : StepKind.READ, at, Long.MAX_VALUE);
+  }
+
+  @Override
+  public void acquire(Object lock) {
+    stop(StepKind.ACQUIRE, execution.word(lock, 0), Long.MAX_VALUE);
+  }
+
+  @Override
+  public void release(Object lock) {
+    stop(StepKind.RELEASE, execution.word(lock, 0), Long.MAX_VALUE);
+  }
+
+  @Override
+  public void poll(long nanos) {
+    stop(StepKind.POLL, -1, execution.after(nanos));
+    goOn();
+  }
+
+  @Override
+  public void park(long nanos) {
+    stop(StepKind.PARK, -1, execution.after(nanos));
+    goOn();
+  }
+
+  @Override
+  public void unpark(Thread other) {
+    execution.unpark(other);
+  }
+
+  @Override
+  public void retry() {
+    stop(StepKind.YIELD, -1, Long.MAX_VALUE);
+  }
+
+  @Override
+  public long nanoTime() {
+    return execution.nanoTime();
+  }
+
+  @Override
+  public int threadNumber() {
+    return number;
+  }
+
+  /** The alternative to take, of so many. */
+  int choose(int alternatives) {
+    return execution.choose(alternatives);
+  }
+}

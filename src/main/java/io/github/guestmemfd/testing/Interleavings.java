@@ -1,0 +1,384 @@
+package io.github.guestmemfd.testing;
+
+import io.github.guestmemfd.explore.Explorer;
+import io.github.guestmemfd.explore.Failure;
+import io.github.guestmemfd.explore.Options;
+import io.github.guestmemfd.explore.Scenario;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Runs every order of the steps of two to eight threads, and says what is wrong with one: a
+ * stateless model checker over the real code.
+ *
+ * <pre>{@code
+ * Interleavings.of(World::new)
+ *     .thread("vcpu", w -> w.grab())
+ *     .thread("vmm", w -> w.convert())
+ *     .atEnd(World::close)
+ *     .explore();
+ * }</pre>
+ *
+ * <p><b>A world</b> is made anew for each order, by the thread that explores, and must be the same
+ * each time: no clock, no random number, no executor with threads of its own. A thread of the
+ * scenario is a few calls of the library. Each access of the library to a word that threads share
+ * is a step, and so is each wait; between two steps a thread runs alone. A world's own shared words
+ * are no steps, unless it announces them by {@link io.github.guestmemfd.spi.Step}.
+ *
+ * <p><b>Orders</b> that differ only by steps that commute count as one, by dynamic partial-order
+ * reduction. Without a bound the exploration is complete under sequential consistency: what it does
+ * not find can only come from weakly ordered memory, for which the project has jcstress tests. With
+ * {@link #maxPreemptions} it is bounded, and says so.
+ *
+ * <p><b>What is found</b>: an exception of a thread, a check that fails, a deadlock or lost wake-up
+ * (no thread can go on), a livelock (a run that does not end), a thread that blocks where the
+ * library does not see it. The report has the order with the fewest pre-emptions that is wrong, as
+ * a table, and a string that {@link #replay} takes.
+ *
+ * <p>Not safe for use by several threads. Several explorations may run at once.
+ *
+ * @param <W> the world
+ */
+public final class Interleavings<W> {
+  private static final int MAX_THREADS = 8;
+  private static final int MAX_MINIMAL_PREEMPTIONS = 8;
+
+  /**
+   * Makes a world.
+   *
+   * @param <W> the world
+   */
+  @FunctionalInterface
+  public interface Make<W> {
+    /**
+     * Makes one.
+     *
+     * @return a new world, the same as the last time
+     * @throws Exception if it cannot be made
+     */
+    W make() throws Exception;
+  }
+
+  /**
+   * Does something with a world, or checks it.
+   *
+   * @param <W> the world
+   */
+  @FunctionalInterface
+  public interface Act<W> {
+    /**
+     * Does it.
+     *
+     * @param world the world of this order
+     * @throws Exception if something is wrong; an {@code Error}, such as that of an assertion, too
+     */
+    void on(W world) throws Exception;
+  }
+
+  /**
+   * What an exploration has found.
+   *
+   * @param orders how many orders have been run
+   * @param steps how many steps, in all of them
+   * @param complete whether these are all orders, up to those that differ only by steps that
+   *     commute
+   * @param bounded whether only orders with at most so many pre-emptions were asked for
+   * @param nanos how long it took, in nanoseconds
+   * @param counterexample what is wrong, as text; empty if nothing is
+   * @param order the string for {@link #replay}; empty if nothing is wrong
+   */
+  public record Report(
+      long orders,
+      long steps,
+      boolean complete,
+      boolean bounded,
+      long nanos,
+      Optional<String> counterexample,
+      Optional<String> order) {
+
+    /**
+     * One line.
+     *
+     * @return for instance "1,204 orders, complete: yes"
+     */
+    @Override
+    public String toString() {
+      String found = counterexample.isPresent() ? "found wrong after " : "";
+      String whole = complete ? "yes" : "no";
+      String limits = bounded ? ", bounded" : "";
+      return String.format("%s%,d orders, complete: %s%s", found, orders, whole, limits);
+    }
+  }
+
+  private final Make<? extends W> world;
+  private final List<Scenario.Actor<W>> threads = new ArrayList<>();
+  private final List<String> interrupts = new ArrayList<>();
+  private Act<? super W> invariant = w -> {};
+  private Act<? super W> end = w -> {};
+  private Options options = Options.ALL;
+
+  private Interleavings(Make<? extends W> world) {
+    this.world = Objects.requireNonNull(world, "world");
+  }
+
+  /**
+   * Begins to describe a scenario.
+   *
+   * @param <W> the world
+   * @param world makes it
+   * @return a scenario without threads
+   */
+  public static <W> Interleavings<W> of(Make<? extends W> world) {
+    return new Interleavings<>(world);
+  }
+
+  /**
+   * Adds a thread.
+   *
+   * @param name for reports
+   * @param act what it does; whatever it throws is found wrong
+   * @return this
+   * @throws IllegalArgumentException if there is a thread of that name
+   * @throws IllegalStateException if there are 8 threads and interrupts already
+   */
+  public Interleavings<W> thread(String name, Act<? super W> act) {
+    Objects.requireNonNull(name, "name");
+    Objects.requireNonNull(act, "act");
+    if (threads.stream().anyMatch(t -> t.name().equals(name))) {
+      throw new IllegalArgumentException("name: there is a thread \"" + name + "\" already");
+    }
+    requireRoom();
+    threads.add(new Scenario.Actor<>(name, act::on));
+    return this;
+  }
+
+  /**
+   * Interrupts a thread, once, at any wait: orders without the interrupt are run too.
+   *
+   * @param name the thread, which has been added
+   * @return this
+   * @throws IllegalArgumentException if there is no thread of that name
+   * @throws IllegalStateException if there are 8 threads and interrupts already
+   */
+  public Interleavings<W> interrupt(String name) {
+    Objects.requireNonNull(name, "name");
+    if (threads.stream().noneMatch(t -> t.name().equals(name))) {
+      throw new IllegalArgumentException("name: there is no thread \"" + name + "\"");
+    }
+    requireRoom();
+    interrupts.add(name);
+    return this;
+  }
+
+  private void requireRoom() {
+    if (threads.size() + interrupts.size() == MAX_THREADS) {
+      throw new IllegalStateException(
+          "expected at most " + MAX_THREADS + " threads and interrupts together");
+    }
+  }
+
+  /**
+   * What must hold after each step.
+   *
+   * @param check throws if it does not hold; may only read, and must not wait or take locks
+   * @return this
+   */
+  public Interleavings<W> invariant(Act<? super W> check) {
+    invariant = Objects.requireNonNull(check, "check");
+    return this;
+  }
+
+  /**
+   * What must hold when every thread has finished. It also gives back what the world has.
+   *
+   * @param check throws if it does not hold; may call anything
+   * @return this
+   */
+  public Interleavings<W> atEnd(Act<? super W> check) {
+    end = Objects.requireNonNull(check, "check");
+    return this;
+  }
+
+  /**
+   * Leaves out orders with more pre-emptions: switches from a thread that could go on. Most faults
+   * need two at most.
+   *
+   * @param bound the most pre-emptions, 0 or more
+   * @return this
+   * @throws IllegalArgumentException if it is negative
+   */
+  public Interleavings<W> maxPreemptions(int bound) {
+    if (bound < 0) {
+      throw new IllegalArgumentException("bound: expected 0 or more, actual " + bound);
+    }
+    options = options.withPreemptions(bound);
+    return this;
+  }
+
+  /**
+   * Gives up after so many orders.
+   *
+   * @param orders how many, 1 or more
+   * @return this
+   * @throws IllegalArgumentException if it is less than 1
+   */
+  public Interleavings<W> maxOrders(long orders) {
+    if (orders < 1) {
+      throw new IllegalArgumentException("orders: expected 1 or more, actual " + orders);
+    }
+    options = new Options(options.reduced(), options.preemptions(), options.maxSteps(), orders);
+    return this;
+  }
+
+  /**
+   * Counts orders that differ by steps that commute as different ones, for a look at how many there
+   * are.
+   *
+   * @return this
+   */
+  public Interleavings<W> withoutReduction() {
+    options = new Options(false, options.preemptions(), options.maxSteps(), options.maxOrders());
+    return this;
+  }
+
+  // ---- to run it ----
+
+  /**
+   * Runs the orders, and fails if one is wrong.
+   *
+   * @return what was found: nothing wrong
+   * @throws AssertionError if an order is wrong; the message has its table and the string for
+   *     {@link #replay}
+   */
+  public Report explore() {
+    Explorer.Result result = search();
+    Failure found = result.failure();
+    if (found != null) {
+      Failure least = least(found);
+      throw new AssertionError(report(result, least).orElseThrow(), least.cause());
+    }
+    return describe(result, null);
+  }
+
+  /**
+   * Runs the orders until one is wrong, and does not fail.
+   *
+   * @return what was found
+   */
+  public Report find() {
+    Explorer.Result result = search();
+    Failure found = result.failure();
+    return describe(result, found == null ? null : least(found));
+  }
+
+  private Explorer.Result search() {
+    requireThreads();
+    ProgressLine line = new ProgressLine();
+    Explorer.Result result = Explorer.explore(scenario(), options, line);
+    line.erase();
+    return result;
+  }
+
+  private void requireThreads() {
+    if (threads.isEmpty()) {
+      throw new IllegalStateException("a scenario has at least one thread");
+    }
+  }
+
+  private Scenario<W> scenario() {
+    return new Scenario<>(world::make, threads, interrupts, invariant::on, end::on);
+  }
+
+  /** The failure with the fewest pre-emptions, recorded. */
+  private Failure least(Failure found) {
+    Failure least = found;
+    for (int bound = 0; bound < Math.min(found.preemptions(), MAX_MINIMAL_PREEMPTIONS); bound++) {
+      Explorer.Result result =
+          Explorer.explore(scenario(), options.withPreemptions(bound), orders -> {});
+      Failure smaller = result.failure();
+      if (smaller != null) {
+        least = smaller;
+        break;
+      }
+    }
+    int[] order = least.order().stream().mapToInt(i -> i).toArray();
+    Failure recorded = Explorer.replay(scenario(), options, order);
+    return recorded == null ? least : recorded;
+  }
+
+  /**
+   * Runs one order again, as a test of its own.
+   *
+   * @param order the string from a report
+   * @throws AssertionError if the order is wrong, as {@link #explore}
+   * @throws IllegalArgumentException if the string is none of a report's
+   */
+  public void replay(String order) {
+    requireThreads();
+    Failure found = Explorer.replay(scenario(), options, Orders.parse(order));
+    if (found != null) {
+      throw new AssertionError(Orders.table(found, names()), found.cause());
+    }
+  }
+
+  private List<String> names() {
+    List<String> names = new ArrayList<>();
+    threads.forEach(t -> names.add(t.name()));
+    interrupts.forEach(name -> names.add("interrupt of " + name));
+    return names;
+  }
+
+  private Report describe(Explorer.Result result, @Nullable Failure failure) {
+    return new Report(
+        result.orders(),
+        result.steps(),
+        result.complete(),
+        options.preemptions() >= 0,
+        result.nanos(),
+        report(result, failure),
+        Optional.ofNullable(failure).map(f -> Orders.format(f.order())));
+  }
+
+  private Optional<String> report(Explorer.Result result, @Nullable Failure failure) {
+    return Optional.ofNullable(failure)
+        .map(
+            f ->
+                String.format("wrong after %,d orders: ", result.orders())
+                    + Orders.table(f, names()));
+  }
+
+  /** Shows how far a long exploration has come, where it runs at a terminal. */
+  private static final class ProgressLine implements Explorer.Progress {
+    private static final long EVERY = TimeUnit.MILLISECONDS.toNanos(500);
+
+    @SuppressWarnings("SystemConsoleNull") // a console that is none shows the line, no more
+    private final boolean terminal = System.getenv("TERM") != null && System.console() != null;
+
+    private final long begun = System.nanoTime();
+    private long next = begun + EVERY;
+    private boolean shown;
+
+    @Override
+    public void ran(long orders) {
+      long now = System.nanoTime();
+      if (terminal && now - next >= 0) {
+        next = now + EVERY;
+        shown = true;
+        long seconds = TimeUnit.NANOSECONDS.toSeconds(now - begun);
+        System.err.printf("\r%,d orders, %d s ", orders, seconds);
+        System.err.flush();
+      }
+    }
+
+    void erase() {
+      if (shown) {
+        System.err.print("\r\u001b[K");
+        System.err.flush();
+      }
+    }
+  }
+}

@@ -1,0 +1,87 @@
+package io.github.guestmemfd.testing;
+
+import io.github.guestmemfd.explore.Failure;
+import io.github.guestmemfd.explore.StepKind;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+
+/** Orders of steps as text: a string to repeat one by, and a table to read. */
+final class Orders {
+  private static final Pattern RUN = Pattern.compile("(\\d)(?:x(\\d{1,5}))?");
+  private static final int COLUMN = 30;
+
+  private Orders() {}
+
+  /** For instance "0x12 1x3 0": twelve steps of the first thread, three of the second, one. */
+  static String format(List<Integer> order) {
+    StringBuilder text = new StringBuilder();
+    for (int at = 0; at < order.size(); ) {
+      int end = at;
+      while (end < order.size() && order.get(end).equals(order.get(at))) {
+        end++;
+      }
+      text.append(text.isEmpty() ? "" : " ").append(order.get(at));
+      if (end - at > 1) {
+        text.append('x').append(end - at);
+      }
+      at = end;
+    }
+    return text.toString();
+  }
+
+  static int[] parse(String order) {
+    List<Integer> parsed = new ArrayList<>();
+    for (String part : order.isBlank() ? new String[0] : order.trim().split(" +", -1)) {
+      Matcher run = RUN.matcher(part);
+      if (!run.matches()) {
+        throw new IllegalArgumentException(
+            "order: expected parts such as 0 or 1x12, actual \"" + part + "\"");
+      }
+      int times = run.group(2) == null ? 1 : Integer.parseInt(run.group(2));
+      for (int i = 0; i < times; i++) {
+        parsed.add(Integer.parseInt(run.group(1)));
+      }
+    }
+    return parsed.stream().mapToInt(i -> i).toArray();
+  }
+
+  /** A step a line, a thread a column; steps of one thread in a row are folded after the first. */
+  static String table(Failure failure, List<String> names) {
+    StringBuilder text = new StringBuilder();
+    String line = System.lineSeparator();
+    text.append(failure.message())
+        .append(line)
+        .append(
+            String.format(
+                "the order: %d steps, %d pre-emptions%n",
+                failure.order().size(), failure.preemptions()));
+    for (String name : names) {
+      text.append(pad(name));
+    }
+    text.append("where").append(line);
+    for (Failure.Taken step : failure.steps()) {
+      for (int i = 0; i < names.size(); i++) {
+        text.append(pad(i == step.thread() ? what(step) : i < step.thread() ? "" : "|"));
+      }
+      text.append(step.where()).append(line);
+    }
+    return text.append("replay(\"")
+        .append(format(failure.order()))
+        .append("\")")
+        .append(line)
+        .toString();
+  }
+
+  private static String what(Failure.Taken step) {
+    String kind = step.kind() == StepKind.POLL ? "look again" : step.kind().name();
+    return kind.toLowerCase(Locale.ROOT) + (step.word().isEmpty() ? "" : " " + step.word());
+  }
+
+  private static String pad(String text) {
+    String cut = text.length() < COLUMN ? text : text.substring(0, COLUMN - 1);
+    return String.format("%-" + COLUMN + "s", cut);
+  }
+}

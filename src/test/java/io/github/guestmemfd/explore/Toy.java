@@ -1,0 +1,43 @@
+package io.github.guestmemfd.explore;
+
+import io.github.guestmemfd.spi.Step;
+import java.util.Arrays;
+
+/** Words of a toy program; each access is announced. */
+final class Toy {
+  private final long[] words;
+
+  Toy(int words) {
+    this.words = new long[words];
+  }
+
+  long read(int i) {
+    Step.read(words, i);
+    return words[i];
+  }
+
+  void write(int i, long value) {
+    Step.write(words, i);
+    words[i] = value;
+  }
+
+  boolean compareAndSet(int i, long expected, long value) {
+    Step.write(words, i);
+    if (words[i] != expected) {
+      return false;
+    }
+    words[i] = value;
+    return true;
+  }
+
+  /** Adds in one step. */
+  void add(int i, long delta) {
+    Step.write(words, i);
+    words[i] += delta;
+  }
+
+  /** All words, unannounced. */
+  String state() {
+    return Arrays.toString(words);
+  }
+}
