@@ -29,7 +29,7 @@ class DirectExecutorChainTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;
   private static final int LINKS = 2000;
 
-  @SuppressWarnings("FutureReturnValueIgnored") // the stages are nobody's
+  @SuppressWarnings("FutureReturnValueIgnored") // the stages are not used
   @ParameterizedTest
   @ValueSource(booleans = {false, true})
   void completesToItsEnd(boolean direct) throws Exception {

@@ -14,10 +14,10 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Mistakes with the folio lock are told, and cost nobody the file. */
+/** Mistakes with the folio lock are reported, and the file stays usable. */
 class FolioLockMisuseTest extends HostFixture {
 
-  /** Whoever closes a locked folio could never unlock it: it is unlocked, and the mistake told. */
+  /** A closed folio could never be unlocked: closing unlocks it, and reports the mistake. */
   @ParameterizedTest
   @EnumSource
   void aFolioClosedWhileLockedIsUnlockedAndPut(HolderKind kind) throws Exception {
@@ -100,7 +100,7 @@ class FolioLockMisuseTest extends HostFixture {
     GuestMemfd memfd = file(1);
     try (Folio one = memfd.grab(0);
         Folio other = memfd.grab(0)) {
-      assertThrows(IllegalStateException.class, one::unlock, "nobody has locked it");
+      assertThrows(IllegalStateException.class, one::unlock, "it is not locked");
       one.lock();
       assertThrows(IllegalStateException.class, other::unlock, "another has locked it");
       assertTrue(frames().isLocked(one.pfn()));

@@ -35,7 +35,7 @@ import org.junit.jupiter.api.function.Executable;
 abstract class HostFixture {
   static final int PAGE = HostMemory.PAGE_SIZE;
 
-  /** Bytes that nobody but their owner may see. */
+  /** Bytes that only their owner may see. */
   static final long SECRET = 0x5ec2e7_5ec2e7L;
 
   @AutoClose final RacePoints races = new RacePoints();
@@ -153,8 +153,8 @@ abstract class HostFixture {
   }
 
   /**
-   * Nothing is busy, and nobody but the page cache holds a folio: everything converts, at once and
-   * in both directions, without waiting.
+   * Nothing is busy, and only the page cache holds a folio: everything converts, at once and in
+   * both directions, without waiting.
    */
   void assertQuiet(GuestMemfd memfd) throws Exception {
     run(

@@ -843,7 +843,7 @@ class RacePointTest extends HostFixture {
                 return null;
               });
       probe.awaitWaiting(operation);
-      assertFalse(operation.isDone(), "somebody is preparing the folio");
+      assertFalse(operation.isDone(), "another thread is preparing the folio");
       inside.release();
       operation.result();
       assertEquals(punching ? null : SigBusException.class, access.result());

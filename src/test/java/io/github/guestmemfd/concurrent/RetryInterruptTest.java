@@ -15,9 +15,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/**
- * A conversion looks at a folio again and again; whoever interrupts it must not wait to the end.
- */
+/** A conversion looks at a folio again and again; an interrupt ends it before its last look. */
 class RetryInterruptTest extends HostFixture {
 
   static List<Arguments> policies() {
