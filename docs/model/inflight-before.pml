@@ -11,7 +11,7 @@ typedef Pte {
   byte frame;
   bool pending;
   byte version;
-  byte inflight /* outlives the removal of the entry; whoever has removed it waits for it */
+  byte inflight /* outlives the removal of the entry; the remover waits for it */
 }
 Pte pte[MAPPINGS];
 bool closed[MAPPINGS];

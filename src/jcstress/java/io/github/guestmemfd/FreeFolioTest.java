@@ -12,7 +12,7 @@ import org.openjdk.jcstress.annotations.State;
 import org.openjdk.jcstress.infra.results.II_Result;
 
 /**
- * Hypothesis: freeFolio is called once, by whoever lets go last: the holder or the punch.
+ * Hypothesis: {@code freeFolio} is called once, by the last to let go: the holder or the punch.
  *
  * <p>The hole looked for: both or neither call it, or it is called while the folio is held.
  *

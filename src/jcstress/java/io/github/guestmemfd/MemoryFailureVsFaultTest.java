@@ -42,9 +42,9 @@ public class MemoryFailureVsFaultTest {
     return Math.max(0, memfd.file.lookup.get(0, Counts.REF));
   }
 
-  private final GuestMemfd memfd = Memfds.memfd(HOST, 1, GuestMemfdOps.NONE);
-  private final HostMapping window = memfd.mmap(0, Memfds.PAGE, Protection.READ, Protection.WRITE);
-  private final int pfn;
+  final GuestMemfd memfd = Memfds.memfd(HOST, 1, GuestMemfdOps.NONE);
+  final HostMapping window = memfd.mmap(0, Memfds.PAGE, Protection.READ, Protection.WRITE);
+  final int pfn;
 
   public MemoryFailureVsFaultTest() {
     pfn = findPage(memfd);
@@ -74,18 +74,9 @@ public class MemoryFailureVsFaultTest {
   @Outcome(id = "0, 0, -133", expect = ACCEPTABLE, desc = "As the shipped one.")
   @Outcome(id = "0, 1, -133", expect = ACCEPTABLE_INTERESTING, desc = "Still mapped.")
   @State
-  public static class Twin {
-    private final GuestMemfd memfd = Memfds.memfd(HOST, 1, GuestMemfdOps.NONE);
-    private final HostMapping window =
-        memfd.mmap(0, Memfds.PAGE, Protection.READ, Protection.WRITE);
-    private final int pfn;
-
-    public Twin() {
-      pfn = findPage(memfd);
-      HOST.host.frames.put(pfn, Counts.REF);
-    }
-
+  public static class Twin extends MemoryFailureVsFaultTest {
     @Actor
+    @Override
     public void fault() {
       int found = findPage(memfd);
       for (int i = 0; i < 10; i++) {
@@ -103,16 +94,15 @@ public class MemoryFailureVsFaultTest {
     }
 
     @Actor
+    @Override
     public void fail(III_Result r) {
-      r.r1 = HOST.pfnWalker().memoryFailure(pfn).code();
+      super.fail(r);
     }
 
     @Arbiter
+    @Override
     public void after(III_Result r) {
-      r.r2 = PageTable.held(window.mapping.table.entry(0)) == 0 ? 0 : 1;
-      r.r3 = memfd.tryGrab(0, HolderKind.SAFE);
-      window.close();
-      memfd.close();
+      super.after(r);
     }
   }
 }

@@ -16,7 +16,7 @@ import org.openjdk.jcstress.infra.results.I_Result;
 
 /**
  * Hypothesis: a walker of frame numbers that meets the end of a folio sees a living folio or none;
- * the folio is freed once, by whoever lets go last.
+ * the folio is freed once, by the last to let go.
  *
  * <p>The hole looked for: the walker brings a frame back to life, which then ends a second time.
  *

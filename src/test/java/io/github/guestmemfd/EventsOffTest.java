@@ -20,7 +20,7 @@ import org.jctools.queues.MessagePassingQueue;
 import org.junit.jupiter.api.Test;
 import org.slf4j.Logger;
 
-/** Events that nobody records, and a JVM without the flight recorder. */
+/** Events that are not recorded, and a JVM without the flight recorder. */
 class EventsOffTest {
 
   private static int begun() {

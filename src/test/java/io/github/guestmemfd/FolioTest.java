@@ -20,7 +20,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 /** A folio that is locked, unlocked and closed: mistakes are told, and do not cost the file. */
 class FolioTest extends HostFixture {
 
-  /** Whoever closes a locked folio could never unlock it: it is unlocked, and the mistake told. */
+  /** A closed folio could never be unlocked: closing unlocks it, and reports the mistake. */
   @ParameterizedTest
   @EnumSource
   void aFolioClosedWhileLockedIsUnlockedAndPut(HolderKind kind) throws Exception {
@@ -137,7 +137,7 @@ class FolioTest extends HostFixture {
     GuestMemfd memfd = file(1);
     try (Folio one = memfd.grab(0);
         Folio other = memfd.grab(0)) {
-      assertThrows(IllegalStateException.class, one::unlock, "nobody has locked it");
+      assertThrows(IllegalStateException.class, one::unlock, "it is not locked");
       one.lock();
       assertThrows(IllegalStateException.class, other::unlock, "another has locked it");
       assertTrue(frames().isLocked(one.pfn()));

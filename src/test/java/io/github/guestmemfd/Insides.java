@@ -44,7 +44,7 @@ public final class Insides {
     return FileInsides.pending(memfd.file);
   }
 
-  /** Frames of which somebody wants to know when their counts change. */
+  /** Frames whose counts are watched. */
   public static int watched(HostMemory host) {
     return field(FrameTable.class.getSuperclass(), frames(host), "watchers", Map.class).size();
   }

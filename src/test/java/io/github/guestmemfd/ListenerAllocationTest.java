@@ -10,7 +10,7 @@ import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.Protection;
 import org.junit.jupiter.api.Test;
 
-/** What a file costs that nobody listens to, against one with a listener that does nothing. */
+/** What a file without a listener costs, against one with a listener that does nothing. */
 class ListenerAllocationTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;
   private static final int RUNS = 20_000;

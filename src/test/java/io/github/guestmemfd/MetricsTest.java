@@ -92,7 +92,7 @@ class MetricsTest extends HostFixture {
     counted(memfd, Map.of("refusedOthersCounted", 1L));
   }
 
-  /** A protocol that lets nobody hold the folio, refused by a safe holder alone. */
+  /** A protocol that lets no holder keep the folio, refused by a safe holder alone. */
   @Test
   void aRefusalOverSafeReferencesOnlyIsFiledApart() throws Exception {
     ConversionProtocol strict =

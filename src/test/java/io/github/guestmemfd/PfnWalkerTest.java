@@ -69,7 +69,7 @@ class PfnWalkerTest extends HostFixture {
     assertEquals(0, host.poisoned());
   }
 
-  /** Dead frames do not come to life: one that is just being freed has nobody to look at. */
+  /** Dead frames do not come to life: one that is just being freed is not looked at. */
   @Test
   void aFrameThatIsBeingFreedIsNone() {
     AtomicReference<Object> seen = new AtomicReference<>();
@@ -158,7 +158,7 @@ class PfnWalkerTest extends HostFixture {
     assertEquals(0, host.used());
   }
 
-  /** Under load: whoever walks, conversions succeed within the default policy. */
+  /** Under load: while others walk, conversions succeed within the default policy. */
   @Test
   void conversionsSucceedWhileScannersRun() throws Exception {
     GuestMemfd memfd =

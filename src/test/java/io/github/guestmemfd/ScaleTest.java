@@ -87,7 +87,7 @@ class ScaleTest {
     }
     assertEquals(0, protocol.looks.get(), "nothing to look at");
     assertEquals(0, host.used());
-    assertTrue(heap() - before < 32 << 20, "heap for a guest that nobody has touched");
+    assertTrue(heap() - before < 32 << 20, "heap for a guest that is untouched");
     memfd.close();
     host.close();
   }

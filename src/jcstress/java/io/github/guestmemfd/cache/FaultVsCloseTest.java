@@ -26,9 +26,9 @@ import org.openjdk.jcstress.infra.results.II_Result;
 @Outcome(expect = FORBIDDEN, desc = "Still mapped, or given back twice or never.")
 @State
 public class FaultVsCloseTest {
-  private final Tables tables = Tables.empty();
-  private final PageTable table = tables.table;
-  private final AtomicInteger given = new AtomicInteger();
+  final Tables tables = Tables.empty();
+  final PageTable table = tables.table;
+  final AtomicInteger given = new AtomicInteger();
 
   @Actor
   public void fault() {
@@ -59,22 +59,15 @@ public class FaultVsCloseTest {
   @Outcome(id = "0, 1", expect = ACCEPTABLE, desc = "As the shipped one.")
   @Outcome(id = "7, 0", expect = ACCEPTABLE_INTERESTING, desc = "Still mapped.")
   @State
-  public static class Twin {
-    private final Tables tables = Tables.empty();
-    private final PageTable table = tables.table;
-    private final AtomicInteger given = new AtomicInteger();
-
+  public static class Twin extends FaultVsCloseTest {
     @Actor
+    @Override
     public void fault() {
-      long entry = table.install(0, Tables.PFN);
-      if (!table.isClosed()) {
-        table.confirm(0, entry);
-      } else if (table.tryRemove(0, entry)) {
-        given.incrementAndGet();
-      }
+      super.fault();
     }
 
     @Actor
+    @Override
     public void unmap() {
       if (tables.zap() != 0) {
         given.incrementAndGet();
@@ -84,9 +77,9 @@ public class FaultVsCloseTest {
     }
 
     @Arbiter
+    @Override
     public void after(II_Result r) {
-      r.r1 = PageTable.held(table.entry(0));
-      r.r2 = given.get();
+      super.after(r);
     }
   }
 }

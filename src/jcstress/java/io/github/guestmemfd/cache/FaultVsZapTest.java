@@ -26,10 +26,10 @@ import org.openjdk.jcstress.infra.results.II_Result;
 @Outcome(expect = FORBIDDEN, desc = "Still mapped, or given back twice or never.")
 @State
 public class FaultVsZapTest {
-  private final Tables tables = Tables.empty();
-  private final PageTable table = tables.table;
-  private final AtomicInteger given = new AtomicInteger();
-  private volatile boolean busy;
+  final Tables tables = Tables.empty();
+  final PageTable table = tables.table;
+  final AtomicInteger given = new AtomicInteger();
+  volatile boolean busy;
 
   @Actor
   public void fault() {
@@ -60,13 +60,9 @@ public class FaultVsZapTest {
   @Outcome(id = "0, 1", expect = ACCEPTABLE, desc = "As the shipped one.")
   @Outcome(id = "7, 0", expect = ACCEPTABLE_INTERESTING, desc = "Still mapped.")
   @State
-  public static class Twin {
-    private final Tables tables = Tables.empty();
-    private final PageTable table = tables.table;
-    private final AtomicInteger given = new AtomicInteger();
-    private volatile boolean busy;
-
+  public static class Twin extends FaultVsZapTest {
     @Actor
+    @Override
     public void fault() {
       boolean good = !busy;
       Frames.gap();
@@ -78,17 +74,15 @@ public class FaultVsZapTest {
     }
 
     @Actor
+    @Override
     public void unmap() {
-      busy = true;
-      if (tables.zap() != 0) {
-        given.incrementAndGet();
-      }
+      super.unmap();
     }
 
     @Arbiter
+    @Override
     public void after(II_Result r) {
-      r.r1 = PageTable.held(table.entry(0));
-      r.r2 = given.get();
+      super.after(r);
     }
   }
 }

@@ -16,7 +16,7 @@ import org.openjdk.jcstress.infra.results.II_Result;
 /**
  * Hypothesis: of two that fill a hole one succeeds, and the other gives its frame back.
  *
- * <p>The hole looked for: one folio replaces the other, which is then nobody's.
+ * <p>The hole looked for: one folio replaces the other, which is then lost.
  *
  * <pre>{@code java -jar target/guest-memfd-jcstress.jar -t FillTest}</pre>
  */

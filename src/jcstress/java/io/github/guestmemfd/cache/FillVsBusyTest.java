@@ -13,7 +13,8 @@ import org.openjdk.jcstress.annotations.State;
 import org.openjdk.jcstress.infra.results.ZZ_Result;
 
 /**
- * Hypothesis: the owner of a locked range finds in it what will be in it: nobody fills a busy hole.
+ * Hypothesis: the owner of a locked range finds in it what will be in it: no other thread fills a
+ * busy hole.
  *
  * <p>The hole looked for: a fill that saw the hole in time writes it after it was made busy.
  *
@@ -21,7 +22,7 @@ import org.openjdk.jcstress.infra.results.ZZ_Result;
  */
 @JCStressTest
 @Outcome(id = "true, true", expect = ACCEPTABLE, desc = "The slot stayed as its owner saw it.")
-@Outcome(expect = FORBIDDEN, desc = "Somebody else has written it.")
+@Outcome(expect = FORBIDDEN, desc = "Another thread has written it.")
 @State
 public class FillVsBusyTest {
   private final PageCache cache = Pages.empty(1);

@@ -14,8 +14,8 @@ import org.openjdk.jcstress.annotations.State;
 import org.openjdk.jcstress.infra.results.II_Result;
 
 /**
- * Hypothesis: a conversion that drains and waits finds nobody, even when another thread is draining
- * at the same time; the batch's reference is dropped once.
+ * Hypothesis: a conversion that drains and waits finds no holder, even when another thread is
+ * draining at the same time; the batch's reference is dropped once.
  *
  * <p>The hole looked for: both find the folio in its batch, and both drop the reference, the second
  * time that of the page cache.

@@ -23,7 +23,7 @@ import org.openjdk.jcstress.infra.results.ZZ_Result;
  */
 @JCStressTest
 @Outcome(id = "true, true", expect = ACCEPTABLE, desc = "The slot stayed as its owner saw it.")
-@Outcome(expect = FORBIDDEN, desc = "Somebody else has written it.")
+@Outcome(expect = FORBIDDEN, desc = "Another thread has written it.")
 @State
 public class ReadyVsBusyTest {
   private final PageCache cache = Pages.full();

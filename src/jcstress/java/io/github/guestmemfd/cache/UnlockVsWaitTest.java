@@ -29,7 +29,7 @@ import org.openjdk.jcstress.infra.results.ZZ_Result;
 @Outcome(id = "true, true", expect = ACCEPTABLE, desc = "Asleep, and woken.")
 @Outcome(id = "true, false", expect = ACCEPTABLE, desc = "Queued, and saw the page free.")
 @Outcome(id = "false, false", expect = ACCEPTABLE, desc = "Saw the page free before it queued.")
-@Outcome(expect = FORBIDDEN, desc = "Asleep, and nobody has looked for it.")
+@Outcome(expect = FORBIDDEN, desc = "Asleep, and the unlock has not looked for it.")
 @State
 public class UnlockVsWaitTest {
   private final Waiter waiter = new Waiter();

@@ -34,8 +34,8 @@ import org.openjdk.jcstress.infra.results.II_Result;
 @Outcome(expect = FORBIDDEN, desc = "A reference on an inaccessible page.")
 @State
 public class FastReferenceVsConvertTest {
-  private final FileOperations file = Files.file(Files.METADATA, 1);
-  private final Mapping window = Files.map(file);
+  final FileOperations file = Files.file(Files.METADATA, 1);
+  final Mapping window = Files.map(file);
   private final UserPages userPages = new UserPages(window, file.lookup);
 
   public FastReferenceVsConvertTest() {
@@ -72,15 +72,9 @@ public class FastReferenceVsConvertTest {
       expect = ACCEPTABLE_INTERESTING,
       desc = "A reference on an inaccessible page.")
   @State
-  public static class Twin {
-    private final FileOperations file = Files.file(Files.METADATA, 1);
-    private final Mapping window = Files.map(file);
-
-    public Twin() {
-      file.hostFault.fault(window, 0, true);
-    }
-
+  public static class Twin extends FastReferenceVsConvertTest {
     @Actor
+    @Override
     public void reference(II_Result r) {
       int pfn = PageTable.pfn(window.table.entry(0));
       for (int i = 0; i < 10; i++) {
@@ -90,17 +84,15 @@ public class FastReferenceVsConvertTest {
     }
 
     @Actor
+    @Override
     public void convert(II_Result r) {
-      r.r2 = file.conversion.convert(0, 1, true, new Mismatch()) == Errno.OK ? 1 : 0;
+      super.convert(r);
     }
 
     @Arbiter
+    @Override
     public void free(II_Result r) {
-      if (r.r1 == 1) {
-        file.inode.frames.put(SlotWord.pfn(file.inode.cache.slot(0)), Counts.REF);
-      }
-      file.reverseMap.munmap(window, null);
-      file.inode.close();
+      super.free(r);
     }
   }
 }

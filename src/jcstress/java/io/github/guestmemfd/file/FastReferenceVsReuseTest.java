@@ -31,11 +31,11 @@ import org.openjdk.jcstress.infra.results.I_Result;
 @Outcome(expect = FORBIDDEN, desc = "A reference on a frame of another file.")
 @State
 public class FastReferenceVsReuseTest {
-  private final FileOperations file = Files.file(Files.METADATA, 1);
-  private final FileOperations other = Files.file(Files.METADATA, 1);
-  private final Mapping window = Files.map(file);
+  final FileOperations file = Files.file(Files.METADATA, 1);
+  final FileOperations other = Files.file(Files.METADATA, 1);
+  final Mapping window = Files.map(file);
   private final UserPages userPages = new UserPages(window, file.lookup);
-  private volatile boolean reused;
+  volatile boolean reused;
 
   public FastReferenceVsReuseTest() {
     file.hostFault.fault(window, 0, true);
@@ -73,17 +73,9 @@ public class FastReferenceVsReuseTest {
       desc = "As the shipped one.")
   @Outcome(id = "2", expect = ACCEPTABLE_INTERESTING, desc = "A frame of another file.")
   @State
-  public static class Twin {
-    private final FileOperations file = Files.file(Files.METADATA, 1);
-    private final FileOperations other = Files.file(Files.METADATA, 1);
-    private final Mapping window = Files.map(file);
-    private volatile boolean reused;
-
-    public Twin() {
-      file.hostFault.fault(window, 0, true);
-    }
-
+  public static class Twin extends FastReferenceVsReuseTest {
     @Actor
+    @Override
     public void reference(I_Result r) {
       int pfn = PageTable.pfn(window.table.entry(0));
       for (int i = 0; i < 10; i++) {
@@ -96,17 +88,15 @@ public class FastReferenceVsReuseTest {
     }
 
     @Actor
+    @Override
     public void punchAndReuse() {
-      file.truncation.punch(0, 1, new Mismatch());
-      other.inode.frames.put(other.lookup.get(0, Counts.REF), Counts.REF);
-      reused = true;
+      super.punchAndReuse();
     }
 
     @Arbiter
+    @Override
     public void free() {
-      file.reverseMap.munmap(window, null);
-      file.inode.close();
-      other.inode.close();
+      super.free();
     }
   }
 }

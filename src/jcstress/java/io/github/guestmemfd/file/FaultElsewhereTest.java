@@ -32,6 +32,7 @@ public class FaultElsewhereTest {
   private static class Progress extends Files.Client {
     volatile boolean begun;
     volatile boolean ended;
+    volatile boolean faulted;
 
     @Override
     public Errno invalidateBegin(long offset, long length) {
@@ -45,9 +46,17 @@ public class FaultElsewhereTest {
     }
   }
 
-  private final Progress progress = new Progress();
-  private final FileOperations file =
-      Files.ready(Files.METADATA, 2, progress, ConversionProtocol.invalidateLock());
+  final Progress progress;
+  private final FileOperations file;
+
+  public FaultElsewhereTest() {
+    this(new Progress(), ConversionProtocol.invalidateLock());
+  }
+
+  private FaultElsewhereTest(Progress progress, ConversionProtocol protocol) {
+    this.progress = progress;
+    file = Files.ready(Files.METADATA, 2, progress, protocol);
+  }
 
   @Actor
   public void fault(ZZL_Result r) {
@@ -73,38 +82,37 @@ public class FaultElsewhereTest {
   @Outcome(id = "false, true, OK", expect = ACCEPTABLE, desc = "As the shipped one.")
   @Outcome(id = "true, true, OK", expect = ACCEPTABLE_INTERESTING, desc = "Both at once.")
   @State
-  public static class Twin {
-    private final Progress progress =
-        new Progress() {
-          @Override
-          public void invalidateEnd(long offset, long length) {
-            Frames.gapUntil(() -> faulted);
-            super.invalidateEnd(offset, length);
-          }
-        };
-    private volatile boolean faulted;
-    private final FileOperations file =
-        Files.ready(Files.METADATA, 2, progress, Files.ITS_RANGE_ONLY);
-
-    @Actor
-    public void fault(ZZL_Result r) {
-      Frames.gapUntil(() -> progress.begun);
-      boolean begun = progress.begun;
-      int pfn = file.lookup.get(1, Counts.REF);
-      r.r1 = begun && !progress.ended;
-      faulted = true;
-      r.r2 = pfn > 0;
-      file.inode.frames.put(pfn, Counts.REF);
+  public static class Twin extends FaultElsewhereTest {
+    public Twin() {
+      super(
+          new Progress() {
+            @Override
+            public void invalidateEnd(long offset, long length) {
+              Frames.gapUntil(() -> faulted);
+              super.invalidateEnd(offset, length);
+            }
+          },
+          Files.ITS_RANGE_ONLY);
     }
 
     @Actor
+    @Override
+    public void fault(ZZL_Result r) {
+      Frames.gapUntil(() -> progress.begun);
+      super.fault(r);
+      progress.faulted = true;
+    }
+
+    @Actor
+    @Override
     public void convert(ZZL_Result r) {
-      r.r3 = file.conversion.convert(0, 1, true, null);
+      super.convert(r);
     }
 
     @Arbiter
+    @Override
     public void free() {
-      file.inode.close();
+      super.free();
     }
   }
 }

@@ -123,7 +123,7 @@ final class Files {
     return SlotWord.isInaccessible(file.inode.cache.slot(index));
   }
 
-  /** Whether nobody is in the way of a conversion of page 0. */
+  /** Whether no holder is in the way of a conversion of page 0. */
   static boolean isFree(FileOperations file, int pfn) {
     return file.deferred.mayTurnInaccessible(file.inode.frames.counts(pfn));
   }

@@ -30,9 +30,16 @@ import org.openjdk.jcstress.infra.results.ZLI_Result;
 @State
 public class GrabVsPunchTest {
   private final Files.Lives lives = new Files.Lives();
-  private final FileOperations file =
-      Files.ready(Files.METADATA, 1, lives, ConversionProtocol.safeOnly());
+  private final FileOperations file;
   private int held;
+
+  public GrabVsPunchTest() {
+    this(ConversionProtocol.safeOnly());
+  }
+
+  private GrabVsPunchTest(ConversionProtocol protocol) {
+    file = Files.ready(Files.METADATA, 1, lives, protocol);
+  }
 
   @Actor
   public void grab() {
@@ -63,7 +70,7 @@ public class GrabVsPunchTest {
       expect = ACCEPTABLE_INTERESTING,
       desc = "The page cache's reference went from under the holder.")
   @State
-  public static class Twin {
+  public static class Twin extends GrabVsPunchTest {
     private static final ConversionProtocol DOES_NOT_ASK =
         new ForwardingProtocol(ConversionProtocol.safeOnly()) {
           @Override
@@ -72,26 +79,26 @@ public class GrabVsPunchTest {
           }
         };
 
-    private final Files.Lives lives = new Files.Lives();
-    private final FileOperations file = Files.ready(Files.METADATA, 1, lives, DOES_NOT_ASK);
-    private int held;
-
-    @Actor
-    public void grab() {
-      held = file.grab(0, HolderKind.SAFE);
+    public Twin() {
+      super(DOES_NOT_ASK);
     }
 
     @Actor
+    @Override
+    public void grab() {
+      super.grab();
+    }
+
+    @Actor
+    @Override
     public void punch(ZLI_Result r) {
-      r.r2 = file.truncation.punch(0, 1, new Mismatch());
+      super.punch(r);
     }
 
     @Arbiter
+    @Override
     public void compare(ZLI_Result r) {
-      r.r1 = held == SlotWord.pfn(file.inode.cache.slot(0));
-      file.put(0, held, HolderKind.SAFE);
-      file.inode.close();
-      r.r3 = lives.freed.get();
+      super.compare(r);
     }
   }
 }

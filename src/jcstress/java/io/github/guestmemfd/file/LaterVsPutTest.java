@@ -16,7 +16,7 @@ import org.openjdk.jcstress.infra.results.ZZ_Result;
 
 /**
  * Hypothesis: a conversion that is to complete later, against the last put, is complete when both
- * are through: nothing stays pending with nobody holding the folio.
+ * are through: nothing stays pending with no holder of the folio.
  *
  * <p>The hole looked for: the put comes between the refusal and the waiting for it.
  *

@@ -30,8 +30,8 @@ import org.openjdk.jcstress.infra.results.J_Result;
 @Outcome(expect = FORBIDDEN, desc = "The secret.")
 @State
 public class LoadVsConvertTest {
-  private final FileOperations file = Files.file(Files.BYTES, 1);
-  private final Mapping window = Files.map(file);
+  final FileOperations file = Files.file(Files.BYTES, 1);
+  final Mapping window = Files.map(file);
   private final HostAccess access = new HostAccess(window, file.hostFault);
 
   public LoadVsConvertTest() {
@@ -64,15 +64,9 @@ public class LoadVsConvertTest {
       desc = "As the shipped one.")
   @Outcome(id = "42", expect = ACCEPTABLE_INTERESTING, desc = "The secret.")
   @State
-  public static class Twin {
-    private final FileOperations file = Files.file(Files.BYTES, 1);
-    private final Mapping window = Files.map(file);
-
-    public Twin() {
-      new HostAccess(window, file.hostFault).store(0, 8, Bytes.PLAIN, 1); // there, ready and mapped
-    }
-
+  public static class Twin extends LoadVsConvertTest {
     @Actor
+    @Override
     public void read(J_Result r) {
       int pfn = PageTable.pfn(window.table.entry(0));
       Frames.gap();
@@ -80,16 +74,15 @@ public class LoadVsConvertTest {
     }
 
     @Actor
+    @Override
     public void convertAndWrite() {
-      if (file.conversion.convert(0, 1, true, new Mismatch()) == Errno.OK) {
-        Files.guestWrites(file, 42);
-      }
+      super.convertAndWrite();
     }
 
     @Arbiter
+    @Override
     public void free() {
-      file.reverseMap.munmap(window, null);
-      file.inode.close();
+      super.free();
     }
   }
 }

@@ -32,15 +32,25 @@ import org.openjdk.jcstress.infra.results.JL_Result;
 public class PinCheckTest {
   private final FileOperations file =
       Files.ready(Files.BYTES, 1, null, ConversionProtocol.pinCheck());
+  private final long unit;
   private int pfn;
 
   public PinCheckTest() {
+    this(Counts.PIN);
+  }
+
+  private PinCheckTest(long unit) {
+    this.unit = unit;
     Files.guestWrites(file, 1);
   }
 
+  /** What the twin does between the taking of the reference and the reading. */
+  void dawdle() {}
+
   @Actor
   public void host(JL_Result r) {
-    pfn = file.lookup.get(0, Counts.PIN);
+    pfn = file.lookup.get(0, unit);
+    dawdle();
     r.r1 = pfn > 0 ? Files.guestReads(file) : -1;
   }
 
@@ -56,7 +66,7 @@ public class PinCheckTest {
   @Arbiter
   public void free() {
     if (pfn > 0) {
-      file.inode.frames.put(pfn, Counts.PIN);
+      file.inode.frames.put(pfn, unit);
     }
     file.inode.close();
   }
@@ -69,37 +79,32 @@ public class PinCheckTest {
       desc = "Converted, and not read, or read before.")
   @Outcome(id = "42, OK", expect = ACCEPTABLE_INTERESTING, desc = "The secret was read.")
   @State
-  public static class Twin {
-    private final FileOperations file =
-        Files.ready(Files.BYTES, 1, null, ConversionProtocol.pinCheck());
-    private int pfn;
-
+  public static class Twin extends PinCheckTest {
     public Twin() {
-      Files.guestWrites(file, 1);
+      super(Counts.REF);
     }
 
-    @Actor
-    public void host(JL_Result r) {
-      pfn = file.lookup.get(0, Counts.REF);
+    @Override
+    void dawdle() {
       Frames.gap();
-      r.r1 = pfn > 0 ? Files.guestReads(file) : -1;
     }
 
     @Actor
+    @Override
+    public void host(JL_Result r) {
+      super.host(r);
+    }
+
+    @Actor
+    @Override
     public void convertAndWrite(JL_Result r) {
-      Errno errno = file.conversion.convert(0, 1, true, null);
-      if (errno == Errno.OK) {
-        Files.guestWrites(file, 42);
-      }
-      r.r2 = errno;
+      super.convertAndWrite(r);
     }
 
     @Arbiter
+    @Override
     public void free() {
-      if (pfn > 0) {
-        file.inode.frames.put(pfn, Counts.REF);
-      }
-      file.inode.close();
+      super.free();
     }
   }
 }

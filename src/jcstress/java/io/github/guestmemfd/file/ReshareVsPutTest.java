@@ -27,9 +27,9 @@ import org.openjdk.jcstress.infra.results.LZZ_Result;
 @Outcome(expect = FORBIDDEN, desc = "Inaccessible, or pending still.")
 @State
 public class ReshareVsPutTest {
-  private final FileOperations file = Files.later(null);
-  private final PendingConversion later = file.deferred.toInaccessible(0, 1);
-  private final int held = file.lookup.get(0, Counts.REF);
+  final FileOperations file = Files.later(null);
+  final PendingConversion later = file.deferred.toInaccessible(0, 1);
+  final int held = file.lookup.get(0, Counts.REF);
 
   public ReshareVsPutTest() {
     file.deferred.begin(later, new Mismatch());
@@ -60,31 +60,24 @@ public class ReshareVsPutTest {
       expect = ACCEPTABLE_INTERESTING,
       desc = "Inaccessible, though it was said to be accessible.")
   @State
-  public static class Twin {
-    private final FileOperations file = Files.later(null);
-    private final PendingConversion later = file.deferred.toInaccessible(0, 1);
-    private final int held = file.lookup.get(0, Counts.REF);
-
-    public Twin() {
-      file.deferred.begin(later, new Mismatch());
-    }
-
+  public static class Twin extends ReshareVsPutTest {
     @Actor
+    @Override
     public void reshare(LZZ_Result r) {
       boolean inaccessible = Files.isInaccessible(file, 0);
       r.r1 = inaccessible ? file.conversion.convert(0, 1, false, null) : Errno.OK;
     }
 
     @Actor
+    @Override
     public void put() {
-      file.inode.frames.put(held, Counts.REF);
+      super.put();
     }
 
     @Arbiter
+    @Override
     public void compare(LZZ_Result r) {
-      r.r2 = file.inode.isAccessible(0);
-      r.r3 = later.isDone();
-      file.inode.close();
+      super.compare(r);
     }
   }
 }

@@ -31,8 +31,8 @@ import org.openjdk.jcstress.infra.results.J_Result;
 @Outcome(expect = FORBIDDEN, desc = "The host overwrote it.")
 @State
 public class StoreVsConvertTest {
-  private final FileOperations file = Files.file(Files.BYTES, 1);
-  private final Mapping window = Files.map(file);
+  final FileOperations file = Files.file(Files.BYTES, 1);
+  final Mapping window = Files.map(file);
   private final HostAccess access = new HostAccess(window, file.hostFault);
   private boolean converted;
 
@@ -68,16 +68,9 @@ public class StoreVsConvertTest {
       desc = "As the shipped one.")
   @Outcome(id = "7", expect = ACCEPTABLE_INTERESTING, desc = "The host overwrote it.")
   @State
-  public static class Twin {
-    private final FileOperations file = Files.file(Files.BYTES, 1);
-    private final Mapping window = Files.map(file);
-    private boolean converted;
-
-    public Twin() {
-      new HostAccess(window, file.hostFault).store(0, 8, Bytes.PLAIN, 1); // there, ready and mapped
-    }
-
+  public static class Twin extends StoreVsConvertTest {
     @Actor
+    @Override
     public void write() {
       int pfn = PageTable.pfn(window.table.entry(0));
       Frames.gap();
@@ -87,18 +80,15 @@ public class StoreVsConvertTest {
     }
 
     @Actor
+    @Override
     public void convertAndWrite() {
-      converted = file.conversion.convert(0, 1, true, new Mismatch()) == Errno.OK;
-      if (converted) {
-        Files.guestWrites(file, 42);
-      }
+      super.convertAndWrite();
     }
 
     @Arbiter
+    @Override
     public void compare(J_Result r) {
-      r.r1 = converted ? Files.guestReads(file) : -1;
-      file.reverseMap.munmap(window, null);
-      file.inode.close();
+      super.compare(r);
     }
   }
 }

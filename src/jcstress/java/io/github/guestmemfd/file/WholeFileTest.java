@@ -27,9 +27,17 @@ import org.openjdk.jcstress.infra.results.ILL_Result;
 @Outcome(expect = FORBIDDEN, desc = "Both at once, or refused.")
 @State
 public class WholeFileTest {
-  private final Files.Exclusive ops = new Files.Exclusive();
-  private final FileOperations file =
-      Files.ready(Files.METADATA, 2, ops, ConversionProtocol.invalidateLock());
+  private final Files.Exclusive ops;
+  private final FileOperations file;
+
+  public WholeFileTest() {
+    this(new Files.Exclusive(), ConversionProtocol.invalidateLock());
+  }
+
+  private WholeFileTest(Files.Exclusive ops, ConversionProtocol protocol) {
+    this.ops = ops;
+    file = Files.ready(Files.METADATA, 2, ops, protocol);
+  }
 
   @Actor
   public void first(ILL_Result r) {
@@ -52,32 +60,36 @@ public class WholeFileTest {
   @Outcome(id = "2, OK, OK", expect = ACCEPTABLE, desc = "As the shipped one.")
   @Outcome(id = "1, OK, OK", expect = ACCEPTABLE_INTERESTING, desc = "Both at once.")
   @State
-  public static class Twin {
-    private final Files.Exclusive ops =
-        new Files.Exclusive() {
-          @Override
-          public Errno invalidateBegin(long offset, long length) {
-            Errno errno = super.invalidateBegin(offset, length);
-            Frames.gap();
-            return errno;
-          }
-        };
-    private final FileOperations file = Files.ready(Files.METADATA, 2, ops, Files.ITS_RANGE_ONLY);
-
-    @Actor
-    public void first(ILL_Result r) {
-      r.r2 = file.conversion.convert(0, 1, true, null);
+  public static class Twin extends WholeFileTest {
+    public Twin() {
+      super(
+          new Files.Exclusive() {
+            @Override
+            public Errno invalidateBegin(long offset, long length) {
+              Errno errno = super.invalidateBegin(offset, length);
+              Frames.gap();
+              return errno;
+            }
+          },
+          Files.ITS_RANGE_ONLY);
     }
 
     @Actor
+    @Override
+    public void first(ILL_Result r) {
+      super.first(r);
+    }
+
+    @Actor
+    @Override
     public void second(ILL_Result r) {
-      r.r3 = file.conversion.convert(1, 2, true, null);
+      super.second(r);
     }
 
     @Arbiter
+    @Override
     public void count(ILL_Result r) {
-      r.r1 = ops.count;
-      file.inode.close();
+      super.count(r);
     }
   }
 }

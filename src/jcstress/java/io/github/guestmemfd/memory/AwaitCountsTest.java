@@ -17,7 +17,7 @@ import org.openjdk.jcstress.annotations.State;
  * Hypothesis: a put that brings the counts down wakes who waits for them, at whatever moment of the
  * waiting it comes. Each state lets it come at another.
  *
- * <p>The hole looked for: the put does not see the mark that somebody waits, and the waiter does
+ * <p>The hole looked for: the put does not see the mark that a thread waits, and the waiter does
  * not see the put.
  *
  * <pre>{@code java -jar target/guest-memfd-jcstress.jar -t AwaitCountsTest}</pre>

@@ -11,20 +11,20 @@ import java.util.function.BooleanSupplier;
  * KiB and the time to fill them, a frame of a shared one costs a few atomic steps.
  */
 public final class Frames {
-  /** Waits by parking only: what nobody wakes, sleeps. */
+  /** Waits by parking only: a thread that is not woken sleeps on. */
   static final IdleStrategy PARK =
       (round, maxNanos) -> java.util.concurrent.locks.LockSupport.parkNanos(maxNanos);
 
   /** Large enough for all states of a test, and for those that the harness makes and drops. */
   public static final FrameTable TABLE = new FrameTable(1 << 26, IdleStrategy.spinThenPark());
 
-  private static final FrameOwners.Owner NOBODY = TABLE.newOwner(pfn -> {});
+  private static final FrameOwners.Owner NONE = TABLE.newOwner(pfn -> {});
 
   private Frames() {}
 
   /** A frame with these references, of a file that does not care. */
   public static int frame(long unit) {
-    return frame(NOBODY, unit);
+    return frame(NONE, unit);
   }
 
   /** A frame with these references. */
@@ -42,9 +42,9 @@ public final class Frames {
     return TABLE.allocate(owner);
   }
 
-  /** A frame that has been allocated for nobody and not thawed. */
+  /** A frame that has been allocated for no file and not thawed. */
   static int frozen() {
-    return frozen(NOBODY);
+    return frozen(NONE);
   }
 
   /** Something that waits; actors may not throw checked exceptions. */
@@ -53,7 +53,7 @@ public final class Frames {
     void run() throws InterruptedException;
   }
 
-  /** Runs something that waits and that nobody interrupts. */
+  /** Runs something that waits and is not interrupted. */
   public static void run(Waiting waiting) {
     try {
       waiting.run();

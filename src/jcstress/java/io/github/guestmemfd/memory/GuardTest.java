@@ -12,8 +12,8 @@ import org.openjdk.jcstress.annotations.State;
 import org.openjdk.jcstress.infra.results.II_Result;
 
 /**
- * Hypothesis: a put of a safe holder that is none is refused, and nobody sees the references change
- * meanwhile.
+ * Hypothesis: a put of a safe holder that is none is refused, and no thread sees the references
+ * change meanwhile.
  *
  * <p>The hole looked for: the step below zero borrows from the neighbouring field.
  *

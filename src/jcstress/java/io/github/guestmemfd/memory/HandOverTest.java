@@ -14,8 +14,8 @@ import org.openjdk.jcstress.annotations.Signal;
 import org.openjdk.jcstress.annotations.State;
 
 /**
- * Hypothesis: whoever waits for the folio lock gets it, whether the unlocking comes before, while
- * or after it queues. Each state lets it come at another round of the waiting.
+ * Hypothesis: a thread that waits for the folio lock gets it, whether the unlocking comes before,
+ * while or after it queues. Each state lets it come at another round of the waiting.
  *
  * <p>The hole looked for: the unlocking does not see the waiter, who sleeps on a free lock.
  *

@@ -15,7 +15,7 @@ import org.openjdk.jcstress.infra.results.II_Result;
  * Hypothesis: a {@code tryGet} that meets the last put either keeps the frame alive or fails; the
  * frame is freed once, and never while it is held.
  *
- * <p>The hole looked for: between the put that reaches 0 and the freezing somebody takes one.
+ * <p>The hole looked for: between the put that reaches 0 and the freezing a lookup takes one.
  *
  * <pre>{@code java -jar target/guest-memfd-jcstress.jar -t LateGetTest}</pre>
  */

@@ -12,7 +12,7 @@ import org.openjdk.jcstress.annotations.State;
 import org.openjdk.jcstress.infra.results.I_Result;
 
 /**
- * Hypothesis: a late lookup of a file whose safe holders have no reference hides nobody on the
+ * Hypothesis: a late lookup of a file whose safe holders have no reference hides no holder on the
  * frame of a file whose holders have one: here the page cache and one user.
  *
  * <p>The hole looked for: it is counted as safe there, and the user's reference looks like its own.

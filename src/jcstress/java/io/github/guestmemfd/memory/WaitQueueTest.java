@@ -17,7 +17,7 @@ import org.openjdk.jcstress.annotations.State;
  * Hypothesis: no wake-up is lost, even when it comes right after the waiter's last look before it
  * queues. The condition dawdles there, so that the whole wake falls into that gap every time.
  *
- * <p>The hole looked for: the waiter parks, and nobody knows that it waits.
+ * <p>The hole looked for: the waiter parks, and the waker does not know that it waits.
  *
  * <pre>{@code java -jar target/guest-memfd-jcstress.jar -t WaitQueueTest}</pre>
  */

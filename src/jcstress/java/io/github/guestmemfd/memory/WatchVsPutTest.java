@@ -12,10 +12,10 @@ import org.openjdk.jcstress.annotations.State;
 import org.openjdk.jcstress.infra.results.ZZ_Result;
 
 /**
- * Hypothesis: a put that comes while somebody begins to watch the counts is told to the watcher, or
+ * Hypothesis: a put that comes while a thread begins to watch the counts is told to the watcher, or
  * seen by the look at the counts after that.
  *
- * <p>The hole looked for: neither, so that a pending conversion stays pending with nobody holding.
+ * <p>The hole looked for: neither, so that a pending conversion stays pending with no holder left.
  *
  * <pre>{@code java -jar target/guest-memfd-jcstress.jar -t WatchVsPutTest}</pre>
  */

@@ -10,7 +10,7 @@ import io.github.guestmemfd.abi.Hex;
  * at once.
  */
 public final class BusyGuestPage {
-  private static final BusyFolio NOBODY = new BusyFolio();
+  private static final BusyFolio NONE = new BusyFolio();
 
   private final BusyFolio folio = new BusyFolio();
   private boolean isBusy;
@@ -64,7 +64,7 @@ public final class BusyGuestPage {
    * @return the holders, overwritten by the next call; its offset is -1 if no page was busy
    */
   public BusyFolio folio() {
-    return isBusy ? folio : NOBODY;
+    return isBusy ? folio : NONE;
   }
 
   @Override

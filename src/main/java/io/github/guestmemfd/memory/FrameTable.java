@@ -424,13 +424,13 @@ public final class FrameTable extends FrameCounts {
       return inUse ? "is in use, and not allocated" : "is free, and allocated";
     }
     if (FrameState.isLocked(state) && !locks.isKept(pfn)) {
-      return "is locked by nobody";
+      return "is locked, and no thread has the lock";
     }
     if (FrameState.hasWaiters(state)) {
-      return "has somebody queue for its lock";
+      return "has a thread queued for its lock";
     }
     if ((counts & Counts.WAITED) != 0 && !isWatched(pfn)) {
-      return "is waited for by nobody";
+      return "is marked as waited for, and no thread waits";
     }
     return null;
   }

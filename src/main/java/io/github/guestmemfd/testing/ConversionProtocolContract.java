@@ -220,11 +220,11 @@ public abstract class ConversionProtocolContract {
     try (Stage stage = new Stage();
         Scene scene = scene(stage, AT_ONCE)) {
       for (int round = 0; round < 3; round++) {
-        scene.assertSound(scene.convert(), "nobody there");
+        scene.assertSound(scene.convert(), "no holders");
         for (Scene.Host host : Scene.Host.values()) {
           scene.host(host);
         }
-        scene.assertSound(scene.convert(), "everybody tries an inaccessible page");
+        scene.assertSound(scene.convert(), "each kind of host access tries an inaccessible page");
         stage.run("conversion", self -> scene.memfd.makeAccessible(0, PAGE));
         int pfn;
         try (HostReference reference = scene.window.getUserPages(0, 8)) {
@@ -318,8 +318,7 @@ public abstract class ConversionProtocolContract {
       scene.assertRefused(conversion, story);
       scene.leave();
       conversion = scene.convert();
-      Rule.COMPLETENESS.check(
-          conversion.result() == Errno.OK, story + ", who are gone: " + conversion);
+      Rule.COMPLETENESS.check(conversion.result() == Errno.OK, story + ", all gone: " + conversion);
     }
     scene.assertSound(conversion, story);
   }
@@ -389,7 +388,7 @@ public abstract class ConversionProtocolContract {
             "content",
             self -> {
               range.assertContent("round " + seed);
-              Rule.COMPLETENESS.check(range.tryConvert(false), "nobody there");
+              Rule.COMPLETENESS.check(range.tryConvert(false), "no holders");
               range.assertContent("made inaccessible");
               range.write(seed + 1);
               range.scene.memfd.makeAccessible(0, 3L * PAGE);
@@ -409,7 +408,7 @@ public abstract class ConversionProtocolContract {
       for (int g = -1; g < steps.size(); g++) {
         try (MixedRange range = new MixedRange(stage, protocol(), new RefusingClient())) {
           Scene scene = range.scene;
-          String story = "nobody there";
+          String story = "no holders";
           if (g >= 0) {
             scene.guest(g);
             story = "a guest-side holder at " + steps.get(g);

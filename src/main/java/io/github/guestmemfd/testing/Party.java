@@ -97,7 +97,7 @@ final class Party {
     stage.changed();
     try {
       if (!Wait.blockUninterruptibly(this::awaitPermit, TimeUnit.SECONDS.toNanos(LIMIT_SECONDS))) {
-        throw new AssertionError(name + " was held at " + step + " and forgotten");
+        throw new AssertionError(name + " was held at " + step + " and not released");
       }
     } finally {
       standsAt = null;

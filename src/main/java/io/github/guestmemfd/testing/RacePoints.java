@@ -272,7 +272,7 @@ public final class RacePoints implements RaceHook, AutoCloseable {
   }
 
   private static AssertionError missed(String name) {
-    return new AssertionError("nobody came to " + name);
+    return new AssertionError("no thread came to " + name);
   }
 
   // ---- the hook ----
@@ -440,7 +440,7 @@ public final class RacePoints implements RaceHook, AutoCloseable {
      */
     public void awaitReached() throws InterruptedException {
       if (!reached.await(TimeUnit.NANOSECONDS.convert(limit), TimeUnit.NANOSECONDS)) {
-        throw new AssertionError("nobody came to " + name + " within " + limit);
+        throw new AssertionError("no thread came to " + name + " within " + limit);
       }
     }
 

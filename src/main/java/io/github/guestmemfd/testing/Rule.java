@@ -3,7 +3,7 @@ package io.github.guestmemfd.testing;
 /** The rules that contracts check; a failing test names the broken one. */
 enum Rule {
   SOUNDNESS(
-      "once a conversion to inaccessible has reported success, nobody on the host reads what the"
+      "once a conversion to inaccessible has reported success, no holder on the host reads what the"
           + " guest writes, or writes what the guest reads"),
   COMPLETENESS(
       "a conversion that meets only guest-side and speculative holders succeeds once they have gone"
@@ -18,7 +18,7 @@ enum Rule {
           + " and everything when release returns"),
   NO_THROW("invalidateEnd, freeFolio and release do their work and do not throw"),
   UNDO("a client accepts that what it has prepared is undone"),
-  AGREEMENT("a client agrees to what nobody objects to, with an Errno"),
+  AGREEMENT("a client lets conversions and punches proceed, and answers with an Errno"),
   NO_WAIT("a callback calls nothing that may have to wait for pages: the answer is EDEADLK");
 
   private final String text;

@@ -395,6 +395,6 @@ final class Scene implements AutoCloseable {
     long used = stage.host.used();
     Rule.NOTHING_LOST.check(
         used == usedAtTheEnd,
-        used + " bytes are in use when everybody has let go and the file is closed");
+        used + " bytes are in use when all references are gone and the file is closed");
   }
 }

@@ -214,7 +214,7 @@ class LruBatchesTest {
     }
   }
 
-  /** A callback that throws keeps nothing from being drained, and meets nobody. */
+  /** A callback that throws does not keep anything from being drained, and no caller sees it. */
   @Test
   void whatFreeFolioThrowsIsNotTheDrainersBusiness() {
     AtomicInteger freed = new AtomicInteger();

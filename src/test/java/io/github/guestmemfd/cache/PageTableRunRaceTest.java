@@ -31,7 +31,7 @@ class PageTableRunRaceTest {
           }
           assertTrue(accesses.isUnderWay(access), () -> "not announced: " + show(access));
           assertEquals(PFN, Accesses.pfn(access), () -> show(access));
-          assertTrue(Accesses.frames(access) <= 2, () -> "nobody has mapped: " + show(access));
+          assertTrue(Accesses.frames(access) <= 2, () -> "not mapped: " + show(access));
           accesses.end(access);
           return true;
         },

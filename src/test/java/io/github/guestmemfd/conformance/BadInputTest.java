@@ -48,7 +48,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /**
- * Every public method of the exported packages, called with what nobody should pass: numbers at and
+ * Every public method of the exported packages, called with invalid arguments: numbers at and
  * around every boundary, null, buffers of all kinds, closed objects. Only exceptions come out that
  * say what was wrong and that the documentation names, and after a refusal everything is as it was.
  *

@@ -251,7 +251,7 @@ final class BadInputWorld {
       // it is closed already
     } catch (AssertionError e) {
       if (!(resource instanceof RacePoints || resource instanceof RacePoints.Gate)) {
-        throw e; // those say that nobody came to a point
+        throw e; // those say that no thread came to a point
       }
     }
   }

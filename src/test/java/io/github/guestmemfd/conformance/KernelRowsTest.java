@@ -21,7 +21,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/** Rows of docs/conformance.md that are nobody else's: who holds what, what a fault does. */
+/** Rows of docs/conformance.md that no other test covers: who holds what, what a fault does. */
 class KernelRowsTest extends ConformanceFixture {
   private static final long SHARED_AT_FIRST = 3;
 

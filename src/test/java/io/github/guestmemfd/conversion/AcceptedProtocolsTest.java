@@ -211,7 +211,7 @@ class AcceptedProtocolsTest extends ProtocolFixture {
 
   /**
    * The protocol lets the folio pass, but it cannot be frozen: the conversion is pending, and does
-   * not try again before somebody lets go.
+   * not try again before a holder lets go.
    */
   @ParameterizedTest
   @ValueSource(booleans = {true, false})

@@ -33,7 +33,7 @@ final class Bench {
   /** Frames of a host: more than any scenario uses. */
   static final int FRAMES = 24;
 
-  /** Nobody else is there to be waited for, so a long wait is for ever. */
+  /** There is no other thread to wait for, so a long wait is for ever. */
   private static final int LONG_WAIT = 20_000;
 
   /** A listener that does nothing. */
@@ -46,7 +46,7 @@ final class Bench {
     }
   }
 
-  /** References that somebody holds; {@code by} is closed to give them back. */
+  /** References that are held; {@code by} is closed to give them back. */
   record Held(Object by, int pfn, int refs, int accessible, boolean guest) {}
 
   /** A virtual machine, and whether its mappings hold safe references. */
@@ -91,7 +91,7 @@ final class Bench {
 
   private static void idle(int round, long maxNanos) {
     if (round > LONG_WAIT) {
-      throw new AssertionError("waits, though nobody is there to be waited for");
+      throw new AssertionError("waits, though there is no other thread to wait for");
     }
     if (round < 100) {
       Thread.onSpinWait();

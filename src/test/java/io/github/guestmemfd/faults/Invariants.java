@@ -81,7 +81,7 @@ final class Invariants {
     assertEquals(
         pending,
         bench.later.stream().filter(f -> !f.isDone()).count(),
-        "pending conversions that somebody owns");
+        "pending conversions that have an owner");
     assertEquals(pending, Insides.watched(bench.host), "frames that are watched");
     bench.mappings.forEach(this::mapping);
     bench.vms.forEach(this::vm);
@@ -109,7 +109,7 @@ final class Invariants {
     int pfn = SlotWord.pfn(slot);
     assertFalse(SlotWord.isBusy(slot), () -> what + " is busy");
     if (SlotWord.isNeither(slot)) {
-      assertTrue(Insides.pending(memfd) > 0, () -> what + " is nobody's");
+      assertTrue(Insides.pending(memfd) > 0, () -> what + " belongs to no conversion");
     }
     assertEquals(pfn, memfd.holders(at).pfn(), what);
     if (pfn == 0) {

@@ -26,17 +26,17 @@ abstract class Scenario {
     ALL_OR_NOTHING_PENDING
   }
 
-  /** A call: "OK", or whatever else came of it. */
-  interface Call {
-    String make() throws Exception;
+  /** What a step does; answers "OK", or whatever else came of it. */
+  interface Body {
+    String run() throws Exception;
   }
 
-  record Step(String name, Leaves leaves, Call call) {
+  record Step(String name, Leaves leaves, Body body) {
 
-    /** Makes the call; says how it ended. */
+    /** Runs it; says how it ended. */
     String attempt() {
       try {
-        return call.make();
+        return body.run();
       } catch (Exception | Error e) {
         return outcome(e);
       }
@@ -50,18 +50,18 @@ abstract class Scenario {
     this.bench = bench;
   }
 
-  final void add(String name, Leaves leaves, Call call) {
-    steps.add(new Step(name, leaves, call));
+  final void add(String name, Leaves leaves, Body body) {
+    steps.add(new Step(name, leaves, body));
   }
 
   /** A step that converts, punches or otherwise changes all or nothing. */
-  final void whole(String name, Call call) {
-    add(name, Leaves.ALL_OR_NOTHING, call);
+  final void whole(String name, Body body) {
+    add(name, Leaves.ALL_OR_NOTHING, body);
   }
 
   /** A step that may do a part. */
-  final void some(String name, Call call) {
-    add(name, Leaves.SOME, call);
+  final void some(String name, Body body) {
+    add(name, Leaves.SOME, body);
   }
 
   static String injected(Throwable e) {

@@ -450,8 +450,8 @@ final class Scenarios {
           });
     }
 
-    private void ending(String name, Call call) {
-      add(name, Leaves.ALL_OR_NOTHING_PENDING, call);
+    private void ending(String name, Body body) {
+      add(name, Leaves.ALL_OR_NOTHING_PENDING, body);
     }
 
     /** The put completes the conversion. If that fails, it is made once more. */

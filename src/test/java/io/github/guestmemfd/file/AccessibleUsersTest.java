@@ -61,7 +61,7 @@ class AccessibleUsersTest extends HostFixture {
     assertQuiet(memfd);
   }
 
-  /** RFC v2 refuses at once while somebody still wants the folio accessible. */
+  /** RFC v2 refuses at once while a user still wants the folio accessible. */
   @Test
   void areNotWaitedForByTheTimedWait() throws Exception {
     GuestMemfd memfd =

@@ -39,7 +39,7 @@ class CountLimitsTest extends ProtocolFixture {
     return kind == SAFE ? 32_767 : 2_047;
   }
 
-  /** What a refused grab adds for a moment is nobody else's business. */
+  /** What a refused grab adds for a moment does not affect other holders. */
   @ParameterizedTest
   @EnumSource
   void refusedGrabsDisturbNoHolder(HolderKind full) throws Exception {

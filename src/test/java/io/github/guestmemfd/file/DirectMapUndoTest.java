@@ -292,8 +292,8 @@ class DirectMapUndoTest extends HostFixture {
   }
 
   /**
-   * While pages are made accessible, the client's callbacks may scrub them. Until all is over,
-   * nobody reads them through the direct map: not before the callback, nor after one that will be
+   * While pages are made accessible, the client's callbacks may scrub them. Until all is over, no
+   * thread reads them through the direct map: not before the callback, nor after one that will be
    * undone.
    */
   @ParameterizedTest
@@ -404,8 +404,8 @@ class DirectMapUndoTest extends HostFixture {
   }
 
   /**
-   * Making pages accessible never has to take one out of the direct map again, so its undoing waits
-   * for nobody and cannot be interrupted.
+   * Making pages accessible never has to take one out of the direct map again, so its undoing does
+   * not wait and cannot be interrupted.
    */
   @Test
   void ofMakingAccessibleWaitsForNobody() throws Exception {

@@ -132,7 +132,10 @@ class HostCloseTest {
 
   // ---- at any moment ----
 
-  /** While one file is open no close succeeds, and whoever creates another does not notice them. */
+  /**
+   * While one file is open no close succeeds, and the creation of another file does not notice
+   * them.
+   */
   @Test
   void aRefusedCloseIsSeenByNobody() throws Exception {
     HostMemory host = HostMemory.metadataOnly(4L * PAGE);

@@ -94,7 +94,7 @@ class InterruptedUnmapTest extends HostFixture {
 
     assertThrows(IllegalStateException.class, () -> window.getLong(0));
     assertThrows(IllegalStateException.class, () -> window.putLong(0, 3));
-    run(() -> memfd.makeInaccessible(0, PAGE)); // nobody holds anything
+    run(() -> memfd.makeInaccessible(0, PAGE)); // nothing is held
     assertThrows(IllegalStateException.class, () -> window.getLong(0));
     assertQuiet(memfd);
     run(memfd::close);

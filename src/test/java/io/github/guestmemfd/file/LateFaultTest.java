@@ -17,8 +17,8 @@ import org.junit.jupiter.api.Test;
 /**
  * A fault looks a page up in time, but enters its page table entry only after the page has been
  * punched, and perhaps converted, or the mapping closed. Those who did that have been told that it
- * is done, so nobody may get at the old folio through the late entry, not even in the moment before
- * the fault takes it back.
+ * is done, so no thread may reach the old folio through the late entry, not even in the moment
+ * before the fault takes it back.
  */
 class LateFaultTest extends HostFixture {
   private RacePoints.Gate beforeEntry;

@@ -33,7 +33,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Memory that fails: nobody new gets at it, nothing is truncated, and it is never used again. */
+/**
+ * Memory that fails: it cannot be reached anew, nothing is truncated, and it is never used again.
+ */
 class MemoryFailureTest extends HostFixture {
   private final PfnWalker walker = host.pfnWalker();
   private final List<String> calls = new ArrayList<>();
@@ -75,7 +77,7 @@ class MemoryFailureTest extends HostFixture {
     throw new IllegalStateException("no");
   }
 
-  /** Nobody can take up the page, whichever way. */
+  /** There is no way to take up the page. */
   private static void assertFailed(GuestMemfd memfd, HostMapping window, long offset) {
     assertEquals(-Errno.EHWPOISON.code(), memfd.tryGrab(offset, SAFE));
     assertEquals(-Errno.EHWPOISON.code(), memfd.tryGrab(offset, UNSAFE));

@@ -153,7 +153,7 @@ class MixedRangeTest extends ProtocolFixture {
     assertEquals(faults, memfd.metrics().faults());
   }
 
-  /** Holders of pages that are the guest's already are in nobody's way. */
+  /** Holders of pages that are the guest's already are in no one's way. */
   @ParameterizedTest
   @MethodSource(ALL)
   void theFolioInTheWayIsOneThatWouldChange(ConversionProtocol protocol) {

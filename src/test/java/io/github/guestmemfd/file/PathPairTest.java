@@ -78,7 +78,7 @@ class PathPairTest {
     return memfd.mmap(0, memfd.size(), READ, WRITE);
   }
 
-  /** Nobody uses the file now: everything must convert, and the accounts must be right. */
+  /** The file is not in use now: everything must convert, and the accounts must be right. */
   private static void assertRest(HostMemory host, GuestMemfd memfd, long orphans) {
     BusyFolio busy = new BusyFolio();
     assertEquals(Errno.OK, memfd.tryMakeAccessible(0, memfd.size()));
@@ -572,7 +572,7 @@ class PathPairTest {
     end(host, memfd, window);
   }
 
-  /** An orphan's frame comes back exactly once, whoever is last. */
+  /** An orphan's frame comes back exactly once, whichever holder is last. */
   @Test
   void punchAndReferenceRelease() throws Exception {
     HostMemory host = host(16);

@@ -31,7 +31,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /**
- * The last put against the conversion that waits for it, and against whoever undoes that: pKVM's
+ * The last put against the conversion that waits for it, and against what undoes that: pKVM's
  * completion by callback.
  */
 class PendingConversionRaceTest extends ProtocolFixture {
@@ -62,7 +62,7 @@ class PendingConversionRaceTest extends ProtocolFixture {
     assertConverted();
   }
 
-  /** The put finds nobody to tell, and the conversion has seen the reference. */
+  /** The put finds no conversion to tell, and the conversion has seen the reference. */
   @Test
   void aLastPutBetweenTheLastLookAndTheRegistrationCompletesIt() throws Exception {
     AtomicInteger looks = new AtomicInteger();
@@ -131,7 +131,7 @@ class PendingConversionRaceTest extends ProtocolFixture {
     assertQuiet(memfd);
   }
 
-  // ---- against whoever undoes it ----
+  // ---- against what undoes it ----
 
   /** What ends a pending conversion. */
   enum Ending {
@@ -223,7 +223,7 @@ class PendingConversionRaceTest extends ProtocolFixture {
     assertQuiet(memfd);
   }
 
-  /** Nobody lets go at all. */
+  /** No holder lets go at all. */
   @ParameterizedTest
   @EnumSource(Ending.class)
   void theOtherUndoesItWhileTheReferenceIsKept(Ending ending) throws Exception {

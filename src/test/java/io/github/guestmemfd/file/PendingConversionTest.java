@@ -224,7 +224,7 @@ class PendingConversionTest extends HostFixture {
     }
     pin.close();
     if (how != Undoing.CLOSE) {
-      assertTrue(memfd.isAccessible(PAGE), "nobody completes what was undone");
+      assertTrue(memfd.isAccessible(PAGE), "what was undone is not completed");
       assertQuiet(memfd);
     }
   }
@@ -463,7 +463,7 @@ class PendingConversionTest extends HostFixture {
     assertQuiet(memfd);
   }
 
-  /** The put comes after the last look at the counts, when nobody knows yet whom to tell. */
+  /** The put comes after the last look at the counts, when the conversion is not yet registered. */
   @Test
   void aPutBetweenTheLastLookAndTheWaitIsNotLost() throws Exception {
     AtomicReference<Folio> unsafe = new AtomicReference<>();
@@ -549,7 +549,7 @@ class PendingConversionTest extends HostFixture {
     assertQuiet(memfd);
   }
 
-  /** Two threads: one lets go, one shares the pages again. Whoever wins, nothing is lost. */
+  /** Two threads: one lets go, one shares the pages again. Whichever wins, nothing is lost. */
   @Test
   void aPutAgainstAReShare() throws Exception {
     GuestMemfd memfd = later(2);

@@ -44,7 +44,7 @@ class PinFullyTest extends HostFixture {
         e.getMessage()
             .endsWith("the page at offset 0x2000 cannot be had: the page is inaccessible"),
         e.getMessage());
-    memfd.makeInaccessible(0, memfd.size()); // nobody holds anything
+    memfd.makeInaccessible(0, memfd.size()); // nothing is held
   }
 
   @Test
@@ -120,6 +120,6 @@ class PinFullyTest extends HostFixture {
       converting.release();
       conversion.result();
     }
-    memfd.makeInaccessible(0, memfd.size()); // nobody holds anything
+    memfd.makeInaccessible(0, memfd.size()); // nothing is held
   }
 }

@@ -159,7 +159,7 @@ class PreparationTest extends RaceFixture {
               return null;
             });
     probe.awaitWaiting(operation);
-    assertFalse(operation.isDone(), "somebody is preparing the folio");
+    assertFalse(operation.isDone(), "another thread is preparing the folio");
     inside.release();
     operation.result();
     assertEquals(punching ? null : SigBusException.class, access.result());

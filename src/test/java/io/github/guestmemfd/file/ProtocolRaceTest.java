@@ -43,7 +43,7 @@ class ProtocolRaceTest extends ProtocolFixture {
     CONVERTS_AT_ONCE,
     /** In the way, but only until its grab is complete. */
     WAITS_FOR_THE_GRAB,
-    /** In the way for as long as it has the folio, and nobody waits for that. */
+    /** In the way for as long as it has the folio, and the conversion does not wait for that. */
     REFUSED,
     /** As refused, after a wait that cannot resolve. */
     REFUSED_AFTER_THE_WAIT,
@@ -213,7 +213,7 @@ class ProtocolRaceTest extends ProtocolFixture {
     BusyFolio busy = new BusyFolio();
     assertEquals(Errno.EAGAIN, memfd.tryMakeInaccessible(0, 2 * PAGE, busy));
     assertEquals(PAGE, busy.offset());
-    assertEquals(1, busy.unsafeHolders(), "though nobody is unsafe");
+    assertEquals(1, busy.unsafeHolders(), "though no holder is unsafe");
     assertEquals(0, busy.safeHolders(), "though the vCPU is");
     assertTrue(memfd.isAccessible(0) && memfd.isAccessible(PAGE), "nothing is converted");
     gate.release();
@@ -320,7 +320,7 @@ class ProtocolRaceTest extends ProtocolFixture {
     BusyFolio busy = new BusyFolio();
     assertEquals(Errno.EAGAIN, memfd.tryMakeInaccessible(0, PAGE, busy));
     assertTrue(asked.get() > 500, "looked " + asked + " times");
-    assertEquals(1, busy.unsafeHolders(), "though nobody is unsafe");
+    assertEquals(1, busy.unsafeHolders(), "though no holder is unsafe");
     assertEquals(SECRET, vcpu.result().buffer().getLong(0), "it gets the lock afterwards");
     assertEquals(Errno.OK, memfd.tryMakeInaccessible(0, PAGE), "now it is counted as safe");
     vcpu.result().close();

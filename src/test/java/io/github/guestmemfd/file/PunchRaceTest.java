@@ -83,7 +83,7 @@ class PunchRaceTest extends ProtocolFixture {
   void aVcpuThatWaitsForTheLockWhileThePageIsPunchedGetsANewFolio(String id) throws Exception {
     GuestMemfd memfd = file(1, protocol(id));
     int old = write(memfd, 0, SECRET);
-    frames().lock(old); // as somebody who prepares it would
+    frames().lock(old); // as a thread that prepares it would
     Worker<Folio> vcpu = Worker.start(() -> memfd.grab(0));
     probe.awaitWaiting(vcpu);
     Worker<Void> punch = start(() -> memfd.punchHole(0, PAGE));
@@ -292,7 +292,7 @@ class PunchRaceTest extends ProtocolFixture {
     assertCounts(1, holders, pfn);
     memfd.close();
     assertCounts(0, holders, pfn);
-    assertFalse(frames().tryGet(pfn, Counts.SAFE), "an orphan lends to nobody");
+    assertFalse(frames().tryGet(pfn, Counts.SAFE), "an orphan lends no reference");
     for (Folio folio : folios) {
       assertEquals(PAGE, host.used());
       assertTrue(folio.isOrphan());
@@ -333,7 +333,7 @@ class PunchRaceTest extends ProtocolFixture {
     assertEquals(0, host.used());
   }
 
-  /** The punch has made sure that nobody is there, and then comes a late lookup. */
+  /** The punch has made sure that no holder is there, and then comes a late lookup. */
   @Test
   void aSafeOnlyLookupThatComesAfterThePunchHasAskedKeepsNoFrame() throws Exception {
     GuestMemfd memfd = file(1, safeOnly(), RetryPolicy.failAtOnce());
@@ -351,7 +351,7 @@ class PunchRaceTest extends ProtocolFixture {
     counted.release();
     assertEquals(0, vcpu.result().buffer().getLong(0));
     vcpu.result().close();
-    assertEquals(PAGE, host.used(), "one page, and no frame that nobody has");
+    assertEquals(PAGE, host.used(), "one page, and no lost frame");
     assertQuiet(memfd);
   }
 }

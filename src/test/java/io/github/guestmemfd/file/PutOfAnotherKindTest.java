@@ -35,8 +35,9 @@ import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /**
- * A put that names another kind than the reference was taken with is refused unless somebody has a
- * reference of that kind: for every pair of kinds and every protocol, whoever else holds the folio.
+ * A put that names another kind than the reference was taken with is refused unless a holder has a
+ * reference of that kind: for every pair of kinds and every protocol, with and without other
+ * holders.
  */
 class PutOfAnotherKindTest extends ProtocolFixture {
 
@@ -104,7 +105,7 @@ class PutOfAnotherKindTest extends ProtocolFixture {
     assertEquals(locked, frames().isLocked(pfn), "the folio lock");
   }
 
-  /** Bystanders are a page table entry, a plain reference, a pin, and nobody. */
+  /** Bystanders are a page table entry, a plain reference, a pin, and none. */
   @ParameterizedTest
   @MethodSource("pairs")
   void takesNothing(ConversionProtocol protocol, HolderKind taken, HolderKind put)
@@ -198,7 +199,7 @@ class PutOfAnotherKindTest extends ProtocolFixture {
 
   /**
    * A guest-side holder stands at each point of its coming and going. It is counted as safe, or has
-   * a reference that nobody can put by a kind; and it is in no other holder's way.
+   * a reference that cannot be put by a kind; and it is in no other holder's way.
    */
   @ParameterizedTest
   @MethodSource("protocols")
@@ -280,7 +281,10 @@ class PutOfAnotherKindTest extends ProtocolFixture {
     assertQuiet(memfd);
   }
 
-  /** The lookup that finds out that it came too late has its reference back, whoever put it. */
+  /**
+   * The lookup that finds out that it came too late has its reference back, even if another thread
+   * put it.
+   */
   @ParameterizedTest
   @MethodSource("protocols")
   void aLookupThatLosesItsReferenceToAMistakeDoesNotNotice(ConversionProtocol protocol)
@@ -295,7 +299,7 @@ class PutOfAnotherKindTest extends ProtocolFixture {
           RacePoint.BEFORE_SLOT_RELOAD,
           () -> {
             if (kind != SAFE || Counts.safe(frames().counts(pfn)) != 0) {
-              memfd.put(pfn, kind); // nobody could tell
+              memfd.put(pfn, kind); // no thread could tell
             }
             memfd.tryMakeInaccessible(0, PAGE);
             memfd.makeAccessible(0, PAGE); // the slot has changed: the lookup starts over

@@ -16,8 +16,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /**
- * A put without a get is a mistake of the caller. It is told, and nobody else has to pay: the page
- * cache keeps its reference, the folio its place, and its content stays its file's.
+ * A put without a get is a mistake of the caller. It is reported, and no other holder is affected:
+ * the page cache keeps its reference, the folio its place, and its content stays its file's.
  */
 class PutWithoutGetTest extends HostFixture {
 

@@ -160,7 +160,7 @@ class RangeRaceTest extends ProtocolFixture {
       write(memfd, (long) page * PAGE, SECRET + page);
     }
     memfd.makeAccessible(0, memfd.size());
-    memfd.makeInaccessible(0, memfd.size()); // nobody but the page cache holds anything
+    memfd.makeInaccessible(0, memfd.size()); // only the page cache holds anything
     memfd.makeAccessible(0, memfd.size());
   }
 

@@ -19,7 +19,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** A frame keeps its bytes when it is freed: nobody may see them before they are overwritten. */
+/** A frame keeps its bytes when it is freed: they are overwritten before anything can see them. */
 class ScrubTest extends HostFixture {
 
   /** Frees a frame full of one file's private bytes; the next allocation gets it. */
@@ -50,7 +50,7 @@ class ScrubTest extends HostFixture {
                 freed.add(folio.pfn());
                 ByteBuffer bytes = folio.buffer();
                 while (bytes.hasRemaining()) {
-                  assertEquals(0, bytes.getLong(), "somebody else's bytes");
+                  assertEquals(0, bytes.getLong(), "another file's bytes");
                 }
               }
             });

@@ -123,7 +123,7 @@ class UserPagesTest extends HostFixture {
     assertQuiet(memfd);
   }
 
-  /** The same frame at the same place, but another entry: nobody knows what was in between. */
+  /** The same frame at the same place, but another entry: what was in between is unknown. */
   @Test
   void anEntryThatWentAndCameBackIsGivenUp() throws Exception {
     GuestMemfd memfd = file(1);

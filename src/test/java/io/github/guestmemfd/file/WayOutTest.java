@@ -31,7 +31,7 @@ class WayOutTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;
   private static final int LINKS = 2000;
 
-  @SuppressWarnings("FutureReturnValueIgnored") // the stages are nobody's
+  @SuppressWarnings("FutureReturnValueIgnored") // the stages are not used
   @ParameterizedTest
   @ValueSource(booleans = {false, true})
   void completesToItsEnd(boolean direct) throws Exception {

@@ -103,7 +103,7 @@ class ByGuestAddressTest extends VmFixture {
     }
     vm.setMemoryAttributes(GPA + 2L * PAGE, PAGE, PRIVATE);
     refused(Errno.EFAULT, "the page at offset 0x2000 cannot be had", () -> vm.pin(GPA, 4L * PAGE));
-    vm.setMemoryAttributes(GPA, 4L * PAGE, PRIVATE); // nobody holds anything
+    vm.setMemoryAttributes(GPA, 4L * PAGE, PRIVATE); // nothing is held
     refused(Errno.EINVAL, "pin gpa 0x100000 size 20480: ", () -> vm.pin(GPA, 5L * PAGE));
   }
 

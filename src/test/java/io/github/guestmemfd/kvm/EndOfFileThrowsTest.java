@@ -20,7 +20,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 /**
  * A file that is bound to several memslots ends while an access to the first is under way, and the
  * idle strategy throws in that wait. The other memslots must be zapped all the same: the frames are
- * about to be somebody else's.
+ * about to be another owner's.
  */
 @Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class EndOfFileThrowsTest {

@@ -162,7 +162,7 @@ class VcpuStressTest extends VmFixture {
     }
     for (int i = 0; i < 1_000; i++) {
       vm.unbind(0);
-      // Nobody is in there now, so nothing changes.
+      // No thread is in there now, so nothing changes.
       long sum = sum(memfd);
       assertEquals(sum, sum(memfd));
       vm.bind(0, GPA, memfd.size(), memfd, 0);

@@ -220,7 +220,7 @@ class FolioLocksTest {
     frames.unlock(pfn);
     second.result();
     assertFalse(frames.isLocked(pfn));
-    assertTrue(frames.tryLock(pfn), "nobody waits any more");
+    assertTrue(frames.tryLock(pfn), "no thread waits any more");
     frames.unlock(pfn);
   }
 
@@ -308,7 +308,7 @@ class FolioLocksTest {
         },
         () -> {
           assertFalse(table.isLocked(frame), "the lock is lost");
-          assertTrue(table.tryLock(frame), "somebody still seems to wait");
+          assertTrue(table.tryLock(frame), "a thread still seems to wait");
           table.unlock(frame);
         });
     assertTrue(got.get() + interrupted.get() > 0);

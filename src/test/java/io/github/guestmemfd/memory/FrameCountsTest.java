@@ -178,7 +178,7 @@ class FrameCountsTest extends FrameFixture {
                     .mapToObj(put -> Arguments.of(held, put)));
   }
 
-  /** Somebody else's reference is the last one, and of another kind. */
+  /** Another holder's reference is the last one, and of another kind. */
   @ParameterizedTest
   @MethodSource("pairs")
   void aPutOfAnotherKindDropsNothing(long held, long put) {
@@ -282,7 +282,7 @@ class FrameCountsTest extends FrameFixture {
     }
   }
 
-  /** What others have added past every limit, and not taken back yet, is in nobody's way. */
+  /** What others have added past every limit, and not taken back yet, is in no one's way. */
   @Test
   void holdersLetGoWhileRefusedGetsAreToBeTakenBack() {
     FrameTable frames = table(1);
@@ -380,7 +380,7 @@ class FrameCountsTest extends FrameFixture {
     assertEquals(before, frames.counts(pfn));
   }
 
-  /** The page cache's reference is nobody else's to drop. */
+  /** Only the page cache may drop its reference. */
   @Test
   void aPutOfThePageCachesReferenceIsLoudAndHarmless() {
     FrameTable frames = table(1);

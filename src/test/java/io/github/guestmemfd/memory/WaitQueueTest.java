@@ -71,7 +71,7 @@ class WaitQueueTest {
     assertTrue(queue.await(1, () -> true, never, Long.MAX_VALUE));
     Thread.currentThread().interrupt();
     assertTrue(queue.await(1, () -> true, never, Long.MAX_VALUE));
-    assertTrue(Thread.interrupted(), "the interrupt was for somebody else");
+    assertTrue(Thread.interrupted(), "the interrupt was not for the wait");
   }
 
   @Test
@@ -142,7 +142,7 @@ class WaitQueueTest {
         assertTrue(rounds.get(i) > rounds.get(i - 1));
       }
       if (rounds.get(i) < Wait.BRIEF_ROUNDS) {
-        assertTrue(nanos.get(i) <= 1_000, "a long sleep that nobody would end");
+        assertTrue(nanos.get(i) <= 1_000, "a long sleep that nothing would end");
       } else {
         assertEquals(Long.MAX_VALUE, nanos.get(i));
       }

@@ -25,6 +25,7 @@ import io.github.guestmemfd.model.SequentialModel.Reference;
 import io.github.guestmemfd.model.SequentialModel.Vm;
 import io.github.guestmemfd.model.World.Pair;
 import io.github.guestmemfd.model.World.RealFolio;
+import io.github.guestmemfd.trace.Verb;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
@@ -33,9 +34,10 @@ import java.util.List;
 import java.util.Set;
 
 /**
- * A call of the library. It names its object by a number, chosen among those that are there when it
- * runs, so that any sequence of calls can run and any part of a sequence too: a call that finds no
- * object does nothing.
+ * A call of the library. Where a trace has the call, it has the name and is written as there. It
+ * names its object by a number, chosen among those that are there when it runs, so that any
+ * sequence of calls can run and any part of a sequence too: a call that finds no object does
+ * nothing.
  */
 sealed interface Call {
   int PAGE = SequentialModel.PAGE;
@@ -96,9 +98,11 @@ sealed interface Call {
     @Override
     public void run(World world) {
       int number = world.model.files.size();
+      long bits = CreateFlag.bits(flags.toArray(new CreateFlag[0])) | unknownFlags;
       world.open(
           world.descriptors,
-          "create(" + flags + (unknownFlags == 0 ? "" : " " + unknownFlags) + ", " + size + ")",
+          World.line(
+              Verb.CREATE, world.descriptors.nextName(), size, "0x" + Long.toHexString(bits)),
           () -> {
             GuestMemfd.Builder builder =
                 GuestMemfd.builder(world.host)
@@ -122,7 +126,9 @@ sealed interface Call {
       if (on != null) {
         world.open(
             world.descriptors,
-            (reopen ? "reopen(" : "dup(") + on + ")",
+            reopen
+                ? "reopen " + world.descriptors.nextName() + " " + on
+                : World.line(Verb.DUP, world.descriptors.nextName(), on),
             () -> reopen ? on.real.reopen().orElse(null) : on.real.dup(),
             () -> reopen ? world.model.reopen(on.model) : world.model.dup(on.model),
             (real, model) -> world.require("same file", true, real.sameFile(on.real)));
@@ -152,19 +158,19 @@ sealed interface Call {
       GuestMemfd memfd = on.real;
       long offset = at.in(memfd.size());
       world.call(
-          "isAccessible(" + on + ", " + offset + ")",
+          World.line(Verb.ATTR, on, offset),
           () -> memfd.isAccessible(offset),
           () -> world.model.isAccessible(on.model, offset));
       world.call(
-          "cachedPages(" + on + ")", memfd::cachedPages, () -> world.model.cachedPages(on.model));
+          World.line(Verb.CACHED, on), memfd::cachedPages, () -> world.model.cachedPages(on.model));
       for (long length : new long[] {0, 1, 2 * PAGE}) {
         world.call(
-            "cachedPages(" + on + ", " + offset + ", " + length + ")",
+            "cachedPages " + on + " " + offset + " " + length,
             () -> memfd.cachedPages(offset, length),
             () -> world.model.cachedPages(on.model, offset, length));
       }
       world.call(
-          "stat(" + on + ")",
+          World.line(Verb.STAT, on),
           () -> {
             FileStat s = memfd.stat();
             return "size "
@@ -178,7 +184,7 @@ sealed interface Call {
           },
           () -> world.model.stat(on.model));
       world.act(
-          "ftruncate(" + on + ", " + offset + ")",
+          World.line(Verb.FTRUNCATE, on) + " # to " + offset,
           () -> memfd.ftruncate(offset),
           () -> world.model.ftruncate(on.model));
     }
@@ -194,14 +200,8 @@ sealed interface Call {
       }
       long offset = at.in(on.real.size());
       long bytes = length.from(offset, on.real.size());
-      String verb =
-          switch (mode) {
-            case 0x01 -> "allocate(" + on;
-            case 0x03 -> "punchHole(" + on;
-            default -> "fallocate(" + on + ", 0x" + Integer.toHexString(mode);
-          };
       world.act(
-          verb + ", " + offset + ", " + bytes + ")",
+          World.line(Verb.FALLOCATE, on, "0x" + Integer.toHexString(mode), offset, bytes),
           () -> {
             switch (mode) {
               case 0x01 -> on.real.allocate(offset, bytes);
@@ -225,14 +225,8 @@ sealed interface Call {
       long offset = at.in(on.real.size());
       long bytes = length.from(offset, on.real.size());
       world.act(
-          (answering ? "tryMake" : "make")
-              + (inaccessible ? "Inaccessible(" : "Accessible(")
-              + on
-              + ", "
-              + offset
-              + ", "
-              + bytes
-              + ")",
+          World.line(Verb.CONVERT, on, inaccessible ? "private" : "shared", offset, bytes)
+              + (answering ? " # by the call that answers" : ""),
           () -> {
             if (answering) {
               tryToConvert(on.real, offset, bytes);
@@ -278,10 +272,19 @@ sealed interface Call {
       Protection[] list = protection.toArray(new Protection[0]);
       world.open(
           world.mappings,
-          "mmap(" + on + ", " + offset + ", " + bytes + ", " + type + ", " + protection + ")",
+          World.line(
+              Verb.MMAP, world.mappings.nextName(), on, offset, bytes, word(protection), type),
           () -> on.real.mmap(offset, bytes, type, list),
           () -> world.model.mmap(on.model, offset, bytes, type, protection),
           (real, model) -> world.require("length", model.length(), real.length()));
+    }
+
+    private static String word(Set<Protection> protection) {
+      String letters =
+          (protection.contains(Protection.READ) ? "r" : "")
+              + (protection.contains(Protection.WRITE) ? "w" : "")
+              + (protection.contains(Protection.EXEC) ? "x" : "");
+      return letters.isEmpty() ? "none" : letters;
     }
   }
 
@@ -307,7 +310,7 @@ sealed interface Call {
       long offset = at.in(on.real.length());
       Mode used = width == 1 ? Mode.PLAIN : mode;
       world.call(
-          "load" + 8 * width + " " + used + "(" + on + ", " + offset + ")",
+          World.line(Verb.LOAD, on, offset) + World.width(width, used),
           () -> load(on.real, offset, used),
           () -> world.model.load(on.model, offset, width, used != Mode.PLAIN));
     }
@@ -340,7 +343,7 @@ sealed interface Call {
       if (on != null) {
         long offset = at.in(on.real.length());
         world.call(
-            "tryGetLong(" + on + ", " + offset + ", " + otherwise + ")",
+            "tryGetLong " + on + " " + offset + " " + otherwise,
             () -> on.real.tryGetLong(offset, otherwise),
             () -> world.model.tryLoad(on.model, offset, otherwise));
       }
@@ -355,7 +358,7 @@ sealed interface Call {
       if (on != null) {
         long offset = at.in(on.real.length());
         world.call(
-            "tryPutLong(" + on + ", " + offset + ", " + value + ")",
+            "tryPutLong " + on + " " + offset + " " + value,
             () -> on.real.tryPutLong(offset, value),
             () -> world.model.tryStore(on.model, offset, value));
       }
@@ -373,7 +376,7 @@ sealed interface Call {
       long offset = at.in(on.real.length());
       Mode used = width == 1 ? Mode.PLAIN : mode;
       world.act(
-          "store" + 8 * width + " " + used + "(" + on + ", " + offset + ", " + value + ")",
+          World.line(Verb.STORE, on, offset, value) + World.width(width, used),
           () -> store(on.real, offset, used),
           () -> world.model.store(on.model, offset, width, used != Mode.PLAIN, value));
     }
@@ -418,17 +421,7 @@ sealed interface Call {
       long expected = matching ? current(on.model, offset) : value + 1;
       long replacement = width == 4 ? (int) value : value;
       world.call(
-          "compareAndSet"
-              + 8 * width
-              + "("
-              + on
-              + ", "
-              + offset
-              + ", "
-              + expected
-              + ", "
-              + value
-              + ")",
+          "compareAndSet" + 8 * width + " " + on + " " + offset + " " + expected + " " + value,
           () ->
               width == 4
                   ? on.real.compareAndSetInt(offset, (int) expected, (int) value)
@@ -457,7 +450,7 @@ sealed interface Call {
       if (on != null) {
         long offset = at.in(on.real.length());
         world.call(
-            "getAndAddLong(" + on + ", " + offset + ", " + delta + ")",
+            "getAndAddLong " + on + " " + offset + " " + delta,
             () -> on.real.getAndAddLong(offset, delta),
             () -> world.model.getAndAdd(on.model, offset, delta));
       }
@@ -478,15 +471,9 @@ sealed interface Call {
       byte[] bytes = pattern(seed, length);
       world.call(
           (write ? "put " : "get ")
-              + (buffer ? "ByteBuffer(" : "byte[](")
-              + on
-              + ", "
-              + offset
-              + ", "
-              + length
-              + " bytes, seed "
-              + seed
-              + ")",
+              + (on + " " + offset + " " + length)
+              + (buffer ? " # ByteBuffer, seed " : " # byte[], seed ")
+              + seed,
           () -> buffer ? moveBuffer(on.real, offset) : moveArray(on.real, offset),
           () -> {
             Outcome.Moved moved = world.model.move(on.model, offset, bytes, write);
@@ -540,7 +527,7 @@ sealed interface Call {
         long offset = at.in(on.real.length());
         long bytes = length.from(offset, on.real.length());
         world.act(
-            "madvise(" + on + ", " + offset + ", " + bytes + ", " + advice + ")",
+            World.line(Verb.MADVISE, on, offset, bytes, advice),
             () -> on.real.madvise(offset, bytes, advice),
             () -> world.model.madvise(on.model, offset, bytes, advice));
       }
@@ -550,7 +537,7 @@ sealed interface Call {
   // ---- references ----
 
   /** Takes references through a mapping. */
-  record GetUserPages(int map, At at, Length length, boolean pinned) implements Call {
+  record Gup(int map, At at, Length length, boolean pinned) implements Call {
     @Override
     public void run(World world) {
       Pair<HostMapping, Mapping> on = world.mappings.choose(map);
@@ -561,7 +548,8 @@ sealed interface Call {
       long bytes = length.from(offset, on.real.length());
       world.open(
           world.references,
-          (pinned ? "pin(" : "getUserPages(") + on + ", " + offset + ", " + bytes + ")",
+          World.line(Verb.GUP, world.references.nextName(), on, offset, bytes)
+              + (pinned ? " # pinned" : ""),
           () -> pinned ? on.real.pin(offset, bytes) : on.real.getUserPages(offset, bytes),
           () -> world.model.getUserPages(on.model, offset, bytes, pinned),
           (real, model) -> {
@@ -587,7 +575,7 @@ sealed interface Call {
       int from = on.model.from(chosen);
       int in = at % (on.model.to(chosen) - from);
       world.call(
-          on + ".buffer(" + chosen + ").put(" + in + ", " + value + ")",
+          "putByte " + on + " " + in + " " + value + " # page " + chosen,
           () -> {
             ByteBuffer buffer = on.real.buffer(chosen);
             world.require("read only", !on.model.writable, buffer.isReadOnly());
@@ -609,7 +597,7 @@ sealed interface Call {
   }
 
   /** Drops a reference. */
-  record CloseReference(int ref) implements Call {
+  record GupRelease(int ref) implements Call {
     @Override
     public void run(World world) {
       Pair<HostReference, Reference> on = world.references.choose(ref);
@@ -626,7 +614,8 @@ sealed interface Call {
     public void run(World world) {
       world.open(
           world.folios,
-          (bare ? "tryGrab(" : "grab(") + on + ", " + offset + ", " + kind + ")",
+          (bare ? "tryGrab " : "grab ")
+              + (world.folios.nextName() + " " + on + " " + offset + " " + kind),
           () -> {
             if (!bare) {
               Folio folio = on.real.grab(offset, kind);
@@ -673,7 +662,7 @@ sealed interface Call {
         return;
       }
       world.act(
-          on + (zero ? ".zero()" : ".buffer().put(" + at + ", " + value + ")"),
+          zero ? "zero " + on : "putByte " + on + " " + at + " " + value,
           () -> {
             if (zero) {
               on.real.folio().zero();
@@ -698,7 +687,7 @@ sealed interface Call {
     public void run(World world) {
       Pair<RealFolio, Grabbed> on = world.folios.choose(folio);
       if (on != null && (on.open || on.real.folio() != null)) {
-        close(world, on); // a bare number put twice could be somebody else's reference
+        close(world, on); // a bare number put twice could be another holder's reference
       }
     }
   }
@@ -719,7 +708,7 @@ sealed interface Call {
       ByteBuffer buffer = ByteBuffer.wrap(pattern(seed, length));
       byte[] bytes = pattern(seed, length);
       world.call(
-          "directMap." + (write ? "write(" : "read(") + pfn + ", " + at + ", " + length + ")",
+          (write ? "directWrite " : "directRead ") + pfn + " " + at + " " + length,
           () -> {
             if (write) {
               world.host.directMap().write(pfn, at, buffer);
@@ -748,12 +737,11 @@ sealed interface Call {
       }
       long offset = at.in(of.real.size());
       world.act(
-          "bind(" + on + ", slot " + slot + ", gpa " + gpa + ", size " + size + ", " + of + ", "
-              + offset + ")",
+          World.line(Verb.BIND, "s" + slot, of, gpa, size, offset) + " # " + on,
           () -> on.real.setUserMemoryRegion2(slot, gpa, size, of.real, offset),
           () -> world.model.setSlot(on.model, slot, gpa, size, of.model, offset));
       world.call(
-          "slotAt(" + on + ", " + gpa + ")",
+          "memslotAt " + on + " " + gpa,
           () -> on.real.memslotAt(gpa).map(Memslot::slot).orElse(-1),
           () -> world.model.slotAt(on.model, gpa));
     }
@@ -767,7 +755,7 @@ sealed interface Call {
     public void run(World world) {
       if (world.model.used() > 0 || world.model.files.stream().anyMatch(f -> f.opens > 0)) {
         world.act(
-            "host.close()",
+            "closeHost",
             world.host::close,
             () -> {
               throw new Stop(Errno.EBUSY);
@@ -781,11 +769,11 @@ sealed interface Call {
   /** Closes one of a pair of any kind. */
   static void close(World world, Pair<?, ?> on) {
     if (on.real instanceof GuestMemfd real && on.model instanceof Descriptor model) {
-      world.close(on, "close", real::close, () -> world.model.close(model));
+      world.close(on, Verb.CLOSE.word(), real::close, () -> world.model.close(model));
     } else if (on.real instanceof HostMapping real && on.model instanceof Mapping model) {
-      world.close(on, "munmap", real::close, () -> world.model.munmap(model));
+      world.close(on, Verb.MUNMAP.word(), real::close, () -> world.model.munmap(model));
     } else if (on.real instanceof HostReference real && on.model instanceof Reference model) {
-      world.close(on, "close", real::close, () -> world.model.close(model));
+      world.close(on, Verb.GUP_RELEASE.word(), real::close, () -> world.model.close(model));
     } else if (on.real instanceof RealFolio real && on.model instanceof Grabbed model) {
       world.close(
           on,

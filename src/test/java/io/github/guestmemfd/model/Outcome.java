@@ -76,7 +76,7 @@ sealed interface Outcome {
     }
   }
 
-  /** Runs a call, of the library or of the model. What nobody may throw goes through. */
+  /** Runs a call, of the library or of the model. What must not be thrown goes through. */
   static Outcome of(Supplier<?> call) {
     try {
       return new Returned(call.get());

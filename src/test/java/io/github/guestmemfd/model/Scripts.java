@@ -320,14 +320,12 @@ final class Scripts {
             7,
             Combinators.combine(object(), pageAt(), length(), Arbitraries.of(Advice.class))
                 .as(Call.Madvise::new)),
-        Tuple.of(
-            5,
-            Combinators.combine(object(), byteAt(), length(), coin()).as(Call.GetUserPages::new)),
+        Tuple.of(5, Combinators.combine(object(), byteAt(), length(), coin()).as(Call.Gup::new)),
         Tuple.of(
             3,
             Combinators.combine(object(), ints(0, 7), ints(0, PAGE - 1), byteValues())
                 .as(Call.WriteReference::new)),
-        Tuple.of(4, object().map(Call.CloseReference::new)),
+        Tuple.of(4, object().map(Call.GupRelease::new)),
         Tuple.of(6, Combinators.combine(object(), byteAt(), kind, oneIn(3)).as(Call.GrabAt::new)),
         Tuple.of(
             3,

@@ -26,8 +26,8 @@ import java.util.TreeSet;
  * their holders. Made to be read and believed, not to be fast.
  *
  * <p>There are no page table entries. A page that was unmapped by a call that failed faults again
- * at its next use and nobody sees a difference, which is what the library promises. Who would see
- * one, a reference through a mapping for writing alone, is not modelled.
+ * at its next use and no caller sees a difference, which is what the library promises. Who would
+ * see one, a reference through a mapping for writing alone, is not modelled.
  */
 final class SequentialModel {
   static final int PAGE = 4096;
@@ -64,7 +64,7 @@ final class SequentialModel {
     }
   }
 
-  /** A guest_memfd, as long as somebody has it open. */
+  /** A guest_memfd, as long as it is open. */
   static final class File {
     final int number;
     final long pages;
@@ -180,7 +180,7 @@ final class SequentialModel {
   /** All frames in use. */
   final Set<Content> contents = new HashSet<>();
 
-  /** Frames that have been freed since somebody last looked. */
+  /** Frames that have been freed since the last look. */
   final List<Content> freed = new ArrayList<>();
 
   /** The callbacks that are expected, and the folio of each or null. */
@@ -385,7 +385,7 @@ final class SequentialModel {
     }
   }
 
-  /** The folio of a page for somebody who uses it: allocated, zeroed, and shown to the client. */
+  /** The folio of a page for its user: allocated, zeroed, and shown to the client. */
   private Content use(File file, long page) {
     Content content = file.cache.get(page);
     if (content == null) {
@@ -430,7 +430,7 @@ final class SequentialModel {
   }
 
   private int write(File file, String method, long offset, long length, Content content) {
-    // A folio that never was used has no content; nobody is shown what others left there.
+    // A folio that never was used has no content; what others left there is not shown.
     Integer hash =
         content == null ? null : Integer.valueOf(ByteBuffer.wrap(content.bytes).hashCode());
     Boolean inDirectMap =

@@ -16,6 +16,8 @@ import io.github.guestmemfd.model.SequentialModel.Grabbed;
 import io.github.guestmemfd.model.SequentialModel.Mapping;
 import io.github.guestmemfd.model.SequentialModel.Reference;
 import io.github.guestmemfd.model.SequentialModel.Vm;
+import io.github.guestmemfd.trace.Trace;
+import io.github.guestmemfd.trace.Verb;
 import java.nio.ByteBuffer;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
@@ -55,7 +57,7 @@ final class World {
 
     @Override
     public String toString() {
-      return open ? name : name + "(closed)";
+      return name;
     }
   }
 
@@ -96,9 +98,9 @@ final class World {
   final HostMemory host;
   final SequentialModel model;
   final ScriptedOps ops;
-  final Pool<GuestMemfd, Descriptor> descriptors = new Pool<>("fd");
-  final Pool<HostMapping, Mapping> mappings = new Pool<>("map");
-  final Pool<HostReference, Reference> references = new Pool<>("ref");
+  final Pool<GuestMemfd, Descriptor> descriptors = new Pool<>("m");
+  final Pool<HostMapping, Mapping> mappings = new Pool<>("a");
+  final Pool<HostReference, Reference> references = new Pool<>("g");
   final Pool<RealFolio, Grabbed> folios = new Pool<>("folio");
   final Pool<VirtualMachine, Vm> vms = new Pool<>("vm");
 
@@ -125,6 +127,21 @@ final class World {
   }
 
   // ---- making calls ----
+
+  /** A call that traces have, as they write it. */
+  static String line(Verb verb, Object... arguments) {
+    String[] words = new String[arguments.length];
+    for (int i = 0; i < words.length; i++) {
+      String kind = verb.arguments().get(i);
+      words[i] = kind.substring(0, kind.indexOf('=') + 1) + arguments[i];
+    }
+    return Trace.Call.of(verb, words).text();
+  }
+
+  /** What a load or store is that traces, which move bytes, do not have. */
+  static String width(int width, Call.Mode mode) {
+    return width == 1 ? "" : " # " + 8 * width + " bits, " + mode;
+  }
 
   /** Makes a call on both sides and compares how it ended, and what else can be seen. */
   Outcome call(String text, Supplier<?> real, Supplier<?> expected) {
@@ -155,7 +172,7 @@ final class World {
       BiConsumer<R, M> alsoCheck) {
     List<R> opened = new ArrayList<>();
     call(
-        pool.nextName() + " = " + text,
+        text,
         () -> {
           R made = real.get();
           opened.add(made);
@@ -175,9 +192,8 @@ final class World {
 
   /** A call that closes something, whatever its callbacks say. */
   void close(Pair<?, ?> pair, String text, Runnable real, Runnable expected) {
-    String line = text + "(" + pair + ")";
     pair.open = false;
-    act(line, real, expected);
+    act(text + " " + pair, real, expected);
   }
 
   private static Supplier<?> returningNothing(Runnable run) {
@@ -203,6 +219,11 @@ final class World {
   }
 
   // ---- comparing ----
+
+  /** The calls so far, and what came of them. */
+  List<String> log() {
+    return List.copyOf(log);
+  }
 
   AssertionError disagree(String what, Object expected, Object actual) {
     StringBuilder text = new StringBuilder();

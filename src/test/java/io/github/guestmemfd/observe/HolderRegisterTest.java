@@ -286,7 +286,7 @@ class HolderRegisterTest {
     }
   }
 
-  /** An orphan is held at the same offset, and is in nobody's way. */
+  /** An orphan is held at the same offset, and does not block a conversion. */
   @Test
   void anOrphansHolderIsNotNamed() {
     try (GuestMemfd memfd = file(1);

@@ -24,7 +24,9 @@ import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
-/** Threads take, give back and convert, while others look who holds what. Nobody is forgotten. */
+/**
+ * Threads take, give back and convert, while others look who holds what. No holder is forgotten.
+ */
 @Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class TrackedRaceTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;

@@ -60,7 +60,7 @@ class ContractsTest {
     "AllowsForOneMore, SOUNDNESS, aHeldPageRefusesItsRangeWhole, page 0",
     "RefusesSafeHolders, COMPLETENESS, safeHoldersMayStay, held by 0 unsafe",
     "RefusesSafeHolders, COMPLETENESS, guestsAreNotInTheWay, offset 0",
-    "NeverPunches, COMPLETENESS, aPunchDiscardsExactlyWhatWasAsked, nobody there",
+    "NeverPunches, COMPLETENESS, aPunchDiscardsExactlyWhatWasAsked, no holders",
     "ChangesItsSteps, STEPS, stepsMakeSense, when asked again",
     "TakesSafeFirst, STEPS, stepsMakeSense, SAFE after REF",
     "LooksForPinsOnly, SOUNDNESS, noHostHolderOutlivesAConversion, a plain reference (GUP)"

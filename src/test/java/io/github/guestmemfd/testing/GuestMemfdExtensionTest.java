@@ -307,9 +307,9 @@ class GuestMemfdExtensionTest {
     assertThat(outcomes.get("pendingConversion"))
         .hasMessageContaining("waited for by a conversion at offsets 0x0 to 0x1000")
         .hasMessageContaining("grabbed as unsafe");
-    assertThat(outcomes.get("racePoint")).hasMessageContaining("nobody came to BEFORE_COMMIT");
+    assertThat(outcomes.get("racePoint")).hasMessageContaining("no thread came to BEFORE_COMMIT");
     assertThat(outcomes.get("twoThings"))
-        .hasMessageContaining("nobody came to BEFORE_COMMIT")
+        .hasMessageContaining("no thread came to BEFORE_COMMIT")
         .hasMessageContaining("opened by");
     assertThat(outcomes.get("nothing")).isNull();
   }
@@ -420,7 +420,7 @@ class GuestMemfdExtensionTest {
         .hasMessageContaining("pinned at offset 0x0 by ");
     assertThat(failure(EndsWithAFailure.class, "missesARacePoint"))
         .hasMessageContaining("at the end")
-        .hasMessageContaining("nobody came to BEFORE_COMMIT");
+        .hasMessageContaining("no thread came to BEFORE_COMMIT");
     assertThat(failure(EndsWithAnErrno.class, "leavesNothing"))
         .hasMessageContaining("EIO: at the end")
         .message()

@@ -313,14 +313,14 @@ class RacePointTableTest {
           return () -> memfd.makeInaccessible(0, 3L * PAGE);
         });
     row(
-        "`makeInaccessible` of a page that somebody holds: refused at once",
+        "`makeInaccessible` of a page that is held: refused at once",
         w -> {
           GuestMemfd memfd = w.ready();
           w.closing(w.map(memfd).pin(0, PAGE));
           return () -> assertThat(memfd.tryMakeInaccessible(0, PAGE)).isEqualTo(Errno.EAGAIN);
         });
     row(
-        "`makeInaccessible` of a page that somebody holds: looks again once, then refused",
+        "`makeInaccessible` of a page that is held: looks again once, then refused",
         w -> {
           GuestMemfd memfd =
               w.closing(
@@ -344,7 +344,7 @@ class RacePointTableTest {
           return () -> memfd.makeAccessible(0, PAGE);
         });
     row(
-        "`makeInaccessibleLater` of a page that somebody holds: left pending",
+        "`makeInaccessibleLater` of a page that is held: left pending",
         w -> {
           GuestMemfd memfd = w.closing(later(w));
           w.closing(w.map(memfd).pin(0, PAGE));

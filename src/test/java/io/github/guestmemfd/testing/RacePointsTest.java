@@ -223,8 +223,8 @@ class RacePointsTest {
       assertThat(failuresOf(impatient))
           .extracting(Throwable::getMessage)
           .containsExactly(
-              "nobody came to RANGE_BUSY of " + gone.fileKey(),
-              "nobody came to RANGE_BUSY at offset 0x1000 of " + gone.fileKey());
+              "no thread came to RANGE_BUSY of " + gone.fileKey(),
+              "no thread came to RANGE_BUSY at offset 0x1000 of " + gone.fileKey());
     }
     races.check();
   }
@@ -352,11 +352,11 @@ class RacePointsTest {
         .containsExactly(
             "one",
             "two",
-            "nobody came to BEFORE_COMMIT",
-            "nobody came to BEFORE_COMMIT at offset 0x3000",
-            "nobody came to AFTER_COMMIT",
-            "nobody came to AFTER_COMMIT at offset 0x1000",
-            "nobody came to a gate");
+            "no thread came to BEFORE_COMMIT",
+            "no thread came to BEFORE_COMMIT at offset 0x3000",
+            "no thread came to AFTER_COMMIT",
+            "no thread came to AFTER_COMMIT at offset 0x1000",
+            "no thread came to a gate");
     for (int i = 2; i < failures.length; i++) {
       assertThat(failures[i].getStackTrace())
           .as("who planned it")
@@ -505,7 +505,7 @@ class RacePointsTest {
   void aGateThatNobodyComesToIsAFailureAndNoHang() {
     RacePoints.Gate gate = impatient.hold(AFTER_LOOKUP, PAGE);
     AssertionError e = assertThrows(AssertionError.class, gate::awaitReached);
-    assertThat(e).hasMessage("nobody came to AFTER_LOOKUP at offset 0x1000 within PT0.01S");
+    assertThat(e).hasMessage("no thread came to AFTER_LOOKUP at offset 0x1000 within PT0.01S");
     assertThat(failuresOf(impatient)).hasSize(1);
   }
 

@@ -34,7 +34,7 @@ final class WrongProtocols {
     }
   }
 
-  /** Between its two drops a holder is safe without a reference, and hides somebody else's. */
+  /** Between its two drops a holder is safe without a reference, and hides another holder's. */
   static class DropsItsReferenceFirst extends ConversionProtocolContract {
     @Override
     protected ConversionProtocol protocol() {

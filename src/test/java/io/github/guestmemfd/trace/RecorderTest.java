@@ -446,7 +446,7 @@ class RecorderTest {
     }
   }
 
-  /** The program goes on; whoever closes the recorder learns of it. */
+  /** The program goes on; closing the recorder reports it. */
   @Test
   void anErrorIsToldAtTheEnd() {
     Writer broken =

@@ -57,7 +57,7 @@ final class JcstressTests {
     Matcher twins = TWINS.matcher(all);
     if (twins.find()) {
       return capital(first.replaceFirst("^Hypothesis: ", ""))
-          + " For twins: "
+          + " Twins: those of "
           + String.join(
               ", ", List.of(twins.group(1).split(", ")).stream().map(t -> "`" + t + "`").toList())
           + ".";

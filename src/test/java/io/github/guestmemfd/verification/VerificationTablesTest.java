@@ -94,7 +94,7 @@ class VerificationTablesTest {
         .containsEntry("ReferenceVsConvertTest.SafeOnly", "Under `safe-only`.")
         .hasEntrySatisfying(
             "AllocateVsPunchTest",
-            text -> assertThat(text).endsWith(" For twins: `FillVsBusyTest`, `FillTest`."));
+            text -> assertThat(text).endsWith(" Twins: those of `FillVsBusyTest`, `FillTest`."));
     assertThat(List.of(JcstressTests.of("").keySet())).isNotEmpty();
   }
 }

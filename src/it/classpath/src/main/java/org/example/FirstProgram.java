@@ -28,7 +28,7 @@ public class FirstProgram {
         System.out.println(e.getMessage()); // EAGAIN: one pinned reference
       }
 
-      memfd.makeInaccessible(0, 4096); // now nobody holds it
+      memfd.makeInaccessible(0, 4096); // no reference is left
       try (Folio folio = memfd.grab(0)) { // the guest's side: a safe reference
         System.out.println(folio.buffer().getLong(0)); // 42
       }

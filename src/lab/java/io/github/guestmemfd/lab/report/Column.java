@@ -25,7 +25,7 @@ record Column(
   static final String LEAKS =
       "How often the host reached content after its page had become inaccessible.";
   static final String FALSE_BUSY =
-      "Attempts to convert to inaccessible that were refused although nobody on the host held a"
+      "Attempts to convert to inaccessible that were refused although no holder on the host had a"
           + " page.";
   static final String FIRST_LOOK =
       "Of the attempts that no holder was in the way of, the share whose first look at the counts"
@@ -42,7 +42,7 @@ record Column(
           count(
               "refused",
               "held",
-              "Attempts to convert to inaccessible that were refused while somebody on the host held a"
+              "Attempts to convert to inaccessible that were refused while a holder on the host had a"
                   + " page.",
               Totals::refusedWithUnsafeHolder),
           count("false", "busy", FALSE_BUSY, Totals::refusedWithoutUnsafeHolder),
@@ -93,7 +93,7 @@ record Column(
           figure(
               "false",
               "rate",
-              "False busy, of all conversions that nobody on the host was in the way of.",
+              "False busy, of all conversions that no holder on the host was in the way of.",
               Totals::falseBusyRate,
               Numbers::percent),
           figure(

@@ -39,7 +39,7 @@ record Verdict(List<Row> rows, String sentence) {
           "timed-wait",
           "to study RFC v2: a holder that needs the folio lock waits for the conversion that waits.",
           "last-put",
-          "if the caller need not wait: whoever lets go last completes the conversion.",
+          "if the caller need not wait: the last put completes the conversion.",
           "invalidate-lock",
           "to study the in-place series: faults of the whole file wait for a conversion.",
           "atomic-pair",

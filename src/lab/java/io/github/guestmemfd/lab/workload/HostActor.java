@@ -59,7 +59,7 @@ final class HostActor implements Runnable {
     int end = Math.min(m.pages(), page + request.pages());
     holdings.use(random.nextLong());
     switch (request.op()) {
-      case HOLD, PIN -> {
+      case GUP, PIN -> {
         if (holdings.size() == HOLDINGS) {
           holdings.release(random.nextLong());
         }
@@ -67,7 +67,7 @@ final class HostActor implements Runnable {
           known[knownNext++ % KNOWN] = holdings.newestFrame();
         }
       }
-      case RELEASE -> holdings.release(random.nextLong());
+      case GUP_RELEASE -> holdings.release(random.nextLong());
       case LOAD -> {
         for (int i = page; i < end; i++) {
           look.mapping(i);

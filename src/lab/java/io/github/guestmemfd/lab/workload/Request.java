@@ -10,7 +10,11 @@ package io.github.guestmemfd.lab.workload;
  */
 public record Request(Op op, int page, int pages) {
 
-  /** The operations: those of the guest's vCPUs first, then those of the host's threads. */
+  /**
+   * The operations: those of the guest's vCPUs first, then those of the host's threads. The host's
+   * have the names that the calls have in a trace ({@link io.github.guestmemfd.trace.Verb}), where
+   * they are such calls. The guest's are no calls but aims, each of which takes several.
+   */
   public enum Op {
     /** The guest asks for a range to be private, and writes a secret to each page. */
     ACCEPT,
@@ -31,12 +35,12 @@ public record Request(Op op, int page, int pages) {
     /** The host fills pages from a snapshot, then the guest uses them as private. */
     RESTORE,
 
-    /** A thread of the host takes a reference by GUP, and keeps it for a while. */
-    HOLD,
-    /** As HOLD, with a pin, as for DMA. */
+    /** A thread of the host takes a reference, and keeps it for a while. */
+    GUP,
+    /** As GUP, with a pin, as for DMA. */
     PIN,
     /** A thread of the host lets go what it has held longest. */
-    RELEASE,
+    GUP_RELEASE,
     /** A thread of the host reads through its mapping. */
     LOAD,
     /** A thread of the host writes through its mapping. */

@@ -100,7 +100,7 @@ public enum Workload {
     @Override
     List<Supplier<Request>> hosts(Part part, SplittableRandom random) {
       return List.of(
-          mix(random.split(), part, 64, Op.SCAN, Op.MIGRATE, Op.LOAD, Op.HOLD, Op.RELEASE));
+          mix(random.split(), part, 64, Op.SCAN, Op.MIGRATE, Op.LOAD, Op.GUP, Op.GUP_RELEASE));
     }
   },
 
@@ -144,7 +144,16 @@ public enum Workload {
     @Override
     List<Supplier<Request>> hosts(Part part, SplittableRandom random) {
       return List.of(
-          mix(random.split(), part, 1, Op.HOLD, Op.PIN, Op.RELEASE, Op.LOAD, Op.STORE, Op.RELEASE),
+          mix(
+              random.split(),
+              part,
+              1,
+              Op.GUP,
+              Op.PIN,
+              Op.GUP_RELEASE,
+              Op.LOAD,
+              Op.STORE,
+              Op.GUP_RELEASE),
           mix(
               random.split(),
               part,
@@ -154,8 +163,8 @@ public enum Workload {
               Op.DIRECT,
               Op.LOAD,
               Op.STORE,
-              Op.HOLD,
-              Op.RELEASE));
+              Op.GUP,
+              Op.GUP_RELEASE));
     }
   },
 

@@ -564,8 +564,8 @@
 
   const LEAST_SHARE = 0.05;
   const axisPercent = v => Number((v * 100).toPrecision(3)) + '%';
-  bars('firstlook', 'first looks that failed though nobody was in the way', FIGURES.firstLook, percent, axisPercent, LEAST_SHARE);
-  bars('busy', 'refused though nobody was in the way', FIGURES.falseBusy, percent, axisPercent, LEAST_SHARE);
+  bars('firstlook', 'first looks that failed though no holder was in the way', FIGURES.firstLook, percent, axisPercent, LEAST_SHARE);
+  bars('busy', 'refused though no holder was in the way', FIGURES.falseBusy, percent, axisPercent, LEAST_SHARE);
   bars('throughput', 'guest operations per second', FIGURES.guestOps, count, count, 1);
 
   // Leaks.

@@ -76,7 +76,7 @@ class AttemptsTest {
     assertThat(attempts.refusedWithHolder()).isEqualTo(1);
   }
 
-  /** A range of two pages: one that nobody holds and mends itself, and then one that is held. */
+  /** A range of two pages: one that is not held and mends itself, and then one that is held. */
   @Test
   void anAttemptThatMetAHolderTooIsNoFirstLook() {
     ledger.hold(1, 1);
@@ -103,8 +103,8 @@ class AttemptsTest {
   }
 
   /**
-   * Three conversions of a real file: of a page that nobody holds, of one whose reference in an LRU
-   * batch is drained before the second look, and of one that somebody on the host has pinned.
+   * Three conversions of a real file: of a page that is not held, of one whose reference in an LRU
+   * batch is drained before the second look, and of one that the host has pinned.
    */
   @ParameterizedTest
   @MethodSource("protocols")
@@ -151,7 +151,7 @@ class AttemptsTest {
 
   @Test
   void otherRacePointsAndOtherConversionsDoNotCount() {
-    mismatch(); // nobody has begun an attempt
+    mismatch(); // no attempt has begun
     attempts.begin(RANGE, MemoryAttribute.SHARED);
     mismatch();
     attempts.end(RANGE, MemoryAttribute.SHARED, Errno.OK, new BusyGuestPage());

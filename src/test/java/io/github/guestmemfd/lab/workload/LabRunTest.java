@@ -114,7 +114,7 @@ class LabRunTest {
     assertThat(m.framesLeaked()).isZero();
   }
 
-  /** The broken twin of every sound protocol: whoever holds the page, it may turn. */
+  /** The broken twin of every sound protocol: held or not, the page may turn. */
   @Test
   void aProtocolThatAlwaysSaysYesLeaks() {
     ConversionProtocol careless =
