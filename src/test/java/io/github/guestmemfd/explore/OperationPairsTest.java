@@ -23,7 +23,7 @@ class OperationPairsTest {
     List<DynamicTest> tests = new ArrayList<>();
     for (Operation one : Operation.values()) {
       for (Operation other : Operation.values()) {
-        if (one.ordinal() <= other.ordinal()) {
+        if (one.compareTo(other) <= 0) {
           tests.add(
               DynamicTest.dynamicTest(one + " against " + other, () -> pair(protocol, one, other)));
         }
