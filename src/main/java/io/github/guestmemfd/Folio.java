@@ -12,7 +12,7 @@ import io.github.guestmemfd.file.FileOperations;
 import io.github.guestmemfd.file.Inode;
 import io.github.guestmemfd.file.Refusals;
 import io.github.guestmemfd.observe.Holder;
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Announce;
 import java.nio.ByteBuffer;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
@@ -146,7 +146,7 @@ public final class Folio implements AutoCloseable {
   private void keep() {
     try {
       inode.host.frames.keepLock(pfn);
-      Step.write(locked).set(true);
+      Announce.write(locked).set(true);
     } catch (Throwable e) {
       inode.host.frames.unlock(pfn);
       throw e;
@@ -159,7 +159,7 @@ public final class Folio implements AutoCloseable {
    * @throws IllegalStateException if this object does not have it
    */
   public void unlock() {
-    if (!Step.write(locked).compareAndSet(true, false)) {
+    if (!Announce.write(locked).compareAndSet(true, false)) {
       throw new IllegalStateException(this + ": unlock without lock");
     }
     inode.host.frames.unlockKept(pfn);
@@ -173,11 +173,11 @@ public final class Folio implements AutoCloseable {
    */
   @Override
   public void close() {
-    if (kind == null || !Step.write(put).compareAndSet(false, true)) {
+    if (kind == null || !Announce.write(put).compareAndSet(false, true)) {
       throw new IllegalStateException(this + (kind == null ? ": not grabbed" : ": put twice"));
     }
     boolean wasLocked =
-        Step.write(locked).compareAndSet(true, false); // or another thread unlocks just now
+        Announce.write(locked).compareAndSet(true, false); // or another thread unlocks just now
     try {
       if (wasLocked) {
         inode.host.frames.unlockKept(pfn);
@@ -207,11 +207,11 @@ public final class Folio implements AutoCloseable {
 
   /** Ends the use of this folio: the callback that it was shown to is over. */
   void expire() {
-    Step.write(put).set(true);
+    Announce.write(put).set(true);
   }
 
   private void requireHeld() {
-    if (Step.read(put).get()) {
+    if (Announce.read(put).get()) {
       throw new IllegalStateException(this + ": used after put");
     }
   }

@@ -23,7 +23,7 @@ import io.github.guestmemfd.file.PendingConversion;
 import io.github.guestmemfd.file.Refusals;
 import io.github.guestmemfd.observe.Holder;
 import io.github.guestmemfd.observe.HolderRegister;
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Announce;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
@@ -337,7 +337,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   private boolean isClosed() {
-    return Step.read(this).closed;
+    return Announce.read(this).closed;
   }
 
   /**
@@ -409,7 +409,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   @Override
   public void close() {
-    if (CLOSED.compareAndSet(Step.write(this), false, true)) {
+    if (CLOSED.compareAndSet(Announce.write(this), false, true)) {
       inode.host.untrack(tracked);
       inode.close();
     }

@@ -10,7 +10,7 @@ import io.github.guestmemfd.file.Inode;
 import io.github.guestmemfd.file.UserPages;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.observe.Holder;
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Announce;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.Objects;
@@ -101,7 +101,7 @@ public sealed class HostReference implements AutoCloseable permits RecordedRefer
    * @return false after {@link #close}
    */
   public boolean isOpen() {
-    return !Step.read(released).get();
+    return !Announce.read(released).get();
   }
 
   /**
@@ -116,7 +116,7 @@ public sealed class HostReference implements AutoCloseable permits RecordedRefer
    * @throws UnsupportedOperationException if the host is metadata only
    */
   public ByteBuffer buffer(int page) {
-    if (Step.read(released).get()) {
+    if (Announce.read(released).get()) {
       throw new IllegalStateException(this + ": used after release");
     }
     ByteBuffer whole = inode.host.bytes().view(pfn(page));
@@ -146,7 +146,7 @@ public sealed class HostReference implements AutoCloseable permits RecordedRefer
    */
   @Override
   public void close() {
-    if (!Step.write(released).compareAndSet(false, true)) {
+    if (!Announce.write(released).compareAndSet(false, true)) {
       throw new IllegalStateException(this + ": put twice");
     }
     Failures failures = new Failures();

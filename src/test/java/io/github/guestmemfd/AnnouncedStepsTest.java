@@ -24,14 +24,14 @@ import org.objectweb.asm.tree.MethodNode;
 import org.objectweb.asm.tree.TypeInsnNode;
 
 /**
- * Every access to a word that threads share is announced as a {@code Step}, so that the explorer
- * sees it. Read off the bytecode of the library.
+ * Every access to a word that threads share is announced as a {@code Announce}, so that the
+ * explorer sees it. Read off the bytecode of the library.
  *
  * <ul>
  *   <li>A field that holds an atomic variable or a concurrent collection is read only to be passed
- *       to {@code Step.read} or {@code Step.write} at once.
- *   <li>A volatile field is read through {@code Step.read(owner)}; it is written after a {@code
- *       Step.write}.
+ *       to {@code Announce.read} or {@code Announce.write} at once.
+ *   <li>A volatile field is read through {@code Announce.read(owner)}; it is written after a {@code
+ *       Announce.write}.
  *   <li>A {@code VarHandle}, or an element of an atomic array, is used after an announcement.
  *   <li>No class has a {@code ReentrantLock}: {@code Mutex} announces itself.
  * </ul>
@@ -41,7 +41,7 @@ import org.objectweb.asm.tree.TypeInsnNode;
  */
 class AnnouncedStepsTest {
   private static final Path CLASSES = Path.of("target", "classes", "io", "github", "guestmemfd");
-  private static final String STEP = "io/github/guestmemfd/spi/Step";
+  private static final String STEP = "io/github/guestmemfd/spi/Announce";
 
   /** Packages with shared words; "" is the root. */
   private static final List<String> PACKAGES =
@@ -206,7 +206,7 @@ class AnnouncedStepsTest {
     return next;
   }
 
-  /** Whether the owner of a field that is read comes straight out of {@code Step.read}. */
+  /** Whether the owner of a field that is read comes straight out of {@code Announce.read}. */
   private static boolean isStepOfOwner(AbstractInsnNode at) {
     AbstractInsnNode before = at.getPrevious();
     while (before != null && (before.getOpcode() < 0 || before.getOpcode() == Opcodes.CHECKCAST)) {

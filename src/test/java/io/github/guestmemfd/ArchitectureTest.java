@@ -206,7 +206,8 @@ class ArchitectureTest {
           "conformance", // what user space sees, whichever class answers
           "faults", // faults at every step of every operation
           "fixtures", // what tests of several packages share
-          "model"); // a second, sequential implementation to compare with
+          "model", // a second, sequential implementation to compare with
+          "verification"); // writes the result tables of docs/verification.md
 
   @Test
   void aTestIsInThePackageOfWhatItTests() throws IOException {

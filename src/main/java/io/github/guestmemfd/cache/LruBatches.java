@@ -2,7 +2,8 @@ package io.github.guestmemfd.cache;
 
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameTable;
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.Exploration;
 import java.util.List;
 import java.util.stream.Stream;
 import org.jctools.queues.atomic.MpmcAtomicArrayQueue;
@@ -61,11 +62,12 @@ public final class LruBatches {
    * @param pfn the frame, with one reference for the batch
    */
   public void add(int pfn) {
-    MpmcAtomicArrayQueue<Integer> batch = batches.get((int) (Step.threadId() % batches.size()));
-    while (!Step.write(batch).offer(pfn)) { // other threads were quicker
+    MpmcAtomicArrayQueue<Integer> batch =
+        batches.get((int) (Exploration.threadId() % batches.size()));
+    while (!Announce.write(batch).offer(pfn)) { // other threads were quicker
       drain(batch);
     }
-    if (Step.read(batch).size() >= size) {
+    if (Announce.read(batch).size() >= size) {
       drain(batch);
     }
   }
@@ -85,7 +87,9 @@ public final class LruBatches {
 
   private int drain(MpmcAtomicArrayQueue<Integer> batch) {
     int dropped = 0;
-    for (Integer pfn = Step.write(batch).poll(); pfn != null; pfn = Step.write(batch).poll()) {
+    for (Integer pfn = Announce.write(batch).poll();
+        pfn != null;
+        pfn = Announce.write(batch).poll()) {
       dropped++;
       try {
         frames.put(pfn, Counts.REF);

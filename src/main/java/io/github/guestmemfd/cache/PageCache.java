@@ -5,10 +5,10 @@ import io.github.guestmemfd.memory.FrameContents;
 import io.github.guestmemfd.memory.FrameOwners;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.memory.WaitQueue;
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
-import io.github.guestmemfd.spi.Step;
 import io.github.guestmemfd.spi.Wait;
 import java.lang.invoke.VarHandle;
 import java.util.concurrent.atomic.LongAdder;
@@ -279,12 +279,12 @@ public final class PageCache {
    *     if it keeps a folio lock, for which the operation it would wait for may be waiting
    */
   public boolean awaitNotBusy(long index) throws InterruptedException {
-    BooleanSupplier over = () -> Step.read(this).dead || !SlotWord.isBusy(slots.get(index));
+    BooleanSupplier over = () -> Announce.read(this).dead || !SlotWord.isBusy(slots.get(index));
     if (FrameTable.keepsLock() && !over.getAsBoolean()) {
       throw Wait.deadlock();
     }
     waiters.await(index, over, idle, Long.MAX_VALUE);
-    return !Step.read(this).dead;
+    return !Announce.read(this).dead;
   }
 
   /**
@@ -337,7 +337,7 @@ public final class PageCache {
 
   /** Marks the file as gone. The caller has locked all of it and never unlocks it. */
   public void die() {
-    Step.write(this).dead = true;
+    Announce.write(this).dead = true;
     waiters.wake(0, Long.MAX_VALUE);
   }
 

@@ -2,7 +2,7 @@ package io.github.guestmemfd.cache;
 
 import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.FrameTable;
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Announce;
 
 /**
  * The page table of a mapping: which of its pages are mapped to which frame.
@@ -98,7 +98,7 @@ public final class PageTable {
 
   /** Ends all confirming, before the last entries are removed. */
   public void close() {
-    Step.write(this).closed = true;
+    Announce.write(this).closed = true;
   }
 
   /**
@@ -107,7 +107,7 @@ public final class PageTable {
    * @return true after {@link #close}
    */
   public boolean isClosed() {
-    return Step.read(this).closed;
+    return Announce.read(this).closed;
   }
 
   // ---- faults ----

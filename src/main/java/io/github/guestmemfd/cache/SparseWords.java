@@ -2,7 +2,7 @@ package io.github.guestmemfd.cache;
 
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.memory.SharedLongs;
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Announce;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.Arrays;
@@ -64,13 +64,13 @@ final class SparseWords {
     }
 
     Object child(int i) {
-      Step.read(children, i);
+      Announce.read(children, i);
       Object child = CHILDREN.getVolatile(children, i);
       return child == null ? initial : child;
     }
 
     boolean casChild(int i, Object expected, Object child) {
-      Step.write(children, i);
+      Announce.write(children, i);
       // A null child and the initial Uniform mean the same; it is never stored as itself.
       return CHILDREN.compareAndSet(
           children, i, expected == initial ? null : expected, child == initial ? null : child);

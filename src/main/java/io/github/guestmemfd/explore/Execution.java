@@ -1,7 +1,8 @@
 package io.github.guestmemfd.explore;
 
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Exploration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.TimeUnit;
@@ -18,7 +19,7 @@ import org.jspecify.annotations.Nullable;
  *
  * @param <W> the world of the scenario
  */
-final class Execution<W> {
+final class Execution<W> implements Turns {
   private static final long HANG_NANOS = TimeUnit.SECONDS.toNanos(10);
 
   private final Scenario<W> scenario;
@@ -87,7 +88,8 @@ final class Execution<W> {
     }
   }
 
-  boolean isOver() {
+  @Override
+  public boolean isOver() {
     return over;
   }
 
@@ -167,7 +169,7 @@ final class Execution<W> {
             new Failure(
                 Failure.Kind.BLOCKED,
                 "no step for 10 s: a thread blocks, or runs, outside the waits of the library: "
-                    + Places.of(strands),
+                    + Places.of(Arrays.stream(strands).map(Strand::thread).toList()),
                 null,
                 order,
                 preemptions,
@@ -183,23 +185,21 @@ final class Execution<W> {
     LockSupport.unpark(main);
   }
 
-  /**
-   * A thread has stopped before its next step, or finished. Hands over to the one that goes on.
-   *
-   * @return that one; null if the run has ended, or begins
-   */
-  @Nullable Strand arrive(Strand strand) {
+  @Override
+  public boolean arrive(int number) {
     if (starting) {
       giveMain();
-      return null;
+      return false;
     }
     Strand next = decide();
     if (next == null) {
       giveMain();
-    } else if (next != strand) {
+      return false;
+    }
+    if (next.number != number) {
       next.giveTurn();
     }
-    return next;
+    return next.number == number;
   }
 
   // ---- decisions ----
@@ -325,20 +325,23 @@ final class Execution<W> {
 
   // ---- for the threads ----
 
-  int word(Object owner, long index) {
+  @Override
+  public int word(Object owner, long index) {
     return words.number(owner, index);
   }
 
-  long nanoTime() {
+  @Override
+  public long nanoTime() {
     return time;
   }
 
-  /** The time in so many nanoseconds. */
-  long after(long nanos) {
+  @Override
+  public long after(long nanos) {
     return nanos >= Long.MAX_VALUE - time ? Long.MAX_VALUE : time + Math.max(nanos, 0);
   }
 
-  void unpark(Thread thread) {
+  @Override
+  public void unpark(Thread thread) {
     for (Strand strand : strands) {
       if (strand.thread() == thread) {
         strand.permit = true;
@@ -348,20 +351,12 @@ final class Execution<W> {
     LockSupport.unpark(thread);
   }
 
-  /** Takes one of several alternatives, by the thread whose turn it is. */
-  int choose(int alternatives) {
-    int chosen = search.chooseAlternative(step, alternatives, running);
-    record(running, StepKind.CHOICE, "", "alternative " + chosen + " of " + alternatives);
-    order.add(chosen);
-    step = order.size();
-    return chosen;
-  }
-
   int steps() {
     return step;
   }
 
-  boolean isRecording() {
+  @Override
+  public boolean isRecording() {
     return recording;
   }
 
@@ -371,7 +366,7 @@ final class Execution<W> {
     if (failure != null || search.isRedundant()) {
       return;
     }
-    Step.by(
+    Exploration.by(
         new InvariantReader(words, dependence, time),
         () -> {
           try {

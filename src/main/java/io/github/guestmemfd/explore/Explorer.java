@@ -1,6 +1,6 @@
 package io.github.guestmemfd.explore;
 
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Exploration;
 import org.jspecify.annotations.Nullable;
 
 /** Runs the orders of a scenario. */
@@ -48,7 +48,7 @@ public final class Explorer {
   public static <W> Result explore(Scenario<W> scenario, Options options, Progress progress) {
     long begun = System.nanoTime();
     Search search = new Search(options);
-    Step.begin();
+    Exploration.begin();
     Execution<W> execution = new Execution<>(scenario, options, search);
     try {
       long runs = 0;
@@ -68,7 +68,7 @@ public final class Explorer {
       return new Result(orders, search.redundantRuns(), steps, complete, nanos, failure);
     } finally {
       execution.shutDown();
-      Step.end();
+      Exploration.end();
     }
   }
 
@@ -84,13 +84,13 @@ public final class Explorer {
   public static <W> @Nullable Failure replay(Scenario<W> scenario, Options options, int[] order) {
     Search search = new Search(options);
     search.follow(order);
-    Step.begin();
+    Exploration.begin();
     Execution<W> execution = new Execution<>(scenario, options, search);
     try {
       return execution.run(true);
     } finally {
       execution.shutDown();
-      Step.end();
+      Exploration.end();
     }
   }
 }

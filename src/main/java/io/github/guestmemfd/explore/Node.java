@@ -5,7 +5,7 @@ package io.github.guestmemfd.explore;
  * Sets of threads are bit masks.
  */
 final class Node {
-  /** Threads that can take a step here; 0 for a choice of the scenario's own. */
+  /** Threads that can take a step here. */
   final int enabled;
 
   /** Threads whose step here leads to nothing new: it commutes with all that was done since. */
@@ -17,24 +17,20 @@ final class Node {
   /** How often a thread that could go on was replaced by another before this step. */
   final int preemptions;
 
-  /** How many alternatives a choice has; 0 for a step. */
-  final int alternatives;
-
   /** Threads to be tried here. */
   int wanted;
 
   /** Threads that have been tried. */
   int done;
 
-  /** The thread that is being tried, or the alternative. */
+  /** The thread that is being tried. */
   int chosen;
 
-  Node(int enabled, int sleeping, int before, int preemptions, int alternatives) {
+  Node(int enabled, int sleeping, int before, int preemptions) {
     this.enabled = enabled;
     this.sleeping = sleeping;
     this.before = before;
     this.preemptions = preemptions;
-    this.alternatives = alternatives;
   }
 
   /** How often a thread has been replaced if another takes this step. */

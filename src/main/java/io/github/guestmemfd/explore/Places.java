@@ -1,6 +1,7 @@
 package io.github.guestmemfd.explore;
 
 import java.lang.StackWalker.StackFrame;
+import java.util.List;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
@@ -16,11 +17,11 @@ final class Places {
   }
 
   /** The stacks of threads, a frame a line. */
-  static String of(Strand[] strands) {
+  static String of(List<Thread> threads) {
     StringBuilder text = new StringBuilder();
-    for (Strand strand : strands) {
-      text.append(System.lineSeparator()).append(strand.name);
-      for (StackTraceElement frame : strand.thread().getStackTrace()) {
+    for (Thread thread : threads) {
+      text.append(System.lineSeparator()).append(thread.getName());
+      for (StackTraceElement frame : thread.getStackTrace()) {
         text.append(System.lineSeparator()).append("    at ").append(frame);
       }
     }
@@ -38,7 +39,8 @@ final class Places {
   private static boolean isOfTheExplorer(StackFrame frame) {
     String name = frame.getClassName();
     return name.startsWith(Places.class.getPackageName() + ".")
-        || name.equals("io.github.guestmemfd.spi.Step")
+        || name.equals("io.github.guestmemfd.spi.Announce")
+        || name.equals("io.github.guestmemfd.spi.Exploration")
         || name.equals("io.github.guestmemfd.spi.Mutex")
         || name.equals("io.github.guestmemfd.spi.Wait");
   }

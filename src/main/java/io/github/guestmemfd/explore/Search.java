@@ -71,7 +71,7 @@ final class Search {
     }
     if (step < path.size()) {
       Node node = path.get(step);
-      if (node.alternatives != 0 || node.enabled != enabled) {
+      if (node.enabled != enabled) {
         throw new Nondeterminism(step);
       }
       return node.chosen;
@@ -82,7 +82,7 @@ final class Search {
       redundantRuns++;
       return pick(enabled, before, preferred);
     }
-    Node node = new Node(enabled, asleep, before, preemptions(step, before), 0);
+    Node node = new Node(enabled, asleep, before, preemptions(step, before));
     node.chosen = scripted(step, enabled);
     if (node.chosen < 0) {
       node.chosen = pick(enabled & ~asleep, before, preferred);
@@ -107,7 +107,7 @@ final class Search {
       return 0;
     }
     Node last = path.get(step - 1);
-    return last.alternatives != 0 ? last.preemptions : last.preemptionsWith(last.chosen);
+    return last.preemptionsWith(last.chosen);
   }
 
   private static int pick(int candidates, int before, int preferred) {
@@ -116,29 +116,6 @@ final class Search {
     }
     int best = (candidates & preferred) != 0 ? candidates & preferred : candidates;
     return Integer.numberOfTrailingZeros(best);
-  }
-
-  /** Which alternative of a choice is taken, of so many. */
-  int chooseAlternative(int step, int alternatives, int before) {
-    if (redundant) {
-      return 0;
-    }
-    if (step < path.size()) {
-      Node node = path.get(step);
-      if (node.alternatives != alternatives) {
-        throw new Nondeterminism(step);
-      }
-      return node.chosen;
-    }
-    Node node = new Node(0, 0, before, preemptions(step, before), alternatives);
-    if (script != null && step < script.length) {
-      if (script[step] >= alternatives) {
-        throw new Nondeterminism(step);
-      }
-      node.chosen = script[step];
-    }
-    path.add(node);
-    return node.chosen;
   }
 
   /** Threads whose steps have been tried at a decision, or need not be. */
@@ -170,7 +147,7 @@ final class Search {
       while (start > 0 && path.get(start).before == path.get(step).chosen) {
         start--;
       }
-      if (start < step && path.get(start).alternatives == 0) {
+      if (start < step) {
         want(path.get(start), thread, led);
       }
     }
@@ -193,22 +170,15 @@ final class Search {
   boolean advance() {
     for (int last = path.size() - 1; last >= 0; last--) {
       Node node = path.get(last);
-      if (node.alternatives != 0) {
-        if (node.chosen + 1 < node.alternatives) {
-          node.chosen++;
+      node.done |= 1 << node.chosen;
+      int left = node.wanted & ~node.done & ~node.sleeping;
+      while (left != 0) {
+        int thread = Integer.numberOfTrailingZeros(left);
+        if (options.preemptions() < 0 || node.preemptionsWith(thread) <= options.preemptions()) {
+          node.chosen = thread;
           return true;
         }
-      } else {
-        node.done |= 1 << node.chosen;
-        int left = node.wanted & ~node.done & ~node.sleeping;
-        while (left != 0) {
-          int thread = Integer.numberOfTrailingZeros(left);
-          if (options.preemptions() < 0 || node.preemptionsWith(thread) <= options.preemptions()) {
-            node.chosen = thread;
-            return true;
-          }
-          left &= left - 1;
-        }
+        left &= left - 1;
       }
       path.remove(last);
     }

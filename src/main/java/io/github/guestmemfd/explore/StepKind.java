@@ -17,9 +17,7 @@ public enum StepKind {
   /** It goes on, without an access. */
   YIELD,
   /** It is interrupted while it waits. */
-  INTERRUPT,
-  /** A choice of the scenario's own, which is no step of a thread. */
-  CHOICE;
+  INTERRUPT;
 
   boolean isWait() {
     return this == POLL || this == PARK;

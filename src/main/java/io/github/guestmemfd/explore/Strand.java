@@ -1,7 +1,7 @@
 package io.github.guestmemfd.explore;
 
+import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.Scheduler;
-import io.github.guestmemfd.spi.Step;
 import java.util.Arrays;
 import java.util.BitSet;
 import java.util.concurrent.locks.LockSupport;
@@ -19,7 +19,7 @@ final class Strand implements Scheduler {
 
   final int number;
   final String name;
-  private final Execution<?> execution;
+  private final Turns turns;
   private final Thread thread;
   private volatile boolean turn;
 
@@ -66,8 +66,8 @@ final class Strand implements Scheduler {
     void run() throws Exception;
   }
 
-  Strand(Execution<?> execution, int number, String name, int threads) {
-    this.execution = execution;
+  Strand(Turns turns, int number, String name, int threads) {
+    this.turns = turns;
     this.number = number;
     this.name = name;
     this.clock = new int[threads];
@@ -121,13 +121,13 @@ final class Strand implements Scheduler {
   private void serve() {
     while (true) {
       awaitTurn();
-      if (execution.isOver()) {
+      if (turns.isOver()) {
         return;
       }
-      Step.by(this, this::run);
+      Exploration.by(this, this::run);
       finished = true;
       reads.clear();
-      execution.arrive(this);
+      turns.arrive(number);
     }
   }
 
@@ -147,10 +147,10 @@ final class Strand implements Scheduler {
     kind = next;
     word = at;
     deadline = until;
-    where = execution.isRecording() ? Places.ofStep() : "";
-    if (execution.arrive(this) != this) {
+    where = turns.isRecording() ? Places.ofStep() : "";
+    if (!turns.arrive(number)) {
       awaitTurn();
-      if (execution.isOver()) {
+      if (turns.isOver()) {
         stayForever();
       }
     }
@@ -178,35 +178,35 @@ final class Strand implements Scheduler {
 
   @Override
   public void access(Object owner, long index, boolean write) {
-    int at = execution.word(owner, index);
+    int at = turns.word(owner, index);
     stop(write ? StepKind.WRITE : StepKind.READ, at, Long.MAX_VALUE);
   }
 
   @Override
   public void acquire(Object lock) {
-    stop(StepKind.ACQUIRE, execution.word(lock, 0), Long.MAX_VALUE);
+    stop(StepKind.ACQUIRE, turns.word(lock, 0), Long.MAX_VALUE);
   }
 
   @Override
   public void release(Object lock) {
-    stop(StepKind.RELEASE, execution.word(lock, 0), Long.MAX_VALUE);
+    stop(StepKind.RELEASE, turns.word(lock, 0), Long.MAX_VALUE);
   }
 
   @Override
   public void poll(long nanos) {
-    stop(StepKind.POLL, -1, execution.after(nanos));
+    stop(StepKind.POLL, -1, turns.after(nanos));
     goOn();
   }
 
   @Override
   public void park(long nanos) {
-    stop(StepKind.PARK, -1, execution.after(nanos));
+    stop(StepKind.PARK, -1, turns.after(nanos));
     goOn();
   }
 
   @Override
   public void unpark(Thread other) {
-    execution.unpark(other);
+    turns.unpark(other);
   }
 
   @Override
@@ -216,16 +216,11 @@ final class Strand implements Scheduler {
 
   @Override
   public long nanoTime() {
-    return execution.nanoTime();
+    return turns.nanoTime();
   }
 
   @Override
   public int threadNumber() {
     return number;
-  }
-
-  /** The alternative to take, of so many. */
-  int choose(int alternatives) {
-    return execution.choose(alternatives);
   }
 }

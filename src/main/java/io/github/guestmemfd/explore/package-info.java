@@ -3,7 +3,7 @@
  * scenario again and again, each time in another order. Internal: {@code testing.Interleavings} is
  * its face.
  *
- * <p>It knows {@link io.github.guestmemfd.spi.Step steps} and nothing of this library's memory.
+ * <p>It knows {@link io.github.guestmemfd.spi.Announce steps} and nothing of this library's memory.
  */
 @NullMarked
 package io.github.guestmemfd.explore;

@@ -1,7 +1,8 @@
 package io.github.guestmemfd.file;
 
+import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.IdleStrategy;
-import io.github.guestmemfd.spi.Step;
 import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
@@ -83,7 +84,7 @@ public final class Completions {
     CallbackContext.whenOut(
         () -> {
           Runnable end = new End();
-          Step.write(tries).incrementAndGet();
+          Announce.write(tries).incrementAndGet();
           try {
             attempt.run();
           } finally {
@@ -109,7 +110,7 @@ public final class Completions {
     public void run() {
       if (!over) {
         over = true;
-        Step.write(tries).decrementAndGet();
+        Announce.write(tries).decrementAndGet();
       }
     }
   }
@@ -123,11 +124,11 @@ public final class Completions {
    * @param nanos the longest time to wait
    */
   public void await(IdleStrategy idle, long nanos) {
-    long begun = Step.nanoTime();
+    long begun = Exploration.nanoTime();
     try {
       Wait.await(
           idle,
-          () -> Step.read(tries).get() == 0 || Step.nanoTime() - begun >= nanos,
+          () -> Announce.read(tries).get() == 0 || Exploration.nanoTime() - begun >= nanos,
           Wait.LOOK_AGAIN_NANOS);
     } catch (InterruptedException e) {
       Wait.restore(e);

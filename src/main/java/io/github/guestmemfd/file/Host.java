@@ -9,11 +9,11 @@ import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.observe.Holder;
 import io.github.guestmemfd.observe.HolderRegister;
 import io.github.guestmemfd.observe.Meter;
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
-import io.github.guestmemfd.spi.Step;
 import java.util.concurrent.Executor;
 import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
@@ -169,18 +169,18 @@ public final class Host {
    */
   long openFile() {
     for (; ; ) {
-      long now = Step.read(files).get();
+      long now = Announce.read(files).get();
       if (now == CLOSED) {
         throw new GuestMemfdException(Errno.EBADF, "the host memory is closed");
       }
-      if (Step.write(files).compareAndSet(now, ((now + CREATED) & Long.MAX_VALUE) + 1)) {
-        return Step.write(lastIno).incrementAndGet();
+      if (Announce.write(files).compareAndSet(now, ((now + CREATED) & Long.MAX_VALUE) + 1)) {
+        return Announce.write(lastIno).incrementAndGet();
       }
     }
   }
 
   void closeFile() {
-    Step.write(files).decrementAndGet();
+    Announce.write(files).decrementAndGet();
   }
 
   /**
@@ -194,7 +194,7 @@ public final class Host {
     }
     drainLru();
     for (; ; ) {
-      long now = Step.read(files).get();
+      long now = Announce.read(files).get();
       if (now == CLOSED) {
         return;
       }
@@ -213,7 +213,7 @@ public final class Host {
                 + " frames in use, expected 0 and 0"
                 + (register == null ? "" : "\n" + dump()));
       }
-      if (Step.write(files).compareAndSet(now, CLOSED)) {
+      if (Announce.write(files).compareAndSet(now, CLOSED)) {
         return;
       }
     }

@@ -14,10 +14,10 @@ import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.observe.Holder;
 import io.github.guestmemfd.observe.HolderRegister;
 import io.github.guestmemfd.observe.Meter;
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
-import io.github.guestmemfd.spi.Step;
 import java.util.Objects;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
@@ -124,11 +124,11 @@ public final class Inode {
    */
   public boolean tryOpen() {
     for (; ; ) {
-      long n = Step.read(opens).get();
+      long n = Announce.read(opens).get();
       if (n == 0) {
         return false;
       }
-      if (Step.write(opens).compareAndSet(n, n + 1)) {
+      if (Announce.write(opens).compareAndSet(n, n + 1)) {
         return true;
       }
     }
@@ -139,7 +139,7 @@ public final class Inode {
    * file: now, unless this thread is in the middle of something.
    */
   public void close() {
-    if (Step.write(opens).decrementAndGet() == 0) {
+    if (Announce.write(opens).decrementAndGet() == 0) {
       if (CallbackContext.isInTheMiddleOfAny()) {
         CallbackContext.whenOut(this::endByTheWay);
       } else {
@@ -171,7 +171,7 @@ public final class Inode {
 
   /** Ends an operation, and the file with it if nothing else holds that open. */
   void leave() {
-    if (Step.write(opens).decrementAndGet() == 0) {
+    if (Announce.write(opens).decrementAndGet() == 0) {
       CallbackContext.whenOut(this::endByTheWay);
     }
     CallbackContext.leaveOperation();
@@ -190,7 +190,7 @@ public final class Inode {
    * @return true when nothing holds it open
    */
   boolean isGone() {
-    return Step.read(opens).get() == 0;
+    return Announce.read(opens).get() == 0;
   }
 
   /**
@@ -200,7 +200,7 @@ public final class Inode {
    * @return whether it is that of the file, now
    */
   public boolean bindTo(Object vm) {
-    return Step.write(boundTo).compareAndSet(null, vm) || Step.read(boundTo).get() == vm;
+    return Announce.write(boundTo).compareAndSet(null, vm) || Announce.read(boundTo).get() == vm;
   }
 
   // ---- what it says of itself ----

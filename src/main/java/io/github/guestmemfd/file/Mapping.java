@@ -6,7 +6,7 @@ import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.cache.PageTable;
 import io.github.guestmemfd.memory.Counts;
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.atomic.AtomicBoolean;
 
@@ -65,12 +65,12 @@ public final class Mapping {
    * @return the answer
    */
   public boolean isClosed() {
-    return Step.read(closed).get();
+    return Announce.read(closed).get();
   }
 
   /** Closes it; false if it was closed before. */
   boolean tryClose() {
-    return Step.write(closed).compareAndSet(false, true);
+    return Announce.write(closed).compareAndSet(false, true);
   }
 
   /**
@@ -79,7 +79,7 @@ public final class Mapping {
    * @throws IllegalStateException if it is closed
    */
   public void requireMapped() {
-    if (Step.read(closed).get()) {
+    if (Announce.read(closed).get()) {
       throw new IllegalStateException(this + " is unmapped");
     }
   }

@@ -8,7 +8,7 @@ import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.observe.Holder;
 import io.github.guestmemfd.observe.HolderRegister;
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
@@ -162,7 +162,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     boolean done = false;
     try {
       busyIndex = Pages.index(busy.offset());
-      Step.write(this).watched = pfn;
+      Announce.write(this).watched = pfn;
       inode.host.frames.watch(pfn, this::letGo);
       done = true;
     } finally {
@@ -186,24 +186,24 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
 
   /** Makes it pending, or pending again; ends it if its user has asked for that. */
   void pend() {
-    Step.write(state).set(Phase.PENDING);
-    Throwable why = Step.read(this).wantedEnd;
+    Announce.write(state).set(Phase.PENDING);
+    Throwable why = Announce.read(this).wantedEnd;
     if (why != null) {
       tryToEnd(why);
     }
   }
 
   private void stopWatching() {
-    int pfn = Step.read(this).watched;
+    int pfn = Announce.read(this).watched;
     if (pfn != 0) {
       inode.host.frames.unwatch(pfn);
-      Step.write(this).watched = 0;
+      Announce.write(this).watched = 0;
     }
   }
 
   /** Begins a try; returns false if it is not pending. */
   boolean claim() {
-    if (!Step.write(state).compareAndSet(Phase.PENDING, Phase.TRIED)) {
+    if (!Announce.write(state).compareAndSet(Phase.PENDING, Phase.TRIED)) {
       return false;
     }
     stopWatching();
@@ -212,7 +212,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
 
   /** Records that it is done, or has failed. */
   void over(@Nullable Throwable failure) {
-    Step.write(state).set(new Over(failure));
+    Announce.write(state).set(new Over(failure));
   }
 
   /**
@@ -223,8 +223,8 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
    */
   boolean undo(Throwable why) {
     stopWatching();
-    boolean undone = Step.write(state).compareAndSet(Phase.PENDING, new Over(why));
-    if (Step.read(state).get() instanceof Ended ended) {
+    boolean undone = Announce.write(state).compareAndSet(Phase.PENDING, new Over(why));
+    if (Announce.read(state).get() instanceof Ended ended) {
       over(ended.why);
     }
     return undone;
@@ -232,20 +232,20 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
 
   /** Whether a try has anything to do. */
   boolean mayBeTried() {
-    State now = Step.read(state).get();
+    State now = Announce.read(state).get();
     return now == Phase.PENDING || now instanceof Ended;
   }
 
   /** Whether a thread without the pages has ended it; the pages are still marked. */
   boolean isEnded() {
-    return Step.read(state).get() instanceof Ended;
+    return Announce.read(state).get() instanceof Ended;
   }
 
   // ---- tries ----
 
   /** Tries again: the counts of the folio that is in the way have changed. */
   private void letGo() {
-    Step.write(this).delayMillis = 0;
+    Announce.write(this).delayMillis = 0;
     CallbackContext.whenOut(this::tryHere);
   }
 
@@ -254,8 +254,8 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
    * try over and over.
    */
   private void tryAgain() {
-    if (Step.read(this).delayMillis == 0) {
-      Step.write(this).delayMillis = 1;
+    if (Announce.read(this).delayMillis == 0) {
+      Announce.write(this).delayMillis = 1;
       CallbackContext.whenOut(this::tryHere);
     } else {
       tryLater();
@@ -264,13 +264,13 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
 
   /** Has the executor try it after a delay, which doubles each time up to a limit. */
   void tryLater() {
-    int delay = Math.max(1, Step.read(this).delayMillis);
-    Step.write(this).delayMillis = Math.min(2 * delay, MAX_DELAY_MILLIS);
-    if (Step.write(willBeTried).compareAndSet(false, true)) {
+    int delay = Math.max(1, Announce.read(this).delayMillis);
+    Announce.write(this).delayMillis = Math.min(2 * delay, MAX_DELAY_MILLIS);
+    if (Announce.write(willBeTried).compareAndSet(false, true)) {
       completions()
           .handOverLater(
               () -> {
-                Step.write(willBeTried).set(false);
+                Announce.write(willBeTried).set(false);
                 tryByExecutor();
               },
               delay);
@@ -320,7 +320,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
    */
   @Override
   public void readyToComplete() {
-    Step.write(this).ready = true;
+    Announce.write(this).ready = true;
   }
 
   // ---- waiting: completes what is ready, since the thread that is to do so may be this one ----
@@ -345,7 +345,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
   }
 
   private void completeIfReady() {
-    if (Step.read(this).ready && !CallbackContext.isInside() && !WayOut.mustHandOver()) {
+    if (Announce.read(this).ready && !CallbackContext.isInside() && !WayOut.mustHandOver()) {
       complete();
     }
   }
@@ -353,16 +353,16 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
   /** Completes the future, if its outcome is decided. */
   @Override
   public void complete() {
-    State now = Step.read(state).get();
+    State now = Announce.read(state).get();
     if (now instanceof Ended ended) {
-      Step.write(this);
+      Announce.write(this);
       super.completeExceptionally(ended.why);
     } else if (now instanceof Over over) {
       if (over.failure == null) {
-        Step.write(this);
+        Announce.write(this);
         super.complete(null);
       } else {
-        Step.write(this);
+        Announce.write(this);
         super.completeExceptionally(over.failure);
       }
     }
@@ -393,12 +393,12 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
    *     completes it or ends it with {@code why}
    */
   boolean endWithoutPages(Throwable why) {
-    Step.write(this).wantedEnd = why; // before the state is looked at: see pend
+    Announce.write(this).wantedEnd = why; // before the state is looked at: see pend
     return tryToEnd(why);
   }
 
   private boolean tryToEnd(Throwable why) {
-    return Step.write(state).compareAndSet(Phase.PENDING, new Ended(why));
+    return Announce.write(state).compareAndSet(Phase.PENDING, new Ended(why));
   }
 
   /**
@@ -493,7 +493,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
   public String toString() {
     String end = !isDone() ? "pending" : isCompletedExceptionally() ? "failed" : "done";
     StringBuilder text = new StringBuilder("conversion of " + describe() + ": " + end);
-    int pfn = Step.read(this).watched;
+    int pfn = Announce.read(this).watched;
     if (!isDone() && pfn != 0) {
       text.append(", ").append(owner.holders(busyIndex));
       HolderRegister register = inode.host.register;

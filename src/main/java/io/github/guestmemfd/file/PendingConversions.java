@@ -3,7 +3,7 @@ package io.github.guestmemfd.file;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.observe.Meter;
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Wait;
 import java.util.Map;
 import java.util.concurrent.CancellationException;
@@ -68,7 +68,8 @@ final class PendingConversions {
     }
     boolean done = false;
     try {
-      for (PendingConversion later : Step.read(pending).subMap(firstPending(from), to).values()) {
+      for (PendingConversion later :
+          Announce.read(pending).subMap(firstPending(from), to).values()) {
         undo(later, operation);
       }
       done = true;
@@ -103,20 +104,20 @@ final class PendingConversions {
 
   /** Where the last pending conversion ends that begins before a page; at least at that page. */
   private long endPending(long end) {
-    Map.Entry<Long, PendingConversion> entry = Step.read(pending).lowerEntry(end);
+    Map.Entry<Long, PendingConversion> entry = Announce.read(pending).lowerEntry(end);
     return entry == null ? end : Math.max(end, entry.getValue().to);
   }
 
   /** The pending conversion that a page is part of; null if there is none. */
   @Nullable PendingConversion at(long index) {
-    Map.Entry<Long, PendingConversion> entry = Step.read(pending).floorEntry(index);
+    Map.Entry<Long, PendingConversion> entry = Announce.read(pending).floorEntry(index);
     return entry == null || entry.getValue().to <= index ? null : entry.getValue();
   }
 
   /** Leaves a conversion of locked pages pending, until a busy folio is let go. */
   void leavePending(PendingConversion later, Mismatch busy) {
     try {
-      Step.write(pending).put(later.from, later);
+      Announce.write(pending).put(later.from, later);
       later.enter();
       cache.setPending(later.from, later.to, true);
       inode.meters.count(Meter.PENDING_BEGUN);
@@ -157,7 +158,7 @@ final class PendingConversions {
    * @return whether it was pending until now
    */
   boolean remove(PendingConversion later) {
-    if (!Step.write(pending).remove(later.from, later)) {
+    if (!Announce.write(pending).remove(later.from, later)) {
       return false;
     }
     later.leave();
@@ -167,7 +168,7 @@ final class PendingConversions {
 
   /** Undoes all of them, at the end of the file, all of whose pages are locked. */
   void undoAll() {
-    for (PendingConversion later : Step.read(pending).values()) {
+    for (PendingConversion later : Announce.read(pending).values()) {
       undo(later, "the file is closed");
     }
   }

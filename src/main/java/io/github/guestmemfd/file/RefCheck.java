@@ -12,8 +12,8 @@ import io.github.guestmemfd.observe.HolderRegister;
 import io.github.guestmemfd.observe.Meter;
 import io.github.guestmemfd.observe.RefusalEvent;
 import io.github.guestmemfd.observe.RetryEvent;
+import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.RacePoint;
-import io.github.guestmemfd.spi.Step;
 import io.github.guestmemfd.spi.Wait;
 import java.util.List;
 import java.util.function.LongPredicate;
@@ -123,7 +123,7 @@ final class RefCheck {
       if (freezeIfExpected(pfn, purpose)) {
         return waitNanos;
       }
-      long start = Step.nanoTime();
+      long start = Exploration.nanoTime();
       RetryEvent event = Events.retry();
       int looks = busy.retries;
       long counts = retry(index, pfn, purpose, spins, waitNanos, busy);
@@ -131,7 +131,7 @@ final class RefCheck {
         event.finish(inode.ino, index, busy.retries - looks, counts == 0);
       }
       if (counts == 0) {
-        return Math.max(0, waitNanos - (Step.nanoTime() - start));
+        return Math.max(0, waitNanos - (Exploration.nanoTime() - start));
       }
       HolderRegister register = inode.host.register;
       busy.set(
@@ -191,8 +191,8 @@ final class RefCheck {
         return 0;
       }
     }
-    long end = Step.nanoTime() + waitNanos;
-    for (long left = waitNanos; left > 0; left = end - Step.nanoTime()) {
+    long end = Exploration.nanoTime() + waitNanos;
+    for (long left = waitNanos; left > 0; left = end - Exploration.nanoTime()) {
       inode.meters.count(Meter.HOLDER_WAITS);
       if (frames.awaitCounts(pfn, condition(purpose), left)) {
         countRetry(busy);

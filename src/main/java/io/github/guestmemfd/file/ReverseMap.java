@@ -6,8 +6,8 @@ import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.observe.Holder;
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.RacePoint;
-import io.github.guestmemfd.spi.Step;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 import org.jspecify.annotations.Nullable;
@@ -28,7 +28,7 @@ public final class ReverseMap {
 
   /** All mappings, as they are now. */
   List<Mapping> mappings() {
-    return Step.read(mappings);
+    return Announce.read(mappings);
   }
 
   /**
@@ -37,7 +37,7 @@ public final class ReverseMap {
    * @param mapping the mapping
    */
   public void add(Mapping mapping) {
-    Step.write(mappings).add(mapping);
+    Announce.write(mappings).add(mapping);
   }
 
   /**
@@ -60,7 +60,7 @@ public final class ReverseMap {
     Failures failures = new Failures();
     failures.attempt(() -> awaitAccesses(mapping));
     failures.attempt(() -> mapping.remove(0, pages));
-    Step.write(mappings).remove(mapping);
+    Announce.write(mappings).remove(mapping);
     inode.host.untrack(holder);
     failures.attempt(inode::close);
     failures.throwIfAny();
@@ -84,11 +84,11 @@ public final class ReverseMap {
    * a folio of the range that is under way: also for those whose entry is gone already.
    */
   void unmap(long from, long to) throws InterruptedException {
-    for (Mapping mapping : Step.read(mappings)) {
+    for (Mapping mapping : Announce.read(mappings)) {
       mapping.revoke(mapping.page(from), mapping.page(to));
     }
     awaitAccesses(from, to);
-    for (Mapping mapping : Step.read(mappings)) {
+    for (Mapping mapping : Announce.read(mappings)) {
       mapping.remove(mapping.page(from), mapping.page(to));
     }
     inode.at(RacePoint.AFTER_UNMAP, from);
@@ -129,7 +129,7 @@ public final class ReverseMap {
   /** How many mappings have a frame at a page. */
   int mapped(long index, int pfn) {
     int mapped = 0;
-    for (Mapping mapping : Step.read(mappings)) {
+    for (Mapping mapping : Announce.read(mappings)) {
       long page = index - mapping.firstIndex;
       if (page >= 0 && page < mapping.pages && PageTable.held(mapping.table.entry(page)) == pfn) {
         mapped++;

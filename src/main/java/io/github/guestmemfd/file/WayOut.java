@@ -1,7 +1,7 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.memory.FrameTable;
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Announce;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.List;
@@ -160,31 +160,31 @@ final class WayOut {
     }
 
     private void ask() {
-      Deferred next = Step.read(left).peek();
-      if (next != null && Step.write(asked).compareAndSet(false, true)) {
+      Deferred next = Announce.read(left).peek();
+      if (next != null && Announce.write(asked).compareAndSet(false, true)) {
         next.handOver(this);
       }
     }
 
     @Override
     public void run() {
-      Deferred first = Step.read(left).peek();
+      Deferred first = Announce.read(left).peek();
       if (first != null && FrameTable.keepsLock()) {
         first.handOverLater(this, 1);
         return;
       }
-      Step.write(asked).set(false);
+      Announce.write(asked).set(false);
       Thread thread = Thread.currentThread();
-      if (Step.write(running).add(thread)) {
+      if (Announce.write(running).add(thread)) {
         try {
-          for (Deferred next = Step.write(left).poll();
+          for (Deferred next = Announce.write(left).poll();
               next != null;
-              next = Step.write(left).poll()) {
+              next = Announce.write(left).poll()) {
             ask();
             CURRENT.get().callOut(next::complete);
           }
         } finally {
-          Step.write(running).remove(thread);
+          Announce.write(running).remove(thread);
         }
       }
     }

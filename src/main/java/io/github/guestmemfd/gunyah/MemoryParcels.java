@@ -8,8 +8,8 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Mutex;
-import io.github.guestmemfd.spi.Step;
 import java.nio.ByteBuffer;
 import java.util.HashMap;
 import java.util.Iterator;
@@ -83,7 +83,7 @@ public final class MemoryParcels {
 
     @Override
     public void release() {
-      reclaimAll(Step.read(pages));
+      reclaimAll(Announce.read(pages));
     }
   }
 
@@ -132,7 +132,7 @@ public final class MemoryParcels {
     try {
       for (long at = offset; at < offset + length; at += PAGE_SIZE) {
         Lent page = new Lent();
-        if (Step.write(pages).putIfAbsent(at, page) != null) {
+        if (Announce.write(pages).putIfAbsent(at, page) != null) {
           throw refuse(Errno.EBUSY, offset, length, lentAlready(at));
         }
         parcel.put(at, page);
@@ -167,7 +167,7 @@ public final class MemoryParcels {
               + " and length "
               + length);
     }
-    reclaimAll(Step.read(pages).subMap(offset, offset + length));
+    reclaimAll(Announce.read(pages).subMap(offset, offset + length));
   }
 
   private void reclaimAll(Map<Long, Lent> range) {
@@ -184,7 +184,7 @@ public final class MemoryParcels {
         done = true;
       } finally {
         // last: while it is in the way its reference is there
-        Step.write(pages).remove(lent.getKey(), lent.getValue());
+        Announce.write(pages).remove(lent.getKey(), lent.getValue());
         if (!done) {
           reclaimAll(range);
         }
@@ -204,7 +204,7 @@ public final class MemoryParcels {
   }
 
   private @Nullable Long firstLent(long offset, long length) {
-    Long first = Step.read(pages).ceilingKey(offset & -PAGE_SIZE);
+    Long first = Announce.read(pages).ceilingKey(offset & -PAGE_SIZE);
     return first != null && first - offset < length ? first : null;
   }
 
@@ -253,7 +253,7 @@ public final class MemoryParcels {
   }
 
   private boolean access(long offset, int bytes, Mover mover) {
-    Lent page = Step.read(pages).get(offset & -PAGE_SIZE);
+    Lent page = Announce.read(pages).get(offset & -PAGE_SIZE);
     if (page == null) {
       return false;
     }

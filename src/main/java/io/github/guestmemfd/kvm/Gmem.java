@@ -3,7 +3,7 @@ package io.github.guestmemfd.kvm;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.abi.Errno;
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Announce;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 
@@ -26,7 +26,7 @@ final class Gmem implements GuestMemfdOps {
 
   @Override
   public Errno invalidateBegin(long offset, long length) {
-    Errno errno = mmu.invalidateBegin(Step.read(bindings), offset, length);
+    Errno errno = mmu.invalidateBegin(Announce.read(bindings), offset, length);
     if (errno != Errno.OK) {
       return errno;
     }
@@ -72,14 +72,14 @@ final class Gmem implements GuestMemfdOps {
 
   /** Whether the file is gone. */
   boolean isReleased() {
-    return Step.read(this).released;
+    return Announce.read(this).released;
   }
 
   @Override
   public void release() {
-    Step.write(this).released = true;
+    Announce.write(this).released = true;
     try {
-      mmu.invalidateBeginUninterruptibly(Step.read(bindings), 0, Long.MAX_VALUE);
+      mmu.invalidateBeginUninterruptibly(Announce.read(bindings), 0, Long.MAX_VALUE);
     } finally {
       try {
         next.release();

@@ -1,6 +1,6 @@
 package io.github.guestmemfd.kvm;
 
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Announce;
 import java.util.Arrays;
 import java.util.concurrent.atomic.AtomicLongArray;
 import java.util.concurrent.atomic.AtomicReferenceArray;
@@ -25,22 +25,22 @@ final class GuestPageTable {
 
   /** The entry of a page, read with volatile semantics. */
   long get(long page) {
-    AtomicReferenceArray<AtomicLongArray> nodes = Step.read(this).root;
+    AtomicReferenceArray<AtomicLongArray> nodes = Announce.read(this).root;
     AtomicLongArray leaf = nodes == null ? null : leaf(nodes, page);
     return leaf == null ? 0 : get(leaf, page);
   }
 
   void put(long page, long entry) {
-    AtomicReferenceArray<AtomicLongArray> nodes = Step.read(this).root;
+    AtomicReferenceArray<AtomicLongArray> nodes = Announce.read(this).root;
     if (nodes == null) {
       nodes = new AtomicReferenceArray<>((int) ((pages + FANOUT - 1) >>> SHIFT));
-      Step.write(this).root = nodes;
+      Announce.write(this).root = nodes;
     }
     AtomicLongArray leaf = leaf(nodes, page);
     if (leaf == null) {
       leaf = new AtomicLongArray(FANOUT);
       int node = (int) (page >>> SHIFT);
-      Step.write(nodes, node);
+      Announce.write(nodes, node);
       nodes.set(node, leaf);
     }
     set(leaf, page, entry);
@@ -49,19 +49,19 @@ final class GuestPageTable {
   private static @Nullable AtomicLongArray leaf(
       AtomicReferenceArray<AtomicLongArray> nodes, long page) {
     int node = (int) (page >>> SHIFT);
-    Step.read(nodes, node);
+    Announce.read(nodes, node);
     return nodes.get(node);
   }
 
   private static long get(AtomicLongArray leaf, long page) {
     int at = (int) page & (FANOUT - 1);
-    Step.read(leaf, at);
+    Announce.read(leaf, at);
     return leaf.get(at);
   }
 
   private static void set(AtomicLongArray leaf, long page, long entry) {
     int at = (int) page & (FANOUT - 1);
-    Step.write(leaf, at);
+    Announce.write(leaf, at);
     leaf.set(at, entry);
   }
 
@@ -73,7 +73,7 @@ final class GuestPageTable {
 
   /** Changes the entries of a range that are there. */
   void update(long from, long to, Change change) {
-    AtomicReferenceArray<AtomicLongArray> nodes = Step.read(this).root;
+    AtomicReferenceArray<AtomicLongArray> nodes = Announce.read(this).root;
     if (nodes == null) {
       return;
     }

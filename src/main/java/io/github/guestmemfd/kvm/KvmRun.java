@@ -3,8 +3,8 @@ package io.github.guestmemfd.kvm;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Counters;
-import io.github.guestmemfd.spi.Step;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -57,19 +57,19 @@ final class KvmRun {
 
   /** Makes the vCPU exit at its next access or hypercall; for any thread. */
   void requestExit() {
-    Step.write(this).immediateExit = true;
+    Announce.write(this).immediateExit = true;
   }
 
   boolean isExitRequested() {
-    return Step.read(this).immediateExit;
+    return Announce.read(this).immediateExit;
   }
 
   /** Exits if that was requested. */
   boolean tryExitAsRequested() {
-    if (!Step.read(this).immediateExit) {
+    if (!Announce.read(this).immediateExit) {
       return false;
     }
-    Step.write(this).immediateExit = false;
+    Announce.write(this).immediateExit = false;
     exitInterrupted();
     return true;
   }

@@ -4,9 +4,9 @@ import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Mutex;
 import io.github.guestmemfd.spi.RaceHook;
-import io.github.guestmemfd.spi.Step;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -50,7 +50,7 @@ final class MemoryRegions {
    * The memslots as they are now; a thread that caches one compares this to see if it is current.
    */
   Memslots memslots() {
-    return Step.read(this).memslots;
+    return Announce.read(this).memslots;
   }
 
   /** Makes a file, whose client is of this virtual machine, belong to it. */
@@ -99,7 +99,7 @@ final class MemoryRegions {
         mmu.delete(deleted); // without the slots lock: it waits, and may free frames
       } finally {
         if (deleted.gmem != null) {
-          Step.write(deleted.gmem.bindings).remove(deleted);
+          Announce.write(deleted.gmem.bindings).remove(deleted);
         }
       }
     }
@@ -119,7 +119,7 @@ final class MemoryRegions {
         if (old == null) {
           throw refuse(Errno.EINVAL, slot, "there is none to delete");
         }
-        Step.write(this).memslots = new Memslots(slots.values());
+        Announce.write(this).memslots = new Memslots(slots.values());
         return old;
       }
       if (slots.containsKey(slot)) {
@@ -166,10 +166,10 @@ final class MemoryRegions {
       Gmem gmem = owner(memfd);
       BoundSlot bound = new BoundSlot(new Memslot(slot, gpa, size, memfd, offset), gmem, hook);
       if (gmem != null) {
-        Step.write(gmem.bindings).add(bound); // before a vCPU can find it
+        Announce.write(gmem.bindings).add(bound); // before a vCPU can find it
       }
       slots.put(slot, bound);
-      Step.write(this).memslots = new Memslots(slots.values());
+      Announce.write(this).memslots = new Memslots(slots.values());
       return null;
     } finally {
       slotsLock.unlock();

@@ -5,12 +5,12 @@ import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.kvm.GuestPageTable.Frames;
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.Mutex;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
-import io.github.guestmemfd.spi.Step;
 import io.github.guestmemfd.spi.Wait;
 import java.util.Iterator;
 import java.util.List;
@@ -80,7 +80,7 @@ final class Mmu {
     if (GuestMemfd.isInsideCallback()) {
       return -Errno.EDEADLK.code();
     }
-    long seq = Step.read(this).invalidateSeq; // first of all
+    long seq = Announce.read(this).invalidateSeq; // first of all
     Optional<GuestMemfd> file = slot.memslot.memfd().reopen();
     if (file.isEmpty()) {
       return -Errno.EFAULT.code();
@@ -140,7 +140,7 @@ final class Mmu {
 
   private boolean mustRetry(long seq, long gfn) {
     return (inProgress != 0 && gfn >= rangeStart && gfn < rangeEnd)
-        || Step.read(this).invalidateSeq != seq;
+        || Announce.read(this).invalidateSeq != seq;
   }
 
   /**
@@ -246,8 +246,8 @@ final class Mmu {
   void invalidateEnd() {
     mmuLock.lock();
     try {
-      long next = Step.read(this).invalidateSeq + 1;
-      Step.write(this).invalidateSeq = next; // a fault looks at both words under the lock
+      long next = Announce.read(this).invalidateSeq + 1;
+      Announce.write(this).invalidateSeq = next; // a fault looks at both words under the lock
       inProgress--;
     } finally {
       mmuLock.unlock();

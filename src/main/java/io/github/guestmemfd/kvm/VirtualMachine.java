@@ -7,10 +7,10 @@ import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Protection;
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
-import io.github.guestmemfd.spi.Step;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
@@ -220,7 +220,7 @@ public final class VirtualMachine {
    * @return the vCPU; their numbers count from 0
    */
   public Vcpu createVcpu() {
-    return new Vcpu(this, Step.write(vcpuIds).getAndIncrement());
+    return new Vcpu(this, Announce.write(vcpuIds).getAndIncrement());
   }
 
   /**
@@ -487,7 +487,7 @@ public final class VirtualMachine {
         + ", size="
         + size
         + ", vCPUs="
-        + Step.read(vcpuIds).get()
+        + Announce.read(vcpuIds).get()
         + "]";
   }
 }

@@ -1,7 +1,8 @@
 package io.github.guestmemfd.memory;
 
+import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.IdleStrategy;
-import io.github.guestmemfd.spi.Step;
 import io.github.guestmemfd.spi.Wait;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
@@ -108,11 +109,11 @@ public final class Accesses {
   }
 
   private long[] block(int b) {
-    Step.read(blocks, b);
+    Announce.read(blocks, b);
     long[] slots = (long[]) BLOCK.getVolatile(blocks, b);
     if (slots == null) {
       long[] made = new long[FIRST_BLOCK_SLOTS << (b + SLOT_SHIFT)];
-      Step.write(blocks, b);
+      Announce.write(blocks, b);
       long[] found = (long[]) BLOCK.compareAndExchange(blocks, b, null, made);
       slots = found == null ? made : found;
     }
@@ -121,7 +122,7 @@ public final class Accesses {
 
   /** Where a thread looks for a slot first. */
   private static int home(long[] slots) {
-    int slot = (int) Step.threadId();
+    int slot = (int) Exploration.threadId();
     return (slot << SLOT_SHIFT | FIRST) & (slots.length - 1);
   }
 
@@ -159,7 +160,7 @@ public final class Accesses {
     int place = (int) (access >>> COUNT_SHIFT);
     int at = place & ((1 << BLOCK_SHIFT) - 1);
     int block = place >>> BLOCK_SHIFT;
-    Step.read(blocks, block);
+    Announce.read(blocks, block);
     long[] slots = (long[]) BLOCK.getVolatile(blocks, block);
     return slots != null
         && at < slots.length
@@ -203,7 +204,7 @@ public final class Accesses {
     VarHandle.fullFence();
     UnderWay found = null;
     for (int b = 0; b < BLOCKS; b++) {
-      Step.read(blocks, b);
+      Announce.read(blocks, b);
       long[] slots = (long[]) BLOCK.getVolatile(blocks, b);
       if (slots == null) {
         break;

@@ -1,7 +1,7 @@
 package io.github.guestmemfd.memory;
 
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.IdleStrategy;
-import io.github.guestmemfd.spi.Step;
 import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
@@ -63,7 +63,7 @@ final class FolioLocks {
     if (tryLock(pfn)) {
       return;
     }
-    if (Step.read(keepers).get(pfn) == KEPT.get()) {
+    if (Announce.read(keepers).get(pfn) == KEPT.get()) {
       throw Wait.deadlock();
     }
     if (Wait.upTo(idle, Wait.FOREVER).briefly(() -> tryLock(pfn))) {
@@ -89,7 +89,7 @@ final class FolioLocks {
       queue.lock.unlock();
     }
     try {
-      Wait.await(idle, () -> Step.read(waiter).granted, Wait.FOREVER);
+      Wait.await(idle, () -> Announce.read(waiter).granted, Wait.FOREVER);
     } catch (Throwable e) { // interrupted, or the strategy has thrown
       leave(pfn, queue, waiter);
       throw e;
@@ -102,7 +102,7 @@ final class FolioLocks {
   private void leave(int pfn, WaitQueue queue, WaitQueue.Waiter waiter) {
     queue.lock.lock();
     try {
-      if (!Step.read(waiter).granted) {
+      if (!Announce.read(waiter).granted) {
         queue.remove(waiter);
         if (queue.first(waiter.key) == null) {
           frames.clearState(pfn, FrameState.WAITERS);
@@ -164,7 +164,7 @@ final class FolioLocks {
       queue.remove(waiter);
       boolean isLast = queue.first(waiter.key) == null;
       long was = frames.clearState(pfn, FrameState.LEFT | (isLast ? FrameState.WAITERS : 0));
-      Step.write(waiter).granted = true;
+      Announce.write(waiter).granted = true;
       Wait.unpark(waiter.thread);
       return FrameState.isLeft(was);
     } finally {
@@ -195,18 +195,18 @@ final class FolioLocks {
   /** See {@link FrameTable#keepLock}. */
   void keepLock(int pfn) {
     AtomicInteger kept = KEPT.get();
-    Step.write(keepers).put(pfn, kept);
-    Step.write(kept).incrementAndGet();
+    Announce.write(keepers).put(pfn, kept);
+    Announce.write(kept).incrementAndGet();
   }
 
   /** See {@link FrameTable#unlockKept}. */
   void unlockKept(int pfn) {
-    AtomicInteger kept = Step.write(keepers).remove(pfn);
+    AtomicInteger kept = Announce.write(keepers).remove(pfn);
     if (kept == null) {
       throw new IllegalStateException("frame " + pfn + " is not locked by a user");
     }
     boolean left = passOn(pfn);
-    Step.write(kept).decrementAndGet();
+    Announce.write(kept).decrementAndGet();
     if (left) {
       putCacheRef(pfn);
     }
@@ -214,11 +214,11 @@ final class FolioLocks {
 
   /** See {@link FrameTable#keepsLock}. */
   static boolean keepsLock() {
-    return Step.read(KEPT.get()).get() != 0;
+    return Announce.read(KEPT.get()).get() != 0;
   }
 
   /** Whether any thread keeps the lock of a frame. */
   boolean isKept(int pfn) {
-    return Step.read(keepers).containsKey(pfn);
+    return Announce.read(keepers).containsKey(pfn);
   }
 }

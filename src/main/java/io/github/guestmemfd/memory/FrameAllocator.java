@@ -1,6 +1,6 @@
 package io.github.guestmemfd.memory;
 
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Announce;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
@@ -55,11 +55,11 @@ public final class FrameAllocator {
   /** See {@link FrameTable#reserve}. */
   boolean reserve(long frames) {
     for (; ; ) {
-      long now = Step.read(available).get();
+      long now = Announce.read(available).get();
       if (now < frames) {
         return false;
       }
-      if (Step.write(available).compareAndSet(now, now - frames)) {
+      if (Announce.write(available).compareAndSet(now, now - frames)) {
         return true;
       }
     }
@@ -67,7 +67,7 @@ public final class FrameAllocator {
 
   /** See {@link FrameTable#unreserve}. */
   void unreserve(long frames) {
-    Step.write(available).addAndGet(frames);
+    Announce.write(available).addAndGet(frames);
   }
 
   // ---- allocation ----
@@ -78,12 +78,12 @@ public final class FrameAllocator {
     do {
       pfn = freeList.pop();
       while (pfn == 0) {
-        long last = Step.read(fresh).get();
+        long last = Announce.read(fresh).get();
         if (last >= words.limit()) {
           throw new IllegalStateException("allocated without a promise: limit=" + words.limit());
         }
         words.makeChunk((int) last + 1); // first, since it may find no memory
-        if (Step.write(fresh).compareAndSet(last, last + 1)) {
+        if (Announce.write(fresh).compareAndSet(last, last + 1)) {
           pfn = (int) last + 1;
         }
       }
@@ -108,11 +108,11 @@ public final class FrameAllocator {
   void release(int pfn) {
     long was = words.clearState(pfn, FrameState.OF_ONE_LIFE);
     if (FrameState.isPoisoned(was)) {
-      Step.write(takenOut).incrementAndGet();
+      Announce.write(takenOut).incrementAndGet();
       return;
     }
     freeList.push(pfn);
-    Step.write(available).incrementAndGet();
+    Announce.write(available).incrementAndGet();
   }
 
   // ---- memory failure ----
@@ -133,9 +133,9 @@ public final class FrameAllocator {
         return Poisoning.PROMISED;
       }
       if (words.casState(pfn, word, word | FrameState.POISONED)) {
-        Step.write(poisoned).incrementAndGet();
+        Announce.write(poisoned).incrementAndGet();
         if (free) {
-          Step.write(takenOut).incrementAndGet();
+          Announce.write(takenOut).incrementAndGet();
         }
         return Poisoning.DONE;
       }
@@ -149,16 +149,16 @@ public final class FrameAllocator {
 
   /** See {@link FrameTable#poisoned}. */
   long poisoned() {
-    return Step.read(poisoned).get();
+    return Announce.read(poisoned).get();
   }
 
   /** See {@link FrameTable#used}. */
   long used() {
-    return words.limit() - Step.read(available).get() - Step.read(takenOut).get();
+    return words.limit() - Announce.read(available).get() - Announce.read(takenOut).get();
   }
 
   /** See {@link FrameTable#highest}. */
   int highest() {
-    return (int) Step.read(fresh).get();
+    return (int) Announce.read(fresh).get();
   }
 }

@@ -1,7 +1,7 @@
 package io.github.guestmemfd.memory;
 
 import io.github.guestmemfd.abi.Pages;
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Announce;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
@@ -48,7 +48,7 @@ public final class FrameContents {
    */
   public void populate(int pfn) {
     int i = pfn >>> CHUNK_SHIFT;
-    Step.read(chunks, i);
+    Announce.read(chunks, i);
     if (CHUNKS.getAcquire(chunks, i) == null) {
       ByteBuffer made;
       try {
@@ -62,7 +62,7 @@ public final class FrameContents {
         error.initCause(e);
         throw error;
       }
-      Step.write(chunks, i);
+      Announce.write(chunks, i);
       CHUNKS.compareAndSet(chunks, i, null, made.order(ByteOrder.LITTLE_ENDIAN));
     }
   }
@@ -70,13 +70,13 @@ public final class FrameContents {
   /**
    * The buffer a frame lies in, for absolute access in little-endian order. A plain read is enough:
    * the pfn reached the caller through an atomic word that was written after the buffer was made.
-   * What the caller does with the frame next is one {@link Step}.
+   * What the caller does with the frame next is one {@link Announce step}.
    *
    * @param pfn a populated frame
    * @return the buffer; its position and limit must not be changed
    */
   public ByteBuffer chunk(int pfn) {
-    Step.write(this, pfn);
+    Announce.write(this, pfn);
     return chunkOf(pfn);
   }
 
@@ -87,7 +87,7 @@ public final class FrameContents {
    * @return the buffer; its position and limit must not be changed
    */
   public ByteBuffer chunkToRead(int pfn) {
-    Step.read(this, pfn);
+    Announce.read(this, pfn);
     return chunkOf(pfn);
   }
 
@@ -100,7 +100,7 @@ public final class FrameContents {
    */
   public ByteBuffer chunk(int pfn, int frames) {
     for (int i = 1; i < frames; i++) {
-      Step.write(this, pfn + i);
+      Announce.write(this, pfn + i);
     }
     return chunk(pfn);
   }
@@ -135,8 +135,8 @@ public final class FrameContents {
   }
 
   /**
-   * A view of a frame's bytes. That it is made is a {@link Step}; what is done with it later is
-   * not.
+   * A view of a frame's bytes. That it is made is a {@link Announce step}; what is done with it
+   * later is not.
    *
    * @param pfn a populated frame
    * @return a new buffer of one page, little-endian

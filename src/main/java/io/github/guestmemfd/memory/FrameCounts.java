@@ -1,7 +1,7 @@
 package io.github.guestmemfd.memory;
 
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.IdleStrategy;
-import io.github.guestmemfd.spi.Step;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
 import java.util.function.LongPredicate;
@@ -309,7 +309,7 @@ abstract class FrameCounts extends FrameWords {
   /** Wakes the thread that waits for the counts of a frame, and calls the frame's watcher. */
   private void countsChanged(int pfn) {
     queues.of(pfn).wake(FrameQueues.countKey(pfn), FrameQueues.countKey(pfn) + 1);
-    Runnable watcher = Step.read(watchers).get(pfn);
+    Runnable watcher = Announce.read(watchers).get(pfn);
     if (watcher != null) {
       watcher.run();
     }
@@ -327,7 +327,7 @@ abstract class FrameCounts extends FrameWords {
    * @param watcher must be quick, and must not throw
    */
   public final void watch(int pfn, Runnable watcher) {
-    Step.write(watchers).put(pfn, watcher);
+    Announce.write(watchers).put(pfn, watcher);
     SharedLongs.getAndBitwiseOr(counters(pfn), position(pfn), Counts.WAITED);
   }
 
@@ -338,12 +338,12 @@ abstract class FrameCounts extends FrameWords {
    */
   public final void unwatch(int pfn) {
     SharedLongs.getAndBitwiseAnd(counters(pfn), position(pfn), ~Counts.WAITED);
-    Step.write(watchers).remove(pfn);
+    Announce.write(watchers).remove(pfn);
   }
 
   /** Whether a frame is watched. */
   final boolean isWatched(int pfn) {
-    return Step.read(watchers).containsKey(pfn);
+    return Announce.read(watchers).containsKey(pfn);
   }
 
   /**

@@ -1,7 +1,7 @@
 package io.github.guestmemfd.memory;
 
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Mutex;
-import io.github.guestmemfd.spi.Step;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.BitSet;
@@ -53,7 +53,7 @@ public final class FrameOwners {
     }
 
     void forget() {
-      if (Step.write(frames).decrementAndGet() == 0) {
+      if (Announce.write(frames).decrementAndGet() == 0) {
         owners.remove(this);
       }
     }
@@ -76,10 +76,10 @@ public final class FrameOwners {
     try {
       int number = numbers.nextClearBit(1);
       Owner owner = new Owner(this, number, listener);
-      @Nullable Owner[] now = Step.read(this).owners;
+      @Nullable Owner[] now = Announce.read(this).owners;
       @Nullable Owner[] grown = number < now.length ? now : Arrays.copyOf(now, 2 * now.length);
       grown[number] = owner;
-      Step.write(this).owners = grown;
+      Announce.write(this).owners = grown;
       numbers.set(number);
       return owner;
     } finally {
@@ -91,7 +91,7 @@ public final class FrameOwners {
   void remove(Owner owner) {
     lock.lock();
     try {
-      Step.write(this).owners[owner.number] = null;
+      Announce.write(this).owners[owner.number] = null;
       numbers.clear(owner.number);
     } finally {
       lock.unlock();
@@ -100,13 +100,13 @@ public final class FrameOwners {
 
   /** The file with a number; null for 0, and for one that has been forgotten. */
   @Nullable Owner get(int number) {
-    return Step.read(this).owners[number];
+    return Announce.read(this).owners[number];
   }
 
   /** See {@link FrameTable#listeners}. */
   List<Listener> listeners() {
     List<Listener> listeners = new ArrayList<>();
-    for (Owner owner : Step.read(this).owners) {
+    for (Owner owner : Announce.read(this).owners) {
       if (owner != null) {
         listeners.add(owner.listener);
       }

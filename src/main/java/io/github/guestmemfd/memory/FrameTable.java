@@ -1,7 +1,7 @@
 package io.github.guestmemfd.memory;
 
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.IdleStrategy;
-import io.github.guestmemfd.spi.Step;
 import io.github.guestmemfd.spi.Wait;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -281,7 +281,7 @@ public final class FrameTable extends FrameCounts {
    */
   public int allocate(FrameOwners.Owner owner) {
     int pfn = allocator.allocate(owner.number);
-    Step.write(owner.frames).incrementAndGet();
+    Announce.write(owner.frames).incrementAndGet();
     return pfn;
   }
 

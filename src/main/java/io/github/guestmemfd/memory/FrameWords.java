@@ -1,6 +1,6 @@
 package io.github.guestmemfd.memory;
 
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Announce;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.Arrays;
@@ -94,9 +94,9 @@ class FrameWords {
     if (!isMade(pfn)) {
       long[] made = new long[CHUNK_FRAMES];
       Arrays.fill(made, Counts.FREE);
-      Step.write(countChunks, i);
+      Announce.write(countChunks, i);
       CHUNKS.compareAndSet(countChunks, i, null, made);
-      Step.write(stateChunks, i);
+      Announce.write(stateChunks, i);
       CHUNKS.compareAndSet(stateChunks, i, null, new long[CHUNK_FRAMES]); // after its counts
     }
   }
@@ -104,7 +104,7 @@ class FrameWords {
   /** Whether the words of a frame have been made: then its counts have too. */
   final boolean isMade(int pfn) {
     int i = pfn >>> CHUNK_SHIFT;
-    Step.read(stateChunks, i);
+    Announce.read(stateChunks, i);
     return CHUNKS.getAcquire(stateChunks, i) != null;
   }
 

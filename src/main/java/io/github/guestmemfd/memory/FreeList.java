@@ -1,6 +1,6 @@
 package io.github.guestmemfd.memory;
 
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Announce;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
@@ -36,14 +36,14 @@ final class FreeList {
   /** Takes a frame off the list; 0 if it is empty. */
   int pop() {
     for (; ; ) {
-      long old = Step.read(head).get();
+      long old = Announce.read(head).get();
       int pfn = pfn(old);
       if (pfn == 0) {
         return 0;
       }
       // If the frame has been taken meanwhile this is its owner, and the tag makes the CAS fail.
       int next = FrameState.next(words.state(pfn));
-      if (Step.write(head).compareAndSet(old, nextTag(old) | next)) {
+      if (Announce.write(head).compareAndSet(old, nextTag(old) | next)) {
         return pfn;
       }
     }
@@ -52,7 +52,7 @@ final class FreeList {
   /** Puts a frame on the list. */
   void push(int pfn) {
     for (; ; ) {
-      long old = Step.read(head).get();
+      long old = Announce.read(head).get();
       int next = pfn(old);
       for (; ; ) {
         long word = words.state(pfn);
@@ -60,7 +60,7 @@ final class FreeList {
           break;
         }
       }
-      if (Step.write(head).compareAndSet(old, nextTag(old) | pfn)) {
+      if (Announce.write(head).compareAndSet(old, nextTag(old) | pfn)) {
         return;
       }
     }

@@ -1,8 +1,8 @@
 package io.github.guestmemfd.memory;
 
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.Mutex;
-import io.github.guestmemfd.spi.Step;
 import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
@@ -96,7 +96,7 @@ public final class WaitQueue {
    * @return whether any thread was queued, with whatever key
    */
   public boolean wake(long from, long to) {
-    if (Step.read(size).get() == 0) {
+    if (Announce.read(size).get() == 0) {
       return false;
     }
     lock.lock();
@@ -131,7 +131,7 @@ public final class WaitQueue {
       last.next = waiter;
     }
     tail = waiter;
-    Step.write(size).incrementAndGet();
+    Announce.write(size).incrementAndGet();
   }
 
   /** Takes a waiter out. The caller holds the lock. */
@@ -148,7 +148,7 @@ public final class WaitQueue {
     } else {
       after.previous = before;
     }
-    Step.write(size).decrementAndGet();
+    Announce.write(size).decrementAndGet();
   }
 
   /**
@@ -157,6 +157,6 @@ public final class WaitQueue {
    * @return the number, which may be out of date when it is returned
    */
   public int size() {
-    return Step.read(size).get();
+    return Announce.read(size).get();
   }
 }

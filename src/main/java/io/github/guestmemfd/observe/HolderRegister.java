@@ -3,7 +3,7 @@ package io.github.guestmemfd.observe;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.TrackedHolder;
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Announce;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.Comparator;
@@ -71,7 +71,7 @@ public final class HolderRegister {
   public Holder describe(
       long ino, Object file, TrackedHolder.Kind kind, long offset, long length, int... frames) {
     return new Holder(
-        Step.write(lastNumber).incrementAndGet(), kind, ino, file, offset, length, frames);
+        Announce.write(lastNumber).incrementAndGet(), kind, ino, file, offset, length, frames);
   }
 
   /**
@@ -80,7 +80,7 @@ public final class HolderRegister {
    * @param holder the holder, which has taken what it describes
    */
   public void enter(Holder holder) {
-    Step.write(all).add(holder);
+    Announce.write(all).add(holder);
   }
 
   /**
@@ -90,7 +90,7 @@ public final class HolderRegister {
    */
   public void leave(@Nullable Holder holder) {
     if (holder != null) {
-      Step.write(all).remove(holder);
+      Announce.write(all).remove(holder);
     }
   }
 
@@ -105,7 +105,7 @@ public final class HolderRegister {
    */
   public void grabbed(long ino, Object file, long offset, int pfn, HolderKind kind) {
     Holder holder = enter(ino, file, TrackedHolder.Kind.of(kind), offset, Pages.SIZE, pfn);
-    Step.write(grabs)
+    Announce.write(grabs)
         .compute(
             new Grab(pfn, kind),
             (grab, before) -> {
@@ -123,7 +123,7 @@ public final class HolderRegister {
    * @param kind the kind
    */
   public void put(int pfn, HolderKind kind) {
-    Step.write(grabs)
+    Announce.write(grabs)
         .computeIfPresent(
             new Grab(pfn, kind),
             (grab, holders) -> {
@@ -142,7 +142,7 @@ public final class HolderRegister {
    * @return a view that changes
    */
   public Collection<Holder> entries() {
-    return Step.read(all);
+    return Announce.read(all);
   }
 
   /**
@@ -151,7 +151,7 @@ public final class HolderRegister {
    * @return a snapshot
    */
   public List<TrackedHolder> all() {
-    return sorted(new ArrayList<>(Step.read(all)));
+    return sorted(new ArrayList<>(Announce.read(all)));
   }
 
   /**
@@ -162,7 +162,7 @@ public final class HolderRegister {
    */
   public List<TrackedHolder> of(int pfn) {
     List<Holder> holders = new ArrayList<>();
-    for (Holder holder : Step.read(all)) {
+    for (Holder holder : Announce.read(all)) {
       if (holder.holds(pfn)) {
         holders.add(holder);
       }

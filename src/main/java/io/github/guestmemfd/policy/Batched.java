@@ -2,8 +2,8 @@ package io.github.guestmemfd.policy;
 
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.kvm.MemoryAttribute;
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Mutex;
-import io.github.guestmemfd.spi.Step;
 import java.util.BitSet;
 import java.util.Map;
 import java.util.NavigableMap;
@@ -71,7 +71,7 @@ final class Batched implements ConversionPolicy {
   private void forEachBlock(GpaRange range, Action action) {
     long first = range.gpa() >> BLOCK_SHIFT;
     long last = (range.end() - 1) >> BLOCK_SHIFT;
-    Step.read(blocks)
+    Announce.read(blocks)
         .subMap(first, true, last, true)
         .forEach(
             (number, block) -> {
@@ -148,19 +148,19 @@ final class Batched implements ConversionPolicy {
   }
 
   private Block blockAt(long number) {
-    @Nullable Block block = Step.read(blocks).get(number);
+    @Nullable Block block = Announce.read(blocks).get(number);
     return block != null ? block : makeBlock(number);
   }
 
   private Block makeBlock(long number) {
     unmadeLock.lock();
     try {
-      @Nullable Block made = Step.read(blocks).get(number);
+      @Nullable Block made = Announce.read(blocks).get(number);
       if (made != null) {
         return made;
       }
       Block block = new Block(isUnmadeShared(number));
-      Step.write(blocks).put(number, block);
+      Announce.write(blocks).put(number, block);
       return block;
     } finally {
       unmadeLock.unlock();

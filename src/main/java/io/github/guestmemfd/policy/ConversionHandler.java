@@ -13,8 +13,8 @@ import io.github.guestmemfd.kvm.Memslot;
 import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VcpuExit;
 import io.github.guestmemfd.kvm.VirtualMachine;
+import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.IdleStrategy;
-import io.github.guestmemfd.spi.Step;
 import io.github.guestmemfd.spi.Wait;
 import java.util.Objects;
 import java.util.Optional;
@@ -424,7 +424,7 @@ public final class ConversionHandler implements ExitHandler {
 
   /** Converts the wanted range or, if that is refused, the needed one. */
   private Progress convert(GpaRange wanted, GpaRange needed, MemoryAttribute attribute, int again) {
-    long begun = Step.nanoTime();
+    long begun = Exploration.nanoTime();
     Progress last = attempt(wanted, attribute);
     if (last.errno() != Errno.OK && last.errno() != Errno.EINTR && !wanted.equals(needed)) {
       last = attempt(needed, attribute);
@@ -439,7 +439,7 @@ public final class ConversionHandler implements ExitHandler {
   }
 
   private static boolean isPatient(int again, int round, long begun) {
-    return again == AS_A_FILE ? Step.nanoTime() - begun < PATIENCE_NANOS : round < again;
+    return again == AS_A_FILE ? Exploration.nanoTime() - begun < PATIENCE_NANOS : round < again;
   }
 
   private static boolean isInTheWay(Errno errno) {

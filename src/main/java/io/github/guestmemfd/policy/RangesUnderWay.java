@@ -1,7 +1,7 @@
 package io.github.guestmemfd.policy;
 
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.IdleStrategy;
-import io.github.guestmemfd.spi.Step;
 import io.github.guestmemfd.spi.Wait;
 import java.util.ArrayList;
 import java.util.List;
@@ -45,18 +45,18 @@ final class RangesUnderWay {
 
   private boolean tryLock(GpaRange range) {
     for (; ; ) {
-      List<GpaRange> now = Objects.requireNonNull(Step.read(locked).get());
+      List<GpaRange> now = Objects.requireNonNull(Announce.read(locked).get());
       if (now.stream().anyMatch(range::overlaps)) {
         return false;
       }
-      if (Step.write(locked).compareAndSet(now, with(now, range))) {
+      if (Announce.write(locked).compareAndSet(now, with(now, range))) {
         return true;
       }
     }
   }
 
   void unlock(GpaRange range) {
-    Step.write(locked).updateAndGet(now -> without(now, range));
+    Announce.write(locked).updateAndGet(now -> without(now, range));
   }
 
   private static List<GpaRange> with(List<GpaRange> now, GpaRange range) {

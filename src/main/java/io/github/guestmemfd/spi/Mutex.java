@@ -14,7 +14,7 @@ public final class Mutex {
 
   /** Takes the lock, whether or not the thread is interrupted. The holder may take it again. */
   public void lock() {
-    Scheduler scheduler = Step.scheduler();
+    Scheduler scheduler = Exploration.scheduler();
     if (scheduler != null && !lock.isHeldByCurrentThread()) {
       scheduler.acquire(this);
     }
@@ -27,7 +27,7 @@ public final class Mutex {
    * @throws IllegalMonitorStateException if this thread does not hold it
    */
   public void unlock() {
-    Scheduler scheduler = Step.scheduler();
+    Scheduler scheduler = Exploration.scheduler();
     if (scheduler != null && lock.getHoldCount() == 1) {
       scheduler.release(this);
     }

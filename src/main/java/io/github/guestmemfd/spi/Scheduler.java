@@ -1,9 +1,9 @@
 package io.github.guestmemfd.spi;
 
 /**
- * Decides which thread takes the next {@linkplain Step step}: the explorer's side of {@link Step}
- * and {@link Wait}. A thread that has a scheduler calls it before each step, and goes on when the
- * call returns. All methods are called by the thread that is about to take the step.
+ * Decides which thread takes the next {@linkplain Announce step}: the explorer's side of {@link
+ * Announce} and {@link Wait}. A thread that has a scheduler calls it before each step, and goes on
+ * when the call returns. All methods are called by the thread that is about to take the step.
  */
 public interface Scheduler {
 

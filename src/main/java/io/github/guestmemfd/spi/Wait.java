@@ -80,7 +80,7 @@ public final class Wait {
   private Wait(IdleStrategy idle, long nanos) {
     this.idle = Objects.requireNonNull(idle, "idle");
     this.nanos = Math.max(nanos, 0);
-    this.begun = nanos == FOREVER ? 0 : Step.nanoTime();
+    this.begun = nanos == FOREVER ? 0 : Exploration.nanoTime();
   }
 
   // ---- a wait in parts ----
@@ -135,7 +135,7 @@ public final class Wait {
   }
 
   private long left() {
-    return nanos == FOREVER ? FOREVER : nanos - (Step.nanoTime() - begun);
+    return nanos == FOREVER ? FOREVER : nanos - (Exploration.nanoTime() - begun);
   }
 
   /**
@@ -149,7 +149,7 @@ public final class Wait {
   private boolean idleUntil(
       BooleanSupplier condition, int rounds, long maxNanos, boolean mayBeRefused)
       throws InterruptedException {
-    Scheduler scheduler = Step.scheduler();
+    Scheduler scheduler = Exploration.scheduler();
     int limit = scheduler == null || rounds == Integer.MAX_VALUE ? rounds : 0;
     for (; !condition.getAsBoolean(); round++) {
       if (mayBeRefused) {
@@ -252,7 +252,7 @@ public final class Wait {
   public static void once(IdleStrategy idle, int round, long maxNanos) throws InterruptedException {
     Objects.requireNonNull(idle, "idle");
     check();
-    Scheduler scheduler = Step.scheduler();
+    Scheduler scheduler = Exploration.scheduler();
     if (scheduler == null) {
       idle.idle(round, maxNanos);
     } else {
@@ -278,7 +278,7 @@ public final class Wait {
       restore(e);
       return false;
     }
-    Scheduler scheduler = Step.scheduler();
+    Scheduler scheduler = Exploration.scheduler();
     if (scheduler == null) {
       idle.idle(round, maxNanos);
     } else {
@@ -294,7 +294,7 @@ public final class Wait {
    */
   public static void unpark(Thread thread) {
     Objects.requireNonNull(thread, "thread");
-    Scheduler scheduler = Step.scheduler();
+    Scheduler scheduler = Exploration.scheduler();
     if (scheduler == null) {
       LockSupport.unpark(thread);
     } else {

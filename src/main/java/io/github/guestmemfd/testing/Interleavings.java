@@ -27,7 +27,7 @@ import org.jspecify.annotations.Nullable;
  * each time: no clock, no random number, no executor with threads of its own. A thread of the
  * scenario is a few calls of the library. Each access of the library to a word that threads share
  * is a step, and so is each wait; between two steps a thread runs alone. A world's own shared words
- * are no steps, unless it announces them by {@link io.github.guestmemfd.spi.Step}.
+ * are no steps, unless it announces them by {@link io.github.guestmemfd.spi.Announce}.
  *
  * <p><b>Orders</b> that differ only by steps that commute count as one, by dynamic partial-order
  * reduction. Without a bound the exploration is complete under sequential consistency: what it does

@@ -14,7 +14,7 @@ import org.junit.jupiter.api.TestFactory;
 
 /** Every order of every two operations on one page. */
 class OperationPairsTest {
-  private static final long MOST = Long.getLong("explore.orders", 300);
+  private static final long MOST = Long.getLong("explore.orders", 100);
   private static final String PROTOCOL = System.getProperty("explore.protocol", "atomic-pair");
 
   @TestFactory

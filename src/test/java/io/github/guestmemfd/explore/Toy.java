@@ -1,6 +1,6 @@
 package io.github.guestmemfd.explore;
 
-import io.github.guestmemfd.spi.Step;
+import io.github.guestmemfd.spi.Announce;
 import java.util.Arrays;
 
 /** Words of a toy program; each access is announced. */
@@ -12,17 +12,17 @@ final class Toy {
   }
 
   long read(int i) {
-    Step.read(words, i);
+    Announce.read(words, i);
     return words[i];
   }
 
   void write(int i, long value) {
-    Step.write(words, i);
+    Announce.write(words, i);
     words[i] = value;
   }
 
   boolean compareAndSet(int i, long expected, long value) {
-    Step.write(words, i);
+    Announce.write(words, i);
     if (words[i] != expected) {
       return false;
     }
@@ -32,7 +32,7 @@ final class Toy {
 
   /** Adds in one step. */
   void add(int i, long delta) {
-    Step.write(words, i);
+    Announce.write(words, i);
     words[i] += delta;
   }
 

@@ -3,9 +3,9 @@ package io.github.guestmemfd.testing;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.Mutex;
-import io.github.guestmemfd.spi.Step;
 import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
@@ -24,12 +24,12 @@ class InterleavingsTest {
     volatile Thread waiter;
 
     int get() {
-      Step.read(this, 0);
+      Announce.read(this, 0);
       return word;
     }
 
     void set(int value) {
-      Step.write(this, 0);
+      Announce.write(this, 0);
       word = value;
     }
 
@@ -125,7 +125,7 @@ class InterleavingsTest {
         .thread(
             "waiter",
             w -> {
-              Step.write(w, 1);
+              Announce.write(w, 1);
               w.waiter = Thread.currentThread();
               Wait.await(IDLE, () -> w.get() != 0, Wait.FOREVER);
             })
@@ -135,7 +135,7 @@ class InterleavingsTest {
               if (writesFirst) {
                 w.set(1);
               }
-              Step.read(w, 1);
+              Announce.read(w, 1);
               Thread waiter = w.waiter;
               if (waiter != null) {
                 Wait.unpark(waiter);
@@ -175,12 +175,12 @@ class InterleavingsTest {
             .thread(
                 "two",
                 w -> {
-                  Step.write(w, 5);
+                  Announce.write(w, 5);
                   w.waiter = Thread.currentThread();
                 })
             .invariant(
                 w -> {
-                  Step.read(w, 5);
+                  Announce.read(w, 5);
                   boolean second = w.waiter != null;
                   if (w.get() == 1 && second) {
                     throw new AssertionError("both");

@@ -34,6 +34,7 @@ class QuotedCodeTest {
                 TEST + "testing/PatientPairTest.java",
                 TEST + "testing/GuestPageTableTest.java",
                 TEST + "testing/RacePointsExampleTest.java",
+                TEST + "testing/InterleavingsExampleTest.java",
                 OWN_PROTOCOL,
                 TEST + "HoldersExampleTest.java",
                 "src/it/junit/src/test/java/org/example/HoldersTest.java")),

@@ -3,24 +3,18 @@ package io.github.guestmemfd.spi;
 import java.lang.invoke.MethodHandle;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.MutableCallSite;
-import java.util.Objects;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Announces the steps of a thread: its accesses to words that other threads change or read. A
- * {@link Scheduler} that explores orders of steps holds the thread there.
+ * Explorations that are under way, and the {@link Scheduler} of each thread that they schedule.
  *
- * <p>Each access to a shared word stands behind an announcement; a test of the library's bytecode
- * sees to that. Without an exploration under way an announcement costs nothing in compiled code: it
- * tests a {@link MutableCallSite}, which the compiler takes for a constant, as the kernel's static
- * keys are jumps that are patched. While any exploration of the process is under way, threads
- * without a scheduler pay for a look at a thread-local.
- *
- * <p>This class is for the library's own packages. A program that wants its own words explored
- * announces its accesses by {@link #read} and {@link #write} too.
+ * <p>Whether there is any is a {@link MutableCallSite}, which the compiler takes for a constant, as
+ * the kernel's static keys are jumps that are patched. So what depends on it costs nothing in
+ * compiled code while there is none. While there is one anywhere in the process, threads without a
+ * scheduler pay for a look at a thread-local.
  */
-public final class Step {
+public final class Exploration {
   private static final MethodHandle YES = MethodHandles.constant(boolean.class, true);
   private static final MethodHandle NO = MethodHandles.constant(boolean.class, false);
 
@@ -36,68 +30,7 @@ public final class Step {
   /** How many explorations are under way. Guarded by the lock. */
   private static int explorations;
 
-  private Step() {}
-
-  // ---- steps ----
-
-  /**
-   * Announces that the calling thread is about to read a word.
-   *
-   * @param owner the object that has the word
-   * @param index which of its words
-   */
-  public static void read(Object owner, long index) {
-    if (isOn()) {
-      access(owner, index, false);
-    }
-  }
-
-  /**
-   * Announces that the calling thread is about to write a word, or to read and write it in one.
-   *
-   * @param owner the object that has the word
-   * @param index which of its words
-   */
-  public static void write(Object owner, long index) {
-    if (isOn()) {
-      access(owner, index, true);
-    }
-  }
-
-  /**
-   * Announces that the calling thread is about to read an object that has one word, or whose words
-   * count as one: an atomic variable, a concurrent collection, the volatile fields of an object.
-   *
-   * @param <T> its type
-   * @param word the object
-   * @return the object, to be read now
-   */
-  public static <T> T read(T word) {
-    read(word, 0);
-    return word;
-  }
-
-  /**
-   * Announces that the calling thread is about to write an object that has one word, or to read and
-   * write it in one.
-   *
-   * @param <T> its type
-   * @param word the object
-   * @return the object, to be written now
-   */
-  public static <T> T write(T word) {
-    write(word, 0);
-    return word;
-  }
-
-  private static void access(Object owner, long index, boolean write) {
-    Scheduler scheduler = SCHEDULER.get();
-    if (scheduler != null) {
-      scheduler.access(Objects.requireNonNull(owner, "owner"), index, write);
-    }
-  }
-
-  // ---- who schedules ----
+  private Exploration() {}
 
   /**
    * The scheduler of the calling thread.
@@ -149,7 +82,8 @@ public final class Step {
     }
   }
 
-  private static boolean isOn() {
+  /** Whether any exploration is under way. */
+  static boolean isOn() {
     try {
       return (boolean) ON.invokeExact();
     } catch (RuntimeException | Error e) {
