@@ -191,7 +191,8 @@ public final class HostMemory implements AutoCloseable {
      * ({@link GuestMemfdOps#freeFolio}) between the beginning and the end of the invalidation, and
      * another one that is prepared. What is written through the {@linkplain HostMemory#directMap
      * direct map} while the page moves may be lost. For tests and for debugging: a conversion
-     * copies its pages. Off by default.
+     * copies its pages, and takes as many free frames for a moment as it converts pages, as far as
+     * there are. Off by default.
      *
      * @return this
      */

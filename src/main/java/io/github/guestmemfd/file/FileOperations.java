@@ -73,24 +73,29 @@ public final class FileOperations implements FrameOwners.Listener {
     steps = new GuestSteps(protocol); // refuses what makes no sense
     boolean locksWholeFile = protocol.locksWholeFile();
     inode = new Inode(host, size, flags, steps.borrows, this, this::end);
-    Callbacks callbacks = new Callbacks(inode, client);
-    preparation = new Preparation(inode, callbacks);
-    lookup = new Lookup(inode, preparation);
-    guest = new GuestRefs(inode, lookup, steps);
-    hostFault = new HostFault(inode, lookup);
-    reverseMap = new ReverseMap(inode);
-    holders = new HolderCounts(inode, reverseMap, steps);
-    allocation = new Allocation(inode, lookup);
-    rangeLock = new RangeLock(inode, locksWholeFile);
-    pendings = new PendingConversions(inode, rangeLock);
-    RefCheck refCheck = new RefCheck(inode, protocol, steps);
-    truncation = new Truncation(inode, pendings, refCheck, reverseMap, callbacks, retry);
-    conversion =
-        new Conversion(inode, pendings, refCheck, reverseMap, callbacks, preparation, retry);
-    deferred =
-        new DeferredConversions(inode, rangeLock, pendings, conversion, refCheck, holders, retry);
-    memoryFailure = new MemoryFailure(inode, rangeLock, reverseMap, callbacks);
-    release = new Release(inode, pendings, reverseMap, callbacks);
+    try {
+      Callbacks callbacks = new Callbacks(inode, client);
+      preparation = new Preparation(inode, callbacks);
+      lookup = new Lookup(inode, preparation);
+      guest = new GuestRefs(inode, lookup, steps);
+      hostFault = new HostFault(inode, lookup);
+      reverseMap = new ReverseMap(inode);
+      holders = new HolderCounts(inode, reverseMap, steps);
+      allocation = new Allocation(inode, lookup);
+      rangeLock = new RangeLock(inode, locksWholeFile);
+      pendings = new PendingConversions(inode, rangeLock);
+      RefCheck refCheck = new RefCheck(inode, protocol, steps);
+      truncation = new Truncation(inode, pendings, refCheck, reverseMap, callbacks, retry);
+      conversion =
+          new Conversion(inode, pendings, refCheck, reverseMap, callbacks, preparation, retry);
+      deferred =
+          new DeferredConversions(inode, rangeLock, pendings, conversion, refCheck, holders, retry);
+      memoryFailure = new MemoryFailure(inode, rangeLock, reverseMap, callbacks);
+      release = new Release(inode, pendings, reverseMap, callbacks);
+    } catch (Throwable e) { // the protocol has thrown, or there was no memory
+      inode.abandon();
+      throw e;
+    }
   }
 
   private void end(Failures failures) {

@@ -92,10 +92,12 @@ public final class Inode {
     this.frames = host.frames;
     this.atEnd = atEnd;
     this.ino = host.openFile();
+    FrameOwners.Owner made = null;
     try {
       this.hook =
           host.hook == null ? null : Objects.requireNonNull(host.hook.ofFile(this), "ofFile");
-      this.owner = frames.newOwner(listener);
+      made = frames.newOwner(listener);
+      this.owner = made;
       this.cache =
           new PageCache(
               pages,
@@ -109,10 +111,19 @@ public final class Inode {
               lends,
               () -> meters.count(Meter.LOOKUPS_STARTED_OVER));
     } catch (Throwable e) { // there was no memory for it, say
+      if (made != null) {
+        made.close();
+      }
       host.closeFile();
       throw e;
     }
     Logs.FILE.debug("created {}", this);
+  }
+
+  /** Undoes its creation: the rest of the file could not be made. */
+  void abandon() {
+    owner.close();
+    host.closeFile();
   }
 
   // ---- its life ----

@@ -1,7 +1,6 @@
 package io.github.guestmemfd.spi;
 
 import java.util.concurrent.locks.LockSupport;
-import java.util.function.BooleanSupplier;
 
 /**
  * What a thread does between two looks at a word that another thread will change.
@@ -27,20 +26,6 @@ public interface IdleStrategy {
    *     where the thread will be unparked when it has reason to look again
    */
   void idle(int round, long maxNanos);
-
-  /**
-   * Idles until a condition holds. It looks at the condition first, then at the interrupt status,
-   * then idles, and so on.
-   *
-   * @param condition true when the wait is over; called often, must not block, and must read with
-   *     volatile semantics what another thread writes
-   * @param maxNanos the longest time in nanoseconds between two looks
-   * @throws InterruptedException if the thread is interrupted while the condition does not hold;
-   *     the interrupt status is cleared
-   */
-  default void await(BooleanSupplier condition, long maxNanos) throws InterruptedException {
-    Wait.awaitInterruptibly(this, condition, maxNanos);
-  }
 
   /**
    * Spins 64 rounds, yields 16, then parks for as long as it may: the default.

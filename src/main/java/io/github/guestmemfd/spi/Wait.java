@@ -109,7 +109,7 @@ public final class Wait {
    */
   public boolean briefly(BooleanSupplier condition) throws InterruptedException {
     Objects.requireNonNull(condition, "condition");
-    return idleUntil(condition, BRIEF_ROUNDS, BRIEF_NANOS, true);
+    return idleUntil(condition, BRIEF_ROUNDS, BRIEF_NANOS);
   }
 
   /**
@@ -122,7 +122,7 @@ public final class Wait {
    */
   public boolean until(BooleanSupplier condition) throws InterruptedException {
     Objects.requireNonNull(condition, "condition");
-    return idleUntil(condition, Integer.MAX_VALUE, FOREVER, true);
+    return idleUntil(condition, Integer.MAX_VALUE, FOREVER);
   }
 
   /**
@@ -144,38 +144,38 @@ public final class Wait {
    *
    * @param rounds no more is idled once so many rounds have been
    * @param maxNanos the longest time between two looks
-   * @param mayBeRefused whether the wait ends if the thread must not wait
    */
-  private boolean idleUntil(
-      BooleanSupplier condition, int rounds, long maxNanos, boolean mayBeRefused)
+  private boolean idleUntil(BooleanSupplier condition, int rounds, long maxNanos)
       throws InterruptedException {
-    Scheduler scheduler = Exploration.scheduler();
-    int limit = scheduler == null || rounds == Integer.MAX_VALUE ? rounds : 0;
+    boolean explored = Exploration.scheduler() != null;
+    int limit = explored && rounds != Integer.MAX_VALUE ? 0 : rounds;
     for (; !condition.getAsBoolean(); round++) {
-      if (mayBeRefused) {
-        check();
-      } else {
-        checkInterrupt();
-      }
+      check();
       long left = left();
       if (left <= 0 || round >= limit) {
         return false;
       }
-      if (scheduler == null) {
-        idle.idle(round, Math.min(left, maxNanos));
-      } else if (maxNanos == FOREVER) {
-        scheduler.park(left);
-      } else {
-        scheduler.poll(left);
-      }
+      idle(idle, round, left, maxNanos);
     }
     return true;
+  }
+
+  /** Idles one round, or lets the scheduler of this thread do so. */
+  private static void idle(IdleStrategy idle, int round, long left, long maxNanos) {
+    Scheduler scheduler = Exploration.scheduler();
+    if (scheduler == null) {
+      idle.idle(round, Math.min(left, maxNanos));
+    } else if (maxNanos == FOREVER) {
+      scheduler.park(left);
+    } else {
+      scheduler.poll(left);
+    }
   }
 
   // ---- a whole wait ----
 
   /**
-   * Waits until a condition holds.
+   * Waits until a condition holds. Allocates nothing.
    *
    * @param idle how to wait
    * @param condition true when the wait is over; must read with volatile semantics
@@ -185,23 +185,18 @@ public final class Wait {
    */
   public static void await(IdleStrategy idle, BooleanSupplier condition, long maxNanos)
       throws InterruptedException {
-    Wait wait = new Wait(idle, FOREVER);
+    Objects.requireNonNull(idle, "idle");
     Objects.requireNonNull(condition, "condition");
-    wait.idleUntil(condition, Integer.MAX_VALUE, maxNanos, true);
-  }
-
-  /** As {@link #await}, for {@link IdleStrategy#await}: only an interrupt ends it early. */
-  static void awaitInterruptibly(IdleStrategy idle, BooleanSupplier condition, long maxNanos)
-      throws InterruptedException {
-    Wait wait = new Wait(idle, FOREVER);
-    Objects.requireNonNull(condition, "condition");
-    wait.idleUntil(condition, Integer.MAX_VALUE, maxNanos, false);
+    for (int round = 0; !condition.getAsBoolean(); round++) {
+      check();
+      idle(idle, round, FOREVER, maxNanos);
+    }
   }
 
   /**
    * Waits until a condition holds, for a caller that cannot give up. An interrupt is kept for
    * later. If the strategy throws, the wait goes on by the default one, and what was thrown is
-   * thrown when the condition holds.
+   * thrown when the condition holds. Allocates nothing: the heap may be full.
    *
    * @param idle how to wait
    * @param condition true when the wait is over; must read with volatile semantics
@@ -215,12 +210,10 @@ public final class Wait {
     IdleStrategy strategy = idle;
     RuntimeException exception = null;
     Error error = null;
-    for (boolean over = false; !over; ) {
+    for (int round = 0; !condition.getAsBoolean(); round++) {
       try {
-        awaitInterruptibly(strategy, condition, maxNanos);
-        over = true;
-      } catch (InterruptedException e) {
-        interrupted = true;
+        interrupted |= Thread.interrupted(); // a strategy that parks would not, if it is set
+        idle(strategy, round, FOREVER, maxNanos);
       } catch (RuntimeException e) {
         exception = e;
         strategy = IdleStrategy.spinThenPark();

@@ -374,4 +374,23 @@ class WaitTest {
     Wait.restore(e);
     assertFalse(Thread.currentThread().isInterrupted());
   }
+
+  /** The heap may be full when the end of a file waits. */
+  @Test
+  void waitsWithoutALimitAllocateNothing() throws InterruptedException {
+    com.sun.management.ThreadMXBean threads =
+        (com.sun.management.ThreadMXBean) java.lang.management.ManagementFactory.getThreadMXBean();
+    IdleStrategy idle = IdleStrategy.busySpin();
+    for (int i = 0; i < 100_000; i++) {
+      Wait.awaitUninterruptibly(idle, () -> true, 1_000);
+      Wait.await(idle, () -> true, 1_000);
+    }
+    long before = threads.getCurrentThreadAllocatedBytes();
+    for (int i = 0; i < 100_000; i++) {
+      Wait.awaitUninterruptibly(idle, () -> true, 1_000);
+      Wait.await(idle, () -> true, 1_000);
+    }
+    long each = (threads.getCurrentThreadAllocatedBytes() - before) / 100_000;
+    assertEquals(0, each);
+  }
 }
