@@ -17,9 +17,9 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** The explorer finds every order, and only as many as it has to run. */
 class ExplorerTest {
   /** Steps of each of two threads; 10 for 184,756 orders. */
-  private static final int STEPS = Integer.getInteger("explore.steps", 7);
+  private static final int STEPS = Integer.getInteger("explore.steps", 5);
 
-  private static final int PROGRAMS = 60;
+  private static final int PROGRAMS = 20;
 
   private static final Options EACH = new Options(false, -1, 10_000, Long.MAX_VALUE);
 

@@ -12,10 +12,14 @@ import org.junit.jupiter.api.Test;
 
 /** The example of docs/guide.md. */
 class InterleavingsExampleTest {
-  /** A file of one page. */
+  /** A file of one page, which is there. */
   private static final class World {
     final HostMemory host = HostMemory.ofBytes(1 << 20);
     final GuestMemfd memfd = GuestMemfd.builder(host).size(4096).flags(MMAP, INIT_SHARED).build();
+
+    World() {
+      memfd.grab(0).close(); // the page is there, and ready
+    }
 
     void close() {
       assertEquals(List.of(), host.violations());
