@@ -23,6 +23,7 @@ public final class Announce {
    * @param index which of its words
    */
   public static void read(Object owner, long index) {
+    Objects.requireNonNull(owner, "owner");
     if (Exploration.isOn()) {
       access(owner, index, false);
     }
@@ -35,6 +36,7 @@ public final class Announce {
    * @param index which of its words
    */
   public static void write(Object owner, long index) {
+    Objects.requireNonNull(owner, "owner");
     if (Exploration.isOn()) {
       access(owner, index, true);
     }
@@ -49,7 +51,7 @@ public final class Announce {
    * @return the object, to be read now
    */
   public static <T> T read(T word) {
-    read(word, 0);
+    read(Objects.requireNonNull(word, "word"), 0);
     return word;
   }
 
@@ -62,14 +64,14 @@ public final class Announce {
    * @return the object, to be written now
    */
   public static <T> T write(T word) {
-    write(word, 0);
+    write(Objects.requireNonNull(word, "word"), 0);
     return word;
   }
 
   private static void access(Object owner, long index, boolean write) {
     Scheduler scheduler = Exploration.scheduler();
     if (scheduler != null) {
-      scheduler.access(Objects.requireNonNull(owner, "owner"), index, write);
+      scheduler.access(owner, index, write);
     }
   }
 }

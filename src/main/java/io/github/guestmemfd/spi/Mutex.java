@@ -1,5 +1,6 @@
 package io.github.guestmemfd.spi;
 
+import java.util.Objects;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
@@ -24,9 +25,12 @@ public final class Mutex {
   /**
    * Gives the lock back.
    *
-   * @throws IllegalMonitorStateException if this thread does not hold it
+   * @throws IllegalStateException if this thread does not hold it
    */
   public void unlock() {
+    if (!lock.isHeldByCurrentThread()) {
+      throw new IllegalStateException("expected a lock that this thread holds");
+    }
     Scheduler scheduler = Exploration.scheduler();
     if (scheduler != null && lock.getHoldCount() == 1) {
       scheduler.release(this);
@@ -50,6 +54,6 @@ public final class Mutex {
    * @return the answer, for tests; it may be out of date when it is returned
    */
   public boolean hasQueuedThread(Thread thread) {
-    return lock.hasQueuedThread(thread);
+    return lock.hasQueuedThread(Objects.requireNonNull(thread, "thread"));
   }
 }

@@ -101,6 +101,22 @@ public final class Interleavings<W> {
       Optional<String> order) {
 
     /**
+     * Checks that no part is missing.
+     *
+     * @param orders how many orders have been run
+     * @param steps how many steps, in all of them
+     * @param complete whether these are all orders
+     * @param bounded whether pre-emptions were bounded
+     * @param nanos how long it took, in nanoseconds
+     * @param counterexample what is wrong, as text
+     * @param order the string for {@link #replay}
+     */
+    public Report {
+      Objects.requireNonNull(counterexample, "counterexample");
+      Objects.requireNonNull(order, "order");
+    }
+
+    /**
      * One line.
      *
      * @return for instance "1,204 orders, complete: yes"
@@ -318,6 +334,7 @@ public final class Interleavings<W> {
    * @throws IllegalArgumentException if the string is none of a report's
    */
   public void replay(String order) {
+    Objects.requireNonNull(order, "order");
     requireThreads();
     Failure found = Explorer.replay(scenario(), options, Orders.parse(order));
     if (found != null) {

@@ -49,9 +49,12 @@ import io.github.guestmemfd.policy.ConversionPolicy;
 import io.github.guestmemfd.policy.GpaRange;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.Mutex;
 import io.github.guestmemfd.spi.RaceHook;
+import io.github.guestmemfd.spi.Scheduler;
 import io.github.guestmemfd.spi.Wait;
 import io.github.guestmemfd.testing.GuestVersusConversion;
+import io.github.guestmemfd.testing.Interleavings;
 import io.github.guestmemfd.testing.PunchVersusGrab;
 import io.github.guestmemfd.testing.RacePoints;
 import io.github.guestmemfd.testing.ReferenceVersusConversion;
@@ -455,6 +458,16 @@ final class BadInputWorld {
     make(Executor.class, w -> (Executor) Runnable::run);
     make(BooleanSupplier.class, w -> (BooleanSupplier) () -> true);
     make(Runnable.class, w -> (Runnable) () -> {});
+    make(Optional.class, w -> Optional.empty());
+    make(Interleavings.Act.class, w -> (Interleavings.Act<Object>) x -> {});
+    make(Interleavings.Make.class, w -> (Interleavings.Make<Object>) () -> w);
+    make(Mutex.class, w -> new Mutex());
+    make(Thread.class, w -> new Thread(() -> {}));
+    make(Scheduler.class, w -> new NoScheduler());
+    make(Interleavings.class, w -> Interleavings.of(() -> w).thread("one", x -> {}));
+    make(
+        Interleavings.Report.class,
+        w -> new Interleavings.Report(1, 1, true, false, 1, Optional.empty(), Optional.empty()));
     make(Wait.class, w -> Wait.upTo(IdleStrategy.busySpin(), 0));
     make(Wait.Blocking.class, w -> (Wait.Blocking) nanos -> false);
     make(ThreadFactory.class, w -> (ThreadFactory) r -> null, w -> (ThreadFactory) Thread::new);
