@@ -32,6 +32,7 @@ final class Execution<W> implements Turns {
 
   private final Words words;
   private final Dependence dependence;
+  private final InvariantReader invariantReader;
 
   private final Thread main = Thread.currentThread();
   private volatile boolean mainTurn;
@@ -66,6 +67,7 @@ final class Execution<W> implements Turns {
     }
     this.words = new Words(all);
     this.dependence = new Dependence(search, strands, targets, words);
+    this.invariantReader = new InvariantReader(words, dependence, this);
     for (Strand strand : strands) {
       strand.start();
     }
@@ -110,7 +112,7 @@ final class Execution<W> implements Turns {
     search.begin();
     W made;
     try {
-      made = scenario.world().make();
+      made = scenario.world().call();
     } catch (Exception e) {
       throw new IllegalStateException("the world of the scenario cannot be made", e);
     }
@@ -134,7 +136,7 @@ final class Execution<W> implements Turns {
       first.giveTurn();
       awaitMain();
     }
-    if (failure == null && !search.isRedundant()) {
+    if (failure == null) {
       finish(made);
     }
     world = null;
@@ -227,10 +229,9 @@ final class Execution<W> implements Turns {
           fail(Failure.Kind.LIVELOCK, "the run does not end after " + step + " steps", null);
           return null;
         }
-        int threads = (1 << strands.length) - 1;
-        int chosen = search.choose(step, enabled, running, threads);
-        if (running >= 0 && chosen < strands.length && chosen != running) {
-          preemptions += enabled >> running & 1;
+        int chosen = search.choose(step, enabled, running, preemptions);
+        if (Node.preempts(enabled, running, chosen)) {
+          preemptions++;
         }
         take(chosen);
         if (chosen < strands.length) {
@@ -312,12 +313,17 @@ final class Execution<W> implements Turns {
     int number = step + 1;
     if (chosen < strands.length) {
       Strand strand = strands[chosen];
-      record(chosen, strand.kind, describe(strand), strand.where);
+      if (recording) {
+        taken.add(new Failure.Taken(chosen, strand.kind, describe(strand), strand.where));
+      }
       dependence.take(strand, number);
     } else {
       interruptsLeft &= ~(1 << chosen);
       Strand target = strands[targets[chosen - strands.length]];
-      record(chosen, StepKind.INTERRUPT, "", target.name + " is interrupted");
+      if (recording) {
+        String what = target.name + " is interrupted";
+        taken.add(new Failure.Taken(chosen, StepKind.INTERRUPT, "", what));
+      }
       dependence.interrupt(chosen, target, number);
     }
     step = number;
@@ -363,14 +369,15 @@ final class Execution<W> implements Turns {
   // ---- what is wrong ----
 
   private void checkInvariant() {
-    if (failure != null || search.isRedundant()) {
+    Scenario.Act<? super W> invariant = scenario.invariant();
+    if (failure != null || invariant == null) {
       return;
     }
     Exploration.by(
-        new InvariantReader(words, dependence, time),
+        invariantReader,
         () -> {
           try {
-            scenario.invariant().on(Objects.requireNonNull(world));
+            invariant.on(Objects.requireNonNull(world));
           } catch (Throwable e) { // an assertion of any framework
             fail(Failure.Kind.INVARIANT, "after step " + step + ": " + e, e);
           }
@@ -395,12 +402,6 @@ final class Execution<W> implements Turns {
       }
     }
     return text.toString();
-  }
-
-  private void record(int thread, StepKind kind, String word, String where) {
-    if (recording) {
-      taken.add(new Failure.Taken(thread, kind, word, where));
-    }
   }
 
   private String describe(Strand strand) {

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.explore;
 
 import io.github.guestmemfd.spi.Exploration;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /** Runs the orders of a scenario. */
@@ -48,28 +49,27 @@ public final class Explorer {
   public static <W> Result explore(Scenario<W> scenario, Options options, Progress progress) {
     long begun = System.nanoTime();
     Search search = new Search(options);
-    Exploration.begin();
-    Execution<W> execution = new Execution<>(scenario, options, search);
-    try {
-      long runs = 0;
-      long steps = 0;
-      boolean more = true;
-      Failure failure = null;
-      while (more && failure == null && runs < options.maxOrders()) {
-        failure = execution.run(false);
-        runs++;
-        steps += execution.steps();
-        progress.ran(runs - search.redundantRuns());
-        more = search.advance();
-      }
-      long orders = runs - search.redundantRuns();
-      boolean complete = !more && failure == null;
-      long nanos = System.nanoTime() - begun;
-      return new Result(orders, search.redundantRuns(), steps, complete, nanos, failure);
-    } finally {
-      execution.shutDown();
-      Exploration.end();
-    }
+    return during(
+        scenario,
+        options,
+        search,
+        execution -> {
+          long runs = 0;
+          long steps = 0;
+          boolean more = true;
+          Failure failure = null;
+          while (more && failure == null && runs < options.maxOrders()) {
+            failure = execution.run(false);
+            runs++;
+            steps += execution.steps();
+            progress.ran(runs - search.redundantRuns());
+            more = search.advance();
+          }
+          long redundant = search.redundantRuns();
+          boolean complete = !more && failure == null;
+          long nanos = System.nanoTime() - begun;
+          return new Result(runs - redundant, redundant, steps, complete, nanos, failure);
+        });
   }
 
   /**
@@ -84,13 +84,19 @@ public final class Explorer {
   public static <W> @Nullable Failure replay(Scenario<W> scenario, Options options, int[] order) {
     Search search = new Search(options);
     search.follow(order);
-    Exploration.begin();
-    Execution<W> execution = new Execution<>(scenario, options, search);
-    try {
-      return execution.run(true);
-    } finally {
-      execution.shutDown();
-      Exploration.end();
-    }
+    return during(scenario, options, search, execution -> execution.run(true));
+  }
+
+  private static <W, R extends @Nullable Object> R during(
+      Scenario<W> scenario, Options options, Search search, Function<Execution<W>, R> runs) {
+    return Exploration.during(
+        () -> {
+          Execution<W> execution = new Execution<>(scenario, options, search);
+          try {
+            return runs.apply(execution);
+          } finally {
+            execution.shutDown();
+          }
+        });
   }
 }

@@ -6,12 +6,12 @@ import io.github.guestmemfd.spi.Scheduler;
 final class InvariantReader implements Scheduler {
   private final Words words;
   private final Dependence dependence;
-  private final long time;
+  private final Turns turns;
 
-  InvariantReader(Words words, Dependence dependence, long time) {
+  InvariantReader(Words words, Dependence dependence, Turns turns) {
     this.words = words;
     this.dependence = dependence;
-    this.time = time;
+    this.turns = turns;
   }
 
   @Override
@@ -54,7 +54,7 @@ final class InvariantReader implements Scheduler {
 
   @Override
   public long nanoTime() {
-    return time;
+    return turns.nanoTime();
   }
 
   @Override

@@ -22,4 +22,23 @@ public record Options(boolean reduced, int preemptions, int maxSteps, long maxOr
   public Options withPreemptions(int bound) {
     return new Options(reduced, bound, maxSteps, maxOrders);
   }
+
+  /**
+   * The same with a limit of runs.
+   *
+   * @param limit the most runs
+   * @return new options
+   */
+  public Options withMaxOrders(long limit) {
+    return new Options(reduced, preemptions, maxSteps, limit);
+  }
+
+  /**
+   * The same without reduction.
+   *
+   * @return new options
+   */
+  public Options withoutReduction() {
+    return new Options(false, preemptions, maxSteps, maxOrders);
+  }
 }

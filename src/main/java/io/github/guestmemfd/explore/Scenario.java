@@ -1,6 +1,8 @@
 package io.github.guestmemfd.explore;
 
 import java.util.List;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What is explored: a world that is made anew for each run, threads that each do something with it,
@@ -10,31 +12,15 @@ import java.util.List;
  * @param world makes one, by the calling thread, whose accesses are no steps
  * @param threads what they do
  * @param interrupts names of threads that may be interrupted, each once, whenever it waits
- * @param invariant what must hold after each step; may only read
+ * @param invariant what must hold after each step; may only read; null for nothing
  * @param end what must hold when every thread has finished; gives the world up, too
  */
 public record Scenario<W>(
-    Make<? extends W> world,
+    Callable<? extends W> world,
     List<Actor<W>> threads,
     List<String> interrupts,
-    Act<? super W> invariant,
+    @Nullable Act<? super W> invariant,
     Act<? super W> end) {
-
-  /**
-   * Makes a world.
-   *
-   * @param <W> the world
-   */
-  @FunctionalInterface
-  public interface Make<W> {
-    /**
-     * Makes it.
-     *
-     * @return a new world
-     * @throws Exception if it cannot be made: the exploration fails
-     */
-    W make() throws Exception;
-  }
 
   /**
    * Does something with a world, or checks it.

@@ -62,12 +62,12 @@ final class Search {
    * @param step the number of the step, from 0
    * @param enabled the threads that can; not empty
    * @param before the thread that took the last step; -1 if none
-   * @param preferred the threads to be preferred where the last one cannot go on
+   * @param preemptions how often a thread that could go on has been replaced by another
    * @throws Nondeterminism if the run does not repeat what it did before
    */
-  int choose(int step, int enabled, int before, int preferred) {
+  int choose(int step, int enabled, int before, int preemptions) {
     if (redundant) {
-      return pick(enabled, before, preferred);
+      return pick(enabled, before);
     }
     if (step < path.size()) {
       Node node = path.get(step);
@@ -80,12 +80,12 @@ final class Search {
     if (asleep == enabled) {
       redundant = true;
       redundantRuns++;
-      return pick(enabled, before, preferred);
+      return pick(enabled, before);
     }
-    Node node = new Node(enabled, asleep, before, preemptions(step, before));
+    Node node = new Node(enabled, asleep, before, preemptions);
     node.chosen = scripted(step, enabled);
     if (node.chosen < 0) {
-      node.chosen = pick(enabled & ~asleep, before, preferred);
+      node.chosen = pick(enabled & ~asleep, before);
     }
     node.wanted = options.reduced() ? 1 << node.chosen : enabled;
     path.add(node);
@@ -102,20 +102,10 @@ final class Search {
     return script[step];
   }
 
-  private int preemptions(int step, int before) {
-    if (step == 0 || before < 0) {
-      return 0;
-    }
-    Node last = path.get(step - 1);
-    return last.preemptionsWith(last.chosen);
-  }
-
-  private static int pick(int candidates, int before, int preferred) {
-    if (before >= 0 && (candidates & 1 << before) != 0) {
-      return before;
-    }
-    int best = (candidates & preferred) != 0 ? candidates & preferred : candidates;
-    return Integer.numberOfTrailingZeros(best);
+  /** The last thread if it can go on; else the first, and an interrupt if there is no thread. */
+  private static int pick(int candidates, int before) {
+    boolean goesOn = before >= 0 && (candidates & 1 << before) != 0;
+    return goesOn ? before : Integer.numberOfTrailingZeros(candidates);
   }
 
   /** Threads whose steps have been tried at a decision, or need not be. */

@@ -3,7 +3,9 @@ package io.github.guestmemfd.spi;
 import java.lang.invoke.MethodHandle;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.MutableCallSite;
+import java.util.Objects;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -69,6 +71,7 @@ public final class Exploration {
    * @param body what to run
    */
   public static void by(@Nullable Scheduler scheduler, Runnable body) {
+    Objects.requireNonNull(body, "body");
     Scheduler outer = SCHEDULER.get();
     SCHEDULER.set(scheduler);
     try {
@@ -93,27 +96,30 @@ public final class Exploration {
     }
   }
 
-  /** Turns announcements on, for as long as an exploration is under way. */
-  public static void begin() {
-    COUNT_LOCK.lock();
+  /**
+   * Explores: announcements are on for as long as this lasts.
+   *
+   * @param <R> what is found
+   * @param exploration runs threads by schedulers
+   * @return what it returns
+   */
+  public static <R extends @Nullable Object> R during(Supplier<R> exploration) {
+    Objects.requireNonNull(exploration, "exploration");
+    count(1);
     try {
-      if (explorations++ == 0) {
-        turn(YES);
-      }
+      return exploration.get();
     } finally {
-      COUNT_LOCK.unlock();
+      count(-1);
     }
   }
 
-  /** Ends {@link #begin}. */
-  public static void end() {
+  private static void count(int more) {
     COUNT_LOCK.lock();
     try {
-      if (explorations == 0) {
-        throw new IllegalStateException("no exploration has begun");
-      }
-      if (--explorations == 0) {
-        turn(NO);
+      boolean before = explorations != 0;
+      explorations += more;
+      if (before != (explorations != 0)) {
+        turn(before ? NO : YES);
       }
     } finally {
       COUNT_LOCK.unlock();

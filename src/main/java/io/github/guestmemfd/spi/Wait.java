@@ -271,12 +271,7 @@ public final class Wait {
       restore(e);
       return false;
     }
-    Scheduler scheduler = Exploration.scheduler();
-    if (scheduler == null) {
-      idle.idle(round, maxNanos);
-    } else {
-      scheduler.poll(maxNanos);
-    }
+    idle(idle, round, maxNanos, maxNanos);
     return true;
   }
 

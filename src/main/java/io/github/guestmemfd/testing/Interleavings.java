@@ -8,6 +8,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.concurrent.Callable;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
@@ -46,22 +47,6 @@ import org.jspecify.annotations.Nullable;
 public final class Interleavings<W> {
   private static final int MAX_THREADS = 8;
   private static final int MAX_MINIMAL_PREEMPTIONS = 8;
-
-  /**
-   * Makes a world.
-   *
-   * @param <W> the world
-   */
-  @FunctionalInterface
-  public interface Make<W> {
-    /**
-     * Makes one.
-     *
-     * @return a new world, the same as the last time
-     * @throws Exception if it cannot be made
-     */
-    W make() throws Exception;
-  }
 
   /**
    * Does something with a world, or checks it.
@@ -130,14 +115,14 @@ public final class Interleavings<W> {
     }
   }
 
-  private final Make<? extends W> world;
+  private final Callable<? extends W> world;
   private final List<Scenario.Actor<W>> threads = new ArrayList<>();
   private final List<String> interrupts = new ArrayList<>();
-  private Act<? super W> invariant = w -> {};
+  private @Nullable Act<? super W> invariant;
   private Act<? super W> end = w -> {};
   private Options options = Options.ALL;
 
-  private Interleavings(Make<? extends W> world) {
+  private Interleavings(Callable<? extends W> world) {
     this.world = Objects.requireNonNull(world, "world");
   }
 
@@ -145,10 +130,10 @@ public final class Interleavings<W> {
    * Begins to describe a scenario.
    *
    * @param <W> the world
-   * @param world makes it
+   * @param world makes it, the same each time
    * @return a scenario without threads
    */
-  public static <W> Interleavings<W> of(Make<? extends W> world) {
+  public static <W> Interleavings<W> of(Callable<? extends W> world) {
     return new Interleavings<>(world);
   }
 
@@ -246,7 +231,7 @@ public final class Interleavings<W> {
     if (orders < 1) {
       throw new IllegalArgumentException("orders: expected 1 or more, actual " + orders);
     }
-    options = new Options(options.reduced(), options.preemptions(), options.maxSteps(), orders);
+    options = options.withMaxOrders(orders);
     return this;
   }
 
@@ -257,7 +242,7 @@ public final class Interleavings<W> {
    * @return this
    */
   public Interleavings<W> withoutReduction() {
-    options = new Options(false, options.preemptions(), options.maxSteps(), options.maxOrders());
+    options = options.withoutReduction();
     return this;
   }
 
@@ -306,7 +291,8 @@ public final class Interleavings<W> {
   }
 
   private Scenario<W> scenario() {
-    return new Scenario<>(world::make, threads, interrupts, invariant::on, end::on);
+    Scenario.Act<W> after = invariant == null ? null : invariant::on;
+    return new Scenario<>(world, threads, interrupts, after, end::on);
   }
 
   /** The failure with the fewest pre-emptions, recorded. */

@@ -79,10 +79,12 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.Callable;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ThreadFactory;
 import java.util.function.BooleanSupplier;
 import java.util.function.Function;
+import java.util.function.Supplier;
 import java.util.zip.CRC32;
 
 /** A host with a file and all that can be made of it, for one call or many that are refused. */
@@ -456,11 +458,12 @@ final class BadInputWorld {
     make(List.class, w -> List.of(), w -> Arrays.asList((Object) null), w -> List.of("", "x"));
     make(String[].class, w -> new String[0], w -> new String[] {"x", null});
     make(Executor.class, w -> (Executor) Runnable::run);
+    make(Supplier.class, w -> (Supplier<Object>) () -> 1);
+    make(Callable.class, w -> (Callable<Object>) () -> 1);
     make(BooleanSupplier.class, w -> (BooleanSupplier) () -> true);
     make(Runnable.class, w -> (Runnable) () -> {});
     make(Optional.class, w -> Optional.empty());
     make(Interleavings.Act.class, w -> (Interleavings.Act<Object>) x -> {});
-    make(Interleavings.Make.class, w -> (Interleavings.Make<Object>) () -> w);
     make(Mutex.class, w -> new Mutex());
     make(Thread.class, w -> new Thread(() -> {}));
     make(Scheduler.class, w -> new NoScheduler());

@@ -29,8 +29,7 @@ class ExplorerTest {
     for (int i = 0; i < threads.size(); i++) {
       actors.add(new Scenario.Actor<>("t" + i, threads.get(i)));
     }
-    return new Scenario<>(
-        () -> new Toy(words), actors, List.of(), w -> {}, w -> ends.add(w.state()));
+    return new Scenario<>(() -> new Toy(words), actors, List.of(), null, w -> ends.add(w.state()));
   }
 
   private static Explorer.Result run(Scenario<Toy> scenario, Options options) {
@@ -97,6 +96,28 @@ class ExplorerTest {
   void writesOfOneWordDoNotCommute() {
     Scenario<Toy> same = scenario(1, new TreeSet<>(), List.of(writes(0), writes(0)));
     assertThat(run(same, Options.ALL).orders()).isEqualTo(reckoned());
+  }
+
+  /** Also the world of a run that turns out to repeat another. */
+  @Test
+  void everyWorldComesToItsEnd() {
+    long runs = 0;
+    long redundant = 0;
+    int[] ends = new int[1];
+    for (int seed = 0; seed < 3; seed++) {
+      List<Scenario.Actor<Toy>> actors = new ArrayList<>();
+      for (int t = 0; t < 4; t++) {
+        actors.add(new Scenario.Actor<>("t" + t, random(seed * 31L + t, 3, 3, new Mutex[0])));
+      }
+      Explorer.Result result =
+          run(
+              new Scenario<>(() -> new Toy(3), actors, List.of(), null, w -> ends[0]++),
+              Options.ALL);
+      runs += result.orders() + result.redundant();
+      redundant += result.redundant();
+    }
+    assertThat(redundant).isPositive();
+    assertThat(ends[0]).isEqualTo(runs);
   }
 
   // ---- random programs: the reduction loses no end ----
