@@ -89,14 +89,12 @@ public final class Explorer {
 
   private static <W, R extends @Nullable Object> R during(
       Scenario<W> scenario, Options options, Search search, Function<Execution<W>, R> runs) {
-    return Exploration.during(
-        () -> {
-          Execution<W> execution = new Execution<>(scenario, options, search);
-          try {
-            return runs.apply(execution);
-          } finally {
-            execution.shutDown();
-          }
-        });
+    Exploration.begin();
+    Execution<W> execution = new Execution<>(scenario, options, search);
+    try {
+      return runs.apply(execution);
+    } finally {
+      execution.shutDown();
+    }
   }
 }

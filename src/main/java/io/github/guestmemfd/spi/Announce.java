@@ -7,8 +7,8 @@ import java.util.Objects;
  * {@link Scheduler} that explores orders of steps holds the thread there.
  *
  * <p>Each access to a shared word stands behind an announcement; a test of the library's bytecode
- * sees to that. Unless an {@link Exploration} is under way an announcement costs nothing in
- * compiled code.
+ * sees to that. Before the first {@link Exploration} an announcement costs nothing in compiled
+ * code.
  *
  * <p>This class is for the library's own packages. A program that wants its own words explored
  * announces its accesses too.

@@ -4,40 +4,31 @@ import java.lang.invoke.MethodHandle;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.MutableCallSite;
 import java.util.Objects;
-import java.util.concurrent.locks.ReentrantLock;
-import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Explorations that are under way, and the {@link Scheduler} of each thread that they schedule.
+ * Whether the process explores, and the {@link Scheduler} of each thread that is scheduled.
  *
- * <p>Whether there is any is a {@link MutableCallSite}, which the compiler takes for a constant, as
- * the kernel's static keys are jumps that are patched. So what depends on it costs nothing in
- * compiled code while there is none. While there is one anywhere in the process, threads without a
- * scheduler pay for a look at a thread-local.
+ * <p>Whether it does is a {@link MutableCallSite}, which the compiler takes for a constant, as the
+ * kernel's static keys are jumps that are patched. So what depends on it costs nothing in compiled
+ * code until the first exploration. From then on, threads without a scheduler pay for a look at a
+ * thread-local.
  */
 public final class Exploration {
-  private static final MethodHandle YES = MethodHandles.constant(boolean.class, true);
-  private static final MethodHandle NO = MethodHandles.constant(boolean.class, false);
+  private static final MutableCallSite KEY =
+      new MutableCallSite(MethodHandles.constant(boolean.class, false));
 
-  private static final MutableCallSite KEY = new MutableCallSite(NO);
-
-  /** Whether any exploration is under way: a constant until that changes. */
+  /** Whether there has been any exploration: a constant until that changes. */
   private static final MethodHandle ON = KEY.dynamicInvoker();
 
   private static final ThreadLocal<@Nullable Scheduler> SCHEDULER = new ThreadLocal<>();
-
-  private static final ReentrantLock COUNT_LOCK = new ReentrantLock();
-
-  /** How many explorations are under way. Guarded by the lock. */
-  private static int explorations;
 
   private Exploration() {}
 
   /**
    * The scheduler of the calling thread.
    *
-   * @return null if it has none, which costs nothing while no exploration is under way
+   * @return null if it has none, which costs nothing before the first exploration
    */
   public static @Nullable Scheduler scheduler() {
     return isOn() ? SCHEDULER.get() : null;
@@ -85,7 +76,7 @@ public final class Exploration {
     }
   }
 
-  /** Whether any exploration is under way. */
+  /** Whether there has been any exploration. */
   static boolean isOn() {
     try {
       return (boolean) ON.invokeExact();
@@ -97,37 +88,13 @@ public final class Exploration {
   }
 
   /**
-   * Explores: announcements are on for as long as this lasts.
-   *
-   * @param <R> what is found
-   * @param exploration runs threads by schedulers
-   * @return what it returns
+   * Turns announcements on, for as long as the process lasts: to turn them off again would have all
+   * that is compiled thrown away once more.
    */
-  public static <R extends @Nullable Object> R during(Supplier<R> exploration) {
-    Objects.requireNonNull(exploration, "exploration");
-    count(1);
-    try {
-      return exploration.get();
-    } finally {
-      count(-1);
+  public static void begin() {
+    if (!isOn()) {
+      KEY.setTarget(MethodHandles.constant(boolean.class, true));
+      MutableCallSite.syncAll(new MutableCallSite[] {KEY});
     }
-  }
-
-  private static void count(int more) {
-    COUNT_LOCK.lock();
-    try {
-      boolean before = explorations != 0;
-      explorations += more;
-      if (before != (explorations != 0)) {
-        turn(before ? NO : YES);
-      }
-    } finally {
-      COUNT_LOCK.unlock();
-    }
-  }
-
-  private static void turn(MethodHandle target) {
-    KEY.setTarget(target);
-    MutableCallSite.syncAll(new MutableCallSite[] {KEY});
   }
 }
