@@ -10,10 +10,13 @@ final class Dependence {
   private final Search search;
   private final Strand[] strands;
 
-  /** By number, from the number of threads on: the thread that an interrupt is for. */
-  private final int[] targets;
-
+  private final Events events;
   private final Words words;
+
+  private final Trail trail;
+
+  /** How many threads and events. */
+  private final int all;
 
   /** Words that the invariant reads. Writes of any two of them do not commute. */
   private final BitSet invariantWords = new BitSet();
@@ -21,21 +24,20 @@ final class Dependence {
   /** What stands for all of them together. */
   private int invariantWord;
 
-  Dependence(Search search, Strand[] strands, int[] targets, Words words) {
+  Dependence(Search search, Strand[] strands, Events events, Words words) {
     this.search = search;
     this.strands = strands;
-    this.targets = targets;
+    this.events = events;
     this.words = words;
+    this.all = words.threads();
+    this.trail = new Trail(all);
   }
 
   /** Begins a run. */
   void begin() {
+    trail.clear();
     invariantWords.clear();
     invariantWord = words.number(invariantWords, 0);
-  }
-
-  private int all() {
-    return strands.length + targets.length;
   }
 
   /** Says that the invariant reads a word. */
@@ -55,14 +57,21 @@ final class Dependence {
     return still;
   }
 
-  /** Enters an interrupt. */
-  void interrupt(int chosen, Strand target, int number) {
-    access(chosen, interruptWord(target.number), true, number, new int[all()]);
-    target.interrupted = true;
+  /** Enters an event, which comes after what its thread has done. */
+  void event(int chosen, int number) {
+    Strand target = events.target(chosen);
+    int[] clock = target.clock.clone();
+    access(chosen, eventWord(target), true, number, clock);
+    trail.add(chosen, clock);
   }
 
   /** Enters a step of a thread, before it is taken; steps are numbered from 1. */
   void take(Strand strand, int number) {
+    enter(strand, number);
+    trail.add(strand.number, strand.clock);
+  }
+
+  private void enter(Strand strand, int number) {
     switch (strand.kind) {
       case READ -> {
         strand.reads.set(strand.word);
@@ -87,10 +96,15 @@ final class Dependence {
       case RELEASE -> words.release(strand.word, strand.number, number, strand.clock);
       default -> {
         strand.clock[strand.number] = number;
-        if (strand.kind.isWait()) {
-          if (isInterruptible(strand)) {
-            access(strand.number, interruptWord(strand.number), true, number, strand.clock);
-          }
+        if (strand.word >= 0) { // a call begins or returns
+          boolean returns = strand.kind == StepKind.RETURN;
+          access(strand.number, strand.word, returns, number, strand.clock);
+        }
+        if (events.concern(strand)) {
+          search.want(number - 1, events.of(events.enabled(), strand));
+          access(strand.number, eventWord(strand), true, number, strand.clock);
+        }
+        if (strand.kind.isBlocking()) {
           strand.reads.clear();
           strand.changed = false;
           strand.permit &= strand.kind != StepKind.PARK;
@@ -100,17 +114,9 @@ final class Dependence {
     }
   }
 
-  private boolean isInterruptible(Strand strand) {
-    for (int target : targets) {
-      if (target == strand.number) {
-        return true;
-      }
-    }
-    return false;
-  }
-
-  private int interruptWord(int thread) {
-    return words.number(targets, thread);
+  /** What stands for all that may happen to a thread. */
+  private int eventWord(Strand strand) {
+    return words.number(events, strand.number);
   }
 
   private void access(int thread, int word, boolean write, int number, int[] clock) {
@@ -127,40 +133,35 @@ final class Dependence {
     if (search.isRedundant()) {
       return;
     }
-    for (int other = 0; other < all(); other++) {
+    for (int other = 0; other < all; other++) {
       if (other != thread) {
         int last = write ? words.lastAccess(word, other) : words.lastWrite(word, other);
         if (last != 0 && clock[other] < last) {
-          search.race(last - 1, thread, led(last, thread, clock));
+          int[] after = clock.clone();
+          words.join(word, write, after);
+          search.race(last - 1, trail.firsts(last, other, thread, after));
         }
       }
     }
-  }
-
-  /** The threads of steps after one that happened before a step of a thread, and itself. */
-  private static int led(int since, int thread, int[] clock) {
-    int led = 1 << thread;
-    for (int i = 0; i < clock.length; i++) {
-      if (clock[i] > since) {
-        led |= 1 << i;
-      }
-    }
-    return led;
   }
 
   /** In a deadlock: the steps that threads would take if they could. */
   void raceOfThoseLeft() {
     for (Strand strand : strands) {
       if (!strand.finished && strand.word >= 0) {
-        races(strand.number, strand.word, strand.kind != StepKind.READ, strand.clock);
+        races(strand.number, strand.word, !isReading(strand), strand.clock);
       }
     }
   }
 
+  private static boolean isReading(Strand strand) {
+    return strand.kind == StepKind.READ || strand.kind == StepKind.CALL;
+  }
+
   /** Whether the next steps of two threads depend on each other. */
   private boolean dependent(int one, int other) {
-    if (one >= strands.length || other >= strands.length) {
-      return isInterruptOf(one, other) || isInterruptOf(other, one);
+    if (events.isEvent(one) || events.isEvent(other)) {
+      return isEventOf(one, other) || isEventOf(other, one);
     }
     Strand a = strands[one];
     Strand b = strands[other];
@@ -168,7 +169,7 @@ final class Dependence {
       return false;
     }
     if (a.word == b.word) {
-      return a.kind != StepKind.READ || b.kind != StepKind.READ;
+      return !isReading(a) || !isReading(b);
     }
     return a.kind == StepKind.WRITE
         && b.kind == StepKind.WRITE
@@ -176,10 +177,14 @@ final class Dependence {
         && invariantWords.get(b.word);
   }
 
-  private boolean isInterruptOf(int interrupt, int thread) {
-    return interrupt >= strands.length
-        && thread < strands.length
-        && targets[interrupt - strands.length] == thread
-        && strands[thread].kind.isWait();
+  /** Whether one is an event of the other, or both are events of one thread. */
+  private boolean isEventOf(int event, int other) {
+    if (!events.isEvent(event)) {
+      return false;
+    }
+    Strand target = events.target(event);
+    return events.isEvent(other)
+        ? events.target(other) == target
+        : target.number == other && events.concern(target);
   }
 }

@@ -25,11 +25,13 @@ final class Execution<W> implements Turns {
   private final Scenario<W> scenario;
   private final Options options;
   private final Search search;
+
+  /** The threads of the scenario, and after them that of the pool. */
   private final Strand[] strands;
 
-  /** By number, from the number of threads on: the thread that an interrupt is for. */
-  private final int[] targets;
-
+  private final Strand pool;
+  private final Tasks tasks = new Tasks();
+  private final Events events;
   private final Words words;
   private final Dependence dependence;
   private final InvariantReader invariantReader;
@@ -40,7 +42,6 @@ final class Execution<W> implements Turns {
   private volatile int step;
 
   private boolean starting;
-  private int interruptsLeft;
   private int running;
   private int preemptions;
   private long time;
@@ -56,30 +57,24 @@ final class Execution<W> implements Turns {
     this.options = options;
     this.search = search;
     List<Scenario.Actor<W>> actors = scenario.threads();
-    int all = actors.size() + scenario.interrupts().size();
-    this.strands = new Strand[actors.size()];
-    for (int i = 0; i < strands.length; i++) {
+    int threads = threads(scenario);
+    int all = threads + scenario.events().size();
+    this.strands = new Strand[threads];
+    for (int i = 0; i < actors.size(); i++) {
       strands[i] = new Strand(this, i, actors.get(i).name(), all);
+      strands[i].start();
     }
-    this.targets = new int[scenario.interrupts().size()];
-    for (int i = 0; i < targets.length; i++) {
-      targets[i] = number(scenario.interrupts().get(i));
-    }
+    this.pool = new Strand(this, threads - 1, Scenario.EXECUTOR, all);
+    strands[threads - 1] = pool;
+    this.events = new Events(scenario.events(), strands);
     this.words = new Words(all);
-    this.dependence = new Dependence(search, strands, targets, words);
+    this.dependence = new Dependence(search, strands, events, words);
     this.invariantReader = new InvariantReader(words, dependence, this);
-    for (Strand strand : strands) {
-      strand.start();
-    }
   }
 
-  private int number(String name) {
-    for (Strand strand : strands) {
-      if (strand.name.equals(name)) {
-        return strand.number;
-      }
-    }
-    throw new IllegalArgumentException("no thread of the scenario has the name " + name);
+  /** How many threads a scenario has, with that of the pool. */
+  static int threads(Scenario<?> scenario) {
+    return scenario.threads().size() + 1;
   }
 
   /** Ends the threads. Those that are stuck stay, as daemons. */
@@ -108,7 +103,8 @@ final class Execution<W> implements Turns {
     time = 0;
     preemptions = 0;
     running = -1;
-    interruptsLeft = ((1 << targets.length) - 1) << strands.length;
+    tasks.clear();
+    events.begin();
     search.begin();
     W made;
     try {
@@ -119,15 +115,16 @@ final class Execution<W> implements Turns {
     world = made;
     dependence.begin();
     for (Strand strand : strands) {
-      Scenario.Act<? super W> act = scenario.threads().get(strand.number).act();
-      strand.prepare(() -> act.on(made));
+      strand.prepare(calls(strand, made));
     }
     starting = true;
     for (Strand strand : strands) {
-      strand.giveTurn();
-      awaitMain();
-      if (failure != null) {
-        return failure;
+      if (!strand.finished) {
+        strand.giveTurn();
+        awaitMain();
+        if (failure != null) {
+          return failure;
+        }
       }
     }
     starting = false;
@@ -143,6 +140,16 @@ final class Execution<W> implements Turns {
     return failure;
   }
 
+  private List<Strand.Body> calls(Strand strand, W made) {
+    List<Strand.Body> calls = new ArrayList<>();
+    if (strand != pool) {
+      for (Scenario.Call<? super W> call : scenario.threads().get(strand.number).calls()) {
+        calls.add(() -> call.on(made));
+      }
+    }
+    return calls;
+  }
+
   private void finish(W made) {
     for (Strand strand : strands) {
       Throwable thrown = strand.thrown;
@@ -151,11 +158,30 @@ final class Execution<W> implements Turns {
         return;
       }
     }
+    Scenario.Oracle<W> oracle = scenario.oracle();
+    if (oracle != null) {
+      try {
+        oracle.check().look(history(oracle.outcome().on(made)));
+      } catch (Throwable e) { // an assertion of any framework
+        fail(Failure.Kind.HISTORY, String.valueOf(e.getMessage()), e);
+        return;
+      }
+    }
     try {
       scenario.end().on(made);
     } catch (Throwable e) { // an assertion of any framework
       fail(Failure.Kind.END, "at the end: " + e, e);
     }
+  }
+
+  private History history(@Nullable Object outcome) {
+    List<History.Done> calls = new ArrayList<>();
+    for (Strand strand : strands) {
+      if (strand != pool) {
+        calls.addAll(strand.done());
+      }
+    }
+    return new History(calls, outcome);
   }
 
   private void awaitMain() {
@@ -213,8 +239,8 @@ final class Execution<W> implements Turns {
         if (failure != null) {
           return null;
         }
-        int enabled = enabled();
-        if (enabled == 0) {
+        int able = able();
+        if (able == 0) {
           if (isAllFinished()) {
             return null;
           }
@@ -225,12 +251,13 @@ final class Execution<W> implements Turns {
           }
           continue;
         }
+        int enabled = whole(able) | events.enabled();
         if (step >= options.maxSteps()) {
           fail(Failure.Kind.LIVELOCK, "the run does not end after " + step + " steps", null);
           return null;
         }
         int chosen = search.choose(step, enabled, running, preemptions);
-        if (Node.preempts(enabled, running, chosen)) {
+        if (search.preempts(enabled, running, chosen)) {
           preemptions++;
         }
         take(chosen);
@@ -251,30 +278,33 @@ final class Execution<W> implements Turns {
         return false;
       }
     }
-    return true;
+    return tasks.isEmpty();
   }
 
-  private int enabled() {
-    int enabled = 0;
+  /** The threads that can take a step. */
+  private int able() {
+    int able = 0;
     for (Strand strand : strands) {
-      if (isEnabled(strand)) {
-        enabled |= 1 << strand.number;
+      if (isAble(strand)) {
+        able |= 1 << strand.number;
       }
     }
-    for (int i = 0; i < targets.length; i++) {
-      Strand target = strands[targets[i]];
-      int bit = 1 << (strands.length + i);
-      boolean waits = !target.finished && target.kind.isWait() && !target.interrupted;
-      if ((interruptsLeft & bit) != 0 && waits) {
-        enabled |= bit;
-      }
-    }
-    return enabled;
+    return able;
   }
 
-  private boolean isEnabled(Strand strand) {
+  /** Of the threads that can take a step, the one whose call is to go on, or all. */
+  private int whole(int able) {
+    boolean inCall =
+        options.wholeCalls()
+            && running >= 0
+            && (able & 1 << running) != 0
+            && strands[running].kind != StepKind.CALL;
+    return inCall ? 1 << running : able;
+  }
+
+  private boolean isAble(Strand strand) {
     if (strand.finished) {
-      return false;
+      return strand == pool && tasks.isDue(time);
     }
     return switch (strand.kind) {
       case ACQUIRE -> words.isFree(strand.word);
@@ -286,9 +316,9 @@ final class Execution<W> implements Turns {
 
   /** Lets the time pass until the next wait is over; false if no wait has a limit. */
   private boolean advanceTime() {
-    long next = Long.MAX_VALUE;
+    long next = pool.finished ? tasks.next() : Long.MAX_VALUE;
     for (Strand strand : strands) {
-      if (!strand.finished && strand.kind.isWait()) {
+      if (!strand.finished && strand.kind.isBlocking()) {
         next = Math.min(next, strand.deadline);
       }
     }
@@ -297,7 +327,7 @@ final class Execution<W> implements Turns {
     }
     time = Math.max(time, next);
     for (Strand strand : strands) {
-      if (!strand.finished && strand.kind.isWait() && strand.deadline <= time) {
+      if (!strand.finished && strand.kind.isBlocking() && strand.deadline <= time) {
         strand.expired = true;
       }
     }
@@ -313,18 +343,20 @@ final class Execution<W> implements Turns {
     int number = step + 1;
     if (chosen < strands.length) {
       Strand strand = strands[chosen];
+      if (strand.finished) {
+        tasks.begin(strand);
+      }
       if (recording) {
         taken.add(new Failure.Taken(chosen, strand.kind, describe(strand), strand.where));
       }
       dependence.take(strand, number);
     } else {
-      interruptsLeft &= ~(1 << chosen);
-      Strand target = strands[targets[chosen - strands.length]];
       if (recording) {
-        String what = target.name + " is interrupted";
-        taken.add(new Failure.Taken(chosen, StepKind.INTERRUPT, "", what));
+        Event event = events.event(chosen);
+        taken.add(new Failure.Taken(chosen, event.step(), "", event.toString()));
       }
-      dependence.interrupt(chosen, target, number);
+      dependence.event(chosen, number);
+      events.happen(chosen, time);
     }
     step = number;
   }
@@ -357,8 +389,29 @@ final class Execution<W> implements Turns {
     LockSupport.unpark(thread);
   }
 
-  int steps() {
+  @Override
+  public int steps() {
     return step;
+  }
+
+  @Override
+  public boolean isHistoryWanted() {
+    return scenario.oracle() != null;
+  }
+
+  @Override
+  public int historyWord() {
+    return words.number(scenario, 0);
+  }
+
+  @Override
+  public boolean isFailureOf(Strand strand) {
+    return events.isFailureOf(strand);
+  }
+
+  @Override
+  public void execute(Runnable task, long nanos, int[] clock) {
+    tasks.add(task, after(nanos), clock);
   }
 
   @Override

@@ -48,7 +48,7 @@ public final class Explorer {
    */
   public static <W> Result explore(Scenario<W> scenario, Options options, Progress progress) {
     long begun = System.nanoTime();
-    Search search = new Search(options);
+    Search search = new Search(options, Execution.threads(scenario));
     return during(
         scenario,
         options,
@@ -82,7 +82,7 @@ public final class Explorer {
    * @return what is wrong with it; null if nothing is
    */
   public static <W> @Nullable Failure replay(Scenario<W> scenario, Options options, int[] order) {
-    Search search = new Search(options);
+    Search search = new Search(options, Execution.threads(scenario));
     search.follow(order);
     return during(scenario, options, search, execution -> execution.run(true));
   }

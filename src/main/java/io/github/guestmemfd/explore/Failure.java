@@ -29,6 +29,8 @@ public record Failure(
     INVARIANT,
     /** What must hold at the end does not. */
     END,
+    /** What the calls have returned is wrong. */
+    HISTORY,
     /** No thread can go on, and not all have finished: a deadlock or a lost wake-up. */
     DEADLOCK,
     /** A run does not end. */

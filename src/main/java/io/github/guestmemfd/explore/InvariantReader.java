@@ -53,6 +53,16 @@ final class InvariantReader implements Scheduler {
   }
 
   @Override
+  public boolean mayFail() {
+    return false;
+  }
+
+  @Override
+  public void execute(Runnable task, long nanos) {
+    throw new IllegalStateException("an invariant must not hand over tasks");
+  }
+
+  @Override
   public long nanoTime() {
     return turns.nanoTime();
   }

@@ -32,16 +32,4 @@ final class Node {
     this.before = before;
     this.preemptions = preemptions;
   }
-
-  /** How often a thread that could go on has been replaced if this one takes the step. */
-  int preemptionsWith(int thread) {
-    return preemptions + (preempts(enabled, before, thread) ? 1 : 0);
-  }
-
-  /**
-   * Whether another thread, or an interrupt, comes before the next step of one that could go on.
-   */
-  static boolean preempts(int enabled, int before, int thread) {
-    return before >= 0 && thread != before && (enabled & 1 << before) != 0;
-  }
 }

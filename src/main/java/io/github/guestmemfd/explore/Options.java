@@ -6,12 +6,14 @@ package io.github.guestmemfd.explore;
  * @param reduced whether orders that differ only by steps that commute count as one
  * @param preemptions how often a thread that could go on may be replaced by another; -1 for no
  *     bound
+ * @param wholeCalls whether a thread goes on until its call is over or waits
  * @param maxSteps steps of a run after which it counts as a livelock
  * @param maxOrders runs after which the exploration is given up, incomplete
  */
-public record Options(boolean reduced, int preemptions, int maxSteps, long maxOrders) {
+public record Options(
+    boolean reduced, int preemptions, boolean wholeCalls, int maxSteps, long maxOrders) {
   /** Every order, reduced, without a bound. */
-  public static final Options ALL = new Options(true, -1, 20_000, Long.MAX_VALUE);
+  public static final Options ALL = new Options(true, -1, false, 20_000, Long.MAX_VALUE);
 
   /**
    * The same with a bound.
@@ -20,7 +22,7 @@ public record Options(boolean reduced, int preemptions, int maxSteps, long maxOr
    * @return new options
    */
   public Options withPreemptions(int bound) {
-    return new Options(reduced, bound, maxSteps, maxOrders);
+    return new Options(reduced, bound, wholeCalls, maxSteps, maxOrders);
   }
 
   /**
@@ -30,7 +32,7 @@ public record Options(boolean reduced, int preemptions, int maxSteps, long maxOr
    * @return new options
    */
   public Options withMaxOrders(long limit) {
-    return new Options(reduced, preemptions, maxSteps, limit);
+    return new Options(reduced, preemptions, wholeCalls, maxSteps, limit);
   }
 
   /**
@@ -39,6 +41,15 @@ public record Options(boolean reduced, int preemptions, int maxSteps, long maxOr
    * @return new options
    */
   public Options withoutReduction() {
-    return new Options(false, preemptions, maxSteps, maxOrders);
+    return new Options(false, preemptions, wholeCalls, maxSteps, maxOrders);
+  }
+
+  /**
+   * Every order of whole calls.
+   *
+   * @return new options, without reduction and without a bound
+   */
+  public Options ofWholeCalls() {
+    return new Options(false, -1, true, maxSteps, maxOrders);
   }
 }

@@ -7,11 +7,12 @@ import org.jspecify.annotations.Nullable;
 /**
  * The depth-first search for orders: which thread takes each step of the next run.
  *
- * <p>Dynamic partial-order reduction (Flanagan and Godefroid, POPL 2005) with sleep sets (Godefroid
- * 1996). Two steps depend on each other if they are on one word and one of them writes it, or if
- * they take one lock. Wherever two steps of a run depend on each other and could have come the
- * other way round, the search comes back to where the first was taken and tries the second. Orders
- * that differ by steps that commute lead to the same end, and one of them is enough.
+ * <p>Dynamic partial-order reduction with source sets (Abdulla, Aronis, Jonsson and Sagonas, POPL
+ * 2014) and sleep sets (Godefroid 1996). Two steps depend on each other if they are on one word and
+ * one of them writes it, or if they take one lock. Wherever two steps of a run depend on each other
+ * and could have come the other way round, the search comes back to where the first was taken and
+ * tries a thread that can go first for the second to come before it. Orders that differ by steps
+ * that commute lead to the same end, and one of them is enough.
  *
  * <p>With a bound on pre-emptions the search comes back, besides, to where the thread that took the
  * first step was switched to, since the bound may forbid the switch in between (Coons, Musuvathi
@@ -19,6 +20,7 @@ import org.jspecify.annotations.Nullable;
  */
 final class Search {
   private final Options options;
+  private final int threads;
   private final List<Node> path = new ArrayList<>();
 
   /** What sleeps at the next decision. */
@@ -32,8 +34,15 @@ final class Search {
 
   private long redundantRuns;
 
-  Search(Options options) {
+  /**
+   * A search.
+   *
+   * @param options how far
+   * @param threads how many; greater numbers are events
+   */
+  Search(Options options, int threads) {
     this.options = options;
+    this.threads = threads;
   }
 
   /** Makes the next run follow a script. */
@@ -102,10 +111,15 @@ final class Search {
     return script[step];
   }
 
-  /** The last thread if it can go on; else the first, and an interrupt if there is no thread. */
+  /** The last thread if it can go on; else the first, and an event if there is no thread. */
   private static int pick(int candidates, int before) {
     boolean goesOn = before >= 0 && (candidates & 1 << before) != 0;
     return goesOn ? before : Integer.numberOfTrailingZeros(candidates);
+  }
+
+  /** Whether a step that can be taken pre-empts a thread; an event does not. */
+  boolean preempts(int enabled, int before, int chosen) {
+    return chosen < threads && before >= 0 && chosen != before && (enabled & 1 << before) != 0;
   }
 
   /** Threads whose steps have been tried at a decision, or need not be. */
@@ -127,28 +141,41 @@ final class Search {
    * happen first.
    *
    * @param step the number of the first step, from 0
-   * @param thread the thread of the later one
-   * @param led threads of steps between the two that lead to the later one, its own among them
+   * @param firsts the threads that can go first for the later one to come before it: any of them
+   *     will do
    */
-  void race(int step, int thread, int led) {
-    want(path.get(step), thread, led);
+  void race(int step, int firsts) {
+    want(path.get(step), firsts);
     if (options.preemptions() >= 0) {
       int start = step;
       while (start > 0 && path.get(start).before == path.get(step).chosen) {
         start--;
       }
       if (start < step) {
-        want(path.get(start), thread, led);
+        want(path.get(start), firsts);
       }
     }
   }
 
-  private static void want(Node node, int thread, int led) {
-    int could = node.enabled & led;
+  private int preemptionsWith(Node node, int thread) {
+    return node.preemptions + (preempts(node.enabled, node.before, thread) ? 1 : 0);
+  }
+
+  /** Events could happen instead of a step that is taken. */
+  void want(int step, int events) {
+    if (step < path.size()) {
+      Node node = path.get(step);
+      node.wanted |= node.enabled & events;
+    }
+  }
+
+  /** One that has been tried, or need not be, will do too. */
+  private static void want(Node node, int firsts) {
+    int could = node.enabled & firsts;
     if (could == 0) {
       node.wanted |= node.enabled;
-    } else if ((could & node.wanted) == 0) {
-      node.wanted |= (could & 1 << thread) != 0 ? 1 << thread : Integer.lowestOneBit(could);
+    } else if ((could & (node.wanted | node.sleeping)) == 0) {
+      node.wanted |= Integer.lowestOneBit(could);
     }
   }
 
@@ -164,7 +191,7 @@ final class Search {
       int left = node.wanted & ~node.done & ~node.sleeping;
       while (left != 0) {
         int thread = Integer.numberOfTrailingZeros(left);
-        if (options.preemptions() < 0 || node.preemptionsWith(thread) <= options.preemptions()) {
+        if (options.preemptions() < 0 || preemptionsWith(node, thread) <= options.preemptions()) {
           node.chosen = thread;
           return true;
         }

@@ -2,6 +2,8 @@ package io.github.guestmemfd.explore;
 
 /** What a thread does in a step. */
 public enum StepKind {
+  /** It begins. */
+  START,
   /** It reads a word. */
   READ,
   /** It writes a word, or reads and writes it in one. */
@@ -14,12 +16,28 @@ public enum StepKind {
   POLL,
   /** It looks again after another thread has unparked it. */
   PARK,
-  /** It goes on, without an access. */
-  YIELD,
+  /** It tries again, whatever other threads have done. */
+  RETRY,
+  /** It comes to something that may fail. */
+  MAY_FAIL,
+  /** It begins a call. */
+  CALL,
+  /** It has finished a call. */
+  RETURN,
   /** It is interrupted while it waits. */
-  INTERRUPT;
+  INTERRUPT,
+  /** The time of its wait is up. */
+  TIMEOUT,
+  /** What it has come to fails. */
+  FAILURE;
 
-  boolean isWait() {
+  /** Whether a thread waits here until something happens. */
+  boolean isBlocking() {
     return this == POLL || this == PARK;
+  }
+
+  /** Whether a thread goes on only if it has not been interrupted. */
+  boolean isWait() {
+    return isBlocking() || this == RETRY;
   }
 }

@@ -2,8 +2,10 @@ package io.github.guestmemfd.explore;
 
 import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.Scheduler;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.BitSet;
+import java.util.List;
 import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
@@ -21,15 +23,16 @@ final class Strand implements Scheduler {
   final String name;
   private final Turns turns;
   private final Thread thread;
+  private boolean started;
   private volatile boolean turn;
 
-  /** What the thread does, in this run. */
-  private Body body = () -> {};
+  /** What the thread does, one after the other. */
+  private List<Body> calls = List.of();
 
   // ---- where it stands ----
 
   /** The step that it is about to take. */
-  StepKind kind = StepKind.YIELD;
+  StepKind kind = StepKind.START;
 
   /** The word or lock of the step; -1 for none. */
   int word = -1;
@@ -57,13 +60,22 @@ final class Strand implements Scheduler {
   /** Whether it is to be interrupted when it goes on. */
   boolean interrupted;
 
+  /** Whether what it has come to is to fail. */
+  boolean failing;
+
+  /** By how much its clock is fast, since a wait of it has been cut short. */
+  private long fast;
+
+  /** What its calls have returned. */
+  private final List<History.Done> done = new ArrayList<>();
+
   /** By thread: the last step that is known to have happened before its next one. */
   final int[] clock;
 
-  /** Something that may fail. */
+  /** A call. */
   @FunctionalInterface
   interface Body {
-    void run() throws Exception;
+    @Nullable Object run() throws Exception;
   }
 
   Strand(Turns turns, int number, String name, int threads) {
@@ -75,28 +87,64 @@ final class Strand implements Scheduler {
     thread.setDaemon(true);
   }
 
+  /** Starts the thread, if it has not been. */
   void start() {
-    thread.start();
+    if (!started) {
+      started = true;
+      thread.start();
+    }
   }
 
   Thread thread() {
     return thread;
   }
 
-  /** Sets it up for a run. */
-  void prepare(Body forRun) {
-    body = forRun;
-    kind = StepKind.YIELD;
+  /** Sets it up for a run; without calls it has finished. */
+  void prepare(List<Body> forRun) {
+    calls = forRun;
+    kind = StepKind.START;
     word = -1;
     deadline = Long.MAX_VALUE;
-    finished = false;
+    finished = forRun.isEmpty();
     thrown = null;
     reads.clear();
     changed = false;
     permit = false;
     expired = false;
     interrupted = false;
+    failing = false;
+    fast = 0;
+    done.clear();
     Arrays.fill(clock, 0);
+  }
+
+  /** Has it go on, after it has finished, with something that came after what a clock says. */
+  void begin(Runnable task, int[] after) {
+    calls =
+        List.of(
+            () -> {
+              task.run();
+              return null;
+            });
+    kind = StepKind.START;
+    word = -1;
+    deadline = Long.MAX_VALUE;
+    finished = false;
+    for (int i = 0; i < clock.length; i++) {
+      clock[i] = Math.max(clock[i], after[i]);
+    }
+    start();
+  }
+
+  /** Has the time of its wait be up, by its own clock. */
+  void expire(long time) {
+    fast += Math.max(0, deadline - time - fast);
+    expired = true;
+  }
+
+  /** What its calls have returned, if it has finished. */
+  List<History.Done> done() {
+    return done;
   }
 
   // ---- turns ----
@@ -133,13 +181,28 @@ final class Strand implements Scheduler {
 
   private void run() {
     try {
-      body.run();
+      for (Body call : calls) {
+        call(call);
+      }
     } catch (Throwable e) { // whatever a scenario throws is its result
-      thrown = e;
+      thrown = thrown == null ? e : thrown;
     }
     if (Thread.interrupted()) {
       interrupted = false; // the thread is used again
     }
+  }
+
+  private void call(Body call) throws Exception {
+    boolean recorded = turns.isHistoryWanted();
+    if (recorded || !done.isEmpty()) {
+      stop(StepKind.CALL, recorded ? turns.historyWord() : -1, Long.MAX_VALUE);
+    }
+    int begun = turns.steps();
+    Object result = call.run();
+    if (recorded) {
+      stop(StepKind.RETURN, turns.historyWord(), Long.MAX_VALUE);
+    }
+    done.add(new History.Done(number, begun, turns.steps(), result));
   }
 
   /** Stops before a step until it is this thread's turn. */
@@ -211,12 +274,29 @@ final class Strand implements Scheduler {
 
   @Override
   public void retry() {
-    stop(StepKind.YIELD, -1, Long.MAX_VALUE);
+    stop(StepKind.RETRY, -1, Long.MAX_VALUE);
+    goOn();
+  }
+
+  @Override
+  public boolean mayFail() {
+    if (!turns.isFailureOf(this)) {
+      return false;
+    }
+    stop(StepKind.MAY_FAIL, -1, Long.MAX_VALUE);
+    boolean fails = failing;
+    failing = false;
+    return fails;
+  }
+
+  @Override
+  public void execute(Runnable task, long nanos) {
+    turns.execute(task, nanos, clock);
   }
 
   @Override
   public long nanoTime() {
-    return turns.nanoTime();
+    return turns.nanoTime() + fast;
   }
 
   @Override

@@ -16,6 +16,21 @@ interface Turns {
   /** Whether the places of steps are wanted. */
   boolean isRecording();
 
+  /** Whether the results of calls are wanted. */
+  boolean isHistoryWanted();
+
+  /** The word that stands for which calls are over. */
+  int historyWord();
+
+  /** How many steps have been taken. */
+  int steps();
+
+  /** Whether what may fail in a thread is a step. */
+  boolean isFailureOf(Strand strand);
+
+  /** Has the thread of the pool run a task after a delay, and after what a clock says. */
+  void execute(Runnable task, long nanos, int[] clock);
+
   /** The number of a word or lock in this run. */
   int word(Object owner, long index);
 

@@ -42,6 +42,11 @@ final class Words {
     this.threads = threads;
   }
 
+  /** How many threads and events there are. */
+  int threads() {
+    return threads;
+  }
+
   void clear() {
     Arrays.fill(owners, null);
     int used = ownerOf.size();
@@ -118,9 +123,17 @@ final class Words {
     return Math.max(lastRead[at], lastWrite[at]);
   }
 
+  /** Adds to a clock what an access depends on. */
+  void join(int word, boolean write, int[] clock) {
+    join(clock, writeClock, word);
+    if (write) {
+      join(clock, readClock, word);
+    }
+  }
+
   /** A thread whose step has this number reads: what was written is before it. */
   void read(int word, int thread, int step, int[] clock) {
-    join(clock, writeClock, word);
+    join(word, false, clock);
     clock[thread] = step;
     lastRead[word * threads + thread] = step;
     for (int i = 0; i < threads; i++) {
@@ -131,8 +144,7 @@ final class Words {
 
   /** A thread whose step has this number writes: every access so far is before it. */
   void write(int word, int thread, int step, int[] clock) {
-    join(clock, writeClock, word);
-    join(clock, readClock, word);
+    join(word, true, clock);
     clock[thread] = step;
     lastWrite[word * threads + thread] = step;
     System.arraycopy(clock, 0, writeClock, word * threads, threads);

@@ -2,6 +2,8 @@ package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.spi.Exploration;
+import io.github.guestmemfd.spi.InjectedFault;
 import org.jspecify.annotations.Nullable;
 
 /** The callbacks of a file: each is made within the {@link CallbackContext} of its thread. */
@@ -27,7 +29,8 @@ final class Callbacks {
     long length = Pages.bytes(to - from);
     CallbackContext.enter("invalidateBegin", inode, offset, length);
     try {
-      return CallbackContext.answered(client.invalidateBegin(offset, length));
+      return CallbackContext.answered(
+          isRefused("invalidateBegin") ? Errno.ENOMEM : client.invalidateBegin(offset, length));
     } finally {
       CallbackContext.leave();
     }
@@ -42,6 +45,7 @@ final class Callbacks {
     CallbackContext.enter("invalidateEnd", inode, offset, length);
     try {
       client.invalidateEnd(offset, length);
+      mayThrow("invalidateEnd");
     } finally {
       CallbackContext.leave();
     }
@@ -51,13 +55,11 @@ final class Callbacks {
     if (client == null) {
       return Errno.OK;
     }
-    CallbackContext.enter(
-        inaccessible ? "prepareInaccessible" : "prepareAccessible",
-        inode,
-        Pages.bytes(index),
-        Pages.SIZE);
+    String name = inaccessible ? "prepareInaccessible" : "prepareAccessible";
+    CallbackContext.enter(name, inode, Pages.bytes(index), Pages.SIZE);
     try {
-      return CallbackContext.answered(client.prepare(index, pfn, inaccessible));
+      return CallbackContext.answered(
+          isRefused(name) ? Errno.ENOMEM : client.prepare(index, pfn, inaccessible));
     } finally {
       CallbackContext.leave();
     }
@@ -68,6 +70,7 @@ final class Callbacks {
       CallbackContext.enter("freeFolio", inode, -1, Pages.SIZE);
       try {
         client.freeFolio(pfn);
+        mayThrow("freeFolio");
       } finally {
         CallbackContext.leave();
       }
@@ -79,9 +82,25 @@ final class Callbacks {
       CallbackContext.enter("release", inode, 0, inode.size);
       try {
         failures.attempt(client::release);
+        failures.attempt(() -> mayThrow("release"));
       } finally {
         CallbackContext.leave();
       }
     }
+  }
+
+  // ---- fault injection ----
+
+  /** Throws if that is what is explored. */
+  private static void mayThrow(String callback) {
+    if (Exploration.shouldFail()) {
+      throw new InjectedFault(callback);
+    }
+  }
+
+  /** Whether it is explored that a callback refuses; throws if that is. */
+  private static boolean isRefused(String callback) {
+    mayThrow(callback);
+    return Exploration.shouldFail();
   }
 }

@@ -3,6 +3,7 @@ package io.github.guestmemfd.file;
 import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.Scheduler;
 import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
@@ -61,7 +62,7 @@ public final class Completions {
    */
   void handOver(Runnable task) {
     try {
-      (executor == null ? DefaultPool.INSTANCE : executor)
+      executor()
           .execute(
               () -> {
                 if (WayOut.isTooDeep()) {
@@ -74,6 +75,14 @@ public final class Completions {
       Logs.HOST.warn("a completion was refused by its executor, and will be handed over again", e);
       handOverLater(task, REFUSED_MILLIS);
     }
+  }
+
+  private Executor executor() {
+    if (executor != null) {
+      return executor;
+    }
+    Scheduler scheduler = Exploration.scheduler();
+    return scheduler == null ? DefaultPool.INSTANCE : task -> scheduler.execute(task, 0);
   }
 
   /**
@@ -137,6 +146,11 @@ public final class Completions {
 
   /** As {@link #handOver}, after a delay. */
   void handOverLater(Runnable task, long millis) {
+    Scheduler scheduler = Exploration.scheduler();
+    if (scheduler != null) {
+      scheduler.execute(() -> handOver(task), TimeUnit.MILLISECONDS.toNanos(millis));
+      return;
+    }
     CompletableFuture.delayedExecutor(millis, TimeUnit.MILLISECONDS, Runnable::run)
         .execute(() -> handOver(task)); // the JDK's timer does no more than hand over
   }

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.memory;
 
 import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.Exploration;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
@@ -54,6 +55,9 @@ public final class FrameAllocator {
 
   /** See {@link FrameTable#reserve}. */
   boolean reserve(long frames) {
+    if (Exploration.shouldFail()) {
+      return false;
+    }
     for (; ; ) {
       long now = Announce.read(available).get();
       if (now < frames) {

@@ -10,7 +10,8 @@ import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What the frames contain: direct buffers of 2 MiB, each made when the first of its frames is used.
+ * What the frames contain: direct buffers of 2 MiB, the last of what is left, each made when the
+ * first of its frames is used.
  *
  * <p>The bytes themselves have no lock. Page table entries, references and the direct map decide
  * which thread may touch them, before this class is called.
@@ -30,6 +31,7 @@ public final class FrameContents {
   private static final VarHandle CHUNKS = MethodHandles.arrayElementVarHandle(ByteBuffer[].class);
 
   private final @Nullable ByteBuffer[] chunks;
+  private final int frames;
 
   /**
    * Makes contents that occupy nothing yet.
@@ -37,7 +39,8 @@ public final class FrameContents {
    * @param frames how many frames there are
    */
   public FrameContents(int frames) {
-    chunks = new @Nullable ByteBuffer[(frames >>> CHUNK_SHIFT) + 1];
+    this.chunks = new @Nullable ByteBuffer[(frames >>> CHUNK_SHIFT) + 1];
+    this.frames = frames;
   }
 
   /**
@@ -51,13 +54,14 @@ public final class FrameContents {
     Announce.read(chunks, i);
     if (CHUNKS.getAcquire(chunks, i) == null) {
       ByteBuffer made;
+      int bytes = Math.min(CHUNK_FRAMES, frames + 1 - (i << CHUNK_SHIFT)) * Pages.SIZE;
       try {
-        made = ByteBuffer.allocateDirect(CHUNK_FRAMES * Pages.SIZE);
+        made = ByteBuffer.allocateDirect(bytes);
       } catch (OutOfMemoryError e) {
         OutOfMemoryError error =
             new OutOfMemoryError(
                 "no direct memory for "
-                    + CHUNK_FRAMES * Pages.SIZE
+                    + bytes
                     + " bytes more, see -XX:MaxDirectMemorySize");
         error.initCause(e);
         throw error;

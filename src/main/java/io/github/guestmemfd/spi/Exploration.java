@@ -56,6 +56,21 @@ public final class Exploration {
   }
 
   /**
+   * Before something that may fail: whether an exploration has it fail, as the kernel's fault
+   * injection does ({@code should_fail}). An announcement like {@link Announce}, which costs
+   * nothing in compiled code before the first exploration.
+   *
+   * @return false for a thread without a scheduler
+   */
+  public static boolean shouldFail() {
+    if (isOn()) {
+      Scheduler scheduler = SCHEDULER.get();
+      return scheduler != null && scheduler.mayFail();
+    }
+    return false;
+  }
+
+  /**
    * Runs something with a scheduler for the calling thread.
    *
    * @param scheduler the scheduler; null to run something unannounced

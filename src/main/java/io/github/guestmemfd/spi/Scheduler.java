@@ -60,6 +60,21 @@ public interface Scheduler {
   void retry();
 
   /**
+   * Before something that may fail: whether it is to fail now.
+   *
+   * @return true if what is explored is the failure
+   */
+  boolean mayFail();
+
+  /**
+   * Instead of handing a task to a pool of threads.
+   *
+   * @param task what to run, by another thread that is scheduled
+   * @param nanos the delay, in nanoseconds of virtual time; 0 for none
+   */
+  void execute(Runnable task, long nanos);
+
+  /**
    * The virtual time. It stands still as long as any thread can take a step.
    *
    * @return nanoseconds, as {@link System#nanoTime}

@@ -1,9 +1,12 @@
 package io.github.guestmemfd.testing;
 
+import io.github.guestmemfd.explore.Event;
 import io.github.guestmemfd.explore.Explorer;
 import io.github.guestmemfd.explore.Failure;
 import io.github.guestmemfd.explore.Options;
 import io.github.guestmemfd.explore.Scenario;
+import io.github.guestmemfd.spi.Exploration;
+import io.github.guestmemfd.spi.InjectedFault;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
@@ -28,7 +31,9 @@ import org.jspecify.annotations.Nullable;
  * each time: no clock, no random number, no executor with threads of its own. A thread of the
  * scenario is a few calls of the library. Each access of the library to a word that threads share
  * is a step, and so is each wait; between two steps a thread runs alone. A world's own shared words
- * are no steps, unless it announces them by {@link io.github.guestmemfd.spi.Announce}.
+ * are no steps, unless it announces them by {@link io.github.guestmemfd.spi.Announce}. What the
+ * library hands to its default executor is run by one more thread, a task at a time; the delay of a
+ * task, like the limit of a wait, is virtual and passes when no thread can go on.
  *
  * <p><b>Orders</b> that differ only by steps that commute count as one, by dynamic partial-order
  * reduction. Without a bound the exploration is complete under sequential consistency: what it does
@@ -37,8 +42,9 @@ import org.jspecify.annotations.Nullable;
  *
  * <p><b>What is found</b>: an exception of a thread, a check that fails, a deadlock or lost wake-up
  * (no thread can go on), a livelock (a run that does not end), a thread that blocks where the
- * library does not see it. The report has the order with the fewest pre-emptions that is wrong, as
- * a table, and a string that {@link #replay} takes.
+ * library does not see it, results that no order of whole calls has ({@link #linearizable}). The
+ * report has the order with the fewest pre-emptions that is wrong, as a table, and a string that
+ * {@link #replay} takes.
  *
  * <p>Not safe for use by several threads. Several explorations may run at once.
  *
@@ -62,6 +68,23 @@ public final class Interleavings<W> {
      * @throws Exception if something is wrong; an {@code Error}, such as that of an assertion, too
      */
     void on(W world) throws Exception;
+  }
+
+  /**
+   * Makes a call, whose result counts.
+   *
+   * @param <W> the world
+   */
+  @FunctionalInterface
+  public interface Call<W> {
+    /**
+     * Makes it.
+     *
+     * @param world the world of this order
+     * @return what it answers, to be compared by {@code equals}; may be null
+     * @throws Exception if something is wrong; an {@code Error}, such as that of an assertion, too
+     */
+    @Nullable Object on(W world) throws Exception;
   }
 
   /**
@@ -117,10 +140,12 @@ public final class Interleavings<W> {
 
   private final Callable<? extends W> world;
   private final List<Scenario.Actor<W>> threads = new ArrayList<>();
-  private final List<String> interrupts = new ArrayList<>();
+  private final List<Event> events = new ArrayList<>();
   private @Nullable Act<? super W> invariant;
   private Act<? super W> end = w -> {};
+  private @Nullable Call<? super W> outcome;
   private Options options = Options.ALL;
+  private @Nullable Linearizability linearizability;
 
   private Interleavings(Callable<? extends W> world) {
     this.world = Objects.requireNonNull(world, "world");
@@ -144,7 +169,7 @@ public final class Interleavings<W> {
    * @param act what it does; whatever it throws is found wrong
    * @return this
    * @throws IllegalArgumentException if there is a thread of that name
-   * @throws IllegalStateException if there are 8 threads and interrupts already
+   * @throws IllegalStateException if there are 8 threads and events already
    */
   public Interleavings<W> thread(String name, Act<? super W> act) {
     Objects.requireNonNull(name, "name");
@@ -158,28 +183,100 @@ public final class Interleavings<W> {
   }
 
   /**
+   * Adds a call to a thread, which makes its calls one after the other. What it returns counts for
+   * {@link #linearizable}.
+   *
+   * @param name of the thread, for reports; a new thread if there is none of that name
+   * @param call what it does; whatever it throws is found wrong, unless {@link #linearizable}
+   *     judges
+   * @return this
+   * @throws IllegalStateException if there are 8 threads and events already
+   */
+  public Interleavings<W> call(String name, Call<? super W> call) {
+    Objects.requireNonNull(name, "name");
+    Objects.requireNonNull(call, "call");
+    for (int i = 0; i < threads.size(); i++) {
+      if (threads.get(i).name().equals(name)) {
+        List<Scenario.Call<? super W>> calls = new ArrayList<>(threads.get(i).calls());
+        calls.add(call::on);
+        threads.set(i, new Scenario.Actor<>(name, calls));
+        return this;
+      }
+    }
+    requireRoom();
+    threads.add(new Scenario.Actor<>(name, List.of(call::on)));
+    return this;
+  }
+
+  /**
    * Interrupts a thread, once, at any wait: orders without the interrupt are run too.
    *
    * @param name the thread, which has been added
    * @return this
    * @throws IllegalArgumentException if there is no thread of that name
-   * @throws IllegalStateException if there are 8 threads and interrupts already
+   * @throws IllegalStateException if there are 8 threads and events already
    */
   public Interleavings<W> interrupt(String name) {
+    return event(Event.Kind.INTERRUPT, name);
+  }
+
+  /**
+   * Lets the time of a wait of a thread be up, once, at any wait that has a limit, whatever other
+   * threads could still do. Without this, time passes only when no thread can go on.
+   *
+   * @param name the thread, which has been added
+   * @return this
+   * @throws IllegalArgumentException if there is no thread of that name
+   * @throws IllegalStateException if there are 8 threads and events already
+   */
+  public Interleavings<W> timeout(String name) {
+    return event(Event.Kind.TIMEOUT, name);
+  }
+
+  /**
+   * Has something fail in a thread, once, at any place where the library can be failed: a callback
+   * refuses with ENOMEM, or throws an {@link InjectedFault}; no frame is left. A program fails
+   * where it asks {@link Exploration#shouldFail}. Orders without a failure are run too.
+   *
+   * @param name the thread, which has been added
+   * @return this
+   * @throws IllegalArgumentException if there is no thread of that name
+   * @throws IllegalStateException if there are 8 threads and events already
+   */
+  public Interleavings<W> failure(String name) {
+    return event(Event.Kind.FAILURE, name);
+  }
+
+  private Interleavings<W> event(Event.Kind kind, String name) {
     Objects.requireNonNull(name, "name");
     if (threads.stream().noneMatch(t -> t.name().equals(name))) {
       throw new IllegalArgumentException("name: there is no thread \"" + name + "\"");
     }
     requireRoom();
-    interrupts.add(name);
+    events.add(new Event(kind, name));
     return this;
   }
 
   private void requireRoom() {
-    if (threads.size() + interrupts.size() == MAX_THREADS) {
+    if (threads.size() + events.size() == MAX_THREADS) {
       throw new IllegalStateException(
-          "expected at most " + MAX_THREADS + " threads and interrupts together");
+          "expected at most " + MAX_THREADS + " threads and events together");
     }
+  }
+
+  /**
+   * Compares what calls return with what they return one at a time: in each order the results, and
+   * what is left of the world, must be those of some order of whole calls, in which a call that was
+   * over before another began comes first. An exception is a result: its errno, or its class. The
+   * world is its own sequential model, so that its sequential behaviour is for other tests to
+   * check. A call that waits for another thread lets that go on in the middle.
+   *
+   * @param outcome what counts of the world at the end, to be compared by {@code equals}
+   * @return this
+   */
+  public Interleavings<W> linearizable(Call<? super W> outcome) {
+    this.outcome = Objects.requireNonNull(outcome, "outcome");
+    return this;
   }
 
   /**
@@ -279,6 +376,7 @@ public final class Interleavings<W> {
   private Explorer.Result search() {
     requireThreads();
     ProgressLine line = new ProgressLine();
+    collectWholeCalls();
     Explorer.Result result = Explorer.explore(scenario(), options, line);
     line.erase();
     return result;
@@ -291,8 +389,34 @@ public final class Interleavings<W> {
   }
 
   private Scenario<W> scenario() {
+    return scenario(linearizability == null ? null : linearizability::check);
+  }
+
+  private Scenario<W> scenario(Scenario.@Nullable Check check) {
     Scenario.Act<W> after = invariant == null ? null : invariant::on;
-    return new Scenario<>(world, threads, interrupts, after, end::on);
+    Call<? super W> state = outcome;
+    if (state == null || check == null) {
+      return new Scenario<>(world, threads, events, after, end::on, null);
+    }
+    List<Scenario.Actor<W>> judged =
+        threads.stream().map(t -> Linearizability.ofResults(t)).toList();
+    Scenario.Oracle<W> oracle = new Scenario.Oracle<>(state::on, check);
+    return new Scenario<>(world, judged, events, after, end::on, oracle);
+  }
+
+  /** Runs the orders of whole calls, whose results all others are compared with. */
+  private void collectWholeCalls() {
+    if (outcome != null && linearizability == null) {
+      Linearizability collected = new Linearizability(names());
+      Explorer.Result result =
+          Explorer.explore(scenario(collected::add), options.ofWholeCalls(), orders -> {});
+      Failure found = result.failure();
+      if (found != null) {
+        throw new AssertionError(
+            "calls one at a time are wrong: " + Orders.table(found, names()), found.cause());
+      }
+      linearizability = collected;
+    }
   }
 
   /** The failure with the fewest pre-emptions, recorded. */
@@ -322,6 +446,7 @@ public final class Interleavings<W> {
   public void replay(String order) {
     Objects.requireNonNull(order, "order");
     requireThreads();
+    collectWholeCalls();
     Failure found = Explorer.replay(scenario(), options, Orders.parse(order));
     if (found != null) {
       throw new AssertionError(Orders.table(found, names()), found.cause());
@@ -331,7 +456,8 @@ public final class Interleavings<W> {
   private List<String> names() {
     List<String> names = new ArrayList<>();
     threads.forEach(t -> names.add(t.name()));
-    interrupts.forEach(name -> names.add("interrupt of " + name));
+    names.add(Scenario.EXECUTOR);
+    events.forEach(event -> names.add(event.toString()));
     return names;
   }
 

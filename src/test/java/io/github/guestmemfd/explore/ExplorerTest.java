@@ -19,9 +19,10 @@ class ExplorerTest {
   /** Steps of each of two threads; 10 for 184,756 orders. */
   private static final int STEPS = Integer.getInteger("explore.steps", 5);
 
-  private static final int PROGRAMS = 20;
+  /** Random programs of each test. */
+  private static final int PROGRAMS = Integer.getInteger("explore.programs", 20);
 
-  private static final Options EACH = new Options(false, -1, 10_000, Long.MAX_VALUE);
+  private static final Options EACH = Options.ALL.withoutReduction();
 
   private static Scenario<Toy> scenario(
       int words, Set<String> ends, List<Scenario.Act<Toy>> threads) {
@@ -29,7 +30,8 @@ class ExplorerTest {
     for (int i = 0; i < threads.size(); i++) {
       actors.add(new Scenario.Actor<>("t" + i, threads.get(i)));
     }
-    return new Scenario<>(() -> new Toy(words), actors, List.of(), null, w -> ends.add(w.state()));
+    return new Scenario<>(
+        () -> new Toy(words), actors, List.of(), null, w -> ends.add(w.state()), null);
   }
 
   private static Explorer.Result run(Scenario<Toy> scenario, Options options) {
@@ -111,7 +113,7 @@ class ExplorerTest {
       }
       Explorer.Result result =
           run(
-              new Scenario<>(() -> new Toy(3), actors, List.of(), null, w -> ends[0]++),
+              new Scenario<>(() -> new Toy(3), actors, List.of(), null, w -> ends[0]++, null),
               Options.ALL);
       runs += result.orders() + result.redundant();
       redundant += result.redundant();
