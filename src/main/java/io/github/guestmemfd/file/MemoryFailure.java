@@ -3,6 +3,7 @@ package io.github.guestmemfd.file;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.cache.SlotWord;
+import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.observe.Meter;
 import io.github.guestmemfd.spi.Wait;
 
@@ -10,6 +11,7 @@ import io.github.guestmemfd.spi.Wait;
 public final class MemoryFailure {
   private final Inode inode;
   private final PageCache cache;
+  private final FrameTable frames;
   private final RangeLock rangeLock;
   private final ReverseMap reverseMap;
   private final Callbacks callbacks;
@@ -17,6 +19,7 @@ public final class MemoryFailure {
   MemoryFailure(Inode inode, RangeLock rangeLock, ReverseMap reverseMap, Callbacks callbacks) {
     this.inode = inode;
     this.cache = inode.cache;
+    this.frames = inode.frames;
     this.rangeLock = rangeLock;
     this.reverseMap = reverseMap;
     this.callbacks = callbacks;
@@ -28,7 +31,8 @@ public final class MemoryFailure {
    * reference is needed, and none held that a conversion would have to wait for.
    *
    * <p>Once the slot is no longer ready, all is done: every lookup goes by {@code makeReady}, which
-   * sees the mark. That is also how a repetition knows whether something was left undone.
+   * sees the mark. Of several calls, one after the other or at the same time, the one that has done
+   * it answers OK, and leaves a mark in the frame by which the others know.
    *
    * @param pfn the frame
    * @param again whether the frame was marked before
@@ -37,24 +41,27 @@ public final class MemoryFailure {
   public Errno memoryFailure(int pfn, boolean again) {
     for (long i = cache.next(0, inode.pages); i < inode.pages; i = cache.next(i + 1, inode.pages)) {
       long slot = cache.slot(i);
-      if (SlotWord.pfn(slot) == pfn && (SlotWord.isReady(slot) || !again)) {
+      if (SlotWord.pfn(slot) == pfn && !frames.isIsolated(pfn)) {
         return isolate(i, pfn, again);
       }
     }
-    return again ? Errno.EHWPOISON : Errno.OK;
+    return nothingLeft(pfn, again);
+  }
+
+  /** The answer if the page is isolated, or no longer in the file. */
+  private Errno nothingLeft(int pfn, boolean again) {
+    return again || frames.isIsolated(pfn) ? Errno.EHWPOISON : Errno.OK;
   }
 
   /** A range operation on one page, which nothing but an interrupt keeps from being done. */
   private Errno isolate(long index, int pfn, boolean again) {
-    Errno nothingLeft = again ? Errno.EHWPOISON : Errno.OK;
     Errno errno = rangeLock.lock(index, index + 1);
     if (errno != Errno.OK) {
-      return errno == Errno.EBADF ? awaitEnd(index, pfn, nothingLeft) : errno;
+      return errno == Errno.EBADF ? awaitEnd(index, pfn, again) : errno;
     }
     try {
-      long slot = cache.slot(index);
-      if (SlotWord.pfn(slot) != pfn || (again && !SlotWord.isReady(slot))) {
-        return nothingLeft;
+      if (SlotWord.pfn(cache.slot(index)) != pfn || frames.isIsolated(pfn)) {
+        return nothingLeft(pfn, again);
       }
       boolean begun = false;
       try {
@@ -70,6 +77,7 @@ public final class MemoryFailure {
         reverseMap.unmap(index, index + 1);
         cache.awaitFolioUnlocked(index);
         cache.clearReady(index);
+        frames.setIsolated(pfn);
         inode.meters.count(Meter.MEMORY_FAILURES);
         Logs.FILE.warn("the memory of frame {} has failed: {}", pfn, inode.page(index));
         return Errno.OK;
@@ -86,11 +94,11 @@ public final class MemoryFailure {
   }
 
   /** Waits until the end of the file, which is under way, has taken a page from its users. */
-  private Errno awaitEnd(long index, int pfn, Errno then) {
+  private Errno awaitEnd(long index, int pfn, boolean again) {
     try {
       Wait.await(
           inode.host.idle, () -> SlotWord.pfn(cache.slot(index)) != pfn, Wait.LOOK_AGAIN_NANOS);
-      return then;
+      return nothingLeft(pfn, again);
     } catch (InterruptedException e) {
       return Refusals.ended(e);
     }

@@ -60,9 +60,7 @@ public final class FrameContents {
       } catch (OutOfMemoryError e) {
         OutOfMemoryError error =
             new OutOfMemoryError(
-                "no direct memory for "
-                    + bytes
-                    + " bytes more, see -XX:MaxDirectMemorySize");
+                "no direct memory for " + bytes + " bytes more, see -XX:MaxDirectMemorySize");
         error.initCause(e);
         throw error;
       }

@@ -4,10 +4,10 @@ package io.github.guestmemfd.memory;
  * The state word of a frame: everything about it but its counts.
  *
  * <pre>
- *  63                32  31              8  7   6   5   4   3   2   1   0
- * +--------------------+------------------+---+---+---+---+---+---+---+---+
- * |  owner, next (32)  |        0         | C | A | P | X | D | U | W | L |
- * +--------------------+------------------+---+---+---+---+---+---+---+---+
+ *  63                32  31          9  8   7   6   5   4   3   2   1   0
+ * +--------------------+--------------+---+---+---+---+---+---+---+---+---+
+ * |  owner, next (32)  |      0       | I | C | A | P | X | D | U | W | L |
+ * +--------------------+--------------+---+---+---+---+---+---+---+---+---+
  * </pre>
  *
  * <ul>
@@ -20,6 +20,7 @@ package io.github.guestmemfd.memory;
  *       in the same atomic step, so a frame fails either in use or free.
  *   <li><b>C</b>: the page cache's reference is left to the lock: its file is gone, and the next
  *       unlock drops it. Set only while L is.
+ *   <li><b>I</b>: isolated, the page of a poisoned frame has been taken from all its users.
  *   <li><b>owner</b>: the number of the file the frame belongs to, 0 before it enters a page cache.
  *       While the frame is free: the pfn of the next free frame.
  * </ul>
@@ -37,6 +38,7 @@ final class FrameState {
   static final long PREPARED = 1L << 5;
   static final long ALLOCATED = 1L << 6;
   static final long LEFT = 1L << 7;
+  static final long ISOLATED = 1L << 8;
 
   static final int OWNER_SHIFT = 32;
   static final long OWNER_MASK = -1L << OWNER_SHIFT;
@@ -86,6 +88,10 @@ final class FrameState {
 
   static boolean isPoisoned(long word) {
     return (word & POISONED) != 0;
+  }
+
+  static boolean isIsolated(long word) {
+    return (word & ISOLATED) != 0;
   }
 
   static boolean isAllocated(long word) {

@@ -359,6 +359,26 @@ public final class FrameTable extends FrameCounts {
   }
 
   /**
+   * Notes that the page of a poisoned frame has been taken from all its users. Only under the busy
+   * bit of the page.
+   *
+   * @param pfn a poisoned frame
+   */
+  public void setIsolated(int pfn) {
+    setState(pfn, FrameState.ISOLATED);
+  }
+
+  /**
+   * Whether the page of a poisoned frame has been taken from all its users.
+   *
+   * @param pfn a poisoned frame
+   * @return the answer, which stays true
+   */
+  public boolean isIsolated(int pfn) {
+    return FrameState.isIsolated(state(pfn));
+  }
+
+  /**
    * Frames whose memory has failed, in use or not.
    *
    * @return how many
