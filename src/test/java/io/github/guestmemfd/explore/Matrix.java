@@ -107,8 +107,9 @@ final class Matrix {
     return converts && (transientReference || twoCounters);
   }
 
+  /** A world whose pages are mapped by host and guest. */
   static Interleavings<SmallVm> world(int pages, ConversionProtocol protocol, Mishap mishap) {
-    return Interleavings.of(() -> new SmallVm(pages, protocol, mishap.retries()))
+    return Interleavings.of(() -> new SmallVm(pages, true, protocol, mishap.retries()))
         .atEnd(SmallVm::close)
         .maxOrders(ORDERS);
   }

@@ -5,6 +5,7 @@ import static io.github.guestmemfd.abi.CreateFlag.MMAP;
 import static io.github.guestmemfd.kvm.MemoryAttribute.PRIVATE;
 import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 
+import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
@@ -20,6 +21,8 @@ import io.github.guestmemfd.kvm.BusyGuestPage;
 import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.spi.InjectedFault;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.EnumSet;
@@ -32,8 +35,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A world of one or two shared pages: a file, a mapping that has them mapped, and a virtual machine
- * with two vCPUs, of which the first has them mapped too. What the guest writes as private is a
- * secret: a host that reads it has found a leak.
+ * with two vCPUs, of which the first may have them mapped too. What the guest writes as private is
+ * a secret: a host that reads it has found a leak.
  */
 final class SmallVm {
   static final int PAGE = HostMemory.PAGE_SIZE;
@@ -71,6 +74,12 @@ final class SmallVm {
     GRAB((w, r) -> w.hold(w.memfd.grab(r.offset(), HolderKind.SAFE)), SmallVm::letGo),
     GRAB_UNSAFE((w, r) -> w.hold(w.memfd.grab(r.offset(), HolderKind.UNSAFE)), SmallVm::letGo),
     LOAD((w, r) -> w.requireNoSecret(w.window.getLong(r.offset()))),
+    LOAD_BYTES(
+        (w, r) -> {
+          ByteBuffer bytes = ByteBuffer.allocate(Long.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+          w.window.get(r.offset(), bytes.array(), 0, Long.BYTES);
+          return w.requireNoSecret(bytes.getLong(0));
+        }),
     STORE(
         (w, r) -> {
           w.window.putLong(r.offset(), 1);
@@ -103,10 +112,18 @@ final class SmallVm {
     MIGRATE((w, r) -> w.host.pfnWalker().migrate(r.pfn())),
     SCAN((w, r) -> w.host.pfnWalker().scan(r.pfn())),
     MEMORY_FAILURE((w, r) -> w.host.pfnWalker().memoryFailure(r.pfn())),
-    VCPU_READ_SHARED((w, r) -> w.second.tryRead(r.gpa(), 8, SHARED)),
+    VCPU_READ_SHARED((w, r) -> w.readShared(w.second, r)),
+    VCPU_READ_SHARED_MAPPED((w, r) -> w.readShared(w.first, r)),
     VCPU_WRITE_PRIVATE((w, r) -> w.first.tryWrite(r.gpa(), 8, SECRET, PRIVATE)),
     CONVERT_BY_THE_VM(
         (w, r) -> w.vm.trySetMemoryAttributes(r.gpa(), r.length(), PRIVATE, new BusyGuestPage())),
+    ALLOCATE_SECRET(
+        (w, r) -> {
+          try (Folio folio = w.memfd.grab(r.offset(), HolderKind.SAFE)) {
+            folio.buffer().putLong(0, SECRET);
+          }
+          return "written";
+        }),
     UNBIND(
         (w, r) -> {
           w.vm.unbind(0);
@@ -122,7 +139,7 @@ final class SmallVm {
     static final Set<Operation> MOST_IMPORTANT =
         EnumSet.of(
             GRAB,
-            LOAD,
+            LOAD_BYTES,
             STORE,
             PIN,
             MAKE_INACCESSIBLE,
@@ -191,7 +208,13 @@ final class SmallVm {
   /** By thread; no two threads of a scenario run at the same time. */
   private final Map<Thread, AutoCloseable> held = new HashMap<>();
 
-  SmallVm(int pages, ConversionProtocol protocol, RetryPolicy retries) {
+  /**
+   * A world.
+   *
+   * @param pages how many pages: the mapping has them mapped
+   * @param guestMapped whether the first vCPU has them mapped, too
+   */
+  SmallVm(int pages, boolean guestMapped, ConversionProtocol protocol, RetryPolicy retries) {
     this.pages = pages;
     host = HostMemory.ofBytes((pages + 3L) * PAGE);
     open.push(host);
@@ -208,7 +231,9 @@ final class SmallVm {
     vm.bind(0, GPA, (long) pages * PAGE, memfd, 0);
     for (int page = 0; page < pages; page++) {
       window.putLong(page * PAGE, 7);
-      first.read(GPA + (long) page * PAGE, 8, SHARED);
+      if (guestMapped) {
+        first.read(GPA + (long) page * PAGE, 8, SHARED);
+      }
     }
   }
 
@@ -220,9 +245,13 @@ final class SmallVm {
 
   private Long requireNoSecret(long number) {
     if (number == SECRET) {
-      throw new AssertionError("the host has read what the guest had written as private");
+      throw new AssertionError("what the guest had written as private was read as shared");
     }
     return number;
+  }
+
+  private Object readShared(Vcpu vcpu, Range range) {
+    return vcpu.tryRead(range.gpa(), 8, SHARED) ? requireNoSecret(vcpu.value()) : "exit";
   }
 
   /** Keeps a folio or a reference for the calling thread. */
