@@ -412,8 +412,9 @@ public final class Interleavings<W> {
           Explorer.explore(scenario(collected::add), options.ofWholeCalls(), orders -> {});
       Failure found = result.failure();
       if (found != null) {
+        Failure recorded = recorded(scenario(collected::add), options.ofWholeCalls(), found);
         throw new AssertionError(
-            "calls one at a time are wrong: " + Orders.table(found, names()), found.cause());
+            "calls one at a time are wrong: " + Orders.table(recorded, names()), found.cause());
       }
       linearizability = collected;
     }
@@ -431,9 +432,14 @@ public final class Interleavings<W> {
         break;
       }
     }
-    int[] order = least.order().stream().mapToInt(i -> i).toArray();
-    Failure recorded = Explorer.replay(scenario(), options, order);
-    return recorded == null ? least : recorded;
+    return recorded(scenario(), options, least);
+  }
+
+  /** A failure with its steps. */
+  private static <W> Failure recorded(Scenario<W> scenario, Options options, Failure failure) {
+    int[] order = failure.order().stream().mapToInt(i -> i).toArray();
+    Failure recorded = Explorer.replay(scenario, options, order);
+    return recorded == null ? failure : recorded;
   }
 
   /**

@@ -117,13 +117,6 @@ final class SmallVm {
     VCPU_WRITE_PRIVATE((w, r) -> w.first.tryWrite(r.gpa(), 8, SECRET, PRIVATE)),
     CONVERT_BY_THE_VM(
         (w, r) -> w.vm.trySetMemoryAttributes(r.gpa(), r.length(), PRIVATE, new BusyGuestPage())),
-    ALLOCATE_SECRET(
-        (w, r) -> {
-          try (Folio folio = w.memfd.grab(r.offset(), HolderKind.SAFE)) {
-            folio.buffer().putLong(0, SECRET);
-          }
-          return "written";
-        }),
     UNBIND(
         (w, r) -> {
           w.vm.unbind(0);
@@ -248,6 +241,14 @@ final class SmallVm {
       throw new AssertionError("what the guest had written as private was read as shared");
     }
     return number;
+  }
+
+  /** The guest writes a secret to the first page, not by a vCPU. */
+  String writeSecret() {
+    try (Folio folio = memfd.grab(0, HolderKind.SAFE)) {
+      folio.buffer().putLong(0, SECRET);
+    }
+    return "written";
   }
 
   private Object readShared(Vcpu vcpu, Range range) {
