@@ -175,7 +175,9 @@ final class Strand implements Scheduler {
       Exploration.by(this, this::run);
       finished = true;
       reads.clear();
-      turns.arrive(number);
+      if (turns.arrive(number)) {
+        turn = true; // the pool's thread has another task
+      }
     }
   }
 
