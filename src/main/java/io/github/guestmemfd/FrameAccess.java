@@ -245,7 +245,7 @@ public final class FrameAccess {
 
   private static void concern(Accesses.UnderWay underWay, int[] pfns, int count) {
     for (int i = 0; i < count; i++) {
-      underWay.concerns(pfns[i]);
+      underWay.include(pfns[i]);
     }
   }
 }

@@ -862,12 +862,12 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   PendingConversion convertLater(long offset, long length) {
     Errno errno = checkConvert(offset, length);
     long from = offset >> Pages.SHIFT;
-    PendingConversion later = file.deferred.toInaccessible(from, from + (length >> Pages.SHIFT));
+    PendingConversion later = file.pendingDriver.toInaccessible(from, from + (length >> Pages.SHIFT));
     BusyFolio busy = new BusyFolio();
     if (errno == Errno.OK) {
-      errno = file.deferred.begin(later, busy.found);
+      errno = file.pendingDriver.begin(later, busy.found);
     }
-    if (busy.offset() >= 0 && !file.deferred.completesLater()) {
+    if (busy.offset() >= 0 && !file.pendingDriver.completesLater()) {
       throw new ConversionBlockedException(busy);
     }
     if (errno != Errno.OK && busy.offset() < 0) {

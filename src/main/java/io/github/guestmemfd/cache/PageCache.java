@@ -457,7 +457,7 @@ public final class PageCache {
    * prepared, as it was.
    *
    * @param index the page index
-   * @return the old frame, for {@link #leave}; 0 if nothing has moved
+   * @return the old frame, for {@link #putMoved}; 0 if nothing has moved
    */
   public int move(long index) {
     long slot = slots.get(index);
@@ -502,7 +502,7 @@ public final class PageCache {
    *
    * @param pfn what {@link #move} returned
    */
-  public void leave(int pfn) {
+  public void putMoved(int pfn) {
     frames.put(pfn, cacheRef);
   }
 

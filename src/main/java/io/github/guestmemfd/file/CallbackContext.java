@@ -78,14 +78,14 @@ public final class CallbackContext {
    * @param offset where its pages begin; negative if it is not known
    * @param length how many bytes they are
    */
-  static void enter(String name, Object file, long offset, long length) {
+  static void enterCallback(String name, Object file, long offset, long length) {
     CallbackContext current = CURRENT.get();
     current.inside = new Call(name, file, offset, length, current.inside, current.reason);
     current.reason = null;
   }
 
   /** Leaves the callback that was entered last. */
-  static void leave() {
+  static void leaveCallback() {
     CallbackContext current = CURRENT.get();
     Call left = current.innermost();
     current.inside = left.outer;
@@ -174,7 +174,7 @@ public final class CallbackContext {
   public static void leaveOperation() {
     CallbackContext current = CURRENT.get();
     current.operations--;
-    current.leaveIfOut();
+    current.runWayOutIfOut();
   }
 
   /**
@@ -216,22 +216,22 @@ public final class CallbackContext {
   static void whenOut(Runnable step) {
     CallbackContext current = CURRENT.get();
     current.wayOut.add(step);
-    current.leaveIfOut();
+    current.runWayOutIfOut();
   }
 
   /** Completes what is over when this thread is out of everything. */
-  static void complete(WayOut.Deferred deferred) {
+  static void complete(WayOut.Completable completable) {
     CallbackContext current = CURRENT.get();
-    current.wayOut.add(deferred);
-    current.leaveIfOut();
+    current.wayOut.add(completable);
+    current.runWayOutIfOut();
   }
 
   /** To be called where callbacks end that are no part of an operation. */
-  static void out() {
-    CURRENT.get().leaveIfOut();
+  static void runIfOut() {
+    CURRENT.get().runWayOutIfOut();
   }
 
-  private void leaveIfOut() {
+  private void runWayOutIfOut() {
     if (!wayOut.isEmpty()) {
       Reason own = reason; // of what is over, and not of what comes now
       wayOut.go();

@@ -25,11 +25,11 @@ final class Callbacks {
     }
     long offset = Pages.bytes(from);
     long length = Pages.bytes(to - from);
-    CallbackContext.enter("invalidateBegin", inode, offset, length);
+    CallbackContext.enterCallback("invalidateBegin", inode, offset, length);
     try {
       return CallbackContext.answered(client.invalidateBegin(offset, length));
     } finally {
-      CallbackContext.leave();
+      CallbackContext.leaveCallback();
     }
   }
 
@@ -39,11 +39,11 @@ final class Callbacks {
     }
     long offset = Pages.bytes(from);
     long length = Pages.bytes(to - from);
-    CallbackContext.enter("invalidateEnd", inode, offset, length);
+    CallbackContext.enterCallback("invalidateEnd", inode, offset, length);
     try {
       client.invalidateEnd(offset, length);
     } finally {
-      CallbackContext.leave();
+      CallbackContext.leaveCallback();
     }
   }
 
@@ -51,7 +51,7 @@ final class Callbacks {
     if (client == null) {
       return Errno.OK;
     }
-    CallbackContext.enter(
+    CallbackContext.enterCallback(
         inaccessible ? "prepareInaccessible" : "prepareAccessible",
         inode,
         Pages.bytes(index),
@@ -59,28 +59,28 @@ final class Callbacks {
     try {
       return CallbackContext.answered(client.prepare(index, pfn, inaccessible));
     } finally {
-      CallbackContext.leave();
+      CallbackContext.leaveCallback();
     }
   }
 
   void freeFolio(int pfn) {
     if (client != null) {
-      CallbackContext.enter("freeFolio", inode, -1, Pages.SIZE);
+      CallbackContext.enterCallback("freeFolio", inode, -1, Pages.SIZE);
       try {
         client.freeFolio(pfn);
       } finally {
-        CallbackContext.leave();
+        CallbackContext.leaveCallback();
       }
     }
   }
 
   void release(Failures failures) {
     if (client != null) {
-      CallbackContext.enter("release", inode, 0, inode.size);
+      CallbackContext.enterCallback("release", inode, 0, inode.size);
       try {
         failures.attempt(client::release);
       } finally {
-        CallbackContext.leave();
+        CallbackContext.leaveCallback();
       }
     }
   }

@@ -170,8 +170,7 @@ public final class Conversion {
     try {
       if (inaccessible) {
         unmapAccessible(first, to);
-        if (!refCheck.awaitExpectedRefs(
-            first, to, RefCheck.Purpose.CONVERT, policy, Objects.requireNonNull(busy))) {
+        if (!refCheck.awaitRefsAndFreeze(first, to, policy, Objects.requireNonNull(busy))) {
           return Errno.EAGAIN;
         }
       } else {
@@ -180,7 +179,7 @@ public final class Conversion {
       inode.at(RacePoint.BEFORE_COMMIT, from);
       return commit(first, to, inaccessible);
     } finally {
-      if (refCheck.freezes() && inaccessible) {
+      if (inaccessible) {
         refCheck.unfreeze(first, to);
       }
     }
@@ -279,7 +278,7 @@ public final class Conversion {
     }
     while (n > 0) {
       int pfn = left[--n];
-      failures.attempt(() -> cache.leave(pfn));
+      failures.attempt(() -> cache.putMoved(pfn));
     }
     failures.throwIfAny();
   }

@@ -129,7 +129,7 @@ public final class Host {
    */
   public void untrack(@Nullable Holder holder) {
     if (register != null) {
-      register.leave(holder);
+      register.remove(holder);
     }
   }
 

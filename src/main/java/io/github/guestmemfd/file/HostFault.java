@@ -76,7 +76,7 @@ public final class HostFault {
       return pfn;
     }
     if (write) {
-      inode.touch();
+      inode.updateMtime();
     }
     long installed = 0;
     try {

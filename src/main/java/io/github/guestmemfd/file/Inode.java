@@ -167,7 +167,7 @@ public final class Inode {
    *
    * @return false if the file is gone, and nothing has begun
    */
-  boolean enter() {
+  boolean beginOperation() {
     CallbackContext.enterOperation();
     boolean done = false;
     try {
@@ -181,7 +181,7 @@ public final class Inode {
   }
 
   /** Ends an operation, and the file with it if nothing else holds that open. */
-  void leave() {
+  void endOperation() {
     if (Announce.write(opens).decrementAndGet() == 0) {
       CallbackContext.whenOut(this::endByTheWay);
     }
@@ -217,7 +217,7 @@ public final class Inode {
   // ---- what it says of itself ----
 
   /** Notes that its content has changed. */
-  void touch() {
+  void updateMtime() {
     mtimeNanos = now();
   }
 
@@ -285,7 +285,7 @@ public final class Inode {
    */
   public @Nullable Holder track(TrackedHolder.Kind kind, long offset, long length, int... held) {
     HolderRegister register = host.register;
-    return register == null ? null : register.enter(ino, this, kind, offset, length, held);
+    return register == null ? null : register.add(ino, this, kind, offset, length, held);
   }
 
   /**

@@ -72,7 +72,7 @@ public final class Lookup {
           if (CallbackContext.isInside()) {
             return -Errno.EDEADLK.code();
           }
-          open = inode.enter();
+          open = inode.beginOperation();
           if (!open) {
             return -Errno.EBADF.code();
           }
@@ -86,7 +86,7 @@ public final class Lookup {
       return -Refusals.ended(e).code();
     } finally {
       if (open) {
-        inode.leave();
+        inode.endOperation();
       }
     }
   }

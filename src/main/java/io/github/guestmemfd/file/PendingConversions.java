@@ -118,10 +118,10 @@ final class PendingConversions {
   void leavePending(PendingConversion later, Mismatch busy) {
     try {
       Announce.write(pending).put(later.from, later);
-      later.enter();
+      later.track();
       cache.setPending(later.from, later.to, true);
       inode.meters.count(Meter.PENDING_BEGUN);
-      later.await(busy);
+      later.pendUntilLetGo(busy);
     } catch (Throwable e) {
       giveBack(later, new CancellationException());
       throw e;
@@ -161,7 +161,7 @@ final class PendingConversions {
     if (!Announce.write(pending).remove(later.from, later)) {
       return false;
     }
-    later.leave();
+    later.untrack();
     cache.setPending(later.from, later.to, false);
     return true;
   }

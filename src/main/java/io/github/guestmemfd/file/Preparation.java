@@ -125,7 +125,7 @@ final class Preparation {
    * Tells the client that a frame of this file has no holder left; clears bytes that must not be
    * seen.
    */
-  void freed(int pfn) {
+  void freeing(int pfn) {
     try {
       if (callbacks.isAny()) {
         if (contents != null && !frames.isUptodate(pfn)) {

@@ -73,7 +73,7 @@ public final class ReverseMap {
     if (underWay != null) {
       long pages = mapping.pages;
       for (long page = table.next(0, pages); page < pages; page = table.next(page + 1, pages)) {
-        underWay.concerns(PageTable.held(table.entry(page)));
+        underWay.include(PageTable.held(table.entry(page)));
       }
       underWay.awaitUninterruptibly(inode.host.idle);
     }
@@ -109,7 +109,7 @@ public final class ReverseMap {
     if (underWay != null) {
       for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
         if (inode.isInaccessible(i) != inaccessible) {
-          underWay.concerns(SlotWord.pfn(cache.slot(i)));
+          underWay.include(SlotWord.pfn(cache.slot(i)));
         }
       }
       underWay.await(inode.host.idle);
@@ -120,7 +120,7 @@ public final class ReverseMap {
     Accesses.UnderWay underWay = frames.accesses.underWay();
     if (underWay != null) {
       for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
-        underWay.concerns(SlotWord.pfn(cache.slot(i)));
+        underWay.include(SlotWord.pfn(cache.slot(i)));
       }
     }
     return underWay;

@@ -23,7 +23,7 @@ import java.util.function.BooleanSupplier;
  */
 final class WayOut {
   /** Something to be completed by a thread that holds nothing of the library's. */
-  interface Deferred {
+  interface Completable {
     /** From here on a thread that waits for it may complete it. */
     void readyToComplete();
 
@@ -59,7 +59,7 @@ final class WayOut {
   private boolean leaving;
 
   private final Queue<Runnable> work = new ArrayDeque<>(4);
-  private final Queue<Deferred> over = new ArrayDeque<>(4);
+  private final Queue<Completable> over = new ArrayDeque<>(4);
 
   private WayOut() {}
 
@@ -86,9 +86,9 @@ final class WayOut {
     work.add(step);
   }
 
-  void add(Deferred deferred) {
-    deferred.readyToComplete();
-    over.add(deferred);
+  void add(Completable completable) {
+    completable.readyToComplete();
+    over.add(completable);
   }
 
   boolean isEmpty() {
@@ -114,9 +114,9 @@ final class WayOut {
     if (over.isEmpty()) {
       return;
     }
-    List<Deferred> all = new ArrayList<>(over);
+    List<Completable> all = new ArrayList<>(over);
     over.clear();
-    Deferred last = null;
+    Completable last = null;
     if (!mustHandOver()) {
       last = all.get(0);
       for (int i = 1; i < all.size() && last.getNumberOfDependents() == 0; i++) {
@@ -126,7 +126,7 @@ final class WayOut {
     }
     // All the others, also those that nothing depends on: something may in a moment, and wait.
     Rest.handOver(all);
-    for (Deferred next : all) {
+    for (Completable next : all) {
       if (next.getNumberOfDependents() == 0) {
         callOut(next::complete);
       }
@@ -141,7 +141,7 @@ final class WayOut {
    * others, so each thread that completes one has asked for a further thread before.
    */
   private static final class Rest implements Runnable {
-    private final Queue<Deferred> left;
+    private final Queue<Completable> left;
 
     /** Whether an executor has been asked, and has not begun. */
     private final AtomicBoolean asked = new AtomicBoolean();
@@ -149,18 +149,18 @@ final class WayOut {
     /** Threads that run this, and so go on by themselves: an executor may run tasks at once. */
     private final Set<Thread> running = ConcurrentHashMap.newKeySet();
 
-    private Rest(List<Deferred> all) {
+    private Rest(List<Completable> all) {
       left = new ConcurrentLinkedQueue<>(all);
     }
 
-    static void handOver(List<Deferred> all) {
+    static void handOver(List<Completable> all) {
       if (!all.isEmpty()) {
         new Rest(all).ask();
       }
     }
 
     private void ask() {
-      Deferred next = Announce.read(left).peek();
+      Completable next = Announce.read(left).peek();
       if (next != null && Announce.write(asked).compareAndSet(false, true)) {
         next.handOver(this);
       }
@@ -168,7 +168,7 @@ final class WayOut {
 
     @Override
     public void run() {
-      Deferred first = Announce.read(left).peek();
+      Completable first = Announce.read(left).peek();
       if (first != null && FrameTable.keepsLock()) {
         first.handOverLater(this, 1);
         return;
@@ -177,7 +177,7 @@ final class WayOut {
       Thread thread = Thread.currentThread();
       if (Announce.write(running).add(thread)) {
         try {
-          for (Deferred next = Announce.write(left).poll();
+          for (Completable next = Announce.write(left).poll();
               next != null;
               next = Announce.write(left).poll()) {
             ask();

@@ -251,7 +251,7 @@ public final class Accesses {
      *
      * @param pfn the frame
      */
-    public void concerns(int pfn) {
+    public void include(int pfn) {
       for (int i = concerned; i < count; i++) {
         if (isTo(words[i], pfn)) {
           swap(i, concerned++);
@@ -272,7 +272,7 @@ public final class Accesses {
     }
 
     /** Whether the accesses that concern the caller have all ended; forgets those that have. */
-    private boolean areOver() {
+    private boolean dropEnded() {
       while (concerned > 0) {
         int last = concerned - 1;
         if (SharedLongs.getVolatile(slots[last], places[last]) == words[last]) {
@@ -291,7 +291,7 @@ public final class Accesses {
      *     ended; they stay announced
      */
     public void await(IdleStrategy idle) throws InterruptedException {
-      Wait.await(idle, this::areOver, Wait.LOOK_AGAIN_NANOS);
+      Wait.await(idle, this::dropEnded, Wait.LOOK_AGAIN_NANOS);
     }
 
     /**
@@ -300,7 +300,7 @@ public final class Accesses {
      * @param idle how to wait; what it throws is thrown when they have ended
      */
     public void awaitUninterruptibly(IdleStrategy idle) {
-      Wait.awaitUninterruptibly(idle, this::areOver, Wait.LOOK_AGAIN_NANOS);
+      Wait.awaitUninterruptibly(idle, this::dropEnded, Wait.LOOK_AGAIN_NANOS);
     }
   }
 }

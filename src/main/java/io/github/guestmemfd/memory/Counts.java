@@ -169,7 +169,7 @@ public final class Counts {
   }
 
   /** Whether there is no holder left. */
-  static boolean isNobodys(long word) {
+  static boolean isUnheld(long word) {
     return (word & ~WAITED) == 0;
   }
 

@@ -225,7 +225,7 @@ abstract class FrameCounts extends FrameWords {
   /** Replaces counts that are not frozen by less; without a holder left, freezes and frees. */
   private boolean subtract(int pfn, long[] chunk, int at, long old, long unit) {
     long word = old - unit;
-    boolean last = Counts.isNobodys(word);
+    boolean last = Counts.isUnheld(word);
     if (!SharedLongs.compareAndSet(chunk, at, old, last ? Counts.FREE : word)) {
       return false;
     }

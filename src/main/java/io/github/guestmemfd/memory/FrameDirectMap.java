@@ -31,7 +31,7 @@ final class FrameDirectMap {
     words.setState(pfn, FrameState.DIRECT_REMOVED);
     Accesses.UnderWay underWay = accesses.underWay();
     if (underWay != null) {
-      underWay.concerns(pfn);
+      underWay.include(pfn);
       try {
         underWay.await(idle);
       } catch (Throwable e) {

@@ -26,10 +26,10 @@ public final class FrameOwners {
      *
      * @param pfn the frame
      */
-    void freed(int pfn);
+    void freeing(int pfn);
 
-    /** A frame that {@code freed} was called for has gone back: this thread is done with it. */
-    default void isFree() {}
+    /** A frame that {@link #freeing} was called for has gone back: this thread is done with it. */
+    default void afterFree() {}
   }
 
   /**
@@ -49,10 +49,10 @@ public final class FrameOwners {
 
     /** Notes that the file will allocate no more. Its frames may live on as orphans. */
     public void close() {
-      forget();
+      drop();
     }
 
-    void forget() {
+    void drop() {
       if (Announce.write(frames).decrementAndGet() == 0) {
         owners.remove(this);
       }

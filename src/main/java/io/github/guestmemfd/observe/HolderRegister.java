@@ -50,10 +50,10 @@ public final class HolderRegister {
    * @param frames the frames that it has a reference on, one each
    * @return the holder, for {@link #leave}
    */
-  public Holder enter(
+  public Holder add(
       long ino, Object file, TrackedHolder.Kind kind, long offset, long length, int... frames) {
     Holder holder = describe(ino, file, kind, offset, length, frames);
-    enter(holder);
+    add(holder);
     return holder;
   }
 
@@ -66,7 +66,7 @@ public final class HolderRegister {
    * @param offset where in the file it begins, in bytes
    * @param length how much it holds, in bytes
    * @param frames the frames that it has a reference on, one each
-   * @return the holder, for {@link #enter(Holder)}
+   * @return the holder, for {@link #add(Holder)}
    */
   public Holder describe(
       long ino, Object file, TrackedHolder.Kind kind, long offset, long length, int... frames) {
@@ -79,7 +79,7 @@ public final class HolderRegister {
    *
    * @param holder the holder, which has taken what it describes
    */
-  public void enter(Holder holder) {
+  public void add(Holder holder) {
     Announce.write(all).add(holder);
   }
 
@@ -88,7 +88,7 @@ public final class HolderRegister {
    *
    * @param holder the holder; null for one that was never entered
    */
-  public void leave(@Nullable Holder holder) {
+  public void remove(@Nullable Holder holder) {
     if (holder != null) {
       Announce.write(all).remove(holder);
     }
@@ -104,7 +104,7 @@ public final class HolderRegister {
    * @param kind the kind
    */
   public void grabbed(long ino, Object file, long offset, int pfn, HolderKind kind) {
-    Holder holder = enter(ino, file, TrackedHolder.Kind.of(kind), offset, Pages.SIZE, pfn);
+    Holder holder = add(ino, file, TrackedHolder.Kind.of(kind), offset, Pages.SIZE, pfn);
     Announce.write(grabs)
         .compute(
             new Grab(pfn, kind),
@@ -131,7 +131,7 @@ public final class HolderRegister {
               for (int i = 0; i < holders.size(); i++) {
                 which = holders.get(i).isByThisThread() ? i : which;
               }
-              leave(holders.remove(which));
+              remove(holders.remove(which));
               return holders.isEmpty() ? null : holders;
             });
   }

@@ -12,7 +12,7 @@ import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.CancellationException;
 
 /** Conversions that may complete later: begins, tries, and undoes them. */
-public final class DeferredConversions implements PendingConversion.Owner {
+public final class PendingConversionDriver implements PendingConversion.Driver {
   private final Inode inode;
   private final PageCache cache;
   private final RangeLock rangeLock;
@@ -22,7 +22,7 @@ public final class DeferredConversions implements PendingConversion.Owner {
   private final HolderCounts holderCounts;
   private final RetryPolicy retry;
 
-  DeferredConversions(
+  PendingConversionDriver(
       Inode inode,
       RangeLock rangeLock,
       PendingConversions pendings,
@@ -63,7 +63,7 @@ public final class DeferredConversions implements PendingConversion.Owner {
     Errno errno =
         conversion.convert(later.from, later.to, true, busy, retry.completesLater() ? later : null);
     if (errno == Errno.OK) {
-      later.over(null);
+      later.decide(null);
       later.complete();
     }
     return errno;
@@ -90,7 +90,7 @@ public final class DeferredConversions implements PendingConversion.Owner {
 
   @Override
   public boolean undo(PendingConversion later, Throwable why, Failures failures) {
-    if (!inode.enter()) {
+    if (!inode.beginOperation()) {
       return later.endWithoutPages(why); // the end of the file gives them back
     }
     try {
@@ -109,13 +109,13 @@ public final class DeferredConversions implements PendingConversion.Owner {
       later.tryLater();
       return ended;
     } finally {
-      inode.leave();
+      inode.endOperation();
     }
   }
 
   @Override
   public void attempt(PendingConversion later) {
-    if (!later.mayBeTried() || !inode.enter()) {
+    if (!later.mayBeTried() || !inode.beginOperation()) {
       return; // or else the end of the file undoes it
     }
     long from = rangeLock.first(later.from);
@@ -125,7 +125,7 @@ public final class DeferredConversions implements PendingConversion.Owner {
       locked = rangeLock.makeBusy(from, to) == Errno.OK;
       if (!locked) {
         later.tryLater();
-      } else if (later.claim()) {
+      } else if (later.beginTry()) {
         tryLocked(later, from);
       }
       if (locked && later.isEnded()) {
@@ -136,7 +136,7 @@ public final class DeferredConversions implements PendingConversion.Owner {
       if (locked) {
         cache.unlock(from, to);
       }
-      inode.leave();
+      inode.endOperation();
     }
   }
 
@@ -164,7 +164,7 @@ public final class DeferredConversions implements PendingConversion.Owner {
       return;
     }
     if (Conversion.isRefused(errno, busy)) {
-      later.await(busy);
+      later.pendUntilLetGo(busy);
       return;
     }
     if (errno != null && errno != Errno.OK) {
@@ -176,7 +176,7 @@ public final class DeferredConversions implements PendingConversion.Owner {
     if (event != null) {
       event.finish(inode.ino, later.from, later.to, true, Events.name(errno), 0);
     }
-    later.over(failure);
+    later.decide(failure);
     CallbackContext.complete(later);
   }
 }
