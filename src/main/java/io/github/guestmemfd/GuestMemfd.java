@@ -862,7 +862,8 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   PendingConversion convertLater(long offset, long length) {
     Errno errno = checkConvert(offset, length);
     long from = offset >> Pages.SHIFT;
-    PendingConversion later = file.pendingDriver.toInaccessible(from, from + (length >> Pages.SHIFT));
+    PendingConversion later =
+        file.pendingDriver.toInaccessible(from, from + (length >> Pages.SHIFT));
     BusyFolio busy = new BusyFolio();
     if (errno == Errno.OK) {
       errno = file.pendingDriver.begin(later, busy.found);

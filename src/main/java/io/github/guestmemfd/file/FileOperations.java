@@ -89,7 +89,8 @@ public final class FileOperations implements FrameOwners.Listener {
       conversion =
           new Conversion(inode, pendings, refCheck, reverseMap, callbacks, preparation, retry);
       pendingDriver =
-          new PendingConversionDriver(inode, rangeLock, pendings, conversion, refCheck, holders, retry);
+          new PendingConversionDriver(
+              inode, rangeLock, pendings, conversion, refCheck, holders, retry);
       memoryFailure = new MemoryFailure(inode, rangeLock, reverseMap, callbacks);
       release = new Release(inode, pendings, reverseMap, callbacks);
     } catch (Throwable e) { // the protocol has thrown, or there was no memory
