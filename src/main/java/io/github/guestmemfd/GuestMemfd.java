@@ -446,7 +446,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @throws GuestMemfdException as {@link #fallocate}
    */
   public void allocate(long offset, long length) {
-    fallocate(Fallocate.ALLOCATE, offset, length);
+    fallocate(Fallocate.Operation.ALLOCATE.mode, offset, length);
   }
 
   /**
@@ -458,7 +458,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @throws GuestMemfdException as {@link #fallocate}
    */
   public void punchHole(long offset, long length) {
-    fallocate(Fallocate.PUNCH, offset, length);
+    fallocate(Fallocate.Operation.PUNCH.mode, offset, length);
   }
 
   // ---- folios ----
