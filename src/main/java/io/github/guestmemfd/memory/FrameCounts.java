@@ -187,7 +187,7 @@ abstract class FrameCounts extends FrameWords {
     long[] chunk = counters(pfn);
     int at = position(pfn);
     while (!subtractIfHeld(pfn, chunk, at, SharedLongs.getVolatile(chunk, at), unit)) {
-      Thread.onSpinWait();
+      Thread.onSpinWait(); // a hint: another thread has just changed the counts
     }
   }
 

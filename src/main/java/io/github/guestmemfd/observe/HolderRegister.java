@@ -48,7 +48,7 @@ public final class HolderRegister {
    * @param offset where in the file it begins, in bytes
    * @param length how much it holds, in bytes
    * @param frames the frames that it has a reference on, one each
-   * @return the holder, for {@link #leave}
+   * @return the holder, for {@link #remove}
    */
   public Holder add(
       long ino, Object file, TrackedHolder.Kind kind, long offset, long length, int... frames) {
