@@ -557,7 +557,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       file.put(-1, pfn, kind);
       return;
     }
-    // A conversion that the put completes is to find the holder off the list.
+    // First: the put may complete a conversion, which must not find this holder listed.
     CallbackContext.enterOperation();
     try {
       file.put(-1, pfn, kind);

@@ -12,7 +12,7 @@ import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Converts ranges, all or nothing.
+ * The conversion of ranges, all or nothing.
  *
  * <h2>A range operation</h2>
  *
@@ -42,8 +42,8 @@ import org.jspecify.annotations.Nullable;
  * <h2>A pending conversion</h2>
  *
  * A conversion that may complete later leaves its pages marked as neither side's instead of busy:
- * they can be looked at and locked by other range operations, and any that concerns one of them
- * undoes it first. See {@link PendingConversion}.
+ * other range operations can look at them and lock them, and one that changes any of them first
+ * undoes the pending conversion. See {@link PendingConversion}.
  */
 public final class Conversion {
   private final Inode inode;

@@ -73,7 +73,8 @@ public final class Inode {
   /**
    * Makes a file that is open once.
    *
-   * @param lends whether guest-side holders take no reference, and live by the page cache's
+   * @param lends whether guest-side holders take no reference of their own, and rely on the page
+   *     cache's
    * @param listener is told of its frames
    * @param atEnd called once, when nothing holds it open any more
    */
@@ -147,12 +148,12 @@ public final class Inode {
 
   /**
    * Closes a descriptor or a mapping. The last of these and of the operations under way ends the
-   * file: now, unless this thread is in the middle of something.
+   * file: now, or once this thread has left its operations and callbacks.
    */
   public void close() {
     if (Announce.write(opens).decrementAndGet() == 0) {
       if (CallbackContext.isInTheMiddleOfAny()) {
-        CallbackContext.whenOut(this::endByTheWay);
+        CallbackContext.whenOut(this::endWhenOut);
       } else {
         Failures failures = new Failures();
         atEnd.accept(failures);
@@ -183,13 +184,16 @@ public final class Inode {
   /** Ends an operation, and the file with it if nothing else holds that open. */
   void endOperation() {
     if (Announce.write(opens).decrementAndGet() == 0) {
-      CallbackContext.whenOut(this::endByTheWay);
+      CallbackContext.whenOut(this::endWhenOut);
     }
     CallbackContext.leaveOperation();
   }
 
-  /** Ends the file on a thread that was doing something else. */
-  private void endByTheWay() {
+  /**
+   * Ends the file on a thread that has just left its operations and callbacks. There is no caller
+   * to throw to: failures are logged.
+   */
+  private void endWhenOut() {
     Failures failures = new Failures();
     atEnd.accept(failures);
     failures.logIfAny(Logs.FILE, "exception at the end of " + this);
@@ -214,9 +218,9 @@ public final class Inode {
     return Announce.write(boundTo).compareAndSet(null, vm) || Announce.read(boundTo).get() == vm;
   }
 
-  // ---- what it says of itself ----
+  // ---- status ----
 
-  /** Notes that its content has changed. */
+  /** Sets the time of the last change to now. */
   void updateMtime() {
     mtimeNanos = now();
   }

@@ -44,7 +44,7 @@ import org.jspecify.annotations.Nullable;
  * up no thread.
  */
 public final class PendingConversion extends CompletableFuture<Void> implements WayOut.Completable {
-  /** The operations on the pending conversions of a file. */
+  /** What drives the pending conversions of a file. */
   interface Driver {
     /** Tries a conversion, if that is possible without waiting. */
     void attempt(PendingConversion later);
@@ -99,6 +99,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
   /** The delay before the next try, if no put triggers one; 0 for at once. */
   private volatile int delayMillis;
 
+  /** Whether the executor has been asked for a try that has not begun. */
   private final AtomicBoolean willBeTried = new AtomicBoolean();
 
   /** Whether it is over and its pages have been dealt with: a waiting thread may complete it. */
@@ -156,7 +157,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
 
   // ---- for the thread that has the pages ----
 
-  /** Leaves it pending until a busy folio is let go. */
+  /** Makes it pending until a busy folio is let go. Does not wait. */
   void pendUntilLetGo(Mismatch busy) {
     int pfn = SlotWord.pfn(inode.cache.slot(Pages.index(busy.offset())));
     boolean done = false;
@@ -210,7 +211,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     return true;
   }
 
-  /** Records that it is done, or has failed. */
+  /** Records the outcome: done, or failed. */
   void decide(@Nullable Throwable failure) {
     Announce.write(state).set(new Over(failure));
   }

@@ -11,7 +11,10 @@ import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.CancellationException;
 
-/** Conversions that may complete later: begins, tries, and undoes them. */
+/**
+ * The driver of a file's pending conversions: begins, tries and undoes them. {@link
+ * PendingConversion} is one of them, {@link PendingConversions} the set.
+ */
 public final class PendingConversionDriver implements PendingConversion.Driver {
   private final Inode inode;
   private final PageCache cache;
@@ -116,7 +119,7 @@ public final class PendingConversionDriver implements PendingConversion.Driver {
   @Override
   public void attempt(PendingConversion later) {
     if (!later.mayBeTried() || !inode.beginOperation()) {
-      return; // or else the end of the file undoes it
+      return; // nothing to do, or the end of the file undoes it
     }
     long from = rangeLock.first(later.from);
     long to = rangeLock.last(later.to);
@@ -150,7 +153,7 @@ public final class PendingConversionDriver implements PendingConversion.Driver {
     try {
       inode.at(RacePoint.RANGE_BUSY, lockedFrom);
       errno = conversion.convertLocked(later.from, later.to, true, RetryPolicy.failAtOnce(), busy);
-      // A callback that has been interrupted or would wait, and not one that refuses like this.
+      // An interrupt or a refused wait; a callback that just answers EINTR fails the conversion.
       again = errno == Errno.EINTR && (Wait.isRefused() || Thread.currentThread().isInterrupted());
     } catch (InterruptedException e) {
       Wait.restore(e);

@@ -12,8 +12,8 @@ import java.util.concurrent.ConcurrentSkipListMap;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The conversions of a file that wait for the last holder to let go. An operation that changes a
- * range undoes those that concern it.
+ * The set of a file's pending conversions, each a {@link PendingConversion}. An operation that
+ * changes a range locks it here, and so undoes the pending conversions of its pages first.
  */
 final class PendingConversions {
   private final Inode inode;

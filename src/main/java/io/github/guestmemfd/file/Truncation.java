@@ -7,7 +7,7 @@ import io.github.guestmemfd.observe.Events;
 import io.github.guestmemfd.observe.Meter;
 import io.github.guestmemfd.observe.PunchEvent;
 
-/** Punches holes: takes the folios of a range out of the file. */
+/** The punching of holes: takes the folios of a range out of the file. */
 public final class Truncation {
   private final Inode inode;
   private final PageCache cache;

@@ -674,7 +674,7 @@ public final class Vcpu {
   }
 
   /**
-   * Leaves the guest and enters it again.
+   * Exits to the handler, which says whether to enter the guest again.
    *
    * @return true if what it left for has been completed
    */

@@ -28,7 +28,10 @@ public final class FrameOwners {
      */
     void freeing(int pfn);
 
-    /** A frame that {@link #freeing} was called for has gone back: this thread is done with it. */
+    /**
+     * A frame that {@link #freeing} was called for is back on the free list. On the same thread,
+     * which holds nothing of it any more.
+     */
     default void afterFree() {}
   }
 
@@ -52,6 +55,9 @@ public final class FrameOwners {
       drop();
     }
 
+    /**
+     * Counts down a frame that was freed, or that the file was open; at 0 the file is forgotten.
+     */
     void drop() {
       if (Announce.write(frames).decrementAndGet() == 0) {
         owners.remove(this);

@@ -17,10 +17,10 @@ import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The holders of a host that tracks them.
+ * The register of the holders of a host that tracks them.
  *
- * <p>A holder is entered after it has what it holds, and leaves after it has given that back; so a
- * holder that is listed may be gone by a moment, and one that is in a conversion's way not be
+ * <p>A holder is added after it has taken what it holds, and removed after it has given that back.
+ * So a listed holder may have let go a moment ago, and one that blocks a conversion may not be
  * listed yet. Safe for use by any number of threads.
  */
 public final class HolderRegister {
