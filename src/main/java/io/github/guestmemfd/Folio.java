@@ -195,7 +195,7 @@ public final class Folio implements AutoCloseable {
       file.put(index, pfn, held);
       return;
     }
-    // A conversion that the put completes is to find the holder off the list.
+    // First: the put may complete a conversion, which must not find this holder listed.
     CallbackContext.enterOperation();
     try {
       file.put(index, pfn, held);

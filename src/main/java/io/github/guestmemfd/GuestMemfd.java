@@ -446,7 +446,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @throws GuestMemfdException as {@link #fallocate}
    */
   public void allocate(long offset, long length) {
-    fallocate(Fallocate.ALLOCATE, offset, length);
+    fallocate(Fallocate.Operation.ALLOCATE.mode, offset, length);
   }
 
   /**
@@ -458,7 +458,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @throws GuestMemfdException as {@link #fallocate}
    */
   public void punchHole(long offset, long length) {
-    fallocate(Fallocate.PUNCH, offset, length);
+    fallocate(Fallocate.Operation.PUNCH.mode, offset, length);
   }
 
   // ---- folios ----
@@ -557,7 +557,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       file.put(-1, pfn, kind);
       return;
     }
-    // A conversion that the put completes is to find the holder off the list.
+    // First: the put may complete a conversion, which must not find this holder listed.
     CallbackContext.enterOperation();
     try {
       file.put(-1, pfn, kind);
@@ -862,12 +862,13 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   PendingConversion convertLater(long offset, long length) {
     Errno errno = checkConvert(offset, length);
     long from = offset >> Pages.SHIFT;
-    PendingConversion later = file.deferred.toInaccessible(from, from + (length >> Pages.SHIFT));
+    PendingConversion later =
+        file.pendingDriver.toInaccessible(from, from + (length >> Pages.SHIFT));
     BusyFolio busy = new BusyFolio();
     if (errno == Errno.OK) {
-      errno = file.deferred.begin(later, busy.found);
+      errno = file.pendingDriver.begin(later, busy.found);
     }
-    if (busy.offset() >= 0 && !file.deferred.completesLater()) {
+    if (busy.offset() >= 0 && !file.pendingDriver.completesLater()) {
       throw new ConversionBlockedException(busy);
     }
     if (errno != Errno.OK && busy.offset() < 0) {

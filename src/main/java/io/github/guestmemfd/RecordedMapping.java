@@ -39,7 +39,9 @@ final class RecordedMapping extends HostMapping {
     return e instanceof IndexOutOfBoundsException;
   }
 
-  /** Tells of an access that failed when those bytes before {@code next} were done. */
+  /**
+   * Tells the listener of an access that failed at {@code next}, when the bytes before were done.
+   */
   private void failed(boolean write, long offset, long next, RuntimeException e) {
     long at = next;
     if (e instanceof SigBusException sigbus) {

@@ -90,7 +90,7 @@ public final class PageCache {
    * @param idle how threads wait
    * @param hook called at race points, or null
    * @param lru takes a reference on every folio that comes into the cache, or null
-   * @param lends whether guest-side holders take no reference, and live by the cache's
+   * @param lends whether guest-side holders take no reference of their own, and rely on the cache's
    * @param startedOver called when a lookup has taken a reference back and starts over
    */
   public PageCache(
@@ -361,7 +361,7 @@ public final class PageCache {
    * @param from the first page index
    * @param to the page index after the last
    * @param inaccessible the attribute
-   * @return its page index, {@code to} if there is none; true to the end of the caller's lock
+   * @return its page index, {@code to} if there is none; it holds until the caller's lock ends
    */
   public long next(long from, long to, boolean inaccessible) {
     return find(from, to, SlotChange.stopAtAttribute(inaccessible));
@@ -451,13 +451,13 @@ public final class PageCache {
   // ---- folios move and go, for the owner of a locked range ----
 
   /**
-   * Moves the content of a locked slot to another frame, as the kernel's page migration does; if
-   * only the page cache holds the old one, the folio is ready, and there is memory. Accesses to it
-   * must be over, and it must not be mapped. Before and after this the folio is as ready, and as
-   * prepared, as it was.
+   * Moves the content of a locked slot to another frame, as the kernel's page migration does. It
+   * does so only if the page cache alone holds the old frame, the folio is ready, and there is
+   * memory. The folio must not be mapped, and accesses to it must be over. It stays ready and
+   * prepared.
    *
    * @param index the page index
-   * @return the old frame, for {@link #leave}; 0 if nothing has moved
+   * @return the old frame, for {@link #putMoved}; 0 if nothing has moved
    */
   public int move(long index) {
     long slot = slots.get(index);
@@ -502,7 +502,7 @@ public final class PageCache {
    *
    * @param pfn what {@link #move} returned
    */
-  public void leave(int pfn) {
+  public void putMoved(int pfn) {
     frames.put(pfn, cacheRef);
   }
 
@@ -520,8 +520,8 @@ public final class PageCache {
   }
 
   /**
-   * As {@link #remove}, at the end of the file, which does not wait: a folio that is locked then is
-   * kept by its lock.
+   * As {@link #remove}, at the end of the file, which waits for no folio lock: if the folio is
+   * locked, the page cache's reference is left to the lock, and the unlock drops it.
    *
    * @param index the page index
    */

@@ -20,7 +20,7 @@ public final class LockOnly extends Shipped {
   static final LockOnly INSTANCE = new LockOnly();
 
   private LockOnly() {
-    super("lock-only");
+    super("lock-only", "if one vCPU at a time uses a page, and only for a moment.");
   }
 
   @Override

@@ -14,7 +14,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 
-/** Checks the invariants of a host to which nothing is being done, once. */
+/** A check of the invariants of a host to which nothing is being done. It is run once. */
 public final class Audit {
 
   /** What the counts of a frame should be, by all its known holders. */

@@ -27,12 +27,12 @@ final class Callbacks {
     }
     long offset = Pages.bytes(from);
     long length = Pages.bytes(to - from);
-    CallbackContext.enter("invalidateBegin", inode, offset, length);
+    CallbackContext.enterCallback("invalidateBegin", inode, offset, length);
     try {
       return CallbackContext.answered(
           isRefused("invalidateBegin") ? Errno.ENOMEM : client.invalidateBegin(offset, length));
     } finally {
-      CallbackContext.leave();
+      CallbackContext.leaveCallback();
     }
   }
 
@@ -42,12 +42,12 @@ final class Callbacks {
     }
     long offset = Pages.bytes(from);
     long length = Pages.bytes(to - from);
-    CallbackContext.enter("invalidateEnd", inode, offset, length);
+    CallbackContext.enterCallback("invalidateEnd", inode, offset, length);
     try {
       client.invalidateEnd(offset, length);
       mayThrow("invalidateEnd");
     } finally {
-      CallbackContext.leave();
+      CallbackContext.leaveCallback();
     }
   }
 
@@ -56,35 +56,35 @@ final class Callbacks {
       return Errno.OK;
     }
     String name = inaccessible ? "prepareInaccessible" : "prepareAccessible";
-    CallbackContext.enter(name, inode, Pages.bytes(index), Pages.SIZE);
+    CallbackContext.enterCallback(name, inode, Pages.bytes(index), Pages.SIZE);
     try {
       return CallbackContext.answered(
           isRefused(name) ? Errno.ENOMEM : client.prepare(index, pfn, inaccessible));
     } finally {
-      CallbackContext.leave();
+      CallbackContext.leaveCallback();
     }
   }
 
   void freeFolio(int pfn) {
     if (client != null) {
-      CallbackContext.enter("freeFolio", inode, -1, Pages.SIZE);
+      CallbackContext.enterCallback("freeFolio", inode, -1, Pages.SIZE);
       try {
         client.freeFolio(pfn);
         mayThrow("freeFolio");
       } finally {
-        CallbackContext.leave();
+        CallbackContext.leaveCallback();
       }
     }
   }
 
   void release(Failures failures) {
     if (client != null) {
-      CallbackContext.enter("release", inode, 0, inode.size);
+      CallbackContext.enterCallback("release", inode, 0, inode.size);
       try {
         failures.attempt(client::release);
         failures.attempt(() -> mayThrow("release"));
       } finally {
-        CallbackContext.leave();
+        CallbackContext.leaveCallback();
       }
     }
   }

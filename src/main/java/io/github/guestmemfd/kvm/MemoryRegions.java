@@ -14,8 +14,8 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Makes and deletes the memslots of a virtual machine, and knows the files that it owns: {@code
- * KVM_SET_USER_MEMORY_REGION2}.
+ * The memory regions of a virtual machine: makes and deletes its memslots, and knows the files that
+ * it owns: {@code KVM_SET_USER_MEMORY_REGION2}.
  */
 final class MemoryRegions {
   private static final long PAGE_MASK = 4095;

@@ -17,8 +17,9 @@ import java.util.List;
 import java.util.Optional;
 
 /**
- * Makes the guest page tables of a virtual machine follow its files: {@code mmu_lock}, {@code
- * mmu_invalidate_seq}, {@code mmu_invalidate_in_progress}, and the fault that uses them.
+ * The MMU of a virtual machine, which makes its guest page tables follow its files: {@code
+ * mmu_lock}, {@code mmu_invalidate_seq}, {@code mmu_invalidate_in_progress}, and the fault that
+ * uses them.
  *
  * <p>A fault reads the sequence number; checks the attribute; gets the page; takes {@code
  * mmu_lock}; and retries if an invalidation of its guest frame is under way or the number has

@@ -91,7 +91,7 @@ final class FolioLocks {
     try {
       Wait.await(idle, () -> Announce.read(waiter).granted, Wait.FOREVER);
     } catch (Throwable e) { // interrupted, or the strategy has thrown
-      leave(pfn, queue, waiter);
+      giveUp(pfn, queue, waiter);
       throw e;
     }
   }
@@ -99,7 +99,7 @@ final class FolioLocks {
   /**
    * Removes a waiter that gives up; if it has been granted the lock meanwhile, passes the lock on.
    */
-  private void leave(int pfn, WaitQueue queue, WaitQueue.Waiter waiter) {
+  private void giveUp(int pfn, WaitQueue queue, WaitQueue.Waiter waiter) {
     queue.lock.lock();
     try {
       if (!Announce.read(waiter).granted) {

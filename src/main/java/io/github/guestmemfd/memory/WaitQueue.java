@@ -9,7 +9,7 @@ import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Threads that wait for a word to change, in order of arrival, each under a key.
+ * A queue of threads that wait for a word to change, in order of arrival, each under a key.
  *
  * <p><b>Assumptions.</b> (1) A thread that makes a condition true changes the word by an atomic
  * read-modify-write, or follows the store with a full fence, and only then calls {@link #wake}. (2)

@@ -5,12 +5,13 @@ import java.util.concurrent.locks.LockSupport;
 import java.util.function.BooleanSupplier;
 
 /**
- * A wait of one thread, and every way to wait that the library has.
+ * A wait of one thread: the loops by which an operation of the library idles, polls or parks.
  *
- * <p>Each wait of the library goes through this class: no other class has a loop that idles, polls
- * or parks, and no other class sets the interrupt status again. This class is for the library's own
- * packages. A program that uses the library passes it an {@link IdleStrategy} and has no reason to
- * call this.
+ * <p>Every wait of an operation goes through this class, which also sets the interrupt status again
+ * where a wait has cleared it. What waits elsewhere does so below this class (the explorer), around
+ * it (tools that hold threads for a test) or for a short lock ({@link Mutex}); {@code
+ * docs/synchronization.md} lists it. This class is for the library's own packages. A program that
+ * uses the library passes it an {@link IdleStrategy} and has no reason to call this.
  *
  * <p>There are three kinds of wait. Most are interruptible. A caller that cannot give up what it
  * waits for {@linkplain #awaitUninterruptibly keeps the interrupt for later}. And a thread can say

@@ -37,7 +37,7 @@ class PageTableTest {
     table.revoke(page);
     Accesses.UnderWay underWay = accesses.underWay();
     if (underWay != null) {
-      underWay.concerns(PageTable.held(table.entry(page)));
+      underWay.include(PageTable.held(table.entry(page)));
       underWay.await(probe);
     }
     return table.remove(page);

@@ -28,7 +28,7 @@ class AccessSlotsTest {
     Accesses.UnderWay underWay = accesses.underWay();
     assertNotNull(underWay);
     for (int pfn : pfns) {
-      underWay.concerns(pfn);
+      underWay.include(pfn);
     }
     return underWay;
   }
@@ -200,7 +200,7 @@ class AccessSlotsTest {
     Accesses.UnderWay all = accesses.underWay();
     assertNotNull(all);
     for (int i = 0; i < threads; i++) {
-      all.concerns(2 * i + 1);
+      all.include(2 * i + 1);
     }
     Worker<Void> waiter = startAwait(all);
     go.countDown();
