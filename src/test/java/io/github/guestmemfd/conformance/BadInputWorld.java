@@ -464,6 +464,7 @@ final class BadInputWorld {
     make(Runnable.class, w -> (Runnable) () -> {});
     make(Optional.class, w -> Optional.empty());
     make(Interleavings.Act.class, w -> (Interleavings.Act<Object>) x -> {});
+    make(Interleavings.Call.class, w -> (Interleavings.Call<Object>) x -> "called");
     make(Mutex.class, w -> new Mutex());
     make(Thread.class, w -> new Thread(() -> {}));
     make(Scheduler.class, w -> new NoScheduler());
