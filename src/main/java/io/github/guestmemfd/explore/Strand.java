@@ -1,6 +1,7 @@
 package io.github.guestmemfd.explore;
 
 import io.github.guestmemfd.spi.Exploration;
+import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.Scheduler;
 import java.util.Arrays;
 import java.util.BitSet;
@@ -132,6 +133,7 @@ final class Strand implements Scheduler {
   }
 
   private void run() {
+    LockOrder.forget(); // what a scenario before has left locked
     try {
       body.run();
     } catch (Throwable e) { // whatever a scenario throws is its result

@@ -2,6 +2,8 @@ package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.spi.Callback;
+import io.github.guestmemfd.spi.LockOrder;
 import org.jspecify.annotations.Nullable;
 
 /** The callbacks of a file: each is made within the {@link CallbackContext} of its thread. */
@@ -25,6 +27,7 @@ final class Callbacks {
     }
     long offset = Pages.bytes(from);
     long length = Pages.bytes(to - from);
+    LockOrder.beforeCall(Callback.INVALIDATE_BEGIN);
     CallbackContext.enter("invalidateBegin", inode, offset, length);
     try {
       return CallbackContext.answered(client.invalidateBegin(offset, length));
@@ -39,6 +42,7 @@ final class Callbacks {
     }
     long offset = Pages.bytes(from);
     long length = Pages.bytes(to - from);
+    LockOrder.beforeCall(Callback.INVALIDATE_END);
     CallbackContext.enter("invalidateEnd", inode, offset, length);
     try {
       client.invalidateEnd(offset, length);
@@ -51,6 +55,7 @@ final class Callbacks {
     if (client == null) {
       return Errno.OK;
     }
+    LockOrder.beforeCall(Callback.PREPARE);
     CallbackContext.enter(
         inaccessible ? "prepareInaccessible" : "prepareAccessible",
         inode,
@@ -65,7 +70,8 @@ final class Callbacks {
 
   void freeFolio(int pfn) {
     if (client != null) {
-      CallbackContext.enter("freeFolio", inode, -1, Pages.SIZE);
+      LockOrder.beforeCall(Callback.FREE_FOLIO);
+    CallbackContext.enter("freeFolio", inode, -1, Pages.SIZE);
       try {
         client.freeFolio(pfn);
       } finally {
@@ -76,7 +82,8 @@ final class Callbacks {
 
   void release(Failures failures) {
     if (client != null) {
-      CallbackContext.enter("release", inode, 0, inode.size);
+      LockOrder.beforeCall(Callback.RELEASE);
+    CallbackContext.enter("release", inode, 0, inode.size);
       try {
         failures.attempt(client::release);
       } finally {

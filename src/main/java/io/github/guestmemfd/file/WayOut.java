@@ -2,6 +2,8 @@ package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.Callback;
+import io.github.guestmemfd.spi.LockOrder;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.List;
@@ -192,6 +194,7 @@ final class WayOut {
 
   /** Runs users' code, which may come back with anything. */
   private void callOut(Runnable dependents) {
+    LockOrder.beforeCall(Callback.DEPENDENT);
     nested++;
     try {
       run(dependents);

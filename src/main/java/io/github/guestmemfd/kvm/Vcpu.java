@@ -4,7 +4,9 @@ import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.Counters;
+import io.github.guestmemfd.spi.LockOrder;
 import java.nio.ByteBuffer;
 import java.util.Objects;
 import java.util.Optional;
@@ -685,6 +687,7 @@ public final class Vcpu {
       throw new VcpuExitException(exit);
     }
     run.beginHandling();
+    LockOrder.beforeCall(Callback.EXIT_HANDLER);
     if (!told.handle(this, exit)) {
       throw new Stop();
     }
