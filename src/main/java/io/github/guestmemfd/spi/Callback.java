@@ -18,8 +18,8 @@ public enum Callback {
   INVALIDATE_END(LockClass.CONVERTED_RANGE, LockClass.INVALIDATE_LOCK),
   /** {@code GuestMemfdOps.prepareAccessible} and {@code prepareInaccessible}. */
   PREPARE(LockClass.CONVERTED_RANGE, LockClass.INVALIDATE_LOCK, LockClass.FOLIO_LOCK),
-  /** {@code GuestMemfdOps.freeFolio}. */
-  FREE_FOLIO(LockClass.CONVERTED_RANGE, LockClass.INVALIDATE_LOCK),
+  /** {@code GuestMemfdOps.freeFolio}: what a punch holds, or a callback that drops a reference. */
+  FREE_FOLIO(LockClass.CONVERTED_RANGE, LockClass.INVALIDATE_LOCK, LockClass.FOLIO_LOCK),
   /** {@code GuestMemfdOps.release}. */
   RELEASE(LockClass.INVALIDATE_LOCK),
   /** A listener to the calls of a program, outside any callback. */

@@ -162,8 +162,25 @@ public final class LockOrder {
     }
   }
 
-  /** The first report since this was last called, or null. */
-  static @Nullable AssertionError takeReport() {
+  /** Runs a part of a test in which the calling thread plays other threads: it is not checked. */
+  static void playing(Runnable others) {
+    HeldLocks held = HELD.get();
+    boolean outer = held.playsOthers;
+    held.playsOthers = true;
+    try {
+      others.run();
+    } finally {
+      held.playsOthers = outer;
+    }
+  }
+
+  /**
+   * Takes the first report since this was last called. What was thrown may have been caught where
+   * nothing looks at it.
+   *
+   * @return the report; null if there is none
+   */
+  public static @Nullable AssertionError takeReport() {
     return REPORT.getAndSet(null);
   }
 
