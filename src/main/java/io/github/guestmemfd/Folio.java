@@ -38,6 +38,7 @@ public final class Folio implements AutoCloseable {
 
   /** For the check of the order; written before {@code locked} is set. */
   private @Nullable KeptLock kept;
+
   private final @Nullable Holder tracked;
 
   /** A folio that has been grabbed; if a kind is missing, one that is shown to a callback. */

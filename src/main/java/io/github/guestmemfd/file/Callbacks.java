@@ -71,7 +71,7 @@ final class Callbacks {
   void freeFolio(int pfn) {
     if (client != null) {
       LockOrder.beforeCall(Callback.FREE_FOLIO);
-    CallbackContext.enter("freeFolio", inode, -1, Pages.SIZE);
+      CallbackContext.enter("freeFolio", inode, -1, Pages.SIZE);
       try {
         client.freeFolio(pfn);
       } finally {
@@ -83,7 +83,7 @@ final class Callbacks {
   void release(Failures failures) {
     if (client != null) {
       LockOrder.beforeCall(Callback.RELEASE);
-    CallbackContext.enter("release", inode, 0, inode.size);
+      CallbackContext.enter("release", inode, 0, inode.size);
       try {
         failures.attempt(client::release);
       } finally {

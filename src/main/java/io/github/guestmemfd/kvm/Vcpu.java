@@ -1,6 +1,7 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.FrameAccess;
+import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Hex;
@@ -687,7 +688,9 @@ public final class Vcpu {
       throw new VcpuExitException(exit);
     }
     run.beginHandling();
-    LockOrder.beforeCall(Callback.EXIT_HANDLER);
+    if (LockOrder.isOn() && !GuestMemfd.isInsideCallback()) {
+      LockOrder.beforeCall(Callback.EXIT_HANDLER);
+    }
     if (!told.handle(this, exit)) {
       throw new Stop();
     }

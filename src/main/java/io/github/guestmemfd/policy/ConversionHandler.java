@@ -255,8 +255,15 @@ public final class ConversionHandler implements ExitHandler {
 
   /** The policy, to be called. */
   private ConversionPolicy policy() {
-    LockOrder.beforeCall(Callback.POLICY);
+    checkOrder();
     return policy;
+  }
+
+  /** Policy and observer are called with nothing held, unless a callback is under way. */
+  private static void checkOrder() {
+    if (LockOrder.isOn() && !GuestMemfd.isInsideCallback()) {
+      LockOrder.beforeCall(Callback.POLICY);
+    }
   }
 
   /** Returns the policy's answer; throws if it is null. */
@@ -456,7 +463,7 @@ public final class ConversionHandler implements ExitHandler {
 
   private Progress attempt(GpaRange range, MemoryAttribute attribute) {
     BusyGuestPage busy = new BusyGuestPage();
-    LockOrder.beforeCall(Callback.POLICY);
+    checkOrder();
     observer.begin(range, attribute);
     Errno errno = Errno.ECANCELED; // unless it returns
     try {
@@ -467,7 +474,7 @@ public final class ConversionHandler implements ExitHandler {
           busy.folio().offset() < 0 ? null : busy);
     } finally {
       try {
-        LockOrder.beforeCall(Callback.POLICY);
+        checkOrder();
         observer.end(range, attribute, errno, busy);
       } finally {
         tellPolicy(range, attribute, errno, busy);

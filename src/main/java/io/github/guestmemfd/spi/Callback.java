@@ -22,22 +22,19 @@ public enum Callback {
   FREE_FOLIO(LockClass.CONVERTED_RANGE, LockClass.INVALIDATE_LOCK, LockClass.FOLIO_LOCK),
   /** {@code GuestMemfdOps.release}. */
   RELEASE(LockClass.INVALIDATE_LOCK),
-  /** A listener to the calls of a program, outside any callback. */
+  /** A listener to the calls of a program, outside any callback of the above. */
   LISTENER(LockClass.CONVERTED_RANGE),
   /** What depends on the future of a pending conversion. */
   DEPENDENT,
   /** The executor of a host, which may run a task at once. */
   EXECUTOR,
-  /** A conversion policy or its observer. */
+  /** A conversion policy or its observer, outside any callback of the above. */
   POLICY,
-  /** The handler of a vCPU's exits. */
+  /** The handler of a vCPU's exits, outside any callback of the above. */
   EXIT_HANDLER,
   /** A race hook. */
   RACE_HOOK(
-      LockClass.CONVERTED_RANGE,
-      LockClass.INVALIDATE_LOCK,
-      LockClass.FOLIO_LOCK,
-      LockClass.ACCESS);
+      LockClass.CONVERTED_RANGE, LockClass.INVALIDATE_LOCK, LockClass.FOLIO_LOCK, LockClass.ACCESS);
 
   private final Set<LockClass> held = EnumSet.of(LockClass.KEPT_FOLIO_LOCK);
 

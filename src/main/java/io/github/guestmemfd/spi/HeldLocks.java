@@ -6,7 +6,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * What a thread holds, in the order in which it took it. For one thread, but that any thread may
- * {@linkplain KeptLock#giveBack give back} what is kept beyond a call. Makes no objects but for that.
+ * {@linkplain KeptLock#giveBack give back} what is kept beyond a call. Makes no objects but for
+ * that.
  */
 final class HeldLocks {
   /** A lock that is held. Used again for other locks. */
@@ -103,7 +104,7 @@ final class HeldLocks {
       Entry held = entries[i];
       boolean inOrder =
           held.lockClass == lockClass
-              ? lockClass.isAscending() && (held.lock != lock || held.to <= from)
+              ? lockClass.isAscending() && (held.lock != lock || held.from <= from)
               : !held.lockClass.isLeaf() && held.lockClass.compareTo(lockClass) < 0;
       if (!inOrder && !playsOthers) {
         return false;

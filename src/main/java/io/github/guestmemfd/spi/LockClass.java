@@ -45,7 +45,10 @@ public enum LockClass {
   private enum Rule {
     /** It waits, also for locks of later classes. */
     WAITS,
-    /** As {@link #WAITS}, and takes more of the same class and owner in ascending order. */
+    /**
+     * As {@link #WAITS}, and takes more of the same class, those of one owner in ascending order. A
+     * wait for the very lock that it has answers EDEADLK.
+     */
     WAITS_ASCENDING,
     /** It waits for nothing, takes no lock and calls nothing. */
     LEAF

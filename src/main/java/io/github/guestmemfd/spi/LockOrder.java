@@ -1,7 +1,6 @@
 package io.github.guestmemfd.spi;
 
 import java.util.Arrays;
-import java.util.Objects;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
@@ -19,8 +18,8 @@ import org.jspecify.annotations.Nullable;
  *   <li>It calls a {@link Callback} only with what is documented as held there.
  * </ul>
  *
- * <p>It is on where assertions are ({@code java -ea}), as they are in tests, and costs nothing where
- * they are not. So it checks a program's own callbacks too, in the program's own tests.
+ * <p>It is on where assertions are ({@code java -ea}), as they are in tests, and costs nothing
+ * where they are not. So it checks a program's own callbacks too, in the program's own tests.
  *
  * <p>This class is for the library's own packages. Safe for use by any number of threads.
  */
@@ -194,9 +193,9 @@ public final class LockOrder {
 
   private static String order() {
     return Arrays.stream(LockClass.values())
-        .filter(c -> !c.isLeaf())
-        .map(LockClass::toString)
-        .collect(Collectors.joining(" -> "))
+            .filter(c -> !c.isLeaf())
+            .map(LockClass::toString)
+            .collect(Collectors.joining(" -> "))
         + " -> one of "
         + leaves();
   }

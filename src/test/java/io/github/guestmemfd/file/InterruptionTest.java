@@ -187,8 +187,7 @@ class InterruptionTest extends RaceFixture {
     Runnable begin =
         () -> {
           if (access[0] == 0) {
-            PlaysOtherThreads.playing(
-                () -> access[0] = frames().beginDirectAccess(second.pfn()));
+            PlaysOtherThreads.playing(() -> access[0] = frames().beginDirectAccess(second.pfn()));
           }
         };
     if (withCallbacks) {

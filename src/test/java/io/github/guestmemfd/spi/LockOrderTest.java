@@ -163,6 +163,7 @@ class LockOrderTest {
     Object file = new Object();
     KeptLock five = Objects.requireNonNull(LockOrder.kept(file, 5));
     LockOrder.beforeWait(LockClass.KEPT_FOLIO_LOCK, file, 6);
+    LockOrder.beforeWait(LockClass.KEPT_FOLIO_LOCK, file, 5); // the library answers EDEADLK
     LockOrder.beforeWait(LockClass.KEPT_FOLIO_LOCK, new Object(), 1); // one file after the other
     assertThat(reported(() -> LockOrder.beforeWait(LockClass.KEPT_FOLIO_LOCK, file, 4)))
         .contains("the kept folio lock is waited for", "holds kept folio lock of page 5");
@@ -327,8 +328,7 @@ class LockOrderTest {
 
   /** Run by {@link #itIsOffWithoutAssertionsAndMakesNoObjects} in a JVM without assertions. */
   static final class Off {
-    private static final ThreadMXBean THREADS =
-        (ThreadMXBean) ManagementFactory.getThreadMXBean();
+    private static final ThreadMXBean THREADS = (ThreadMXBean) ManagementFactory.getThreadMXBean();
 
     private Off() {}
 
