@@ -1,6 +1,6 @@
 package io.github.guestmemfd.spi;
 
-import java.util.Arrays;
+import java.util.Collections;
 import java.util.EnumSet;
 import java.util.Set;
 
@@ -36,10 +36,11 @@ public enum Callback {
   RACE_HOOK(
       LockClass.CONVERTED_RANGE, LockClass.INVALIDATE_LOCK, LockClass.FOLIO_LOCK, LockClass.ACCESS);
 
+  @SuppressWarnings("ImmutableEnumChecker") // filled by the constructor alone
   private final Set<LockClass> held = EnumSet.of(LockClass.KEPT_FOLIO_LOCK);
 
   Callback(LockClass... held) {
-    this.held.addAll(Arrays.asList(held));
+    Collections.addAll(this.held, held);
   }
 
   /** Whether its caller may hold a lock of a class. */

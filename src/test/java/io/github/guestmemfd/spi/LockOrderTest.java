@@ -80,7 +80,7 @@ class LockOrderTest {
     for (LockClass wanted : LockClass.values()) {
       Object other = new Object();
       LockOrder.taken(held, this, 1, 2);
-      boolean earlier = !held.isLeaf() && held.ordinal() < wanted.ordinal();
+      boolean earlier = !held.isLeaf() && held.compareTo(wanted) < 0;
       boolean ascending = held == LockClass.KEPT_FOLIO_LOCK && wanted == held;
       if (earlier || ascending) {
         LockOrder.beforeWait(wanted, other, 2);
