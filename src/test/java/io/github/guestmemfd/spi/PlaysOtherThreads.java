@@ -9,7 +9,11 @@ import org.junit.jupiter.api.extension.ReflectiveInvocationContext;
  * For tests in which one thread plays others too: it takes locks and announces accesses for threads
  * that there are none of, so what it holds is in no order.
  */
+@SuppressWarnings("exports") // of a test
 public class PlaysOtherThreads implements InvocationInterceptor {
+  /** For JUnit. */
+  public PlaysOtherThreads() {}
+
   @Override
   public void interceptTestMethod(
       Invocation<Void> test, ReflectiveInvocationContext<Method> call, ExtensionContext context)
