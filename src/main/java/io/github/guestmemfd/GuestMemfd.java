@@ -32,6 +32,7 @@ import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -350,6 +351,26 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public static boolean isInsideCallback() {
     return CallbackContext.isInside();
+  }
+
+  /**
+   * Makes several calls as one operation of this thread: a {@linkplain #makeInaccessibleLater
+   * pending conversion} that one of them completes or undoes is completed, and what depends on it
+   * runs, after the last of them. For a program that holds a lock of its own around its calls,
+   * which what depends on a conversion may want too.
+   *
+   * @param <R> what the calls answer
+   * @param calls calls of this library, of any files
+   * @return what they answer
+   */
+  public static <R extends @Nullable Object> R completingAfter(Supplier<R> calls) {
+    Objects.requireNonNull(calls, "calls");
+    CallbackContext.enterOperation();
+    try {
+      return calls.get();
+    } finally {
+      CallbackContext.leaveOperation();
+    }
   }
 
   /**

@@ -25,6 +25,8 @@ import com.tngtech.archunit.lang.ArchRule;
 import com.tngtech.archunit.lang.ConditionEvents;
 import com.tngtech.archunit.lang.SimpleConditionEvent;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.LockOrder;
+import io.github.guestmemfd.spi.Mutex;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -467,6 +469,10 @@ class ArchitectureTest {
                       .forEach(m -> events.add(SimpleConditionEvent.violated(m, m.getFullName())));
                 }
               });
+
+  /** Else {@link LockOrder} would not check it. */
+  @ArchTest
+  static final ArchRule everyMutexHasItsClass = noClasses().should().callConstructor(Mutex.class);
 
   /** A user of the module must be able to name every type that the exported packages show. */
   @ArchTest

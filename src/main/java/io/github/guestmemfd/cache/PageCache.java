@@ -6,7 +6,10 @@ import io.github.guestmemfd.memory.FrameOwners;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.memory.WaitQueue;
 import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.LockClass;
+import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.spi.Wait;
@@ -72,6 +75,7 @@ public final class PageCache {
   private final @Nullable LruBatches lru;
   private final long cacheRef;
   private final Runnable startedOver;
+  private final long pages;
   private final SparseWords slots;
   private final WaitQueue waiters = new WaitQueue();
   private final LongAdder present = new LongAdder();
@@ -104,6 +108,7 @@ public final class PageCache {
       @Nullable LruBatches lru,
       boolean lends,
       Runnable startedOver) {
+    this.pages = pages;
     this.frames = frames;
     this.contents = contents;
     this.owner = owner;
@@ -283,6 +288,7 @@ public final class PageCache {
     if (FrameTable.keepsLock() && !over.getAsBoolean()) {
       throw Wait.deadlock();
     }
+    LockOrder.beforeWait(LockClass.INVALIDATE_LOCK, this, index);
     waiters.await(index, over, idle, Long.MAX_VALUE);
     return !Announce.read(this).dead;
   }
@@ -297,12 +303,14 @@ public final class PageCache {
    * @throws OutOfMemoryError if there is no memory for a node of the tree; nothing is locked
    */
   public boolean lock(long from, long to) throws InterruptedException {
+    LockOrder.beforeWait(LockClass.INVALIDATE_LOCK, this, from);
     long locked = from;
     boolean done = false;
     try {
       for (; ; ) {
         locked = slots.update(locked, to, SlotChange.SET_BUSY, false);
         if (locked == to) {
+          LockOrder.taken(LockClass.INVALIDATE_LOCK, this, from, to);
           done = true;
           return true;
         }
@@ -317,7 +325,7 @@ public final class PageCache {
       throw error;
     } finally {
       if (!done) {
-        unlock(from, locked);
+        release(from, locked);
       }
     }
   }
@@ -330,6 +338,12 @@ public final class PageCache {
    * @return whether any thread was waiting, for whatever pages of the file
    */
   public boolean unlock(long from, long to) {
+    boolean waited = release(from, to);
+    LockOrder.givenBack(LockClass.INVALIDATE_LOCK, this, from, to);
+    return waited;
+  }
+
+  private boolean release(long from, long to) {
     slots.update(from, to, SlotChange.RELEASE, true);
     VarHandle.fullFence(); // the stores before the look for waiters: see WaitQueue
     return waiters.wake(from, to);
@@ -339,6 +353,7 @@ public final class PageCache {
   public void die() {
     Announce.write(this).dead = true;
     waiters.wake(0, Long.MAX_VALUE);
+    LockOrder.givenBack(LockClass.INVALIDATE_LOCK, this, 0, pages);
   }
 
   // ---- searches ----
@@ -558,6 +573,7 @@ public final class PageCache {
   private void at(RacePoint point, long index) {
     RaceHook h = hook;
     if (h != null) {
+      LockOrder.beforeCall(Callback.RACE_HOOK);
       h.at(point, index);
     }
   }

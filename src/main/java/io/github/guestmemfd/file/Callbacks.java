@@ -2,8 +2,10 @@ package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.InjectedFault;
+import io.github.guestmemfd.spi.LockOrder;
 import org.jspecify.annotations.Nullable;
 
 /** The callbacks of a file: each is made within the {@link CallbackContext} of its thread. */
@@ -27,6 +29,7 @@ final class Callbacks {
     }
     long offset = Pages.bytes(from);
     long length = Pages.bytes(to - from);
+    LockOrder.beforeCall(Callback.INVALIDATE_BEGIN);
     CallbackContext.enterCallback("invalidateBegin", inode, offset, length);
     try {
       return CallbackContext.answered(
@@ -42,6 +45,7 @@ final class Callbacks {
     }
     long offset = Pages.bytes(from);
     long length = Pages.bytes(to - from);
+    LockOrder.beforeCall(Callback.INVALIDATE_END);
     CallbackContext.enterCallback("invalidateEnd", inode, offset, length);
     try {
       client.invalidateEnd(offset, length);
@@ -55,6 +59,7 @@ final class Callbacks {
     if (client == null) {
       return Errno.OK;
     }
+    LockOrder.beforeCall(Callback.PREPARE);
     String name = inaccessible ? "prepareInaccessible" : "prepareAccessible";
     CallbackContext.enterCallback(name, inode, Pages.bytes(index), Pages.SIZE);
     try {
@@ -67,6 +72,7 @@ final class Callbacks {
 
   void freeFolio(int pfn) {
     if (client != null) {
+      LockOrder.beforeCall(Callback.FREE_FOLIO);
       CallbackContext.enterCallback("freeFolio", inode, -1, Pages.SIZE);
       try {
         client.freeFolio(pfn);
@@ -79,6 +85,7 @@ final class Callbacks {
 
   void release(Failures failures) {
     if (client != null) {
+      LockOrder.beforeCall(Callback.RELEASE);
       CallbackContext.enterCallback("release", inode, 0, inode.size);
       try {
         failures.attempt(client::release);

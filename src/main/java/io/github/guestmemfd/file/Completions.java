@@ -1,8 +1,10 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.Scheduler;
 import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.CompletableFuture;
@@ -61,6 +63,7 @@ public final class Completions {
    * overflow the stack. Waits for nothing, and never throws.
    */
   void handOver(Runnable task) {
+    LockOrder.beforeCall(Callback.EXECUTOR);
     try {
       executor()
           .execute(

@@ -15,7 +15,9 @@ import io.github.guestmemfd.observe.Holder;
 import io.github.guestmemfd.observe.HolderRegister;
 import io.github.guestmemfd.observe.Meter;
 import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.Counters;
+import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import java.util.Objects;
@@ -301,6 +303,7 @@ public final class Inode {
   public void at(RacePoint point, long index) {
     RaceHook h = hook;
     if (h != null) {
+      LockOrder.beforeCall(Callback.RACE_HOOK);
       h.at(point, index);
     }
   }

@@ -2,6 +2,8 @@ package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.Callback;
+import io.github.guestmemfd.spi.LockOrder;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.List;
@@ -207,6 +209,7 @@ final class WayOut {
 
   /** Completes a future: runs users' code, which may throw anything. */
   private void callOut(Runnable dependents) {
+    LockOrder.beforeCall(Callback.DEPENDENT);
     nested++;
     try {
       run(dependents);

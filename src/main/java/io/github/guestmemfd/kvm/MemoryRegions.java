@@ -5,6 +5,7 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.LockClass;
 import io.github.guestmemfd.spi.Mutex;
 import io.github.guestmemfd.spi.RaceHook;
 import java.util.ArrayList;
@@ -27,7 +28,7 @@ final class MemoryRegions {
   private final Mmu mmu;
   private final KernelProfile profile;
   private final @Nullable RaceHook hook;
-  private final Mutex slotsLock = new Mutex();
+  private final Mutex slotsLock = new Mutex(LockClass.SLOTS_LOCK);
 
   /** The files of the virtual machine. Guarded by the slots lock, as is the next field. */
   private final List<OwnedFile> files = new ArrayList<>();

@@ -6,8 +6,11 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.kvm.GuestPageTable.Frames;
 import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.LockClass;
+import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.Mutex;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
@@ -47,7 +50,7 @@ final class Mmu {
   /** An invalidation came in between: retry. */
   static final int RETRY = -1001;
 
-  private final Mutex mmuLock = new Mutex();
+  private final Mutex mmuLock = new Mutex(LockClass.MMU_LOCK);
   private final IdleStrategy idle;
   private final boolean keepsReferences;
   private final Counters<VmMeter> counters;
@@ -168,6 +171,7 @@ final class Mmu {
   private static void at(BoundSlot slot, RacePoint point, long gfn) {
     RaceHook h = slot.hook;
     if (h != null) {
+      LockOrder.beforeCall(Callback.RACE_HOOK);
       h.at(point, gfn);
     }
   }

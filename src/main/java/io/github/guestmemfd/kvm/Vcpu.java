@@ -1,10 +1,13 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.FrameAccess;
+import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.Counters;
+import io.github.guestmemfd.spi.LockOrder;
 import java.nio.ByteBuffer;
 import java.util.Objects;
 import java.util.Optional;
@@ -685,6 +688,9 @@ public final class Vcpu {
       throw new VcpuExitException(exit);
     }
     run.beginHandling();
+    if (LockOrder.isOn() && !GuestMemfd.isInsideCallback()) {
+      LockOrder.beforeCall(Callback.EXIT_HANDLER);
+    }
     if (!told.handle(this, exit)) {
       throw new Stop();
     }

@@ -3,6 +3,8 @@ package io.github.guestmemfd.memory;
 import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.LockClass;
+import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.Wait;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
@@ -92,7 +94,9 @@ public final class Accesses {
   public long begin(int pfn, int frames) {
     long what = (long) (frames - 1) << MORE_SHIFT | pfn;
     int at = home(first);
-    return tryAnnounce(first, at, what) ? access(0, at, what) : beginElsewhere(what);
+    long access = tryAnnounce(first, at, what) ? access(0, at, what) : beginElsewhere(what);
+    LockOrder.taken(LockClass.ACCESS, this, access, access + 1);
+    return access;
   }
 
   private long beginElsewhere(long what) {
@@ -148,6 +152,7 @@ public final class Accesses {
     long[] slots = place == at ? first : block(place >>> BLOCK_SHIFT);
     long word = slots[at]; // written by this thread
     SharedLongs.setRelease(slots, at, word & ~WHAT_MASK);
+    LockOrder.givenBack(LockClass.ACCESS, this, access, access + 1);
   }
 
   /**

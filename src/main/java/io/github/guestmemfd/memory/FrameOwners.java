@@ -1,6 +1,7 @@
 package io.github.guestmemfd.memory;
 
 import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.LockClass;
 import io.github.guestmemfd.spi.Mutex;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -71,7 +72,7 @@ public final class FrameOwners {
   /** Which numbers of files are in use; no file has 0. Under the lock. */
   private final BitSet numbers = new BitSet();
 
-  private final Mutex lock = new Mutex();
+  private final Mutex lock = new Mutex(LockClass.OWNERS_LOCK);
 
   /** Makes a table without files. */
   FrameOwners() {}

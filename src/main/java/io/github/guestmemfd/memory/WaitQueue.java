@@ -2,6 +2,7 @@ package io.github.guestmemfd.memory;
 
 import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.LockClass;
 import io.github.guestmemfd.spi.Mutex;
 import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -40,7 +41,7 @@ public final class WaitQueue {
     }
   }
 
-  final Mutex lock = new Mutex();
+  final Mutex lock = new Mutex(LockClass.WAIT_QUEUE_LOCK);
   private @Nullable Waiter head;
   private @Nullable Waiter tail;
 

@@ -148,6 +148,7 @@ public final class Wait {
    */
   private boolean idleUntil(BooleanSupplier condition, int rounds, long maxNanos)
       throws InterruptedException {
+    checkOrder();
     boolean explored = Exploration.scheduler() != null;
     int limit = explored && rounds != Integer.MAX_VALUE ? 0 : rounds;
     for (; !condition.getAsBoolean(); round++) {
@@ -188,6 +189,7 @@ public final class Wait {
       throws InterruptedException {
     Objects.requireNonNull(idle, "idle");
     Objects.requireNonNull(condition, "condition");
+    checkOrder();
     for (int round = 0; !condition.getAsBoolean(); round++) {
       check();
       idle(idle, round, FOREVER, maxNanos);
@@ -207,6 +209,7 @@ public final class Wait {
       IdleStrategy idle, BooleanSupplier condition, long maxNanos) {
     Objects.requireNonNull(idle, "idle");
     Objects.requireNonNull(condition, "condition");
+    checkOrder();
     boolean interrupted = false;
     IdleStrategy strategy = idle;
     RuntimeException exception = null;
@@ -245,6 +248,7 @@ public final class Wait {
    */
   public static void once(IdleStrategy idle, int round, long maxNanos) throws InterruptedException {
     Objects.requireNonNull(idle, "idle");
+    checkOrder();
     check();
     Scheduler scheduler = Exploration.scheduler();
     if (scheduler == null) {
@@ -266,6 +270,7 @@ public final class Wait {
    */
   public static boolean pause(IdleStrategy idle, int round, long maxNanos) {
     Objects.requireNonNull(idle, "idle");
+    checkOrder();
     try {
       check();
     } catch (InterruptedException e) {
@@ -308,6 +313,7 @@ public final class Wait {
 
   /**
    * Blocks up to a time whether or not the thread is interrupted. An interrupt is kept for later.
+   * For tests, which stop a thread at any step: what it holds is not checked.
    *
    * @param blocking what blocks; called again after an interrupt, with the time that is left
    * @param nanos the longest time in nanoseconds
@@ -333,6 +339,16 @@ public final class Wait {
   }
 
   // ---- whether a thread may wait ----
+
+  /**
+   * Reports a wait of a thread that holds what it must not wait with, whether or not it comes to
+   * wait. One that must not wait at all does not.
+   */
+  private static void checkOrder() {
+    if (LockOrder.isOn() && ATTEMPT.get().depth == 0) {
+      LockOrder.beforeWait();
+    }
+  }
 
   /**
    * To be called before a thread idles: whether it may.

@@ -14,6 +14,7 @@ import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.LockClass;
 import io.github.guestmemfd.spi.Mutex;
 import io.github.guestmemfd.spi.Wait;
 import java.io.IOException;
@@ -95,7 +96,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   private final AtomicInteger references = new AtomicInteger();
 
   /** Makes a memslot call and its line one step. */
-  private final Mutex slotsLock = new Mutex();
+  private final Mutex slotsLock = new Mutex(LockClass.RECORDER_LOCK);
 
   /** The memslots of the program's machine, with the numbers that they have in the trace. */
   private final Map<Integer, Integer> slots = new HashMap<>();
