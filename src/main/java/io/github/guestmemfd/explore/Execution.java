@@ -200,7 +200,8 @@ final class Execution<W> implements Turns {
                 null,
                 order,
                 preemptions,
-                taken);
+                taken,
+                state());
         return;
       }
     }
@@ -385,6 +386,26 @@ final class Execution<W> implements Turns {
   }
 
   private void fail(Failure.Kind kind, String message, @Nullable Throwable cause) {
-    failure = new Failure(kind, message, cause, order, preemptions, taken);
+    failure = new Failure(kind, message, cause, order, preemptions, taken, state());
+  }
+
+  /** What is shown of the world of a recorded run, as it is now. */
+  private String state() {
+    Scenario.Call<? super W> show = scenario.show();
+    W shown = world;
+    if (!recording || show == null || shown == null) {
+      return "";
+    }
+    String[] text = new String[1];
+    Exploration.by(
+        null,
+        () -> {
+          try {
+            text[0] = String.valueOf(show.on(shown));
+          } catch (Throwable e) { // the world is wrong
+            text[0] = "not to be shown: " + e;
+          }
+        });
+    return text[0];
   }
 }

@@ -153,6 +153,7 @@ public final class Interleavings<W> {
   private @Nullable Act<? super W> invariant;
   private Act<? super W> end = w -> {};
   private @Nullable Call<? super W> outcome;
+  private @Nullable Call<? super W> shown;
   private Options options = Options.ALL;
   private @Nullable Linearizability linearizability;
 
@@ -311,6 +312,17 @@ public final class Interleavings<W> {
   }
 
   /**
+   * What to print under the table of an order that is wrong: the holders of a page, for instance.
+   *
+   * @param state looks at the world, and must not wait: the order may end in the middle of a call
+   * @return this
+   */
+  public Interleavings<W> show(Call<? super W> state) {
+    shown = Objects.requireNonNull(state, "state");
+    return this;
+  }
+
+  /**
    * Leaves out orders with more pre-emptions: switches from a thread that could go on. Most faults
    * need two at most.
    *
@@ -412,13 +424,14 @@ public final class Interleavings<W> {
   private Scenario<W> scenario(Scenario.@Nullable Check check) {
     Scenario.Act<W> after = invariant == null ? null : invariant::on;
     Call<? super W> state = outcome;
+    Scenario.Call<? super W> show = shown == null ? null : shown::on;
     if (state == null || check == null) {
-      return new Scenario<>(world, threads, events, after, end::on, null);
+      return new Scenario<>(world, threads, events, after, end::on, null, show);
     }
     List<Scenario.Actor<W>> judged =
         threads.stream().map(t -> Linearizability.ofResults(t)).toList();
     Scenario.Oracle<W> oracle = new Scenario.Oracle<>(state::on, check);
-    return new Scenario<>(world, judged, events, after, end::on, oracle);
+    return new Scenario<>(world, judged, events, after, end::on, oracle, show);
   }
 
   /** Runs the orders of whole calls, whose results all others are compared with. */
