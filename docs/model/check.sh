@@ -72,17 +72,17 @@ render() {
 
 run_case() {
   local n=$1 dir="$work/$1" came status=0 begun=$EPOCHSECONDS
-  local options=(-DSAFETY -DCOLLAPSE) arguments=(-b)
+  local options=(-O1 -DSAFETY -DCOLLAPSE) arguments=(-b)
   case ${kind[n]} in
-    shortest) options=(-DSAFETY -DBFS -DNOREDUCE) ;;
-    progress) options=(-DNFAIR=3) arguments=(-a -f) ;;
+    shortest) options=(-O0 -DSAFETY -DBFS -DNOREDUCE) ;; # most of the time goes to gcc
+    progress) options=(-O0 -DNFAIR=3) arguments=(-a -f) ;;
   esac
   local defines
   read -ra defines <<<"${switches[n]}"
   mkdir "$dir"
   cd "$dir"
   cp "$here"/*.pml .
-  { spin -a "${defines[@]}" "${model[n]}.pml" && gcc -O1 -w "${options[@]}" -DMEMLIM=$MEMORY -o pan pan.c; } >build 2>&1 \
+  { spin -a "${defines[@]}" "${model[n]}.pml" && gcc -w "${options[@]}" -DMEMLIM=$MEMORY -o pan pan.c; } >build 2>&1 \
     || { cat build; echo 'does not build' >came; return; }
   timeout "$SECONDS_EACH" ./pan "${arguments[@]}" -m$DEPTH >out 2>&1 || status=$?
   if grep -q 'assertion violated' out; then
