@@ -18,7 +18,8 @@ each() {
 # ---- soundness: every order ----
 
 unsound='convertedUnderHolder sound sound sound sound sound sound sound'
-each check 'two vCPUs, GUP, walker, conversion' "$unsound" -DVCPUS=2 -DGUPS=1 -DWALKERS=1 -DCONVERSIONS=1
+each check 'two vCPUs, GUP, conversion' "$unsound" -DVCPUS=2 -DGUPS=1 -DCONVERSIONS=1
+each check 'vCPU, GUP, walker, conversion' "$unsound" -DVCPUS=1 -DGUPS=1 -DWALKERS=1 -DCONVERSIONS=1
 each check 'host, GUP, conversion, and back' "$unsound" -DHOSTS=1 -DGUPS=1 -DCONVERSIONS=1 -DRETURNS=1
 each check 'vCPU, GUP, punch, conversion' "$unsound" -DFRAMES=2 -DVCPUS=1 -DGUPS=1 -DPUNCHES=1 -DCONVERSIONS=1
 each check 'vCPU, host, punch, conversion' sound -DFRAMES=2 -DVCPUS=1 -DHOSTS=1 -DPUNCHES=1 -DCONVERSIONS=1
@@ -63,7 +64,9 @@ each check 'a wait for a vCPU is not in vain' 'sound sound sound sound waitedInV
   -DVCPUS=1 -DCONVERSIONS=1 -DPOLICY=WAITS_IN_VAIN -DNO_FALSE_ALARM
 each check 'converts while a vCPU keeps the page' 'sound sound sound deadlock deadlock deadlock deadlock sound' \
   -DKEEPERS=1 -DCONVERSIONS=1 -DPOLICY=WAITS
-each check 'a vCPU converts what it holds' 'sound sound sound deadlock sound sound sound sound' -DSELF_CONVERSIONS=1
+each check 'a vCPU converts what it holds' 'sound sound sound deadlock sound sound sound sound' -DSELF_CONVERSIONS=1 # the library answers EDEADLK
+each check 'two vCPUs hold a page each and convert the other' 'sound sound sound deadlock sound sound sound sound' \
+  -DPAGES=2 -DRANGE=1 -DSPREAD -DSELF_CONVERSIONS=2 -DPOLICY=FAILS
 each check 'a punch leaves no orphan' 'orphaned orphaned sound sound orphaned orphaned orphaned orphaned' \
   -DFRAMES=2 -DVCPUS=1 -DPUNCHES=1 -DPOLICY=FAILS -DNO_ORPHAN
 each check 'a punch is never refused' 'sound punchRefused punchRefused sound sound sound sound sound' \
@@ -80,7 +83,8 @@ shown both-counters-orphan orphaned protocols 'both-counters: orphan shown' \
   -DPROTOCOL=BOTH_COUNTERS -DFRAMES=2 -DVCPUS=1 -DPUNCHES=1 -DPOLICY=FAILS -DNO_ORPHAN
 shown safe-only punchRefused protocols 'safe-only: shown' \
   -DPROTOCOL=SAFE_ONLY -DFRAMES=2 -DVCPUS=1 -DPUNCHES=1 -DPOLICY=FAILS -DNO_REFUSED_PUNCH
-shown lock-only deadlock protocols 'lock-only: shown' -DPROTOCOL=LOCK_ONLY -DSELF_CONVERSIONS=1
+shown lock-only deadlock protocols 'lock-only: shown' \
+  -DPROTOCOL=LOCK_ONLY -DPAGES=2 -DRANGE=1 -DSPREAD -DSELF_CONVERSIONS=2 -DPOLICY=FAILS
 shown timed-wait waitedInVain protocols 'timed-wait: shown' \
   -DPROTOCOL=TIMED_WAIT -DVCPUS=1 -DCONVERSIONS=1 -DPOLICY=WAITS_IN_VAIN -DNO_FALSE_ALARM
 shown last-put falseAlarm protocols 'last-put: shown' \

@@ -42,7 +42,7 @@
 #ifndef KEEPERS /* vCPUs that keep their page */
 #define KEEPERS 0
 #endif
-#ifndef SELF_CONVERSIONS /* by vCPUs, each of a page that it holds */
+#ifndef SELF_CONVERSIONS /* by vCPUs that hold a page: of it or, with two pages, the other one */
 #define SELF_CONVERSIONS 0
 #endif
 #ifndef RANGE
@@ -754,18 +754,20 @@ proctype Converter() {
 #endif
 }
 
-/* A vCPU that converts a page while it holds it. */
-proctype SelfConverter() {
+/* A vCPU that converts a page while it holds it or, with two pages, the other one. */
+proctype SelfConverter(byte page) {
   USES_LOOKUP;
   USES_RANGE;
   bool was[PAGES];
   byte held;
-  take(0, held);
-  convert(0, RANGE);
+  take(page, held);
+  page = PAGES - 1 - page;
+  convert(page, page + 1);
   if
   :: held != NONE -> drop(held); held = NONE
   :: else
-  fi
+  fi;
+  page = 0
 }
 
 /* Tries the pending conversion: the thread that let go of the last reference, or the executor. It never waits. */
@@ -904,7 +906,7 @@ init {
 #endif
     START(VCPUS, who = run Vcpu(USED); printf("name %d vCPU\n", who));
     START(KEEPERS, who = run Keeper(USED); printf("name %d vCPU that keeps\n", who));
-    START(SELF_CONVERSIONS, who = run SelfConverter(); printf("name %d vCPU that converts\n", who));
+    START(SELF_CONVERSIONS, who = run SelfConverter(USED); printf("name %d vCPU that converts\n", who));
     START(HOSTS, who = run Host(USED); printf("name %d host\n", who));
     START(GUPS, who = run Gup(USED); printf("name %d GUP\n", who));
     START(WALKERS, who = run Walker(i); printf("name %d PFN walker\n", who));
