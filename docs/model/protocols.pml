@@ -3,7 +3,8 @@
  *
  * A host that uses a page through its mapping, vCPUs that hold it as their protocol says, GUP users, walkers of frame
  * numbers, a puncher, a converter. A step is one atomic operation on one word, so the words are sequentially consistent.
- * In which order the processes run, spin tries in every way.
+ * In which order the processes run, spin tries in every way. A process that does not run is left out: gcc takes longer
+ * than the search.
  *
  * protocol.pml says what the protocols do, counts.pml what a frame is. How a mapping's accesses under way are waited
  * for is the topic of inflight.pml; here an access is one step.
@@ -231,6 +232,7 @@ inline lookup(p, x, r, s, host) {
 #define REACHES(p, x) (slot[p].frame == x && slot[p].inaccessible)
 
 /* An access through the mapping, with the fault that it may need. */
+#if HOSTS > 0
 proctype Host(byte p) {
   USES_LOOKUP;
   byte x;
@@ -290,8 +292,10 @@ proctype Host(byte p) {
     x = NONE; mine = false; good = false
   }
 }
+#endif
 
 /* A reference through the mapping: by the entry alone, or else by a lookup. It is used, and dropped. */
+#if GUPS > 0
 proctype Gup(byte p) {
   USES_LOOKUP;
   byte x, unit;
@@ -351,8 +355,10 @@ proctype Gup(byte p) {
   fi;
   d_step { x = NONE; unit = 0 }
 }
+#endif
 
 /* Looks at a frame as compaction does: it never touches the content. */
+#if WALKERS > 0
 proctype Walker(byte x) {
   USES_COUNTS;
   tryGet(x, 1, 0);
@@ -362,6 +368,7 @@ proctype Walker(byte x) {
   fi;
   got = false
 }
+#endif
 
 /* ---- the guest's side ---- */
 
@@ -438,6 +445,7 @@ inline drop(x) {
 #endif
 }
 
+#if VCPUS > 0
 proctype Vcpu(byte p) {
   USES_LOOKUP;
   byte held;
@@ -454,14 +462,17 @@ proctype Vcpu(byte p) {
   od
 #endif
 }
+#endif
 
 /* A vCPU that keeps its page. */
+#if KEEPERS > 0
 proctype Keeper(byte p) {
   USES_LOOKUP;
   byte held;
   take(p, held);
   held = NONE
 }
+#endif
 
 /* ---- operations on a range ---- */
 
@@ -741,6 +752,7 @@ inline convert(first, end) {
   }
 }
 
+#if CONVERSIONS > 0
 proctype Converter() {
   USES_COUNTS;
   USES_RANGE;
@@ -753,8 +765,10 @@ proctype Converter() {
   converting = false
 #endif
 }
+#endif
 
 /* A vCPU that converts a page while it holds it or, with two pages, the other one. */
+#if SELF_CONVERSIONS > 0
 proctype SelfConverter(byte page) {
   USES_LOOKUP;
   USES_RANGE;
@@ -769,8 +783,10 @@ proctype SelfConverter(byte page) {
   fi;
   page = 0
 }
+#endif
 
 /* Tries the pending conversion: the thread that let go of the last reference, or the executor. It never waits. */
+#if POLICY == LATER
 proctype Completer() {
   USES_COUNTS;
   USES_RANGE;
@@ -824,7 +840,9 @@ proctype Completer() {
   :: _nr_pr == 2 && !toTry -> break
   od
 }
+#endif
 
+#if RETURNS > 0
 proctype Return() {
   USES_RANGE;
   lockRange(0, RANGE);
@@ -842,7 +860,9 @@ proctype Return() {
   unlockRange(0, RANGE);
   d_step { x = NONE; ok = false; over = false }
 }
+#endif
 
+#if PUNCHES > 0
 proctype Puncher(byte page) {
   USES_COUNTS;
   USES_RANGE;
@@ -875,6 +895,7 @@ proctype Puncher(byte page) {
   unlockRange(page, page + 1);
   d_step { x = NONE; ok = false; page = 0 }
 }
+#endif
 
 /* ---- the run, and what it leaves behind ---- */
 
@@ -904,15 +925,33 @@ init {
 #if POLICY == LATER
     who = run Completer(); printf("name %d last put\n", who); /* first, for a process goes only after those it is older than */
 #endif
+#if VCPUS > 0
     START(VCPUS, who = run Vcpu(USED); printf("name %d vCPU\n", who));
+#endif
+#if KEEPERS > 0
     START(KEEPERS, who = run Keeper(USED); printf("name %d vCPU that keeps\n", who));
+#endif
+#if SELF_CONVERSIONS > 0
     START(SELF_CONVERSIONS, who = run SelfConverter(USED); printf("name %d vCPU that converts\n", who));
+#endif
+#if HOSTS > 0
     START(HOSTS, who = run Host(USED); printf("name %d host\n", who));
+#endif
+#if GUPS > 0
     START(GUPS, who = run Gup(USED); printf("name %d GUP\n", who));
+#endif
+#if WALKERS > 0
     START(WALKERS, who = run Walker(i); printf("name %d PFN walker\n", who));
+#endif
+#if PUNCHES > 0
     START(PUNCHES, who = run Puncher(USED); printf("name %d puncher\n", who));
+#endif
+#if CONVERSIONS > 0
     START(CONVERSIONS, who = run Converter(); printf("name %d converter\n", who));
+#endif
+#if RETURNS > 0
     START(RETURNS, who = run Return(); printf("name %d converter back\n", who));
+#endif
     i = 0; who = 0
   }
 #ifdef FOR_EVER
