@@ -162,9 +162,10 @@ inline fill(p, x) {
 
 /*
  * Finds the folio of a page and takes a reference on it: loads the slot, adds, loads the slot again. Waits while the page is
- * busy. Sets x to NONE if the page is not as wanted, is neither side's, or there is no memory.
+ * busy. Sets x to NONE if the page is not as wanted, is neither side's, or there is no memory. The reference is one by
+ * which a user on the host's side may reach the content, if user is true.
  */
-inline lookup(p, x, r, s, host) {
+inline lookup(p, x, r, s, host, user) {
   got = false;
   do
   :: got -> break
@@ -193,7 +194,7 @@ inline lookup(p, x, r, s, host) {
 #ifdef TWIN_NO_SECOND_LOOK
                 got = true;
 #endif
-                frame[x].hosts = frame[x].hosts + (got && host -> 1 : 0);
+                frame[x].hosts = frame[x].hosts + (got && user -> 1 : 0);
                 printf("step %d loads slot %d again: same=%d\n", _pid, p, got)
               };
               if
@@ -240,20 +241,19 @@ proctype Host(byte p) {
   if
   :: MAPPED(p)
   :: else ->
-     lookup(p, x, 1, 0, true);
+     lookup(p, x, 1, 0, true, false);
      if
      :: x != NONE ->
         d_step {
           mine = (pte[p].frame == NONE);
           if
           :: mine -> pte[p].frame = x; pte[p].pending = true;
-             frame[x].hosts--; /* the entry has the reference now, and is pending */
              printf("step %d enters frame %d, pending\n", _pid, x)
           :: else
           fi
         };
         if
-        :: !mine -> put(x, 1, 0, 1, 0)
+        :: !mine -> put(x, 1, 0, 0, 0)
         :: else ->
            d_step {
              good = (slot[p].frame == x && !slot[p].inaccessible && !CLOSED(p));
@@ -339,8 +339,8 @@ proctype Gup(byte p) {
   if
   :: x == NONE ->
      if
-     :: unit == 1 -> lookup(p, x, 1, 0, true)
-     :: else -> lookup(p, x, PIN_BIAS, 0, true)
+     :: unit == 1 -> lookup(p, x, 1, 0, true, true)
+     :: else -> lookup(p, x, PIN_BIAS, 0, true, true)
      fi
   :: else
   fi;
@@ -377,7 +377,7 @@ proctype Walker(byte x) {
 /* Holds the folio of a page by the steps of the protocol. Sets x to NONE if it is refused. */
 inline take(p, x) {
   do
-  :: lookup(p, x, GET_REF, GET_SAFE, false);
+  :: lookup(p, x, GET_REF, GET_SAFE, false, false);
 #if PROTOCOL == BOTH_COUNTERS
      if
      :: x != NONE -> markSafe(x)
