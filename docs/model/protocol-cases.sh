@@ -99,8 +99,8 @@ shown atomic-pair falseAlarm protocols 'atomic-pair: shown' \
 twin() { check "$1" protocols "$2, ${3%:*}" "-D$2" "-DPROTOCOL=${3#*:}" "${@:4}"; }
 pair=atomic-pair:ATOMIC_PAIR counters=both-counters:BOTH_COUNTERS safe=safe-only:SAFE_ONLY lock=lock-only:LOCK_ONLY
 put=last-put:LAST_PUT
-twin leaked TWIN_NO_SECOND_LOOK $pair -DGUPS=1 -DCONVERSIONS=1
-twin leaked TWIN_GUP_LOOKS_ONCE $pair -DSTARTS_MAPPED -DGUPS=1 -DCONVERSIONS=1
+twin leaked TWIN_NO_SECOND_LOOK $pair -DSHOW_LEAK -DGUPS=1 -DCONVERSIONS=1
+twin leaked TWIN_GUP_LOOKS_ONCE $pair -DSHOW_LEAK -DSTARTS_MAPPED -DGUPS=1 -DCONVERSIONS=1
 twin staleEntry TWIN_CONFIRMS_BLINDLY $pair -DHOSTS=1 -DPUNCHES=1
 twin convertedUnderHolder TWIN_ALLOWS_ONE_MORE $pair -DGUPS=1 -DCONVERSIONS=1
 twin convertedUnderHolder TWIN_DROPS_REF_FIRST $counters -DNO_PINS -DVCPUS=1 -DGUPS=1 -DCONVERSIONS=1
