@@ -223,7 +223,7 @@ final class SmallVm {
     open.push(window);
     vm.bind(0, GPA, (long) pages * PAGE, memfd, 0);
     for (int page = 0; page < pages; page++) {
-      window.putLong(page * PAGE, 7);
+      window.putLong((long) page * PAGE, 7);
       if (guestMapped) {
         first.read(GPA + (long) page * PAGE, 8, SHARED);
       }
