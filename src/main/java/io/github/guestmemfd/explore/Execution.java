@@ -353,8 +353,8 @@ final class Execution<W> implements Turns {
   }
 
   @Override
-  public boolean isFailureOf(Strand strand) {
-    return events.isFailureOf(strand);
+  public boolean isFailureOf(int number) {
+    return events.isFailureOf(strands[number]);
   }
 
   @Override

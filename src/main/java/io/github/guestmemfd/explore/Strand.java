@@ -284,7 +284,7 @@ final class Strand implements Scheduler {
 
   @Override
   public boolean mayFail() {
-    if (!turns.isFailureOf(this)) {
+    if (!turns.isFailureOf(number)) {
       return false;
     }
     stop(StepKind.MAY_FAIL, -1, Long.MAX_VALUE);

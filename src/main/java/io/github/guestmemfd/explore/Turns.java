@@ -26,7 +26,7 @@ interface Turns {
   int steps();
 
   /** Whether what may fail in a thread is a step. */
-  boolean isFailureOf(Strand strand);
+  boolean isFailureOf(int number);
 
   /** Has the thread of the pool run a task after a delay, and after what a clock says. */
   void execute(Runnable task, long nanos, int[] clock);

@@ -17,7 +17,9 @@ import org.junit.jupiter.params.provider.EnumSource;
 class EventTest {
   private static final IdleStrategy IDLE = IdleStrategy.spinThenPark();
   private static final Options EACH = Options.ALL.withoutReduction();
-  private static final int PROGRAMS = 12;
+
+  /** Random programs of each kind of event. */
+  private static final int PROGRAMS = Integer.getInteger("explore.programs", 20) / 5;
 
   private static Explorer.Result run(
       Options options, Set<String> ends, List<Event.Kind> kinds, List<Scenario.Act<Toy>> acts) {
