@@ -7,10 +7,11 @@ import io.github.guestmemfd.explore.SmallVm.Range;
 import io.github.guestmemfd.testing.Interleavings;
 import io.github.guestmemfd.verification.Results;
 import java.time.Duration;
-import java.util.LinkedHashMap;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.stream.Stream;
 
 /**
@@ -125,7 +126,8 @@ final class Matrix {
     private record Row(Mishap mishap, int pages) {}
 
     private final String what;
-    private final Map<Row, long[]> rows = new LinkedHashMap<>();
+    private final Map<Row, long[]> rows =
+        new TreeMap<>(Comparator.comparing(Row::mishap).thenComparing(Row::pages));
 
     Totals(String what) {
       this.what = what;

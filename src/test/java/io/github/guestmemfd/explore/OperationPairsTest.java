@@ -14,10 +14,13 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.DynamicNode;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.TestFactory;
+import org.junit.jupiter.api.parallel.Execution;
+import org.junit.jupiter.api.parallel.ExecutionMode;
 
 /**
  * Every order of every two operations: on one page, and on two pages against the second of them.
  */
+@Execution(ExecutionMode.CONCURRENT) // an exploration shares nothing
 class OperationPairsTest {
   private static final Matrix.Totals TOTALS = new Matrix.Totals("two operations");
 

@@ -14,8 +14,11 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.DynamicNode;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.TestFactory;
+import org.junit.jupiter.api.parallel.Execution;
+import org.junit.jupiter.api.parallel.ExecutionMode;
 
 /** Orders with at most two pre-emptions of every three of the most important operations. */
+@Execution(ExecutionMode.CONCURRENT) // an exploration shares nothing
 class OperationTriplesTest {
   private static final int PREEMPTIONS = 2;
   private static final Range PAGE = new Range(0, 1);

@@ -22,22 +22,26 @@ import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.verification.Results;
 import java.util.ArrayList;
-import java.util.EnumMap;
 import java.util.EnumSet;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.concurrent.ConcurrentSkipListMap;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.parallel.Execution;
+import org.junit.jupiter.api.parallel.ExecutionMode;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** Whatever fails, at whatever point: all or nothing, nothing leaks, and it can be tried again. */
+@Execution(ExecutionMode.CONCURRENT) // a scenario is one thread, with a host of its own
 class FaultMatrixTest {
 
   /** Fewer faults than this would mean that scenarios do not reach what they did. */
@@ -59,8 +63,8 @@ class FaultMatrixTest {
           Vcpu.class,
           MemoryParcels.class);
 
-  private static final Map<Kind, Integer> TOTAL = new EnumMap<>(Kind.class);
-  private static int scenarios;
+  private static final Map<Kind, Integer> TOTAL = new ConcurrentSkipListMap<>();
+  private static final AtomicInteger PLAYED = new AtomicInteger();
 
   /** Only those of one protocol, if {@code -Dfaults.protocol} says so. */
   private static final String PROTOCOL = System.getProperty("faults.protocol", "");
@@ -90,7 +94,7 @@ class FaultMatrixTest {
     Set<Kind> missing = EnumSet.allOf(Kind.class);
     missing.removeAll(matrix.played.keySet());
     assertEquals(kind.lacks, missing, "kinds of faults for which there was no occasion");
-    scenarios++;
+    PLAYED.incrementAndGet();
     matrix.played.forEach((k, n) -> TOTAL.merge(k, n, Integer::sum));
   }
 
@@ -143,6 +147,7 @@ class FaultMatrixTest {
     List<String> lines = new ArrayList<>();
     TOTAL.forEach((kind, n) -> lines.add(kind + " " + n));
     int total = TOTAL.values().stream().mapToInt(n -> n).sum();
+    int scenarios = PLAYED.get();
     System.out.println("fault matrix: " + scenarios + " scenarios, " + total + " faults: " + lines);
     if (PROTOCOL.isEmpty() && scenarios == scenarios().count()) { // and none has failed
       assertTrue(total >= LEAST, () -> "faults played: " + total);

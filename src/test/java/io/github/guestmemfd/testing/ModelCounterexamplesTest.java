@@ -22,6 +22,8 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.parallel.Execution;
+import org.junit.jupiter.api.parallel.ExecutionMode;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -31,6 +33,7 @@ import org.junit.jupiter.params.provider.ValueSource;
  * looked for in the report, so that what is found is the model's reason and not another.
  */
 @Timeout(120)
+@Execution(ExecutionMode.CONCURRENT) // an exploration shares nothing
 class ModelCounterexamplesTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;
   private static final long SECRET = 0x5ec2e7;
