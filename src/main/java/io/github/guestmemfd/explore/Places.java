@@ -1,7 +1,9 @@
 package io.github.guestmemfd.explore;
 
 import java.lang.StackWalker.StackFrame;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
@@ -11,7 +13,10 @@ final class Places {
 
   private Places() {}
 
-  /** The methods that lead to the step that the calling thread announces, the innermost first. */
+  /**
+   * The methods that lead to the step that the calling thread announces, the innermost first; one
+   * that calls itself, or another of its name, once.
+   */
   static String ofStep() {
     return StackWalker.getInstance().walk(Places::describe);
   }
@@ -29,8 +34,10 @@ final class Places {
   }
 
   private static String describe(Stream<StackFrame> frames) {
+    Set<String> seen = new HashSet<>();
     return frames
         .dropWhile(Places::isOfTheExplorer)
+        .filter(frame -> seen.add(frame.getClassName() + "." + frame.getMethodName()))
         .limit(FRAMES)
         .map(Places::name)
         .collect(Collectors.joining(" < "));
