@@ -1,5 +1,6 @@
 package io.github.guestmemfd.memory;
 
+import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.IdleStrategy;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
@@ -62,16 +63,21 @@ public final class Frames {
     }
   }
 
+  /** Whether the calling thread is explored: then every order comes, and none has to be helped. */
+  public static boolean isExplored() {
+    return Exploration.scheduler() != null;
+  }
+
   /** Holds a twin's gap open for a moment, so that the other actor finds it on any machine. */
   public static void gap() {
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 20 && !isExplored(); i++) {
       Thread.onSpinWait();
     }
   }
 
   /** A gap that ends when the other actor has come, or does not come. */
   public static void gapUntil(BooleanSupplier come) {
-    for (int i = 0; i < 1_000 && !come.getAsBoolean(); i++) {
+    for (int i = 0; i < 1_000 && !isExplored() && !come.getAsBoolean(); i++) {
       Thread.onSpinWait();
     }
   }
