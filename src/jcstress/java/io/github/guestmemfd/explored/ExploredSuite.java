@@ -29,7 +29,7 @@ import org.openjdk.jcstress.infra.runners.TestList;
  */
 public final class ExploredSuite {
   /** Orders of a shipped test, and of a twin. */
-  private static final long SHIPPED = Long.getLong("explored.shipped", 1_000);
+  private static final long SHIPPED = Long.getLong("explored.shipped", 5_000);
 
   private static final long TWIN = Long.getLong("explored.twin", 50_000);
 

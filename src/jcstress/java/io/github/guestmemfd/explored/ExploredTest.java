@@ -61,14 +61,14 @@ final class ExploredTest {
     }
   }
 
-  /** How often an exploration begins anew at most. */
-  private static final int WARM_UPS = 4;
-
   private final TestInfo info;
   private final Constructor<?> state;
   private final Constructor<?> result;
   private final List<Method> threads = new ArrayList<>();
   private Method arbiter;
+
+  /** Whether a signal wants the actor's thread. */
+  private boolean wantsThread;
 
   ExploredTest(TestInfo info) throws ReflectiveOperationException {
     this.info = info;
@@ -89,23 +89,16 @@ final class ExploredTest {
           arbiter = method;
         } else {
           threads.add(method);
+          wantsThread |= method.getParameterCount() == 2;
         }
       }
     }
     result = holder == null ? null : holder.getConstructor();
   }
 
-  /**
-   * Explores until an outcome is seen that is not acceptable, or so many orders have been run.
-   *
-   * <p>The states of a test share a frame table. While it has fewer free frames that have been used
-   * before than an order needs, orders take other steps than they will later: then all begins anew.
-   */
+  /** Explores until an outcome is seen that is not acceptable, or so many orders have been run. */
   Found explore(long maxOrders) {
     Explorer.Result explored = run(maxOrders);
-    for (int i = 0; i < WARM_UPS && isUnrepeatable(explored.failure()); i++) {
-      explored = run(maxOrders);
-    }
     Failure failure = explored.failure();
     String outcome = failure == null ? "" : outcome(failure);
     return new Found(
@@ -114,10 +107,6 @@ final class ExploredTest {
         outcome,
         outcome.isEmpty() ? Expect.ACCEPTABLE : expect(outcome),
         failure != null && outcome.isEmpty() ? failure.kind() + ": " + failure.message() : "");
-  }
-
-  private static boolean isUnrepeatable(Failure failure) {
-    return failure != null && failure.kind() == Failure.Kind.NONDETERMINISM;
   }
 
   private Explorer.Result run(long maxOrders) {
@@ -131,7 +120,9 @@ final class ExploredTest {
                 if (signal) {
                   signal(thread, world);
                 } else {
-                  Announce.write(world).actor = Thread.currentThread();
+                  if (wantsThread) {
+                    Announce.write(world).actor = Thread.currentThread();
+                  }
                   call(thread, world, arguments(thread, world));
                 }
               }));

@@ -17,11 +17,31 @@ public final class Frames {
       (round, maxNanos) -> java.util.concurrent.locks.LockSupport.parkNanos(maxNanos);
 
   /** Large enough for all states of a test, and for those that the harness makes and drops. */
-  public static final FrameTable TABLE = new FrameTable(1 << 26, IdleStrategy.spinThenPark());
+  public static final FrameTable TABLE =
+      used(new FrameTable(1 << 26, IdleStrategy.spinThenPark()));
 
   private static final FrameOwners.Owner NONE = TABLE.newOwner(pfn -> {});
 
   private Frames() {}
+
+  /**
+   * A frame table whose first frames have been in use before, so that each state finds frames on
+   * the free list: explored orders must not differ by where their frames come from.
+   */
+  public static FrameTable used(FrameTable table) {
+    FrameOwners.Owner owner = table.newOwner(pfn -> {});
+    int[] frames = new int[1_000];
+    for (int i = 0; i < frames.length; i++) {
+      table.reserve(1);
+      frames[i] = table.allocate(owner);
+      table.thaw(frames[i], Counts.REF);
+    }
+    for (int pfn : frames) {
+      table.put(pfn, Counts.REF);
+    }
+    owner.close();
+    return table;
+  }
 
   /** A frame with these references, of a file that does not care. */
   public static int frame(long unit) {
