@@ -9,6 +9,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.Pattern;
 import org.openjdk.jcstress.annotations.Expect;
 import org.openjdk.jcstress.infra.runners.TestList;
 
@@ -28,10 +29,11 @@ import org.openjdk.jcstress.infra.runners.TestList;
  * <pre>{@code java -cp ... io.github.guestmemfd.explored.ExploredSuite [PATTERN]}</pre>
  */
 public final class ExploredSuite {
-  /** Orders of a shipped test, and of a twin. */
-  private static final long SHIPPED = Long.getLong("explored.shipped", 5_000);
+  /** How many orders of a shipped test are explored at most. */
+  private static final long SHIPPED = Long.getLong("explored.orders", 5_000);
 
-  private static final long TWIN = Long.getLong("explored.twin", 50_000);
+  /** Within how many orders a twin has to show its broken outcome. */
+  private static final long TWIN = 50_000;
 
   private static final String WEAK =
       "weak memory: complete without it under sequential consistency";
@@ -71,9 +73,10 @@ public final class ExploredSuite {
   public static void explore(String pattern) throws Exception {
     ExploredSuite suite = new ExploredSuite();
     long begun = System.nanoTime();
+    Pattern wanted = Pattern.compile(pattern);
     int tests = 0;
     for (String name : new TreeSet<>(TestList.tests())) {
-      if (name.matches(".*" + pattern + ".*")) {
+      if (wanted.matcher(name).find()) {
         suite.explore(name.substring(PROJECT.length()), new ExploredTest(TestList.getInfo(name)));
         tests++;
       }

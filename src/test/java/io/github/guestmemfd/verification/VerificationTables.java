@@ -111,6 +111,11 @@ final class VerificationTables {
     Map<String, String> facades = new LinkedHashMap<>(JcstressTests.of(""));
     facades.putAll(JcstressTests.of("testing"));
     tables.put("jcstress-facades", jcstress(facades));
+    List<String> explored = new ArrayList<>();
+    for (String folder : List.of("memory", "cache", "file", "", "testing", "kvm")) {
+      JcstressTests.of(folder).keySet().forEach(name -> explored.add("`" + name + "`"));
+    }
+    tables.put("explored", Table.ofRows(explored, "jcstress test", "orders", "every order"));
     tables.put("models", Table.ofResults("model: case", "outcome", "states"));
     tables.put("faults", Table.ofRows(FAULTS, "fault", "played"));
     tables.put("differential", Table.ofResults("kernel, seed", "calls", "differences"));
