@@ -17,8 +17,7 @@ public final class Frames {
       (round, maxNanos) -> java.util.concurrent.locks.LockSupport.parkNanos(maxNanos);
 
   /** Large enough for all states of a test, and for those that the harness makes and drops. */
-  public static final FrameTable TABLE =
-      used(new FrameTable(1 << 26, IdleStrategy.spinThenPark()));
+  public static final FrameTable TABLE = used(new FrameTable(1 << 26, IdleStrategy.spinThenPark()));
 
   private static final FrameOwners.Owner NONE = TABLE.newOwner(pfn -> {});
 
