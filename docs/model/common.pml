@@ -6,7 +6,8 @@
  * interrupts may come, is chosen by -D. In which order they run, and where each is interrupted, spin tries in every way.
  */
 
-#define NONE 0
+#include "checks.pml"
+
 #define FRAMES 2
 
 /* ---- how many of each; what a process does is said where it stands ---- */
@@ -69,14 +70,13 @@ bool busy;         /* an operation on the range is under way */
 
 byte interrupts = INTERRUPTS; /* how many may yet come */
 
-/* ---- what must never happen; the names are what spin prints ---- */
+/* ---- what must never happen ---- */
 
 bool freedUnderAccess, convertedUnderAccess, punchedUnderAccess, failedUnderAccess, unmappedUnderAccess, convertedUnderReference;
 bool enteredWrongPage, readWrongPage, putTwice, freedInCache, referencesLost, entryLeft, revivedWrongPage;
 byte through[MAPPINGS]; /* not in the code: how many accesses through a mapping have been let in */
 
 #define ACCESSED(pfn) (frame[pfn].accesses > 0)
-#define CHECK_NOT(fault, condition) fault = (condition); assert(!fault)
 
 /* ---- accesses: within the step in which they are let in, and after their last byte ---- */
 

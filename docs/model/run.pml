@@ -1,7 +1,5 @@
 /* Starts as many processes of each kind as are asked for, and looks at what they leave behind. */
 
-#define START(count, process) i = 0; do :: i < count -> i++; process :: else -> break od
-
 init {
   byte i, m, t;
   atomic {

@@ -9,12 +9,36 @@ import io.github.guestmemfd.abi.RangeRule;
 import io.github.guestmemfd.file.FileOperations;
 import io.github.guestmemfd.file.Mismatch;
 import io.github.guestmemfd.file.Refusals;
+import java.util.Arrays;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 
-/** A call of {@code fallocate}: its modes, and its errors in order. */
+/** A call of {@code fallocate}: what it does by its mode, and its errors in order. */
 final class Fallocate {
-  static final int ALLOCATE = FallocMode.bits(FallocMode.KEEP_SIZE);
+  /** What a guest_memfd does, by the bits of {@link FallocMode} that ask for it. */
+  enum Operation {
+    /** Allocates the folios of a range. */
+    ALLOCATE(FallocMode.KEEP_SIZE),
+    /** Takes the folios of a range out of the file. */
+    PUNCH(FallocMode.KEEP_SIZE, FallocMode.PUNCH_HOLE);
 
-  static final int PUNCH = FallocMode.bits(FallocMode.KEEP_SIZE, FallocMode.PUNCH_HOLE);
+    /** The bits, all of them. */
+    final int mode;
+
+    Operation(FallocMode... modes) {
+      this.mode = FallocMode.bits(modes);
+    }
+
+    /** The operation that a mode asks for; null if this file has none. */
+    static @Nullable Operation of(int mode) {
+      for (Operation operation : values()) {
+        if (operation.mode == mode) {
+          return operation;
+        }
+      }
+      return null;
+    }
+  }
 
   private final FileOperations file;
   private final int mode;
@@ -30,14 +54,15 @@ final class Fallocate {
 
   /** See {@link GuestMemfd#fallocate}. */
   void run() {
-    check();
+    Operation operation = check();
     Mismatch busy = new Mismatch();
     long from = offset >> Pages.SHIFT;
     long to = from + (length >> Pages.SHIFT);
     Errno errno =
-        FallocMode.PUNCH_HOLE.isIn(mode)
-            ? file.truncation.punch(from, to, busy)
-            : file.allocation.allocate(from, to);
+        switch (operation) {
+          case ALLOCATE -> file.allocation.allocate(from, to);
+          case PUNCH -> file.truncation.punch(from, to, busy);
+        };
     if (errno != Errno.OK) {
       throw busy.isAny()
           ? refused(errno, "busy folio at " + busy)
@@ -45,7 +70,7 @@ final class Fallocate {
     }
   }
 
-  private void check() {
+  private Operation check() {
     if (offset < 0 || length <= 0) {
       RangeRule broken = offset < 0 ? RangeRule.START : RangeRule.LENGTH;
       throw broken(Errno.EINVAL, broken, Long.MAX_VALUE);
@@ -56,15 +81,24 @@ final class Fallocate {
     if (offset + length < 0) {
       throw broken(Errno.EFBIG, RangeRule.END, Long.MAX_VALUE);
     }
-    boolean punch = FallocMode.PUNCH_HOLE.isIn(mode);
-    if (mode != ALLOCATE && !punch) {
+    Operation operation = Operation.of(mode);
+    if (operation == null) {
       throw noSuchMode();
     }
-    long limit = punch ? Long.MAX_VALUE : file.inode.size;
+    long limit = limit(operation);
     RangeRule broken = RangeRule.broken(offset, length, limit);
     if (broken != null) {
       throw broken(Errno.EINVAL, broken, limit);
     }
+    return operation;
+  }
+
+  /** Where the range of an operation must end, in bytes. */
+  private long limit(Operation operation) {
+    return switch (operation) {
+      case ALLOCATE -> file.inode.size;
+      case PUNCH -> Long.MAX_VALUE; // what is past the end of the file is cut off
+    };
   }
 
   private GuestMemfdException broken(Errno errno, RangeRule rule, long limit) {
@@ -72,14 +106,11 @@ final class Fallocate {
   }
 
   private GuestMemfdException noSuchMode() {
-    return refused(
-        Errno.EOPNOTSUPP,
-        "expected "
-            + FallocMode.names(ALLOCATE)
-            + " or "
-            + FallocMode.names(PUNCH)
-            + ", actual "
-            + FallocMode.names(mode));
+    String expected =
+        Arrays.stream(Operation.values())
+            .map(operation -> FallocMode.names(operation.mode))
+            .collect(Collectors.joining(" or "));
+    return refused(Errno.EOPNOTSUPP, "expected " + expected + ", actual " + FallocMode.names(mode));
   }
 
   private GuestMemfdException refused(Errno errno, String why) {

@@ -13,6 +13,9 @@ import io.github.guestmemfd.file.Inode;
 import io.github.guestmemfd.file.Refusals;
 import io.github.guestmemfd.observe.Holder;
 import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.KeptLock;
+import io.github.guestmemfd.spi.LockClass;
+import io.github.guestmemfd.spi.LockOrder;
 import java.nio.ByteBuffer;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
@@ -32,6 +35,10 @@ public final class Folio implements AutoCloseable {
   private final @Nullable HolderKind kind;
   private final AtomicBoolean put = new AtomicBoolean();
   private final AtomicBoolean locked = new AtomicBoolean();
+
+  /** For the check of the order; written before {@code locked} is set. */
+  private @Nullable KeptLock kept;
+
   private final @Nullable Holder tracked;
 
   /** A folio that has been grabbed; if a kind is missing, one that is shown to a callback. */
@@ -119,6 +126,7 @@ public final class Folio implements AutoCloseable {
       throw new IllegalStateException(this + ": locked already, as its protocol has it");
     }
     CallbackContext.forbid("lock of a folio");
+    LockOrder.beforeWait(LockClass.KEPT_FOLIO_LOCK, inode, index);
     try {
       for (; ; ) {
         inode.host.frames.lock(pfn);
@@ -146,6 +154,7 @@ public final class Folio implements AutoCloseable {
   private void keep() {
     try {
       inode.host.frames.keepLock(pfn);
+      kept = LockOrder.kept(inode, index);
       Announce.write(locked).set(true);
     } catch (Throwable e) {
       inode.host.frames.unlock(pfn);
@@ -162,7 +171,15 @@ public final class Folio implements AutoCloseable {
     if (!Announce.write(locked).compareAndSet(true, false)) {
       throw new IllegalStateException(this + ": unlock without lock");
     }
+    unlockKept();
+  }
+
+  private void unlockKept() {
+    KeptLock was = kept;
     inode.host.frames.unlockKept(pfn);
+    if (was != null) {
+      was.giveBack();
+    }
   }
 
   /**
@@ -180,7 +197,7 @@ public final class Folio implements AutoCloseable {
         Announce.write(locked).compareAndSet(true, false); // or another thread unlocks just now
     try {
       if (wasLocked) {
-        inode.host.frames.unlockKept(pfn);
+        unlockKept();
       }
     } finally {
       giveBack(kind);
@@ -195,7 +212,7 @@ public final class Folio implements AutoCloseable {
       file.put(index, pfn, held);
       return;
     }
-    // A conversion that the put completes is to find the holder off the list.
+    // First: the put may complete a conversion, which must not find this holder listed.
     CallbackContext.enterOperation();
     try {
       file.put(index, pfn, held);

@@ -13,7 +13,7 @@ import java.util.Objects;
 
 /**
  * Accesses of a client to frames that it has mapped: how a guest page table uses them without a
- * reference, and without being late for {@link GuestMemfdOps#invalidateBegin}.
+ * reference, and never after {@link GuestMemfdOps#invalidateBegin} has taken them away.
  *
  * <p>An access takes four steps: read the client's own entry for the page; {@linkplain #begin
  * announce} the frame; read the entry again, with volatile semantics, and give up ({@link #end}) if
@@ -245,7 +245,7 @@ public final class FrameAccess {
 
   private static void concern(Accesses.UnderWay underWay, int[] pfns, int count) {
     for (int i = 0; i < count; i++) {
-      underWay.concerns(pfns[i]);
+      underWay.include(pfns[i]);
     }
   }
 }

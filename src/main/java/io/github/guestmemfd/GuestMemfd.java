@@ -32,6 +32,7 @@ import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -353,6 +354,26 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /**
+   * Makes several calls as one operation of this thread: a {@linkplain #makeInaccessibleLater
+   * pending conversion} that one of them completes or undoes is completed, and what depends on it
+   * runs, after the last of them. For a program that holds a lock of its own around its calls,
+   * which what depends on a conversion may want too.
+   *
+   * @param <R> what the calls answer
+   * @param calls calls of this library, of any files
+   * @return what they answer
+   */
+  public static <R extends @Nullable Object> R completingAfter(Supplier<R> calls) {
+    Objects.requireNonNull(calls, "calls");
+    CallbackContext.enterOperation();
+    try {
+      return calls.get();
+    } finally {
+      CallbackContext.leaveOperation();
+    }
+  }
+
+  /**
    * The callback that this thread is inside, for messages: its name, pages and file.
    *
    * @return the innermost one in words; nothing outside of callbacks
@@ -446,7 +467,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @throws GuestMemfdException as {@link #fallocate}
    */
   public void allocate(long offset, long length) {
-    fallocate(Fallocate.ALLOCATE, offset, length);
+    fallocate(Fallocate.Operation.ALLOCATE.mode, offset, length);
   }
 
   /**
@@ -458,7 +479,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @throws GuestMemfdException as {@link #fallocate}
    */
   public void punchHole(long offset, long length) {
-    fallocate(Fallocate.PUNCH, offset, length);
+    fallocate(Fallocate.Operation.PUNCH.mode, offset, length);
   }
 
   // ---- folios ----
@@ -557,7 +578,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       file.put(-1, pfn, kind);
       return;
     }
-    // A conversion that the put completes is to find the holder off the list.
+    // First: the put may complete a conversion, which must not find this holder listed.
     CallbackContext.enterOperation();
     try {
       file.put(-1, pfn, kind);
@@ -862,12 +883,13 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   PendingConversion convertLater(long offset, long length) {
     Errno errno = checkConvert(offset, length);
     long from = offset >> Pages.SHIFT;
-    PendingConversion later = file.deferred.toInaccessible(from, from + (length >> Pages.SHIFT));
+    PendingConversion later =
+        file.pendingDriver.toInaccessible(from, from + (length >> Pages.SHIFT));
     BusyFolio busy = new BusyFolio();
     if (errno == Errno.OK) {
-      errno = file.deferred.begin(later, busy.found);
+      errno = file.pendingDriver.begin(later, busy.found);
     }
-    if (busy.offset() >= 0 && !file.deferred.completesLater()) {
+    if (busy.offset() >= 0 && !file.pendingDriver.completesLater()) {
       throw new ConversionBlockedException(busy);
     }
     if (errno != Errno.OK && busy.offset() < 0) {

@@ -91,8 +91,9 @@ public interface GuestMemfdOps {
    * back to the host. This is the place to scrub it. It is called for orphans too, possibly after
    * {@link #release}.
    *
-   * <p>Held: nothing, but the frame is frozen, and no other thread has it. It is freed even if this
-   * throws.
+   * <p>Held: what the thread held that dropped the reference: the busy bits of the range if that
+   * was a punch, what another callback holds if it was that, else nothing. The frame is frozen, and
+   * no other thread has it. It is freed even if this throws.
    *
    * @param folio the folio; valid during the call
    */

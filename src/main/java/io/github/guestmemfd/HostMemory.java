@@ -184,15 +184,15 @@ public final class HostMemory implements AutoCloseable {
     }
 
     /**
-     * Makes it show if a view ({@link Folio#buffer}, {@link HostReference#buffer}) is used after
-     * its reference is gone: a frame is filled with the byte {@code 0xAA} when it is freed, and a
-     * page that becomes inaccessible moves to another frame, unless a guest-side holder has it or
-     * there is no memory, so that its old frame is freed. To clients this is a folio that is freed
-     * ({@link GuestMemfdOps#freeFolio}) between the beginning and the end of the invalidation, and
-     * another one that is prepared. What is written through the {@linkplain HostMemory#directMap
-     * direct map} while the page moves may be lost. For tests and for debugging: a conversion
-     * copies its pages, and takes as many free frames for a moment as it converts pages, as far as
-     * there are. Off by default.
+     * Poisons memory, to show the use of a view ({@link Folio#buffer}, {@link
+     * HostReference#buffer}) after its reference is gone: a frame is filled with the byte {@code
+     * 0xAA} when it is freed, and a page that becomes inaccessible moves to another frame, unless a
+     * guest-side holder has it or there is no memory, so that its old frame is freed. To clients
+     * this is a folio that is freed ({@link GuestMemfdOps#freeFolio}) between the beginning and the
+     * end of the invalidation, and another one that is prepared. What is written through the
+     * {@linkplain HostMemory#directMap direct map} while the page moves may be lost. For tests and
+     * for debugging: a conversion copies its pages, and takes as many free frames for a moment as
+     * it converts pages, as far as there are. Off by default.
      *
      * @return this
      */
@@ -364,8 +364,8 @@ public final class HostMemory implements AutoCloseable {
    * atomic step, which the creation of a file comes before or after; a second call does nothing.
    *
    * @throws GuestMemfdException EBUSY if files are open or frames in use; it names the holders, if
-   *     they are {@linkplain Builder#trackHolders tracked}. Nothing has changed then: at no moment
-   *     was the host closed to any thread
+   *     they are {@linkplain Builder#trackHolders tracked}. Nothing has changed then: no thread has
+   *     seen the host closed
    */
   @Override
   public void close() {

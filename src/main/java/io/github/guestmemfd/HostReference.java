@@ -150,7 +150,7 @@ public sealed class HostReference implements AutoCloseable permits RecordedRefer
       throw new IllegalStateException(this + ": put twice");
     }
     Failures failures = new Failures();
-    CallbackContext.enterOperation(); // what a put brings about comes after the last of them
+    CallbackContext.enterOperation(); // work that a put causes is done after the last one
     try {
       for (int pfn : pfns) {
         failures.attempt(() -> inode.host.frames.put(pfn, unit));

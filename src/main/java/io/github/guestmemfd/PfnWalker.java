@@ -150,7 +150,8 @@ public final class PfnWalker {
     if (hook == null) {
       return;
     }
-    if (frames.listener(pfn) instanceof FileOperations file) { // the reference keeps it that file's
+    // A reference keeps the frame with that file.
+    if (frames.listener(pfn) instanceof FileOperations file) {
       file.inode.at(RacePoint.WALKER_HOLDS_REFERENCE, pfn);
     } else {
       hook.at(RacePoint.WALKER_HOLDS_REFERENCE, pfn);

@@ -27,6 +27,10 @@ final class RecordedMapping extends HostMapping {
     this.listener = listener;
   }
 
+  private GuestMemfdListener told() {
+    return RecordedMemfd.told(listener);
+  }
+
   private static byte[] bytes(long value, int width) {
     byte[] bytes = new byte[width];
     for (int i = 0; i < width; i++) {
@@ -39,7 +43,9 @@ final class RecordedMapping extends HostMapping {
     return e instanceof IndexOutOfBoundsException;
   }
 
-  /** Tells of an access that failed when those bytes before {@code next} were done. */
+  /**
+   * Tells the listener of an access that failed at {@code next}, when the bytes before were done.
+   */
   private void failed(boolean write, long offset, long next, RuntimeException e) {
     long at = next;
     if (e instanceof SigBusException sigbus) {
@@ -47,7 +53,7 @@ final class RecordedMapping extends HostMapping {
     } else if (isOutOfBounds(e)) {
       at = offset < 0 ? offset : Math.max(offset, length()); // the first byte that is outside
     }
-    listener.fault(this, write, at, e);
+    told().fault(this, write, at, e);
   }
 
   @Override
@@ -57,7 +63,7 @@ final class RecordedMapping extends HostMapping {
         require(offset, width, false);
       } else {
         long value = super.load(offset, width, mode);
-        listener.load(this, offset, bytes(value, width));
+        told().load(this, offset, bytes(value, width));
         return value;
       }
     } catch (RuntimeException e) {
@@ -73,12 +79,12 @@ final class RecordedMapping extends HostMapping {
       super.store(offset, width, mode, value);
     } catch (RuntimeException e) {
       if (e instanceof SigBusException sigbus && sigbus.offset() > offset) {
-        listener.touch(this, offset); // the first of two pages
+        told().touch(this, offset); // the first of two pages
       }
       failed(true, offset, offset, e);
       throw e;
     }
-    listener.store(this, offset, bytes(value, width));
+    told().store(this, offset, bytes(value, width));
   }
 
   @Override
@@ -115,8 +121,8 @@ final class RecordedMapping extends HostMapping {
       failed(true, offset, offset, e);
       throw e;
     }
-    listener.load(this, offset, bytes(old, 8));
-    listener.store(this, offset, bytes(old + delta, 8));
+    told().load(this, offset, bytes(old, 8));
+    told().store(this, offset, bytes(old + delta, 8));
     return old;
   }
 
@@ -130,9 +136,9 @@ final class RecordedMapping extends HostMapping {
       throw e;
     }
     if (set) {
-      listener.store(this, offset, bytes(value, width));
+      told().store(this, offset, bytes(value, width));
     } else {
-      listener.touch(this, offset);
+      told().touch(this, offset);
     }
     return set;
   }
@@ -159,9 +165,9 @@ final class RecordedMapping extends HostMapping {
     long next = offset;
     for (byte[] bytes : moved) {
       if (write) {
-        listener.store(this, next, bytes);
+        told().store(this, next, bytes);
       } else {
-        listener.load(this, next, bytes);
+        told().load(this, next, bytes);
       }
       next += bytes.length;
     }
@@ -176,16 +182,16 @@ final class RecordedMapping extends HostMapping {
     try {
       super.madvise(offset, length, advice);
     } catch (RuntimeException e) {
-      listener.madvise(this, offset, length, advice, e);
+      told().madvise(this, offset, length, advice, e);
       throw e;
     }
-    listener.madvise(this, offset, length, advice, null);
+    told().madvise(this, offset, length, advice, null);
   }
 
   @Override
   public void close() {
     if (!isClosed() && !CallbackContext.isInside()) {
-      listener.munmap(this);
+      told().munmap(this);
     }
     super.close();
   }
@@ -197,10 +203,10 @@ final class RecordedMapping extends HostMapping {
     try {
       reference = super.reference(offset, length, unit);
     } catch (RuntimeException e) {
-      listener.reference(this, null, offset, length, pinned, e);
+      told().reference(this, null, offset, length, pinned, e);
       throw e;
     }
-    listener.reference(this, reference, offset, length, pinned, null);
+    told().reference(this, reference, offset, length, pinned, null);
     return reference;
   }
 

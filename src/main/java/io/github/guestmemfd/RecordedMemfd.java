@@ -8,6 +8,8 @@ import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.file.FileOperations;
 import io.github.guestmemfd.file.PendingConversion;
+import io.github.guestmemfd.spi.Callback;
+import io.github.guestmemfd.spi.LockOrder;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
@@ -29,6 +31,18 @@ final class RecordedMemfd extends GuestMemfd {
     this.listener = listener;
   }
 
+  /** A listener, to be told something: with nothing held, unless a callback is under way. */
+  static GuestMemfdListener told(GuestMemfdListener listener) {
+    if (LockOrder.isOn() && !isInsideCallback()) {
+      LockOrder.beforeCall(Callback.LISTENER);
+    }
+    return listener;
+  }
+
+  private GuestMemfdListener told() {
+    return told(listener);
+  }
+
   /** Makes a call, and tells the listener if it fails. */
   private static <T> T call(Supplier<T> call, Consumer<RuntimeException> failed) {
     try {
@@ -41,27 +55,27 @@ final class RecordedMemfd extends GuestMemfd {
 
   @Override
   public FileStat stat() {
-    FileStat stat = call(super::stat, e -> listener.stat(this, null, e));
-    listener.stat(this, stat, null);
+    FileStat stat = call(super::stat, e -> told().stat(this, null, e));
+    told().stat(this, stat, null);
     return stat;
   }
 
   @Override
   public long cachedPages() {
-    long pages = call(super::cachedPages, e -> listener.cachedPages(this, 0, e));
-    listener.cachedPages(this, pages, null);
+    long pages = call(super::cachedPages, e -> told().cachedPages(this, 0, e));
+    told().cachedPages(this, pages, null);
     return pages;
   }
 
   @Override
   public GuestMemfd dup() {
-    return call(super::dup, e -> listener.dup(this, null, e)); // by reopen
+    return call(super::dup, e -> told().dup(this, null, e)); // by reopen
   }
 
   @Override
   public Optional<GuestMemfd> reopen() {
     Optional<GuestMemfd> dup = super.reopen();
-    dup.ifPresent(d -> listener.dup(this, d, null));
+    dup.ifPresent(d -> told().dup(this, d, null));
     return dup;
   }
 
@@ -75,7 +89,7 @@ final class RecordedMemfd extends GuestMemfd {
     try {
       super.ftruncate(length);
     } catch (RuntimeException e) {
-      listener.ftruncate(this, length, e);
+      told().ftruncate(this, length, e);
       throw e;
     }
   }
@@ -83,7 +97,7 @@ final class RecordedMemfd extends GuestMemfd {
   @Override
   public void close() {
     if (isOpen()) {
-      listener.close(this);
+      told().close(this);
     }
     super.close();
   }
@@ -93,24 +107,24 @@ final class RecordedMemfd extends GuestMemfd {
     try {
       super.fallocate(mode, offset, length);
     } catch (RuntimeException e) {
-      listener.fallocate(this, mode, offset, length, e);
+      told().fallocate(this, mode, offset, length, e);
       throw e;
     }
-    listener.fallocate(this, mode, offset, length, null);
+    told().fallocate(this, mode, offset, length, null);
   }
 
   @Override
   int take(long offset, HolderKind kind) {
     int pfn = super.take(offset, kind);
-    listener.grab(this, offset, kind, pfn < 0 ? Errno.ofResult(pfn) : Errno.OK);
+    told().grab(this, offset, kind, pfn < 0 ? Errno.ofResult(pfn) : Errno.OK);
     return pfn;
   }
 
   @Override
   public boolean isAccessible(long offset) {
     boolean accessible =
-        call(() -> super.isAccessible(offset), e -> listener.isAccessible(this, offset, false, e));
-    listener.isAccessible(this, offset, accessible, null);
+        call(() -> super.isAccessible(offset), e -> told().isAccessible(this, offset, false, e));
+    told().isAccessible(this, offset, accessible, null);
     return accessible;
   }
 
@@ -122,7 +136,7 @@ final class RecordedMemfd extends GuestMemfd {
       errno = super.convert(offset, length, inaccessible, found);
       return errno;
     } finally {
-      listener.convert(this, inaccessible, offset, length, errno, found.offset());
+      told().convert(this, inaccessible, offset, length, errno, found.offset());
     }
   }
 
@@ -135,16 +149,16 @@ final class RecordedMemfd extends GuestMemfd {
     } catch (GuestMemfdException e) {
       long busy =
           e instanceof ConversionBlockedException blocked ? blocked.busyFolio().offset() : -1;
-      listener.convert(this, true, offset, length, e.errno(), busy);
+      told().convert(this, true, offset, length, e.errno(), busy);
       throw e;
     }
     if (!later.isDone()) {
-      listener.pending(this, offset, length);
+      told().pending(this, offset, length);
     }
     later.whenComplete(
         (done, failure) -> {
           if (failure == null) {
-            listener.convert(this, true, offset, length, Errno.OK, -1);
+            told().convert(this, true, offset, length, Errno.OK, -1);
           }
         });
     return later;
@@ -160,8 +174,8 @@ final class RecordedMemfd extends GuestMemfd {
     HostMapping mapping =
         call(
             () -> super.mmap(offset, length, type, protection),
-            e -> listener.mmap(this, null, offset, length, type, asked, e));
-    listener.mmap(this, mapping, offset, length, type, asked, null);
+            e -> told().mmap(this, null, offset, length, type, asked, e));
+    told().mmap(this, mapping, offset, length, type, asked, null);
     return mapping;
   }
 

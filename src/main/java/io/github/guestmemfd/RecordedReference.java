@@ -21,7 +21,7 @@ final class RecordedReference extends HostReference {
   @Override
   public void close() {
     if (isOpen()) {
-      listener.release(this);
+      RecordedMemfd.told(listener).release(this);
     }
     super.close();
   }

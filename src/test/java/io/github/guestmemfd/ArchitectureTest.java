@@ -6,13 +6,16 @@ import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.methods;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
 import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.tngtech.archunit.base.DescribedPredicate;
 import com.tngtech.archunit.core.domain.JavaClass;
 import com.tngtech.archunit.core.domain.JavaClasses;
 import com.tngtech.archunit.core.domain.JavaCodeUnit;
+import com.tngtech.archunit.core.domain.JavaCodeUnitAccess;
 import com.tngtech.archunit.core.domain.JavaMethod;
 import com.tngtech.archunit.core.domain.JavaModifier;
+import com.tngtech.archunit.core.importer.ClassFileImporter;
 import com.tngtech.archunit.core.importer.Location;
 import com.tngtech.archunit.junit.AnalyzeClasses;
 import com.tngtech.archunit.junit.ArchTest;
@@ -21,12 +24,19 @@ import com.tngtech.archunit.lang.ArchCondition;
 import com.tngtech.archunit.lang.ArchRule;
 import com.tngtech.archunit.lang.ConditionEvents;
 import com.tngtech.archunit.lang.SimpleConditionEvent;
+import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.LockOrder;
+import io.github.guestmemfd.spi.Mutex;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
+import java.util.TreeSet;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.Future;
+import java.util.concurrent.locks.LockSupport;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -265,6 +275,116 @@ class ArchitectureTest {
                 }
               });
 
+  /** Methods of the JDK that idle: they spin, yield, sleep or park. */
+  private static final DescribedPredicate<JavaCodeUnitAccess<?>> IDLES =
+      DescribedPredicate.describe(
+          "idles",
+          access -> {
+            String owner = access.getTargetOwner().getName();
+            String name = access.getName();
+            return switch (owner) {
+              case "java.lang.Thread" -> Set.of("onSpinWait", "yield", "sleep").contains(name);
+              case "java.util.concurrent.TimeUnit" -> name.equals("sleep");
+              case "java.util.concurrent.locks.LockSupport" -> name.startsWith("park");
+              default -> name.equals("wait"); // of any object
+            };
+          });
+
+  /** Methods of the JDK that block until another thread has done something. */
+  private static final DescribedPredicate<JavaCodeUnitAccess<?>> BLOCKS =
+      DescribedPredicate.describe(
+          "blocks",
+          access -> {
+            JavaClass owner = access.getTargetOwner();
+            String name = access.getName();
+            if (owner.isAssignableTo(Thread.class) || owner.isAssignableTo(Future.class)) {
+              return name.equals("join") || name.equals("get"); // a thread has no get
+            }
+            return owner.getPackageName().matches("java\\.util\\.concurrent(\\.locks)?")
+                && name.matches("await.*|acquire.*|tryAcquire|take|lock.*|exchange");
+          });
+
+  private static final DescribedPredicate<JavaCodeUnitAccess<?>> CALLS_A_STRATEGY =
+      DescribedPredicate.describe(
+          "calls an idle strategy",
+          access ->
+              access.getName().equals("idle")
+                  && access.getTargetOwner().isAssignableTo(IdleStrategy.class));
+
+  private static final DescribedPredicate<JavaCodeUnitAccess<?>> INTERRUPTS =
+      DescribedPredicate.describe(
+          "sets the interrupt status",
+          access ->
+              access.getTargetOwner().isEquivalentTo(Thread.class)
+                  && access.getName().equals("interrupt"));
+
+  /** The classes of the library that use a method, nested ones as the class that they are in. */
+  private static Set<String> users(
+      Iterable<JavaClass> all, DescribedPredicate<JavaCodeUnitAccess<?>> what) {
+    Set<String> users = new TreeSet<>();
+    for (JavaClass c : all) {
+      if (!c.getPackageName().startsWith(ROOT + ".lab")
+          && c.getCodeUnitAccessesFromSelf().stream().anyMatch(what)) {
+        users.add(c.getName().replace(ROOT + ".", "").replaceAll("\\$.*", ""));
+      }
+    }
+    return users;
+  }
+
+  /**
+   * The waits of the library go through {@code spi.Wait}, but for these classes, which
+   * docs/synchronization.md lists. The lab is a program, and waits as it likes.
+   */
+  @ArchTest
+  static void waitsGoThroughWait(JavaClasses all) {
+    assertThat(users(all, CALLS_A_STRATEGY))
+        .containsExactlyInAnyOrder(
+            "spi.Wait", //
+            "testing.Stage"); // a strategy that tells who waits, and passes the call on
+    assertThat(users(all, INTERRUPTS))
+        .containsExactlyInAnyOrder(
+            "spi.Wait", //
+            "explore.Strand"); // an interrupt is a step of a scenario
+    assertThat(users(all, IDLES))
+        .containsExactlyInAnyOrder(
+            "spi.SpinThenPark", // the strategies that Wait calls
+            "explore.Execution", // below Wait: it hands turns to the threads that it explores
+            "explore.Strand", // the other end of that
+            "memory.FrameCounts", // a hint to the processor between two compare-and-sets
+            "testing.Stress"); // spends time at random, and waits for nothing
+    assertThat(users(all, BLOCKS))
+        .containsExactlyInAnyOrder(
+            "spi.Mutex", // for sections whose holder waits for nothing
+            "file.PendingConversion", // a user waits for a future
+            "kvm.MemoryAttributes", // of a future that is done
+            "testing.Party", // stands at a step until the test lets it go
+            "testing.RacePoints", // so do the threads at a gate
+            "testing.Stage");
+  }
+
+  /** What the rule finds in a class that is not on its lists. */
+  @Test
+  void aClassThatWaitsByItselfIsFound() {
+    JavaClasses wrong = new ClassFileImporter().importClasses(WaitsByItself.class);
+    String name = ArchitectureTest.class.getSimpleName();
+    for (DescribedPredicate<JavaCodeUnitAccess<?>> what :
+        List.of(IDLES, BLOCKS, CALLS_A_STRATEGY, INTERRUPTS)) {
+      assertThat(users(wrong, what)).as(what.getDescription()).containsExactly(name);
+    }
+    assertThatThrownBy(() -> waitsGoThroughWait(wrong)).isInstanceOf(AssertionError.class);
+  }
+
+  /** Not run: it idles in a lambda, and by a reference to a method. */
+  static final class WaitsByItself {
+    final Runnable lambda = () -> LockSupport.parkNanos(1);
+    final Runnable reference = Thread.currentThread()::interrupt;
+
+    void blocks(CountDownLatch latch, IdleStrategy idle) throws InterruptedException {
+      latch.await();
+      idle.idle(0, 1);
+    }
+  }
+
   @ArchTest
   static void theLibrarysJarHasNoLabAndTheLabsAllOfIt(JavaClasses all) {
     for (JavaClass c : all) {
@@ -349,6 +469,10 @@ class ArchitectureTest {
                       .forEach(m -> events.add(SimpleConditionEvent.violated(m, m.getFullName())));
                 }
               });
+
+  /** Else {@link LockOrder} would not check it. */
+  @ArchTest
+  static final ArchRule everyMutexHasItsClass = noClasses().should().callConstructor(Mutex.class);
 
   /** A user of the module must be able to name every type that the exported packages show. */
   @ArchTest

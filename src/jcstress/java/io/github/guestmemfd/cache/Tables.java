@@ -35,7 +35,7 @@ final class Tables {
   void await() {
     Accesses.UnderWay underWay = accesses.underWay();
     if (underWay != null) {
-      underWay.concerns(PFN);
+      underWay.include(PFN);
       Frames.run(() -> underWay.await(IDLE));
     }
   }

@@ -30,11 +30,11 @@ import org.openjdk.jcstress.infra.results.ZZZ_Result;
 @State
 public class CancelVsPutTest {
   private final FileOperations file = Files.later(null);
-  private final PendingConversion later = file.deferred.toInaccessible(0, 1);
+  private final PendingConversion later = file.pendingDriver.toInaccessible(0, 1);
   private final int held = file.lookup.get(0, Counts.REF);
 
   public CancelVsPutTest() {
-    file.deferred.begin(later, new Mismatch());
+    file.pendingDriver.begin(later, new Mismatch());
   }
 
   @Actor

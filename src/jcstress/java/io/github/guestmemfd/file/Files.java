@@ -131,7 +131,7 @@ final class Files {
 
   /** Whether no holder is in the way of a conversion of page 0. */
   static boolean isFree(FileOperations file, int pfn) {
-    return file.deferred.mayTurnInaccessible(file.inode.frames.counts(pfn));
+    return file.pendingDriver.mayTurnInaccessible(file.inode.frames.counts(pfn));
   }
 
   /** A mapping of the whole file for reading and writing. */

@@ -32,13 +32,13 @@ public class LastPutsTest {
   private final Files.Exclusive ops = new Files.Exclusive();
   private final AtomicInteger done = new AtomicInteger();
   private final FileOperations file = Files.later(ops);
-  private final PendingConversion later = file.deferred.toInaccessible(0, 1);
+  private final PendingConversion later = file.pendingDriver.toInaccessible(0, 1);
   private final int held = file.lookup.get(0, Counts.REF);
   private final CompletableFuture<Void> stage = later.thenRun(done::incrementAndGet);
 
   public LastPutsTest() {
     file.lookup.get(0, Counts.REF);
-    file.deferred.begin(later, new Mismatch());
+    file.pendingDriver.begin(later, new Mismatch());
   }
 
   @Actor

@@ -28,12 +28,12 @@ import org.openjdk.jcstress.infra.results.ZZ_Result;
 @State
 public class LaterVsPutTest {
   private final FileOperations file = Files.later(null);
-  private final PendingConversion later = file.deferred.toInaccessible(0, 1);
+  private final PendingConversion later = file.pendingDriver.toInaccessible(0, 1);
   private final int held = file.lookup.get(0, Counts.REF);
 
   @Actor
   public void convert() {
-    file.deferred.begin(later, new Mismatch());
+    file.pendingDriver.begin(later, new Mismatch());
   }
 
   @Actor

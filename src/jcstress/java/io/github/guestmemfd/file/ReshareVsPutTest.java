@@ -28,11 +28,11 @@ import org.openjdk.jcstress.infra.results.LZZ_Result;
 @State
 public class ReshareVsPutTest {
   final FileOperations file = Files.later(null);
-  final PendingConversion later = file.deferred.toInaccessible(0, 1);
+  final PendingConversion later = file.pendingDriver.toInaccessible(0, 1);
   final int held = file.lookup.get(0, Counts.REF);
 
   public ReshareVsPutTest() {
-    file.deferred.begin(later, new Mismatch());
+    file.pendingDriver.begin(later, new Mismatch());
   }
 
   @Actor

@@ -41,7 +41,7 @@ public class RemovedIsNotFinishedTest {
   public void punch(J_Result r) {
     Accesses.UnderWay underWay = accesses.underWay();
     if (underWay != null) {
-      underWay.concerns(PFN);
+      underWay.include(PFN);
       Frames.run(() -> underWay.await(IDLE));
     }
     r.r1 = bytes;
@@ -69,7 +69,7 @@ public class RemovedIsNotFinishedTest {
       if (entry.get() != 0) {
         Accesses.UnderWay underWay = accesses.underWay();
         if (underWay != null) {
-          underWay.concerns(PFN);
+          underWay.include(PFN);
           Frames.run(() -> underWay.await(IDLE));
         }
       }

@@ -55,8 +55,8 @@ final class LabOptions {
   @Option(
       names = "--full",
       description =
-          "All workloads, with 1 and 4 vCPUs, and all policies with atomic-pair too, unless they are"
-              + " named.")
+          "All workloads, with 1 and 4 vCPUs, and all policies with the default protocol too, unless"
+              + " they are named.")
   private boolean full;
 
   @Option(
@@ -71,16 +71,21 @@ final class LabOptions {
       names = "--protocol",
       paramLabel = "ID",
       split = ",",
-      description = "Conversion protocols, with commas between, or all (default: all).")
+      completionCandidates = Names.Protocols.class,
+      description = {
+        "Conversion protocols, with commas between, or all (default: all):",
+        "${COMPLETION-CANDIDATES}."
+      })
   private @Nullable List<String> protocols;
 
   @Option(
       names = "--policy",
       paramLabel = "ID",
       split = ",",
+      completionCandidates = Names.Policies.class,
       description = {
-        "Conversion policies, with commas between, or all: eager, on-fault, batched, hypercall.",
-        "Default: on-fault; with --full, and no protocol named, all of them with atomic-pair too."
+        "Conversion policies, with commas between, or all: ${COMPLETION-CANDIDATES}.",
+        "Default: on-fault; with --full, and no protocol named, all with the default protocol too."
       })
   private @Nullable List<String> policies;
 
@@ -88,9 +93,10 @@ final class LabOptions {
       names = "--workload",
       paramLabel = "ID",
       split = ",",
+      completionCandidates = Names.Workloads.class,
       description = {
         "Workloads, with commas between, or all (default: share,adversary; with --full all):",
-        "boot, virtio, balloon, share, adversary, restore."
+        "${COMPLETION-CANDIDATES}."
       })
   private @Nullable List<String> workloads;
 

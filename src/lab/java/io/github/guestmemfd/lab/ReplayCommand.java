@@ -39,11 +39,11 @@ final class ReplayCommand implements Callable<Integer> {
   @Option(
       names = "--protocol",
       paramLabel = "ID",
-      defaultValue = "atomic-pair",
       converter = ProtocolConverter.class,
+      completionCandidates = Names.Protocols.class,
       description =
-          "How conversions tell who holds a folio: pin-check, both-counters, safe-only, lock-only,"
-              + " timed-wait, last-put, invalidate-lock, atomic-pair (default).")
+          "How conversions tell who holds a folio: ${COMPLETION-CANDIDATES}"
+              + " (default: ${DEFAULT-VALUE}).")
   private ConversionProtocol protocol = ConversionProtocol.atomicPair();
 
   @Option(

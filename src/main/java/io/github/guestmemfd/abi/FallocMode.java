@@ -76,18 +76,26 @@ public enum FallocMode {
    * @return the answer
    */
   public static boolean isKnown(int bits) {
-    boolean keepsSize = KEEP_SIZE.isIn(bits);
     int operation = bits & ~KEEP_SIZE.bit;
-    if (operation == 0 || operation == UNSHARE_RANGE.bit || operation == ZERO_RANGE.bit) {
+    if (operation == 0) {
       return true;
     }
-    if (operation == PUNCH_HOLE.bit) {
-      return keepsSize;
+    for (FallocMode mode : values()) {
+      if (mode.bit == operation) {
+        return mode.isKnown(KEEP_SIZE.isIn(bits));
+      }
     }
-    return (operation == COLLAPSE_RANGE.bit
-            || operation == INSERT_RANGE.bit
-            || operation == WRITE_ZEROES.bit)
-        && !keepsSize;
+    return false;
+  }
+
+  /** Whether any file takes this mode alone, or with {@link #KEEP_SIZE}. */
+  private boolean isKnown(boolean withKeepSize) {
+    return switch (this) {
+      case KEEP_SIZE, UNSHARE_RANGE, ZERO_RANGE -> true;
+      case PUNCH_HOLE -> withKeepSize;
+      case COLLAPSE_RANGE, INSERT_RANGE, WRITE_ZEROES -> !withKeepSize;
+      case NO_HIDE_STALE -> false;
+    };
   }
 
   /**

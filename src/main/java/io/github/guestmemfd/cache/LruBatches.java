@@ -11,9 +11,10 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Folios on their way to the LRU lists, in a batch for each CPU: the kernel's {@code folio_add_lru}
- * and {@code lru_add_drain_all}. There are no lists here; what matters is the reference that a
- * batch holds on each of its folios, which no conversion expects and any thread can drop.
+ * The batches of folios on their way to the LRU lists, one for each CPU: the kernel's {@code
+ * folio_add_lru} and {@code lru_add_drain_all}. There are no lists here; what matters is the
+ * reference that a batch holds on each of its folios, which no conversion expects and any thread
+ * can drop.
  *
  * <p><b>Assumptions.</b> A frame is added with a reference, which is the batch's from then on.
  *

@@ -6,7 +6,10 @@ import io.github.guestmemfd.memory.FrameOwners;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.memory.WaitQueue;
 import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.LockClass;
+import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.spi.Wait;
@@ -72,6 +75,7 @@ public final class PageCache {
   private final @Nullable LruBatches lru;
   private final long cacheRef;
   private final Runnable startedOver;
+  private final long pages;
   private final SparseWords slots;
   private final WaitQueue waiters = new WaitQueue();
   private final LongAdder present = new LongAdder();
@@ -90,7 +94,7 @@ public final class PageCache {
    * @param idle how threads wait
    * @param hook called at race points, or null
    * @param lru takes a reference on every folio that comes into the cache, or null
-   * @param lends whether guest-side holders take no reference, and live by the cache's
+   * @param lends whether guest-side holders take no reference of their own, and rely on the cache's
    * @param startedOver called when a lookup has taken a reference back and starts over
    */
   public PageCache(
@@ -104,6 +108,7 @@ public final class PageCache {
       @Nullable LruBatches lru,
       boolean lends,
       Runnable startedOver) {
+    this.pages = pages;
     this.frames = frames;
     this.contents = contents;
     this.owner = owner;
@@ -283,6 +288,7 @@ public final class PageCache {
     if (FrameTable.keepsLock() && !over.getAsBoolean()) {
       throw Wait.deadlock();
     }
+    LockOrder.beforeWait(LockClass.INVALIDATE_LOCK, this, index);
     waiters.await(index, over, idle, Long.MAX_VALUE);
     return !Announce.read(this).dead;
   }
@@ -297,12 +303,14 @@ public final class PageCache {
    * @throws OutOfMemoryError if there is no memory for a node of the tree; nothing is locked
    */
   public boolean lock(long from, long to) throws InterruptedException {
+    LockOrder.beforeWait(LockClass.INVALIDATE_LOCK, this, from);
     long locked = from;
     boolean done = false;
     try {
       for (; ; ) {
         locked = slots.update(locked, to, SlotChange.SET_BUSY, false);
         if (locked == to) {
+          LockOrder.taken(LockClass.INVALIDATE_LOCK, this, from, to);
           done = true;
           return true;
         }
@@ -317,7 +325,7 @@ public final class PageCache {
       throw error;
     } finally {
       if (!done) {
-        unlock(from, locked);
+        release(from, locked);
       }
     }
   }
@@ -330,6 +338,12 @@ public final class PageCache {
    * @return whether any thread was waiting, for whatever pages of the file
    */
   public boolean unlock(long from, long to) {
+    boolean waited = release(from, to);
+    LockOrder.givenBack(LockClass.INVALIDATE_LOCK, this, from, to);
+    return waited;
+  }
+
+  private boolean release(long from, long to) {
     slots.update(from, to, SlotChange.RELEASE, true);
     VarHandle.fullFence(); // the stores before the look for waiters: see WaitQueue
     return waiters.wake(from, to);
@@ -339,6 +353,7 @@ public final class PageCache {
   public void die() {
     Announce.write(this).dead = true;
     waiters.wake(0, Long.MAX_VALUE);
+    LockOrder.givenBack(LockClass.INVALIDATE_LOCK, this, 0, pages);
   }
 
   // ---- searches ----
@@ -361,7 +376,7 @@ public final class PageCache {
    * @param from the first page index
    * @param to the page index after the last
    * @param inaccessible the attribute
-   * @return its page index, {@code to} if there is none; true to the end of the caller's lock
+   * @return its page index, {@code to} if there is none; it holds until the caller's lock ends
    */
   public long next(long from, long to, boolean inaccessible) {
     return find(from, to, SlotChange.stopAtAttribute(inaccessible));
@@ -451,13 +466,13 @@ public final class PageCache {
   // ---- folios move and go, for the owner of a locked range ----
 
   /**
-   * Moves the content of a locked slot to another frame, as the kernel's page migration does; if
-   * only the page cache holds the old one, the folio is ready, and there is memory. Accesses to it
-   * must be over, and it must not be mapped. Before and after this the folio is as ready, and as
-   * prepared, as it was.
+   * Moves the content of a locked slot to another frame, as the kernel's page migration does. It
+   * does so only if the page cache alone holds the old frame, the folio is ready, and there is
+   * memory. The folio must not be mapped, and accesses to it must be over. It stays ready and
+   * prepared.
    *
    * @param index the page index
-   * @return the old frame, for {@link #leave}; 0 if nothing has moved
+   * @return the old frame, for {@link #putMoved}; 0 if nothing has moved
    */
   public int move(long index) {
     long slot = slots.get(index);
@@ -502,7 +517,7 @@ public final class PageCache {
    *
    * @param pfn what {@link #move} returned
    */
-  public void leave(int pfn) {
+  public void putMoved(int pfn) {
     frames.put(pfn, cacheRef);
   }
 
@@ -520,8 +535,8 @@ public final class PageCache {
   }
 
   /**
-   * As {@link #remove}, at the end of the file, which does not wait: a folio that is locked then is
-   * kept by its lock.
+   * As {@link #remove}, at the end of the file, which waits for no folio lock: if the folio is
+   * locked, the page cache's reference is left to the lock, and the unlock drops it.
    *
    * @param index the page index
    */
@@ -558,6 +573,7 @@ public final class PageCache {
   private void at(RacePoint point, long index) {
     RaceHook h = hook;
     if (h != null) {
+      LockOrder.beforeCall(Callback.RACE_HOOK);
       h.at(point, index);
     }
   }

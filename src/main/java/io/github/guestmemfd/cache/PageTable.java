@@ -16,9 +16,10 @@ import io.github.guestmemfd.spi.Announce;
  *
  * <p>An entry is entered in two steps, since the fault that enters it may come too late. First it
  * is <i>pending</i> (P): accesses take it for unmapped, but unmapping finds it. Then, if the page
- * still is what the fault found and the mapping is open, it is confirmed. Any fault may confirm;
- * one through which no access can be under way may be removed by a fault, every one by unmapping.
- * An entry holds a reference on its frame, which entering takes over and removing gives back.
+ * still is what the fault found and the mapping is open, it is confirmed. Any fault may confirm a
+ * pending entry. A fault may remove one through which no access can be under way; unmapping may
+ * remove any. An entry holds a reference on its frame, which entering takes over and removing gives
+ * back.
  *
  * <p>Unmapping goes by three steps too: {@link #revoke} turns entries pending, so that no access
  * begins; then the accesses under way are waited for ({@link Accesses}); then {@link #remove} gives
@@ -32,8 +33,8 @@ import io.github.guestmemfd.spi.Announce;
  * looked at the page before an entry was revoked cannot confirm or remove it after that. An access
  * that {@code begin} let in is announced for its frame, and was let in while the page was mapped.
  * An optimistic reader reads the entry, then the bytes, then, after an acquire fence, the entry
- * again; if the two are the same, the bytes were read while the page was mapped. It could be
- * deceived only by sleeping through exactly a multiple of 2^33 changes.
+ * again; if the two are the same, the bytes were read while the page was mapped. Only a reader that
+ * sleeps through exactly a multiple of 2^33 changes could be deceived.
  */
 public final class PageTable {
 
@@ -96,7 +97,9 @@ public final class PageTable {
     return (int) (entry & PFN_MASK);
   }
 
-  /** Ends all confirming, before the last entries are removed. */
+  /**
+   * Closes the table: no entry is confirmed any more. Comes before the last entries are removed.
+   */
   public void close() {
     Announce.write(this).closed = true;
   }

@@ -5,7 +5,7 @@ import io.github.guestmemfd.cache.SparseWords.Change;
 /**
  * The changes and searches that the page cache applies to all slots of a range.
  *
- * <p>A search changes nothing: it says stop at the first slot that it looks for.
+ * <p>A search changes nothing: it stops at the first slot of the kind that it looks for.
  */
 final class SlotChange {
 
@@ -14,7 +14,7 @@ final class SlotChange {
   /** Makes slots busy; stops at one that is. */
   static final Change SET_BUSY = slot -> SlotWord.isBusy(slot) ? Change.STOP : SlotWord.busy(slot);
 
-  /** Ends what an operation has done with slots. */
+  /** Makes slots free again. */
   static final Change RELEASE =
       new Change() {
         @Override

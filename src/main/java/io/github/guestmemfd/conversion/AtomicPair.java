@@ -18,7 +18,9 @@ public final class AtomicPair extends Shipped {
   static final AtomicPair INSTANCE = new AtomicPair();
 
   private AtomicPair() {
-    super("atomic-pair");
+    super(
+        "atomic-pair",
+        "if in doubt: both counts rise in one step, so no vCPU is taken for a host user.");
   }
 
   @Override

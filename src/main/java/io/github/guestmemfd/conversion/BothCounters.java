@@ -22,7 +22,9 @@ public final class BothCounters extends Shipped {
   static final BothCounters INSTANCE = new BothCounters();
 
   private BothCounters() {
-    super("both-counters");
+    super(
+        "both-counters",
+        "if the two counts are apart: a vCPU that has raised one looks unsafe for a moment.");
   }
 
   @Override

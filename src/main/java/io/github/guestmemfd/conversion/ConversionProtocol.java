@@ -42,6 +42,16 @@ public interface ConversionProtocol {
   String id();
 
   /**
+   * When to choose the protocol, for reports.
+   *
+   * @return the rest of a sentence that begins with "Choose it", with its full stop; empty by
+   *     default, for a protocol that does not say
+   */
+  default String chooseIt() {
+    return "";
+  }
+
+  /**
    * Whether a folio with these counts may turn inaccessible. Both counts come from one atomic read.
    *
    * @param refs all references on the folio; the page cache's is one, a pin counts 1024, and each

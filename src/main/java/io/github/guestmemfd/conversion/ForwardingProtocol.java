@@ -27,6 +27,11 @@ public abstract class ForwardingProtocol implements ConversionProtocol {
   }
 
   @Override
+  public String chooseIt() {
+    return original.chooseIt();
+  }
+
+  @Override
   public boolean mayTurnInaccessible(int refs, int safe) {
     return original.mayTurnInaccessible(refs, safe);
   }

@@ -21,7 +21,9 @@ public final class InvalidateLock extends Shipped {
   static final InvalidateLock INSTANCE = new InvalidateLock();
 
   private InvalidateLock() {
-    super("invalidate-lock");
+    super(
+        "invalidate-lock",
+        "to study the in-place series: faults of the whole file wait for a conversion.");
   }
 
   @Override

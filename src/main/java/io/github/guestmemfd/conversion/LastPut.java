@@ -21,7 +21,7 @@ public final class LastPut extends Shipped {
   static final LastPut INSTANCE = new LastPut();
 
   private LastPut() {
-    super("last-put");
+    super("last-put", "if the caller need not wait: the last put completes the conversion.");
   }
 
   @Override

@@ -13,14 +13,15 @@ import java.util.List;
  * false alarms from vCPUs.
  *
  * <p><b>Progress.</b> vCPUs that use one folio do so one after the other, and conversions and
- * punches wait until the lock is free, however long that takes: a thread that holds the folio and
- * converts it waits for itself. Not suited to references that are kept.
+ * punches wait until the lock is free, however long that takes. A thread that holds the folio and
+ * converts it is refused with EDEADLK; two threads that hold a folio each, and convert the other's,
+ * wait for each other. Not suited to references that are kept.
  */
 public final class LockOnly extends Shipped {
   static final LockOnly INSTANCE = new LockOnly();
 
   private LockOnly() {
-    super("lock-only");
+    super("lock-only", "if one vCPU at a time uses a page, and only for a moment.");
   }
 
   @Override

@@ -24,7 +24,9 @@ public final class PinCheck extends Shipped {
   private static final int PIN_BIAS = 1024;
 
   private PinCheck() {
-    super("pin-check");
+    super(
+        "pin-check",
+        "never: it shows what goes wrong when only pins count, a plain reference goes on reading.");
   }
 
   @Override

@@ -21,7 +21,10 @@ public final class SafeOnly extends Shipped {
   static final SafeOnly INSTANCE = new SafeOnly();
 
   private SafeOnly() {
-    super("safe-only");
+    super(
+        "safe-only",
+        "if vCPUs are to leave the reference count alone; a punch is refused while one"
+            + " holds a page.");
   }
 
   @Override

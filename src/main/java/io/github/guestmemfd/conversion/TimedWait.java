@@ -23,7 +23,9 @@ public final class TimedWait extends Shipped {
   private static final RetryPolicy TEN_MILLIS = RetryPolicy.spinThenWait(0, Duration.ofMillis(10));
 
   private TimedWait() {
-    super("timed-wait");
+    super(
+        "timed-wait",
+        "to study RFC v2: a holder that needs the folio lock waits for the conversion that waits.");
   }
 
   @Override

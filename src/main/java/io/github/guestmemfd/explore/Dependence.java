@@ -10,7 +10,7 @@ final class Dependence {
   private final Search search;
   private final Strand[] strands;
 
-  private final Events events;
+  private final PossibleEvents events;
   private final Words words;
 
   private final Trail trail;
@@ -24,7 +24,7 @@ final class Dependence {
   /** What stands for all of them together. */
   private int invariantWord;
 
-  Dependence(Search search, Strand[] strands, Events events, Words words) {
+  Dependence(Search search, Strand[] strands, PossibleEvents events, Words words) {
     this.search = search;
     this.strands = strands;
     this.events = events;

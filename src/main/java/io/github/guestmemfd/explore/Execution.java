@@ -30,8 +30,8 @@ final class Execution<W> implements Turns {
   private final Strand[] strands;
 
   private final Strand pool;
-  private final Tasks tasks = new Tasks();
-  private final Events events;
+  private final Standing standing;
+  private final PossibleEvents events;
   private final Words words;
   private final Dependence dependence;
   private final InvariantReader invariantReader;
@@ -44,7 +44,6 @@ final class Execution<W> implements Turns {
   private boolean starting;
   private int running;
   private int preemptions;
-  private long time;
   private @Nullable W world;
   private @Nullable Failure failure;
   private final List<Integer> order = new ArrayList<>();
@@ -66,8 +65,9 @@ final class Execution<W> implements Turns {
     }
     this.pool = new Strand(this, threads - 1, Scenario.EXECUTOR, all);
     strands[threads - 1] = pool;
-    this.events = new Events(scenario.events(), strands);
+    this.events = new PossibleEvents(scenario.events(), strands);
     this.words = new Words(all);
+    this.standing = new Standing(strands, pool, words);
     this.dependence = new Dependence(search, strands, events, words);
     this.invariantReader = new InvariantReader(words, dependence, this);
   }
@@ -100,10 +100,9 @@ final class Execution<W> implements Turns {
     words.clear();
     failure = null;
     step = 0;
-    time = 0;
     preemptions = 0;
     running = -1;
-    tasks.clear();
+    standing.begin();
     events.begin();
     search.begin();
     W made;
@@ -201,7 +200,8 @@ final class Execution<W> implements Turns {
                 null,
                 order,
                 preemptions,
-                taken);
+                taken,
+                state());
         return;
       }
     }
@@ -239,14 +239,14 @@ final class Execution<W> implements Turns {
         if (failure != null) {
           return null;
         }
-        int able = able();
+        int able = standing.able();
         if (able == 0) {
-          if (isAllFinished()) {
+          if (standing.isAllFinished()) {
             return null;
           }
-          if (!advanceTime()) {
+          if (!standing.advanceTime()) {
             dependence.raceOfThoseLeft();
-            fail(Failure.Kind.DEADLOCK, "no thread can go on: " + waiting(), null);
+            fail(Failure.Kind.DEADLOCK, "no thread can go on: " + standing.waiting(), null);
             return null;
           }
           continue;
@@ -272,26 +272,6 @@ final class Execution<W> implements Turns {
     }
   }
 
-  private boolean isAllFinished() {
-    for (Strand strand : strands) {
-      if (!strand.finished) {
-        return false;
-      }
-    }
-    return tasks.isEmpty();
-  }
-
-  /** The threads that can take a step. */
-  private int able() {
-    int able = 0;
-    for (Strand strand : strands) {
-      if (isAble(strand)) {
-        able |= 1 << strand.number;
-      }
-    }
-    return able;
-  }
-
   /** Of the threads that can take a step, the one whose call is to go on, or all. */
   private int whole(int able) {
     boolean inCall =
@@ -300,38 +280,6 @@ final class Execution<W> implements Turns {
             && (able & 1 << running) != 0
             && strands[running].kind != StepKind.CALL;
     return inCall ? 1 << running : able;
-  }
-
-  private boolean isAble(Strand strand) {
-    if (strand.finished) {
-      return strand == pool && tasks.isDue(time);
-    }
-    return switch (strand.kind) {
-      case ACQUIRE -> words.isFree(strand.word);
-      case POLL -> strand.changed || strand.expired || strand.interrupted;
-      case PARK -> strand.permit || strand.expired || strand.interrupted;
-      default -> true;
-    };
-  }
-
-  /** Lets the time pass until the next wait is over; false if no wait has a limit. */
-  private boolean advanceTime() {
-    long next = pool.finished ? tasks.next() : Long.MAX_VALUE;
-    for (Strand strand : strands) {
-      if (!strand.finished && strand.kind.isBlocking()) {
-        next = Math.min(next, strand.deadline);
-      }
-    }
-    if (next == Long.MAX_VALUE) {
-      return false;
-    }
-    time = Math.max(time, next);
-    for (Strand strand : strands) {
-      if (!strand.finished && strand.kind.isBlocking() && strand.deadline <= time) {
-        strand.expired = true;
-      }
-    }
-    return true;
   }
 
   // ---- what a step does ----
@@ -344,10 +292,10 @@ final class Execution<W> implements Turns {
     if (chosen < strands.length) {
       Strand strand = strands[chosen];
       if (strand.finished) {
-        tasks.begin(strand);
+        standing.tasks.begin(strand);
       }
       if (recording) {
-        taken.add(new Failure.Taken(chosen, strand.kind, describe(strand), strand.where));
+        taken.add(new Failure.Taken(chosen, strand.kind, standing.describe(strand), strand.where));
       }
       dependence.take(strand, number);
     } else {
@@ -356,7 +304,7 @@ final class Execution<W> implements Turns {
         taken.add(new Failure.Taken(chosen, event.step(), "", event.toString()));
       }
       dependence.event(chosen, number);
-      events.happen(chosen, time);
+      events.happen(chosen, standing.time());
     }
     step = number;
   }
@@ -370,12 +318,12 @@ final class Execution<W> implements Turns {
 
   @Override
   public long nanoTime() {
-    return time;
+    return standing.time();
   }
 
   @Override
   public long after(long nanos) {
-    return nanos >= Long.MAX_VALUE - time ? Long.MAX_VALUE : time + Math.max(nanos, 0);
+    return standing.after(nanos);
   }
 
   @Override
@@ -411,7 +359,7 @@ final class Execution<W> implements Turns {
 
   @Override
   public void execute(Runnable task, long nanos, int[] clock) {
-    tasks.add(task, after(nanos), clock);
+    standing.tasks.add(task, after(nanos), clock);
   }
 
   @Override
@@ -438,30 +386,26 @@ final class Execution<W> implements Turns {
   }
 
   private void fail(Failure.Kind kind, String message, @Nullable Throwable cause) {
-    failure = new Failure(kind, message, cause, order, preemptions, taken);
+    failure = new Failure(kind, message, cause, order, preemptions, taken, state());
   }
 
-  private String waiting() {
-    StringBuilder text = new StringBuilder();
-    for (Strand strand : strands) {
-      if (!strand.finished) {
-        text.append(text.isEmpty() ? "" : ", ").append(strand.name);
-        text.append(
-            switch (strand.kind) {
-              case ACQUIRE -> " waits for lock " + describe(strand);
-              case PARK -> " is parked";
-              default -> " waits for a word to change";
-            });
-      }
-    }
-    return text.toString();
-  }
-
-  private String describe(Strand strand) {
-    if (strand.word < 0) {
+  /** What is shown of the world of a recorded run, as it is now. */
+  private String state() {
+    Scenario.Call<? super W> show = scenario.show();
+    W shown = world;
+    if (!recording || show == null || shown == null) {
       return "";
     }
-    String name = words.owner(strand.word).getClass().getSimpleName();
-    return (name.isEmpty() ? "word" : name) + "#" + strand.word;
+    String[] text = new String[1];
+    Exploration.by(
+        null,
+        () -> {
+          try {
+            text[0] = String.valueOf(show.on(shown));
+          } catch (Throwable e) { // the world is wrong
+            text[0] = "not to be shown: " + e;
+          }
+        });
+    return text[0];
   }
 }

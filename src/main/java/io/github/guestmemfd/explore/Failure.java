@@ -12,6 +12,7 @@ import org.jspecify.annotations.Nullable;
  * @param order the decisions, by which the run can be repeated
  * @param preemptions how often a thread that could go on was replaced by another
  * @param steps what happened, step by step; empty unless the run was recorded
+ * @param state what is shown of the world at the end; empty unless the run was recorded
  */
 public record Failure(
     Kind kind,
@@ -19,7 +20,8 @@ public record Failure(
     @Nullable Throwable cause,
     List<Integer> order,
     int preemptions,
-    List<Taken> steps) {
+    List<Taken> steps,
+    String state) {
 
   /** Sorts of faults. */
   public enum Kind {
@@ -60,6 +62,7 @@ public record Failure(
    * @param order the decisions
    * @param preemptions how often a thread that could go on was replaced by another
    * @param steps what happened, step by step
+   * @param state what is shown of the world at the end
    */
   public Failure {
     order = List.copyOf(order);

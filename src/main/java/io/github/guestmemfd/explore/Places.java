@@ -39,6 +39,7 @@ final class Places {
   private static boolean isOfTheExplorer(StackFrame frame) {
     String name = frame.getClassName();
     return name.startsWith(Places.class.getPackageName() + ".")
+        || name.equals("io.github.guestmemfd.memory.SharedLongs") // the caller has the word
         || name.equals("io.github.guestmemfd.spi.Announce")
         || name.equals("io.github.guestmemfd.spi.Exploration")
         || name.equals("io.github.guestmemfd.spi.Mutex")

@@ -15,6 +15,7 @@ import org.jspecify.annotations.Nullable;
  * @param invariant what must hold after each step; may only read; null for nothing
  * @param end what must hold when every thread has finished; gives the world up, too
  * @param oracle judges what the calls have returned; null for nothing
+ * @param show what to show of a world that has been found wrong; null for nothing
  */
 public record Scenario<W>(
     Callable<? extends W> world,
@@ -22,7 +23,8 @@ public record Scenario<W>(
     List<Event> events,
     @Nullable Act<? super W> invariant,
     Act<? super W> end,
-    @Nullable Oracle<W> oracle) {
+    @Nullable Oracle<W> oracle,
+    @Nullable Call<? super W> show) {
 
   /** The name of the thread that runs what is handed to pools of threads. */
   public static final String EXECUTOR = "executor";

@@ -161,7 +161,7 @@ final class Search {
     return node.preemptions + (preempts(node.enabled, node.before, thread) ? 1 : 0);
   }
 
-  /** Events could happen instead of a step that is taken. */
+  /** PossibleEvents could happen instead of a step that is taken. */
   void want(int step, int events) {
     if (step < path.size()) {
       Node node = path.get(step);

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.explore;
 
 import io.github.guestmemfd.spi.Exploration;
+import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.Scheduler;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -182,6 +183,7 @@ final class Strand implements Scheduler {
   }
 
   private void run() {
+    LockOrder.forget(); // what a scenario before has left locked
     try {
       for (Body call : calls) {
         call(call);

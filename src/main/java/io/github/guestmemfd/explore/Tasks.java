@@ -6,7 +6,18 @@ import org.jspecify.annotations.Nullable;
 
 /** What threads have handed to a pool and it has not begun: each with the time when it is due. */
 final class Tasks {
-  private record Task(Runnable body, long due, int[] clock) {}
+  /** What to run, when it is due, and what happened before it. */
+  private static final class Task {
+    final Runnable body;
+    final long due;
+    final int[] clock;
+
+    Task(Runnable body, long due, int[] clock) {
+      this.body = body;
+      this.due = due;
+      this.clock = clock;
+    }
+  }
 
   private final List<Task> tasks = new ArrayList<>();
 

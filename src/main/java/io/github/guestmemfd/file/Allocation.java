@@ -30,13 +30,13 @@ public final class Allocation {
     if (CallbackContext.isInside()) {
       return Errno.EDEADLK;
     }
-    if (!inode.enter()) {
+    if (!inode.beginOperation()) {
       return Errno.EBADF;
     }
     try {
       return tryAllocate(from, to);
     } finally {
-      inode.leave();
+      inode.endOperation();
     }
   }
 
@@ -72,7 +72,7 @@ public final class Allocation {
           }
         }
       }
-      inode.touch();
+      inode.updateMtime();
       return Errno.OK;
     } catch (InterruptedException e) {
       return Refusals.ended(e);

@@ -14,7 +14,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 
-/** Checks the invariants of a host to which nothing is being done, once. */
+/** A check of the invariants of a host to which nothing is being done. It is run once. */
 public final class Audit {
 
   /** What the counts of a frame should be, by all its known holders. */
@@ -51,13 +51,12 @@ public final class Audit {
    * @return what is wrong, in words
    */
   public List<String> violations() {
-    if (!CallbackContext.isInTheMiddleOfAny()) {
+    if (frames.accesses.underWay() != null) { // perhaps this thread's, which must not wait
+      found.add("an access was announced, and has not ended");
+    } else if (!CallbackContext.isInTheMiddleOfAny()) {
       host.completions.await(host.idle, PATIENCE_NANOS);
     }
     host.drainLru();
-    if (frames.accesses.underWay() != null) {
-      found.add("an access was announced, and has not ended");
-    }
     for (FrameOwners.Listener listener : frames.listeners()) {
       FileOperations file = (FileOperations) listener;
       files.put(file.inode.ino, file);

@@ -19,7 +19,7 @@ public final class CallbackContext {
   private static final ThreadLocal<CallbackContext> CURRENT =
       ThreadLocal.withInitial(CallbackContext::new);
 
-  /** The innermost callback that it is in. */
+  /** The innermost callback that the thread is in; null for none. */
   private @Nullable Call inside;
 
   private int operations;
@@ -41,7 +41,10 @@ public final class CallbackContext {
     final long length;
     final @Nullable Call outer;
 
-    /** The reason of the operation that has called back: at first the one before, if any. */
+    /**
+     * What becomes the operation's reason when the callback is left: its refusal, or the reason
+     * that there was before.
+     */
     @Nullable Reason reason;
 
     Call(
@@ -65,7 +68,7 @@ public final class CallbackContext {
     }
   }
 
-  /** A callback with its pages; those of a folio that is being freed are not known. */
+  /** A callback in words, with its pages; those of a folio that is being freed are not known. */
   private static String describe(String name, long offset, long length) {
     return "callback " + name + (offset < 0 ? "" : Hex.range(offset, length));
   }
@@ -78,21 +81,21 @@ public final class CallbackContext {
    * @param offset where its pages begin; negative if it is not known
    * @param length how many bytes they are
    */
-  static void enter(String name, Object file, long offset, long length) {
+  static void enterCallback(String name, Object file, long offset, long length) {
     CallbackContext current = CURRENT.get();
     current.inside = new Call(name, file, offset, length, current.inside, current.reason);
     current.reason = null;
   }
 
   /** Leaves the callback that was entered last. */
-  static void leave() {
+  static void leaveCallback() {
     CallbackContext current = CURRENT.get();
     Call left = current.innermost();
     current.inside = left.outer;
     current.reason = left.reason;
   }
 
-  /** Takes what the callback that was entered last has answered. */
+  /** Checks what the innermost callback has answered, and keeps a refusal as the reason. */
   static Errno answered(@Nullable Errno errno) {
     Call call = CURRENT.get().innermost();
     if (errno == null) {
@@ -143,12 +146,12 @@ public final class CallbackContext {
     }
   }
 
-  /** The JVM has no memory for what an operation needs. */
+  /** Notes as the reason that the JVM has no memory for what an operation needs. */
   static void outOfMemory(OutOfMemoryError e) {
     CURRENT.get().reason = new Reason(Errno.ENOMEM, "", 0, 0, e);
   }
 
-  /** Begins something that may be refused, for reasons of its own. */
+  /** Forgets the reason: what begins now may be refused for another one. */
   static void forgetReason() {
     CURRENT.get().reason = null;
   }
@@ -161,7 +164,10 @@ public final class CallbackContext {
 
   // ---- operations ----
 
-  /** Enters an operation: until it is left, this thread has something in hand. */
+  /**
+   * Enters an operation. Until it is left, the thread may hold busy bits, locks or references, and
+   * work that comes up is put off.
+   */
   public static void enterOperation() {
     CallbackContext current = CURRENT.get();
     if (!current.isInTheMiddle()) {
@@ -170,11 +176,11 @@ public final class CallbackContext {
     current.operations++;
   }
 
-  /** Leaves an operation, whose pages have been let go. */
+  /** Leaves an operation, which has given back what it held. */
   public static void leaveOperation() {
     CallbackContext current = CURRENT.get();
     current.operations--;
-    current.leaveIfOut();
+    current.runWayOutIfOut();
   }
 
   /**
@@ -212,28 +218,34 @@ public final class CallbackContext {
 
   // ---- the way out ----
 
-  /** Runs something when this thread is out of everything: now, if it is. */
+  /** Runs a step once this thread has left every operation and callback: now, if it is in none. */
   static void whenOut(Runnable step) {
     CallbackContext current = CURRENT.get();
     current.wayOut.add(step);
-    current.leaveIfOut();
+    current.runWayOutIfOut();
   }
 
-  /** Completes what is over when this thread is out of everything. */
-  static void complete(WayOut.Deferred deferred) {
+  /**
+   * Completes a future whose outcome is decided, once this thread has left every operation and
+   * callback.
+   */
+  static void complete(WayOut.Completable completable) {
     CallbackContext current = CURRENT.get();
-    current.wayOut.add(deferred);
-    current.leaveIfOut();
+    current.wayOut.add(completable);
+    current.runWayOutIfOut();
   }
 
-  /** To be called where callbacks end that are no part of an operation. */
-  static void out() {
-    CURRENT.get().leaveIfOut();
+  /**
+   * Does the work that was put off, if this thread is in no operation or callback. For callbacks
+   * that are not part of an operation, which call this when they are over.
+   */
+  static void runIfOut() {
+    CURRENT.get().runWayOutIfOut();
   }
 
-  private void leaveIfOut() {
+  private void runWayOutIfOut() {
     if (!wayOut.isEmpty()) {
-      Reason own = reason; // of what is over, and not of what comes now
+      Reason own = reason; // of the operation that is over, not of the work that follows
       wayOut.go();
       reason = own;
     }

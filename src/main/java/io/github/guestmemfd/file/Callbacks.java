@@ -2,8 +2,10 @@ package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.InjectedFault;
+import io.github.guestmemfd.spi.LockOrder;
 import org.jspecify.annotations.Nullable;
 
 /** The callbacks of a file: each is made within the {@link CallbackContext} of its thread. */
@@ -27,12 +29,13 @@ final class Callbacks {
     }
     long offset = Pages.bytes(from);
     long length = Pages.bytes(to - from);
-    CallbackContext.enter("invalidateBegin", inode, offset, length);
+    LockOrder.beforeCall(Callback.INVALIDATE_BEGIN);
+    CallbackContext.enterCallback("invalidateBegin", inode, offset, length);
     try {
       return CallbackContext.answered(
           isRefused("invalidateBegin") ? Errno.ENOMEM : client.invalidateBegin(offset, length));
     } finally {
-      CallbackContext.leave();
+      CallbackContext.leaveCallback();
     }
   }
 
@@ -42,12 +45,13 @@ final class Callbacks {
     }
     long offset = Pages.bytes(from);
     long length = Pages.bytes(to - from);
-    CallbackContext.enter("invalidateEnd", inode, offset, length);
+    LockOrder.beforeCall(Callback.INVALIDATE_END);
+    CallbackContext.enterCallback("invalidateEnd", inode, offset, length);
     try {
       client.invalidateEnd(offset, length);
       mayThrow("invalidateEnd");
     } finally {
-      CallbackContext.leave();
+      CallbackContext.leaveCallback();
     }
   }
 
@@ -55,36 +59,39 @@ final class Callbacks {
     if (client == null) {
       return Errno.OK;
     }
+    LockOrder.beforeCall(Callback.PREPARE);
     String name = inaccessible ? "prepareInaccessible" : "prepareAccessible";
-    CallbackContext.enter(name, inode, Pages.bytes(index), Pages.SIZE);
+    CallbackContext.enterCallback(name, inode, Pages.bytes(index), Pages.SIZE);
     try {
       return CallbackContext.answered(
           isRefused(name) ? Errno.ENOMEM : client.prepare(index, pfn, inaccessible));
     } finally {
-      CallbackContext.leave();
+      CallbackContext.leaveCallback();
     }
   }
 
   void freeFolio(int pfn) {
     if (client != null) {
-      CallbackContext.enter("freeFolio", inode, -1, Pages.SIZE);
+      LockOrder.beforeCall(Callback.FREE_FOLIO);
+      CallbackContext.enterCallback("freeFolio", inode, -1, Pages.SIZE);
       try {
         client.freeFolio(pfn);
         mayThrow("freeFolio");
       } finally {
-        CallbackContext.leave();
+        CallbackContext.leaveCallback();
       }
     }
   }
 
   void release(Failures failures) {
     if (client != null) {
-      CallbackContext.enter("release", inode, 0, inode.size);
+      LockOrder.beforeCall(Callback.RELEASE);
+      CallbackContext.enterCallback("release", inode, 0, inode.size);
       try {
         failures.attempt(client::release);
         failures.attempt(() -> mayThrow("release"));
       } finally {
-        CallbackContext.leave();
+        CallbackContext.leaveCallback();
       }
     }
   }

@@ -1,8 +1,10 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.Scheduler;
 import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.CompletableFuture;
@@ -14,9 +16,9 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Has the executor of a host complete pending conversions, now or after a delay, where the thread
- * that drops the last reference cannot. No task is ever lost: what the executor refuses is handed
- * over again.
+ * The way to the executor of a host, which completes pending conversions, now or after a delay,
+ * where the thread that drops the last reference cannot. No task is ever lost: what the executor
+ * refuses is handed over again.
  */
 public final class Completions {
   /** When to hand over again what was refused. */
@@ -61,6 +63,7 @@ public final class Completions {
    * overflow the stack. Waits for nothing, and never throws.
    */
   void handOver(Runnable task) {
+    LockOrder.beforeCall(Callback.EXECUTOR);
     try {
       executor()
           .execute(
@@ -125,9 +128,8 @@ public final class Completions {
   }
 
   /**
-   * Waits until no try of the executor is under way. A thread that has closed a file cannot know
-   * that a try, which it has not called, keeps the file open for a moment. An interrupt ends the
-   * wait.
+   * Waits until no try of the executor is under way. A try may keep a file open for a moment after
+   * a thread has closed it, which that thread cannot see. An interrupt ends the wait.
    *
    * @param idle how to wait
    * @param nanos the longest time to wait

@@ -12,7 +12,7 @@ import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Converts ranges, all or nothing.
+ * The conversion of ranges, all or nothing.
  *
  * <h2>A range operation</h2>
  *
@@ -42,8 +42,8 @@ import org.jspecify.annotations.Nullable;
  * <h2>A pending conversion</h2>
  *
  * A conversion that may complete later leaves its pages marked as neither side's instead of busy:
- * they can be looked at and locked by other range operations, and any that concerns one of them
- * undoes it first. See {@link PendingConversion}.
+ * other range operations can look at them and lock them, and one that changes any of them first
+ * undoes the pending conversion. See {@link PendingConversion}.
  */
 public final class Conversion {
   private final Inode inode;
@@ -170,8 +170,7 @@ public final class Conversion {
     try {
       if (inaccessible) {
         unmapAccessible(first, to);
-        if (!refCheck.awaitExpectedRefs(
-            first, to, RefCheck.Purpose.CONVERT, policy, Objects.requireNonNull(busy))) {
+        if (!refCheck.awaitRefsAndFreeze(first, to, policy, Objects.requireNonNull(busy))) {
           return Errno.EAGAIN;
         }
       } else {
@@ -180,7 +179,7 @@ public final class Conversion {
       inode.at(RacePoint.BEFORE_COMMIT, from);
       return commit(first, to, inaccessible);
     } finally {
-      if (refCheck.freezes() && inaccessible) {
+      if (inaccessible) {
         refCheck.unfreeze(first, to);
       }
     }
@@ -279,7 +278,7 @@ public final class Conversion {
     }
     while (n > 0) {
       int pfn = left[--n];
-      failures.attempt(() -> cache.leave(pfn));
+      failures.attempt(() -> cache.putMoved(pfn));
     }
     failures.throwIfAny();
   }

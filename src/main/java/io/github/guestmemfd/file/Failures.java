@@ -4,8 +4,8 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
- * Carries a sequence of steps to its end although some of them throw, and then throws what the
- * first threw, with the others as suppressed.
+ * The failures of a sequence of steps that is carried to its end although some of them throw. In
+ * the end the first is thrown, with the others suppressed in it.
  */
 public final class Failures {
   private @Nullable Throwable first;

@@ -38,7 +38,7 @@ public final class FileOperations implements FrameOwners.Listener {
   public final Conversion conversion;
 
   /** Converts later. */
-  public final DeferredConversions deferred;
+  public final PendingConversionDriver pendingDriver;
 
   /** Takes pages away whose memory has failed. */
   public final MemoryFailure memoryFailure;
@@ -88,8 +88,9 @@ public final class FileOperations implements FrameOwners.Listener {
       truncation = new Truncation(inode, pendings, refCheck, reverseMap, callbacks, retry);
       conversion =
           new Conversion(inode, pendings, refCheck, reverseMap, callbacks, preparation, retry);
-      deferred =
-          new DeferredConversions(inode, rangeLock, pendings, conversion, refCheck, holders, retry);
+      pendingDriver =
+          new PendingConversionDriver(
+              inode, rangeLock, pendings, conversion, refCheck, holders, retry);
       memoryFailure = new MemoryFailure(inode, rangeLock, reverseMap, callbacks);
       release = new Release(inode, pendings, reverseMap, callbacks);
     } catch (Throwable e) { // the protocol has thrown, or there was no memory
@@ -134,12 +135,12 @@ public final class FileOperations implements FrameOwners.Listener {
   }
 
   @Override
-  public void freed(int pfn) {
-    preparation.freed(pfn);
+  public void freeing(int pfn) {
+    preparation.freeing(pfn);
   }
 
   @Override
-  public void isFree() {
-    CallbackContext.out(); // the callback may have let go of something
+  public void afterFree() {
+    CallbackContext.runIfOut(); // the callback may have let go of something
   }
 }

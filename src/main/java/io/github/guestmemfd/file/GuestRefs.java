@@ -9,7 +9,9 @@ import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.spi.RacePoint;
 
-/** Takes and drops what guest-side holders have, by the steps of the protocol. */
+/**
+ * The references and locks of guest-side holders, taken and dropped by the steps of the protocol.
+ */
 public final class GuestRefs {
   private final Inode inode;
   private final Lookup lookup;
@@ -106,7 +108,7 @@ public final class GuestRefs {
       return -Refusals.ended(e).code();
     } finally {
       if (!done) {
-        CallbackContext.enterOperation(); // what a put brings about comes after the unlock
+        CallbackContext.enterOperation(); // work that a put causes is done after the unlock
         try {
           if (safe) {
             frames.put(pfn, Counts.SAFE);

@@ -42,7 +42,7 @@ public final class GuestSteps {
   /** Whether a holder has the folio lock for as long as it holds the folio. */
   public final boolean keepsLock;
 
-  /** Whether holders live by the page cache's reference. */
+  /** Whether holders have no reference of their own, and rely on the page cache's. */
   final boolean borrows;
 
   /**

@@ -114,7 +114,7 @@ public final class Host {
     if (lru == null) {
       return 0;
     }
-    CallbackContext.enterOperation(); // what a put brings about comes after the last of them
+    CallbackContext.enterOperation(); // work that a put causes is done after the last one
     try {
       return lru.drain();
     } finally {
@@ -129,7 +129,7 @@ public final class Host {
    */
   public void untrack(@Nullable Holder holder) {
     if (register != null) {
-      register.leave(holder);
+      register.remove(holder);
     }
   }
 
@@ -220,7 +220,7 @@ public final class Host {
   }
 
   /**
-   * Why it cannot say who the holders are.
+   * Why the holders cannot be listed.
    *
    * @return one line, without its end
    */

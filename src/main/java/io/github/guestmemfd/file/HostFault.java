@@ -13,16 +13,16 @@ import io.github.guestmemfd.observe.Meter;
 import io.github.guestmemfd.spi.RacePoint;
 
 /**
- * Faults of the host: maps the page of an access.
+ * The faults of the host: map the page of an access.
  *
  * <h2>A fault against a range operation</h2>
  *
  * A host fault that looked the folio up in time may enter its page table entry too late, after the
  * range operation has unmapped the page, or even after it is over. It therefore enters it as
  * pending, when no access can use it, and looks at the slot once more. Either the unmapping finds
- * the entry, or the fault finds that the page is busy or another, and takes its entry back. Until
- * then its reference keeps a conversion from succeeding; a punch does not look at references, and
- * need not.
+ * the entry, or the fault finds that the page is busy or has another frame, and takes its entry
+ * back. Until then its reference keeps a conversion from succeeding; a punch does not look at
+ * references, and need not.
  */
 public final class HostFault {
   /** A fault in a mapping that has been closed. Not an errno. */
@@ -76,7 +76,7 @@ public final class HostFault {
       return pfn;
     }
     if (write) {
-      inode.touch();
+      inode.updateMtime();
     }
     long installed = 0;
     try {

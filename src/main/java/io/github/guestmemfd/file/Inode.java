@@ -15,7 +15,9 @@ import io.github.guestmemfd.observe.Holder;
 import io.github.guestmemfd.observe.HolderRegister;
 import io.github.guestmemfd.observe.Meter;
 import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.Counters;
+import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import java.util.Objects;
@@ -73,7 +75,8 @@ public final class Inode {
   /**
    * Makes a file that is open once.
    *
-   * @param lends whether guest-side holders take no reference, and live by the page cache's
+   * @param lends whether guest-side holders take no reference of their own, and rely on the page
+   *     cache's
    * @param listener is told of its frames
    * @param atEnd called once, when nothing holds it open any more
    */
@@ -147,12 +150,12 @@ public final class Inode {
 
   /**
    * Closes a descriptor or a mapping. The last of these and of the operations under way ends the
-   * file: now, unless this thread is in the middle of something.
+   * file: now, or once this thread has left its operations and callbacks.
    */
   public void close() {
     if (Announce.write(opens).decrementAndGet() == 0) {
       if (CallbackContext.isInTheMiddleOfAny()) {
-        CallbackContext.whenOut(this::endByTheWay);
+        CallbackContext.whenOut(this::endWhenOut);
       } else {
         Failures failures = new Failures();
         atEnd.accept(failures);
@@ -167,7 +170,7 @@ public final class Inode {
    *
    * @return false if the file is gone, and nothing has begun
    */
-  boolean enter() {
+  boolean beginOperation() {
     CallbackContext.enterOperation();
     boolean done = false;
     try {
@@ -181,15 +184,18 @@ public final class Inode {
   }
 
   /** Ends an operation, and the file with it if nothing else holds that open. */
-  void leave() {
+  void endOperation() {
     if (Announce.write(opens).decrementAndGet() == 0) {
-      CallbackContext.whenOut(this::endByTheWay);
+      CallbackContext.whenOut(this::endWhenOut);
     }
     CallbackContext.leaveOperation();
   }
 
-  /** Ends the file on a thread that was doing something else. */
-  private void endByTheWay() {
+  /**
+   * Ends the file on a thread that has just left its operations and callbacks. There is no caller
+   * to throw to: failures are logged.
+   */
+  private void endWhenOut() {
     Failures failures = new Failures();
     atEnd.accept(failures);
     failures.logIfAny(Logs.FILE, "exception at the end of " + this);
@@ -214,10 +220,10 @@ public final class Inode {
     return Announce.write(boundTo).compareAndSet(null, vm) || Announce.read(boundTo).get() == vm;
   }
 
-  // ---- what it says of itself ----
+  // ---- status ----
 
-  /** Notes that its content has changed. */
-  void touch() {
+  /** Sets the time of the last change to now. */
+  void updateMtime() {
     mtimeNanos = now();
   }
 
@@ -285,7 +291,7 @@ public final class Inode {
    */
   public @Nullable Holder track(TrackedHolder.Kind kind, long offset, long length, int... held) {
     HolderRegister register = host.register;
-    return register == null ? null : register.enter(ino, this, kind, offset, length, held);
+    return register == null ? null : register.add(ino, this, kind, offset, length, held);
   }
 
   /**
@@ -297,6 +303,7 @@ public final class Inode {
   public void at(RacePoint point, long index) {
     RaceHook h = hook;
     if (h != null) {
+      LockOrder.beforeCall(Callback.RACE_HOOK);
       h.at(point, index);
     }
   }

@@ -4,8 +4,9 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.cache.PageCache;
 
 /**
- * Tells clients of a conversion: of each run of pages that change, in ascending order, and of no
- * other pages. The runs are found in the slots each time, since there may be very many.
+ * The invalidation of a range for a conversion: tells clients of each run of pages that change, in
+ * ascending order, and of no other pages. The runs are found in the slots each time, since there
+ * may be very many.
  */
 final class Invalidation {
   private final Inode inode;

@@ -8,7 +8,9 @@ import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.observe.Meter;
 import io.github.guestmemfd.spi.RacePoint;
 
-/** Finds, or allocates, folios and takes references on them. */
+/**
+ * The lookup of folios: finds or allocates them, makes them ready, and takes references on them.
+ */
 public final class Lookup {
   /** A fault that meets an inaccessible page or the end of the file. Not an errno. */
   public static final int SIGBUS = -1000;
@@ -72,7 +74,7 @@ public final class Lookup {
           if (CallbackContext.isInside()) {
             return -Errno.EDEADLK.code();
           }
-          open = inode.enter();
+          open = inode.beginOperation();
           if (!open) {
             return -Errno.EBADF.code();
           }
@@ -86,7 +88,7 @@ public final class Lookup {
       return -Refusals.ended(e).code();
     } finally {
       if (open) {
-        inode.leave();
+        inode.endOperation();
       }
     }
   }

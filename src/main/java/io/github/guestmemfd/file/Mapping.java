@@ -84,7 +84,7 @@ public final class Mapping {
     }
   }
 
-  /** The page of this mapping at an index of the file, or its first or its end. */
+  /** The page of this mapping at an index of the file; 0 below the mapping, its length above it. */
   long page(long index) {
     return Math.min(Math.max(index - firstIndex, 0), pages);
   }
@@ -94,15 +94,21 @@ public final class Mapping {
     return firstIndex + page >= inode.pages;
   }
 
-  /** Revokes the entries of a range, whose pages are busy. */
+  /**
+   * Revokes the page table entries of a range whose pages are busy: no access by them begins any
+   * more. An interrupt ends it early; the entries that it has reached stay revoked.
+   */
   void revoke(long from, long to) throws InterruptedException {
     for (long page = table.next(from, to); page < to; page = table.next(page + 1, to)) {
       table.revoke(page);
-      Wait.checkInterrupt(); // and not whether it may wait: a try that must not unmaps too
+      Wait.checkInterrupt(); // not Wait.check: a thread that must not wait may unmap
     }
   }
 
-  /** Removes the revoked entries of a range, and drops their references, whatever one throws. */
+  /**
+   * Removes the revoked entries of a range and drops their references: all of them, even if a drop
+   * throws.
+   */
   void remove(long from, long to) {
     Failures failures = null; // made when needed: most often nothing throws
     for (long page = table.next(from, to); page < to; page = table.next(page + 1, to)) {
@@ -121,9 +127,7 @@ public final class Mapping {
     }
   }
 
-  /**
-   * An exception for a page of the mapping, for an errno that this thread has just been answered.
-   */
+  /** The exception for a page of the mapping that a call of this thread has just failed to get. */
   GuestMemfdException noPage(Errno errno, long page, String call) {
     String what = noPage(call, page);
     return errno == Errno.EFAULT && isPastEnd(page)

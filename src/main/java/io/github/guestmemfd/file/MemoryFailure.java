@@ -7,7 +7,7 @@ import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.observe.Meter;
 import io.github.guestmemfd.spi.Wait;
 
-/** Handles a failure of memory: takes the page of the frame from all its users. */
+/** The handling of a memory failure: takes the page of the failed frame from all its users. */
 public final class MemoryFailure {
   private final Inode inode;
   private final PageCache cache;
@@ -27,12 +27,12 @@ public final class MemoryFailure {
 
   /**
    * Takes the page of a frame whose memory has failed, if the file has it, from all its users. The
-   * frame has been marked, so it never comes back, and stays in its place until it is punched. No
-   * reference is needed, and none held that a conversion would have to wait for.
+   * caller has marked the frame, so it is never used anew; it stays in its slot until it is punched
+   * out. The caller needs no reference, and holds none: a conversion would have to wait for it.
    *
-   * <p>Once the slot is no longer ready, all is done: every lookup goes by {@code makeReady}, which
-   * sees the mark. Of several calls, one after the other or at the same time, the one that has done
-   * it answers OK, and leaves a mark in the frame by which the others know.
+   * <p>Clearing the ready bit of the slot is the last step: from then on every lookup takes the
+   * slow path, which sees the mark. Of several calls, one after the other or at the same time, the
+   * one that has isolated the page answers OK, and notes that in the frame for the others.
    *
    * @param pfn the frame
    * @param again whether the frame was marked before
@@ -53,7 +53,7 @@ public final class MemoryFailure {
     return again || frames.isIsolated(pfn) ? Errno.EHWPOISON : Errno.OK;
   }
 
-  /** A range operation on one page, which nothing but an interrupt keeps from being done. */
+  /** Isolates a page, as a range operation that only an interrupt stops. */
   private Errno isolate(long index, int pfn, boolean again) {
     Errno errno = rangeLock.lock(index, index + 1);
     if (errno != Errno.OK) {

@@ -43,9 +43,9 @@ import org.jspecify.annotations.Nullable;
  * after a delay. So a put that drops the last reference waits for nothing, and a conversion holds
  * up no thread.
  */
-public final class PendingConversion extends CompletableFuture<Void> implements WayOut.Deferred {
-  /** The operations on the pending conversions of a file. */
-  interface Owner {
+public final class PendingConversion extends CompletableFuture<Void> implements WayOut.Completable {
+  /** What drives the pending conversions of a file. */
+  interface Driver {
     /** Tries a conversion, if that is possible without waiting. */
     void attempt(PendingConversion later);
 
@@ -87,7 +87,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
   final long from;
   final long to;
   private final Inode inode;
-  private final Owner owner;
+  private final Driver driver;
   private final AtomicReference<State> state = new AtomicReference<>(Phase.BEGUN);
 
   /** The frame that was found busy; 0 for none. Written by the thread that has the pages. */
@@ -99,6 +99,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
   /** The delay before the next try, if no put triggers one; 0 for at once. */
   private volatile int delayMillis;
 
+  /** Whether the executor has been asked for a try that has not begun. */
   private final AtomicBoolean willBeTried = new AtomicBoolean();
 
   /** Whether it is over and its pages have been dealt with: a waiting thread may complete it. */
@@ -110,9 +111,9 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
   /** The failure that its user wants it to end with, unless a try under way completes it. */
   private volatile @Nullable Throwable wantedEnd;
 
-  PendingConversion(Inode inode, Owner owner, long from, long to) {
+  PendingConversion(Inode inode, Driver driver, long from, long to) {
     this.inode = inode;
-    this.owner = owner;
+    this.driver = driver;
     this.from = from;
     this.to = to;
     HolderRegister register = inode.host.register;
@@ -128,15 +129,15 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
   }
 
   /** Enters it in the register of holders: it is pending. */
-  void enter() {
+  void track() {
     HolderRegister register = inode.host.register;
     if (register != null && tracked != null) {
-      register.enter(tracked);
+      register.add(tracked);
     }
   }
 
   /** Removes it from the register of holders: it is no longer pending. */
-  void leave() {
+  void untrack() {
     inode.host.untrack(tracked);
   }
 
@@ -156,14 +157,14 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
 
   // ---- for the thread that has the pages ----
 
-  /** Leaves it pending until a busy folio is let go. */
-  void await(Mismatch busy) {
+  /** Makes it pending until a busy folio is let go. Does not wait. */
+  void pendUntilLetGo(Mismatch busy) {
     int pfn = SlotWord.pfn(inode.cache.slot(Pages.index(busy.offset())));
     boolean done = false;
     try {
       busyIndex = Pages.index(busy.offset());
       Announce.write(this).watched = pfn;
-      inode.host.frames.watch(pfn, this::letGo);
+      inode.host.frames.watch(pfn, this::retry);
       done = true;
     } finally {
       pend();
@@ -171,14 +172,14 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
         tryLater();
       }
     }
-    if (isFree(pfn)) {
+    if (mayConvert(pfn)) {
       tryAgain(); // the folio was let go before the watch was set
     }
   }
 
-  private boolean isFree(int pfn) {
+  private boolean mayConvert(int pfn) {
     try {
-      return owner.mayTurnInaccessible(inode.host.frames.counts(pfn));
+      return driver.mayTurnInaccessible(inode.host.frames.counts(pfn));
     } catch (RuntimeException | Error e) {
       return true; // the protocol threw: the next try reports that to the future
     }
@@ -202,7 +203,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
   }
 
   /** Begins a try; returns false if it is not pending. */
-  boolean claim() {
+  boolean beginTry() {
     if (!Announce.write(state).compareAndSet(Phase.PENDING, Phase.TRIED)) {
       return false;
     }
@@ -210,8 +211,8 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     return true;
   }
 
-  /** Records that it is done, or has failed. */
-  void over(@Nullable Throwable failure) {
+  /** Records the outcome: done, or failed. */
+  void decide(@Nullable Throwable failure) {
     Announce.write(state).set(new Over(failure));
   }
 
@@ -225,7 +226,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     stopWatching();
     boolean undone = Announce.write(state).compareAndSet(Phase.PENDING, new Over(why));
     if (Announce.read(state).get() instanceof Ended ended) {
-      over(ended.why);
+      decide(ended.why);
     }
     return undone;
   }
@@ -244,7 +245,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
   // ---- tries ----
 
   /** Tries again: the counts of the folio that is in the way have changed. */
-  private void letGo() {
+  private void retry() {
     Announce.write(this).delayMillis = 0;
     CallbackContext.whenOut(this::tryHere);
   }
@@ -306,7 +307,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     Wait.keepingInterrupt(
         () -> {
           try {
-            Wait.withoutWaiting(() -> owner.attempt(this));
+            Wait.withoutWaiting(() -> driver.attempt(this));
           } catch (Throwable e) {
             tryLater();
             throw e;
@@ -379,7 +380,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
   private boolean end(Throwable why) {
     CallbackContext.forbid("cancelling a conversion");
     Failures failures = new Failures();
-    boolean ended = owner.undo(this, why, failures);
+    boolean ended = driver.undo(this, why, failures);
     complete(); // also if it ended before: its completion may be under way
     failures.throwIfAny();
     return ended;
@@ -435,7 +436,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
           .attempt(
               () -> {
                 Failures failures = new Failures();
-                Wait.withoutWaiting(() -> owner.undo(this, new TimeoutException(), failures));
+                Wait.withoutWaiting(() -> driver.undo(this, new TimeoutException(), failures));
                 CallbackContext.complete(this);
                 failures.throwIfAny();
               });
@@ -495,7 +496,7 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
     StringBuilder text = new StringBuilder("conversion of " + describe() + ": " + end);
     int pfn = Announce.read(this).watched;
     if (!isDone() && pfn != 0) {
-      text.append(", ").append(owner.holders(busyIndex));
+      text.append(", ").append(driver.holders(busyIndex));
       HolderRegister register = inode.host.register;
       if (register != null) {
         register.of(pfn).forEach(holder -> text.append("\n  ").append(holder));

@@ -12,8 +12,8 @@ import java.util.concurrent.ConcurrentSkipListMap;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The conversions of a file that wait for the last holder to let go. An operation that changes a
- * range undoes those that concern it.
+ * The set of a file's pending conversions, each a {@link PendingConversion}. An operation that
+ * changes a range locks it here, and so undoes the pending conversions of its pages first.
  */
 final class PendingConversions {
   private final Inode inode;
@@ -118,10 +118,10 @@ final class PendingConversions {
   void leavePending(PendingConversion later, Mismatch busy) {
     try {
       Announce.write(pending).put(later.from, later);
-      later.enter();
+      later.track();
       cache.setPending(later.from, later.to, true);
       inode.meters.count(Meter.PENDING_BEGUN);
-      later.await(busy);
+      later.pendUntilLetGo(busy);
     } catch (Throwable e) {
       giveBack(later, new CancellationException());
       throw e;
@@ -161,7 +161,7 @@ final class PendingConversions {
     if (!Announce.write(pending).remove(later.from, later)) {
       return false;
     }
-    later.leave();
+    later.untrack();
     cache.setPending(later.from, later.to, false);
     return true;
   }

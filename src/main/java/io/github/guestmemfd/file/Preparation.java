@@ -8,8 +8,8 @@ import io.github.guestmemfd.memory.FrameTable;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Makes folios ready for their use: zeroed, out of the direct map or back in it, and prepared by
- * the client. What is prepared is undone when the folio is freed.
+ * The preparation of folios for their use: zeroes them, takes them out of the direct map or puts
+ * them back, and has the client prepare them. When a folio is freed, this is undone.
  */
 final class Preparation {
   private final Inode inode;
@@ -125,7 +125,7 @@ final class Preparation {
    * Tells the client that a frame of this file has no holder left; clears bytes that must not be
    * seen.
    */
-  void freed(int pfn) {
+  void freeing(int pfn) {
     try {
       if (callbacks.isAny()) {
         if (contents != null && !frames.isUptodate(pfn)) {

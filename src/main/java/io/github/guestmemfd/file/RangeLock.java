@@ -49,7 +49,7 @@ final class RangeLock {
     if (CallbackContext.isInside()) {
       return Errno.EDEADLK;
     }
-    if (!inode.enter()) {
+    if (!inode.beginOperation()) {
       return Errno.EBADF;
     }
     boolean done = false;
@@ -62,14 +62,14 @@ final class RangeLock {
       return errno;
     } finally {
       if (!done) {
-        inode.leave();
+        inode.endOperation();
       }
     }
   }
 
   void unlock(long from, long to) {
     cache.unlock(from, to);
-    inode.leave();
+    inode.endOperation();
   }
 
   Errno makeBusy(long from, long to) {

@@ -19,13 +19,14 @@ import java.util.List;
 import java.util.function.LongPredicate;
 
 /**
- * Asks the protocol about the references on folios that are to change, and looks again as a retry
- * policy says.
+ * The check of references before folios change: asks the protocol whether the counts of each folio
+ * allow it, looks again as the retry policy says, and freezes the counts if the protocol wants that
+ * for a conversion.
  */
 final class RefCheck {
   /** What is to be done with the folios. */
-  enum Purpose {
-    /** They turn inaccessible; those that are so already stay as they are. */
+  private enum Purpose {
+    /** They turn inaccessible; those that already are stay as they are. */
     CONVERT,
     /** They leave the file. */
     PUNCH
@@ -64,20 +65,35 @@ final class RefCheck {
     return mayTurnInaccessible.test(counts);
   }
 
-  /** Whether the folios that pass are frozen; to be unfrozen then. */
-  boolean freezes() {
-    return freezes;
+  /**
+   * Waits, for as long as the policy says, until the protocol lets every folio of a locked range
+   * turn inaccessible; freezes each that is to change, if the protocol freezes: the kernel's {@code
+   * folio_ref_freeze}. The caller ends this with {@link #unfreeze}, whatever the answer.
+   *
+   * @param policy what to do while the protocol refuses
+   * @param busy is told which folio is in the way
+   * @return whether every folio may change now
+   */
+  boolean awaitRefsAndFreeze(long from, long to, RetryPolicy policy, Mismatch busy)
+      throws InterruptedException {
+    return awaitExpectedRefs(from, to, Purpose.CONVERT, policy, busy);
   }
 
   /**
-   * Waits, for as long as the policy says, until the protocol agrees about every folio of a locked
-   * range. Those that are to turn inaccessible are frozen then, if the protocol wants that.
+   * Waits, for as long as the policy says, until the protocol lets every folio of a locked range
+   * leave the file. Freezes nothing.
    *
-   * @param policy what to do while it does not agree
-   * @param busy says which folio is in the way
-   * @return whether it agrees
+   * @param policy what to do while the protocol refuses
+   * @param busy is told which folio is in the way
+   * @return whether every folio may leave now
    */
-  boolean awaitExpectedRefs(long from, long to, Purpose purpose, RetryPolicy policy, Mismatch busy)
+  boolean awaitRefsToPunch(long from, long to, RetryPolicy policy, Mismatch busy)
+      throws InterruptedException {
+    return awaitExpectedRefs(from, to, Purpose.PUNCH, policy, busy);
+  }
+
+  private boolean awaitExpectedRefs(
+      long from, long to, Purpose purpose, RetryPolicy policy, Mismatch busy)
       throws InterruptedException {
     boolean converts = purpose == Purpose.CONVERT;
     long waitNanos = policy.waitNanos();
@@ -120,7 +136,7 @@ final class RefCheck {
       cache.awaitFolioUnlocked(index);
     }
     try {
-      if (freezeIfExpected(pfn, purpose)) {
+      if (checkAndFreeze(pfn, purpose)) {
         return waitNanos;
       }
       long start = Exploration.nanoTime();
@@ -152,8 +168,8 @@ final class RefCheck {
     return purpose == Purpose.CONVERT ? mayTurnInaccessible : mayPunch;
   }
 
-  /** Whether a folio may change now; if it is to be frozen for that, it is. */
-  private boolean freezeIfExpected(int pfn, Purpose purpose) {
+  /** Returns whether a folio may change now; freezes it then, if it is to be frozen. */
+  private boolean checkAndFreeze(int pfn, Purpose purpose) {
     if (freezes && purpose == Purpose.CONVERT) {
       inode.at(RacePoint.BEFORE_FREEZE, -1);
       return frames.freeze(pfn, mayTurnInaccessible);
@@ -161,8 +177,11 @@ final class RefCheck {
     return condition(purpose).test(frames.counts(pfn));
   }
 
-  /** Unfreezes the folios of a locked range. */
+  /** Unfreezes the folios of a locked range that {@link #awaitRefsAndFreeze} has frozen. */
   void unfreeze(long from, long to) {
+    if (!freezes) {
+      return;
+    }
     for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
       int pfn = SlotWord.pfn(cache.slot(i));
       if (frames.isFrozen(pfn)) {
@@ -182,12 +201,12 @@ final class RefCheck {
     inode.host.drainLru();
     long seen = frames.counts(pfn);
     if (!protocol.isWorthWaiting(Counts.refs(seen), guest.safe(seen), Counts.accessible(seen))) {
-      return freezeIfExpected(pfn, purpose) ? 0 : seen;
+      return checkAndFreeze(pfn, purpose) ? 0 : seen;
     }
     for (int round = 0; round < spins; round++) {
       Wait.once(inode.host.idle, round, Wait.BRIEF_NANOS);
       countRetry(busy);
-      if (freezeIfExpected(pfn, purpose)) {
+      if (checkAndFreeze(pfn, purpose)) {
         return 0;
       }
     }
@@ -196,13 +215,13 @@ final class RefCheck {
       inode.meters.count(Meter.HOLDER_WAITS);
       if (frames.awaitCounts(pfn, condition(purpose), left)) {
         countRetry(busy);
-        if (freezeIfExpected(pfn, purpose)) {
+        if (checkAndFreeze(pfn, purpose)) {
           return 0;
         }
       }
     }
     long counts = frames.counts(pfn);
-    return freezeIfExpected(pfn, purpose) ? 0 : counts;
+    return checkAndFreeze(pfn, purpose) ? 0 : counts;
   }
 
   private void countRetry(Mismatch busy) {

@@ -4,7 +4,9 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.spi.Wait;
 
-/** Why something was refused: errnos as exceptions, and the reasons that an errno does not say. */
+/**
+ * The refusals of calls: errnos as exceptions, with the reasons that an errno alone does not give.
+ */
 public final class Refusals {
   private Refusals() {}
 

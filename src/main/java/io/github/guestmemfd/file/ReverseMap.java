@@ -12,7 +12,7 @@ import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 import org.jspecify.annotations.Nullable;
 
-/** Every mapping of a file: the kernel's {@code i_mmap}. By it pages are unmapped. */
+/** The mappings of a file, by which its pages are unmapped: the kernel's {@code i_mmap}. */
 public final class ReverseMap {
   private final Inode inode;
   private final PageCache cache;
@@ -66,22 +66,25 @@ public final class ReverseMap {
     failures.throwIfAny();
   }
 
-  /** Waits for accesses under way to the frames of all entries: they only move bytes. */
+  /**
+   * Waits for accesses under way to the frames of all entries. This takes no interrupt: they only
+   * move bytes, and end soon.
+   */
   private void awaitAccesses(Mapping mapping) {
     PageTable table = mapping.table;
     Accesses.UnderWay underWay = frames.accesses.underWay();
     if (underWay != null) {
       long pages = mapping.pages;
       for (long page = table.next(0, pages); page < pages; page = table.next(page + 1, pages)) {
-        underWay.concerns(PageTable.held(table.entry(page)));
+        underWay.include(PageTable.held(table.entry(page)));
       }
       underWay.awaitUninterruptibly(inode.host.idle);
     }
   }
 
   /**
-   * Drops the page table entries of a locked range in every mapping, and waits for every access to
-   * a folio of the range that is under way: also for those whose entry is gone already.
+   * Drops the page table entries of a locked range in every mapping, and waits for every access
+   * under way to a folio of the range, even if its entry is gone already.
    */
   void unmap(long from, long to) throws InterruptedException {
     for (Mapping mapping : Announce.read(mappings)) {
@@ -94,7 +97,7 @@ public final class ReverseMap {
     inode.at(RacePoint.AFTER_UNMAP, from);
   }
 
-  /** Waits for accesses under way to the folios of a locked range, whatever they go by. */
+  /** Waits for accesses under way to the folios of a locked range, by any path. */
   void awaitAccesses(long from, long to) throws InterruptedException {
     Accesses.UnderWay underWay = underWay(from, to);
     if (underWay != null) {
@@ -109,7 +112,7 @@ public final class ReverseMap {
     if (underWay != null) {
       for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
         if (inode.isInaccessible(i) != inaccessible) {
-          underWay.concerns(SlotWord.pfn(cache.slot(i)));
+          underWay.include(SlotWord.pfn(cache.slot(i)));
         }
       }
       underWay.await(inode.host.idle);
@@ -120,7 +123,7 @@ public final class ReverseMap {
     Accesses.UnderWay underWay = frames.accesses.underWay();
     if (underWay != null) {
       for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
-        underWay.concerns(SlotWord.pfn(cache.slot(i)));
+        underWay.include(SlotWord.pfn(cache.slot(i)));
       }
     }
     return underWay;

@@ -7,7 +7,7 @@ import io.github.guestmemfd.observe.Events;
 import io.github.guestmemfd.observe.Meter;
 import io.github.guestmemfd.observe.PunchEvent;
 
-/** Punches holes: takes the folios of a range out of the file. */
+/** The punching of holes: takes the folios of a range out of the file. */
 public final class Truncation {
   private final Inode inode;
   private final PageCache cache;
@@ -58,7 +58,7 @@ public final class Truncation {
   private Errno tryPunch(long from, long end, Mismatch busy) {
     long to = Math.min(end, inode.pages);
     if (from >= to) {
-      inode.touch();
+      inode.updateMtime();
       return Errno.OK;
     }
     Errno errno = pendings.lockToChange(from, to, "punched");
@@ -81,7 +81,7 @@ public final class Truncation {
     Errno errno = Errno.OK;
     Failures failures = new Failures();
     try {
-      if (!refCheck.awaitExpectedRefs(from, to, RefCheck.Purpose.PUNCH, retry, busy)) {
+      if (!refCheck.awaitRefsToPunch(from, to, retry, busy)) {
         errno = Errno.EBUSY;
       } else {
         reverseMap.unmap(from, to);
@@ -89,7 +89,7 @@ public final class Truncation {
           long index = i;
           failures.attempt(() -> cache.remove(index));
         }
-        inode.touch();
+        inode.updateMtime();
       }
     } catch (InterruptedException e) {
       errno = Refusals.ended(e);

@@ -2,6 +2,8 @@ package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.Callback;
+import io.github.guestmemfd.spi.LockOrder;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.List;
@@ -13,58 +15,67 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.BooleanSupplier;
 
 /**
- * What a thread does once it has left the operation or callback that it is in.
+ * The work that a thread has put off until it has left every operation and callback.
  *
- * <p>It first does all that is the library's own work: the end of a file whose last descriptor was
- * closed, a pending conversion to be tried. Only then does it complete futures, since what depends
- * on them is a user's code and may wait for anything. While that runs, nothing is left that only
- * this thread could do: of several futures the thread completes one that something depends on, last
- * of all, and executors complete the others.
+ * <p>The library's own work comes first: to end a file whose last descriptor was closed, to try a
+ * pending conversion. Then come futures whose outcome is decided. To complete one runs the stages
+ * that depend on it, which are users' code and may wait for anything, another of these futures
+ * included. So by then nothing is left that only this thread can do: of several futures with
+ * dependents it hands all but one to executors, and completes that one last.
  */
 final class WayOut {
-  /** Something to be completed by a thread that holds nothing of the library's. */
-  interface Deferred {
-    /** From here on a thread that waits for it may complete it. */
+  /**
+   * A future whose outcome is decided. A thread that holds no lock, busy bit or reference of the
+   * library completes it.
+   */
+  interface Completable {
+    /** Lets a thread that waits for the future complete it itself from now on. */
     void readyToComplete();
 
-    /** Completes it, and runs what depends on it. */
+    /** Completes the future, and so runs the stages that depend on it. */
     void complete();
 
-    /** How many stages depend on it, about. */
+    /** An estimate of how many stages depend on the future. */
     int getNumberOfDependents();
 
-    /** Has its executor run something; never throws. */
+    /** Hands a task to the executor of the host. Never throws. */
     void handOver(Runnable task);
 
     /** As {@link #handOver}, after a delay. */
     void handOverLater(Runnable task, long millis);
   }
 
-  /** How deep completions are nested on one stack, each run by what depends on another. */
+  /**
+   * The most completions on one stack. They nest where a stage that depends on one future completes
+   * another.
+   */
   private static final int MAX_NESTED = 8;
 
   /**
-   * Not a part of {@link CallbackContext}, whose depth says what a thread holds: the depth here is
-   * that of completions, in which it holds nothing.
+   * Kept apart from {@link CallbackContext}, whose depth counts operations and callbacks, in which
+   * a thread holds something. The depth here is that of completions, in which it holds nothing.
    */
   private static final ThreadLocal<WayOut> CURRENT = ThreadLocal.withInitial(WayOut::new);
 
-  /** Whether the thread is still in the middle of something. */
+  /** Whether the thread is still inside an operation or a callback. */
   private BooleanSupplier isInTheMiddle = () -> false;
 
-  /** Users' code further up on the stack that depends on a conversion. */
+  /** Completions under way further up on this stack. */
   private int nested;
 
-  /** Whether the work of the way out is being done, further up on the stack. */
+  /** Whether the library's own work is being done further up on this stack. */
   private boolean leaving;
 
   private final Queue<Runnable> work = new ArrayDeque<>(4);
-  private final Queue<Deferred> over = new ArrayDeque<>(4);
+
+  /** Futures whose outcome is decided. */
+  private final Queue<Completable> decided = new ArrayDeque<>(4);
 
   private WayOut() {}
 
   /**
-   * The way out of this thread; the supplier says whether the thread is in the middle of something.
+   * The way out of this thread; the supplier says whether the thread is inside an operation or a
+   * callback.
    */
   static WayOut of(BooleanSupplier isInTheMiddle) {
     WayOut current = CURRENT.get();
@@ -86,16 +97,19 @@ final class WayOut {
     work.add(step);
   }
 
-  void add(Deferred deferred) {
-    deferred.readyToComplete();
-    over.add(deferred);
+  void add(Completable completable) {
+    completable.readyToComplete();
+    decided.add(completable);
   }
 
   boolean isEmpty() {
-    return work.isEmpty() && over.isEmpty();
+    return work.isEmpty() && decided.isEmpty();
   }
 
-  /** Does all there is to do, unless the thread is in the middle of something. */
+  /**
+   * Does the work and completes the futures, unless the thread is still inside an operation or a
+   * callback.
+   */
   void go() {
     while (!isInTheMiddle.getAsBoolean() && !leaving && !isEmpty()) {
       leaving = true;
@@ -111,12 +125,12 @@ final class WayOut {
   }
 
   private void completeAll() {
-    if (over.isEmpty()) {
+    if (decided.isEmpty()) {
       return;
     }
-    List<Deferred> all = new ArrayList<>(over);
-    over.clear();
-    Deferred last = null;
+    List<Completable> all = new ArrayList<>(decided);
+    decided.clear();
+    Completable last = null;
     if (!mustHandOver()) {
       last = all.get(0);
       for (int i = 1; i < all.size() && last.getNumberOfDependents() == 0; i++) {
@@ -124,9 +138,9 @@ final class WayOut {
       }
       all.remove(last);
     }
-    // All the others, also those that nothing depends on: something may in a moment, and wait.
+    // The others, also those without dependents: a stage that waits may be added in a moment.
     Rest.handOver(all);
-    for (Deferred next : all) {
+    for (Completable next : all) {
       if (next.getNumberOfDependents() == 0) {
         callOut(next::complete);
       }
@@ -137,30 +151,33 @@ final class WayOut {
   }
 
   /**
-   * The futures that are over, to be completed by executors. What depends on one may wait for the
-   * others, so each thread that completes one has asked for a further thread before.
+   * Futures that executors complete. A stage that depends on one may wait for another, so a thread
+   * asks for a further thread before it completes one.
    */
   private static final class Rest implements Runnable {
-    private final Queue<Deferred> left;
+    private final Queue<Completable> left;
 
-    /** Whether an executor has been asked, and has not begun. */
+    /** Whether an executor has been asked for a thread that has not begun. */
     private final AtomicBoolean asked = new AtomicBoolean();
 
-    /** Threads that run this, and so go on by themselves: an executor may run tasks at once. */
+    /**
+     * Threads inside {@link #run}. They go on by themselves: an executor may run a task at once, on
+     * the thread that submits it.
+     */
     private final Set<Thread> running = ConcurrentHashMap.newKeySet();
 
-    private Rest(List<Deferred> all) {
+    private Rest(List<Completable> all) {
       left = new ConcurrentLinkedQueue<>(all);
     }
 
-    static void handOver(List<Deferred> all) {
+    static void handOver(List<Completable> all) {
       if (!all.isEmpty()) {
         new Rest(all).ask();
       }
     }
 
     private void ask() {
-      Deferred next = Announce.read(left).peek();
+      Completable next = Announce.read(left).peek();
       if (next != null && Announce.write(asked).compareAndSet(false, true)) {
         next.handOver(this);
       }
@@ -168,7 +185,7 @@ final class WayOut {
 
     @Override
     public void run() {
-      Deferred first = Announce.read(left).peek();
+      Completable first = Announce.read(left).peek();
       if (first != null && FrameTable.keepsLock()) {
         first.handOverLater(this, 1);
         return;
@@ -177,7 +194,7 @@ final class WayOut {
       Thread thread = Thread.currentThread();
       if (Announce.write(running).add(thread)) {
         try {
-          for (Deferred next = Announce.write(left).poll();
+          for (Completable next = Announce.write(left).poll();
               next != null;
               next = Announce.write(left).poll()) {
             ask();
@@ -190,8 +207,9 @@ final class WayOut {
     }
   }
 
-  /** Runs users' code, which may come back with anything. */
+  /** Completes a future: runs users' code, which may throw anything. */
   private void callOut(Runnable dependents) {
+    LockOrder.beforeCall(Callback.DEPENDENT);
     nested++;
     try {
       run(dependents);

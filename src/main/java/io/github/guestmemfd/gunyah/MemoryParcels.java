@@ -9,6 +9,7 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.LockClass;
 import io.github.guestmemfd.spi.Mutex;
 import java.nio.ByteBuffer;
 import java.util.HashMap;
@@ -41,7 +42,7 @@ public final class MemoryParcels {
   /** A page, from when it is being lent until it is reclaimed. */
   private static final class Lent {
     /** Held while bytes are moved, or the folio is given or taken: never while waiting. */
-    private final Mutex lock = new Mutex();
+    private final Mutex lock = new Mutex(LockClass.PARCEL_LOCK);
 
     private @Nullable Folio folio;
     private boolean over;

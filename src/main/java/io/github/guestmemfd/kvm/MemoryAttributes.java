@@ -15,7 +15,7 @@ import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The attributes of guest addresses, which are those of their files: reads them, and converts
+ * The attributes of guest addresses, which are those of their files: reads and converts them
  * ({@code KVM_SET_MEMORY_ATTRIBUTES}).
  */
 final class MemoryAttributes {

@@ -5,6 +5,7 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.LockClass;
 import io.github.guestmemfd.spi.Mutex;
 import io.github.guestmemfd.spi.RaceHook;
 import java.util.ArrayList;
@@ -14,8 +15,8 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Makes and deletes the memslots of a virtual machine, and knows the files that it owns: {@code
- * KVM_SET_USER_MEMORY_REGION2}.
+ * The memory regions of a virtual machine: makes and deletes its memslots, and knows the files that
+ * it owns: {@code KVM_SET_USER_MEMORY_REGION2}.
  */
 final class MemoryRegions {
   private static final long PAGE_MASK = 4095;
@@ -27,7 +28,7 @@ final class MemoryRegions {
   private final Mmu mmu;
   private final KernelProfile profile;
   private final @Nullable RaceHook hook;
-  private final Mutex slotsLock = new Mutex();
+  private final Mutex slotsLock = new Mutex(LockClass.SLOTS_LOCK);
 
   /** The files of the virtual machine. Guarded by the slots lock, as is the next field. */
   private final List<OwnedFile> files = new ArrayList<>();

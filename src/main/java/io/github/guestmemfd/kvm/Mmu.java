@@ -6,8 +6,11 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.kvm.GuestPageTable.Frames;
 import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.LockClass;
+import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.Mutex;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
@@ -17,8 +20,9 @@ import java.util.List;
 import java.util.Optional;
 
 /**
- * Makes the guest page tables of a virtual machine follow its files: {@code mmu_lock}, {@code
- * mmu_invalidate_seq}, {@code mmu_invalidate_in_progress}, and the fault that uses them.
+ * The MMU of a virtual machine, which makes its guest page tables follow its files: {@code
+ * mmu_lock}, {@code mmu_invalidate_seq}, {@code mmu_invalidate_in_progress}, and the fault that
+ * uses them.
  *
  * <p>A fault reads the sequence number; checks the attribute; gets the page; takes {@code
  * mmu_lock}; and retries if an invalidation of its guest frame is under way or the number has
@@ -46,7 +50,7 @@ final class Mmu {
   /** An invalidation came in between: retry. */
   static final int RETRY = -1001;
 
-  private final Mutex mmuLock = new Mutex();
+  private final Mutex mmuLock = new Mutex(LockClass.MMU_LOCK);
   private final IdleStrategy idle;
   private final boolean keepsReferences;
   private final Counters<VmMeter> counters;
@@ -167,6 +171,7 @@ final class Mmu {
   private static void at(BoundSlot slot, RacePoint point, long gfn) {
     RaceHook h = slot.hook;
     if (h != null) {
+      LockOrder.beforeCall(Callback.RACE_HOOK);
       h.at(point, gfn);
     }
   }

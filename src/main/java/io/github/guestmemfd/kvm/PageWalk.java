@@ -24,7 +24,7 @@ final class PageWalk {
 
   private @Nullable BoundSlot lastSlot;
 
-  /** By which the access that was begun last is ended. */
+  /** The accesses by which the one begun last is ended. */
   private @Nullable FrameAccess used;
 
   /**
@@ -57,7 +57,7 @@ final class PageWalk {
     return beginSlowly(gpa, size, attribute, access, number);
   }
 
-  /** By which the access that was begun last is made and ended. */
+  /** The accesses by which the one begun last is made and ended. */
   FrameAccess used() {
     return Objects.requireNonNull(used); // after begin
   }

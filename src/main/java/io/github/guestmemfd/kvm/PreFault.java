@@ -6,7 +6,10 @@ import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.spi.Counters;
 
-/** Maps pages for the guest before it uses them: {@code KVM_PRE_FAULT_MEMORY}. */
+/**
+ * The prefaulting of a range, which maps pages before the guest uses them: {@code
+ * KVM_PRE_FAULT_MEMORY}.
+ */
 final class PreFault {
   private final MemoryRegions regions;
   private final Mmu mmu;

@@ -1,10 +1,13 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.FrameAccess;
+import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.Counters;
+import io.github.guestmemfd.spi.LockOrder;
 import java.nio.ByteBuffer;
 import java.util.Objects;
 import java.util.Optional;
@@ -364,7 +367,7 @@ public final class Vcpu {
           | read(gpa + here, size - here, attribute) << (Byte.SIZE * here);
     }
     while (!tryRead(gpa, size, attribute)) {
-      if (leave()) {
+      if (exitToHandler()) {
         return run.mmioValue();
       }
     }
@@ -388,7 +391,7 @@ public final class Vcpu {
           | fetch(gpa + here, size - here, attribute) << (Byte.SIZE * here);
     }
     while (!tryFetch(gpa, size, attribute)) {
-      if (leave()) {
+      if (exitToHandler()) {
         return run.mmioValue();
       }
     }
@@ -413,7 +416,7 @@ public final class Vcpu {
       return;
     }
     while (!tryWrite(gpa, size, number, attribute)) {
-      if (leave()) {
+      if (exitToHandler()) {
         return;
       }
     }
@@ -430,7 +433,7 @@ public final class Vcpu {
   public void read(long gpa, ByteBuffer into, MemoryAttribute attribute) {
     long start = gpa - into.position();
     while (!tryRead(start + into.position(), into, attribute)) {
-      if (leave()) {
+      if (exitToHandler()) {
         into.position(into.position() + run.mmioSize()); // what the handler leaves there
       }
     }
@@ -447,7 +450,7 @@ public final class Vcpu {
   public void write(long gpa, ByteBuffer from, MemoryAttribute attribute) {
     long start = gpa - from.position();
     while (!tryWrite(start + from.position(), from, attribute)) {
-      if (leave()) {
+      if (exitToHandler()) {
         from.position(from.position() + run.mmioSize());
       }
     }
@@ -470,7 +473,7 @@ public final class Vcpu {
       long gpa, int size, long expected, long number, MemoryAttribute attribute) {
     long wanted = low(expected, size);
     while (!tryCompareAndSet(gpa, size, expected, number, attribute)) {
-      if (leave()) {
+      if (exitToHandler()) {
         return low(run.mmioValue(), size) == wanted;
       }
     }
@@ -491,7 +494,7 @@ public final class Vcpu {
    */
   public long getAndAdd(long gpa, int size, long delta, MemoryAttribute attribute) {
     while (!tryGetAndAdd(gpa, size, delta, attribute)) {
-      if (leave()) {
+      if (exitToHandler()) {
         return low(run.mmioValue(), size);
       }
     }
@@ -508,7 +511,7 @@ public final class Vcpu {
    */
   public void touch(long gpa, Access access, MemoryAttribute attribute) {
     while (!tryTouch(gpa, access, attribute)) {
-      if (leave()) {
+      if (exitToHandler()) {
         return;
       }
     }
@@ -530,7 +533,7 @@ public final class Vcpu {
   public Errno mapGpaRange(long gpa, long pages, MemoryAttribute attribute) {
     while (!tryMapGpaRange(gpa, pages, attribute)) {
       boolean asks = run.isHypercall(); // else an exit was requested
-      leave();
+      exitToHandler();
       if (asks) {
         return run.hypercallResult();
       }
@@ -674,17 +677,20 @@ public final class Vcpu {
   }
 
   /**
-   * Leaves the guest and enters it again.
+   * Exits to the handler, which says whether to enter the guest again.
    *
    * @return true if what it left for has been completed
    */
-  private boolean leave() {
+  private boolean exitToHandler() {
     ExitHandler told = handler;
     VcpuExit exit = exit();
     if (told == null) {
       throw new VcpuExitException(exit);
     }
     run.beginHandling();
+    if (LockOrder.isOn() && !GuestMemfd.isInsideCallback()) {
+      LockOrder.beforeCall(Callback.EXIT_HANDLER);
+    }
     if (!told.handle(this, exit)) {
       throw new Stop();
     }

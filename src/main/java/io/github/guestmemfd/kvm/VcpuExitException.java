@@ -1,6 +1,6 @@
 package io.github.guestmemfd.kvm;
 
-/** Thrown for an exit of a vCPU outside {@link Vcpu#run}, where no handler gets it. */
+/** An exit of a vCPU outside {@link Vcpu#run}, where no handler gets it. */
 public final class VcpuExitException extends RuntimeException {
   private static final long serialVersionUID = 1L;
 

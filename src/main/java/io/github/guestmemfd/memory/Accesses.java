@@ -3,6 +3,8 @@ package io.github.guestmemfd.memory;
 import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.LockClass;
+import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.Wait;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
@@ -10,8 +12,8 @@ import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Accesses to frames that are under way, by any path: a page table of the host, a guest page table,
- * the direct map. Each is announced in a slot, a hazard pointer.
+ * The accesses to frames that are under way, by any path: a page table of the host, a guest page
+ * table, the direct map. Each is announced in a slot, a hazard pointer.
  *
  * <pre>
  *  63                            36 35       30 29                    0
@@ -23,8 +25,9 @@ import org.jspecify.annotations.Nullable;
  * <ul>
  *   <li><b>pfn</b>: the first frame of the access, 0 if none is under way. <b>more</b>: how many
  *       frames follow it.
- *   <li><b>announcements</b>: raised by each, so that a waiter sees one end although the next
- *       follows at once. It would have to sleep through exactly a multiple of 2^28 to miss it.
+ *   <li><b>announcements</b>: incremented by each, so that a waiter sees that one has ended even if
+ *       the next begins at once. It would miss that only by sleeping through exactly a multiple of
+ *       2^28 accesses.
  * </ul>
  *
  * <p><b>Assumptions.</b> (1) An access reads the entry that it goes by again after it has announced
@@ -91,7 +94,9 @@ public final class Accesses {
   public long begin(int pfn, int frames) {
     long what = (long) (frames - 1) << MORE_SHIFT | pfn;
     int at = home(first);
-    return tryAnnounce(first, at, what) ? access(0, at, what) : beginElsewhere(what);
+    long access = tryAnnounce(first, at, what) ? access(0, at, what) : beginElsewhere(what);
+    LockOrder.taken(LockClass.ACCESS, this, access, access + 1);
+    return access;
   }
 
   private long beginElsewhere(long what) {
@@ -147,6 +152,7 @@ public final class Accesses {
     long[] slots = place == at ? first : block(place >>> BLOCK_SHIFT);
     long word = slots[at]; // written by this thread
     SharedLongs.setRelease(slots, at, word & ~WHAT_MASK);
+    LockOrder.givenBack(LockClass.ACCESS, this, access, access + 1);
   }
 
   /**
@@ -229,8 +235,8 @@ public final class Accesses {
     private long[] words = new long[8];
     private int count;
 
-    /** Those that concern the caller come first, so many. */
-    private int concerned;
+    /** How many of them the caller waits for; they come first. */
+    private int included;
 
     private UnderWay() {}
 
@@ -247,14 +253,14 @@ public final class Accesses {
     }
 
     /**
-     * Says that the caller is concerned about a frame: it waits for the accesses to it.
+     * Includes the accesses to a frame in those that the caller waits for.
      *
      * @param pfn the frame
      */
-    public void concerns(int pfn) {
-      for (int i = concerned; i < count; i++) {
+    public void include(int pfn) {
+      for (int i = included; i < count; i++) {
         if (isTo(words[i], pfn)) {
-          swap(i, concerned++);
+          swap(i, included++);
         }
       }
     }
@@ -271,36 +277,36 @@ public final class Accesses {
       words[j] = word;
     }
 
-    /** Whether the accesses that concern the caller have all ended; forgets those that have. */
-    private boolean areOver() {
-      while (concerned > 0) {
-        int last = concerned - 1;
+    /** Drops accesses that have ended from those to wait for; returns whether none is left. */
+    private boolean dropEnded() {
+      while (included > 0) {
+        int last = included - 1;
         if (SharedLongs.getVolatile(slots[last], places[last]) == words[last]) {
           return false;
         }
-        concerned--;
+        included--;
       }
       return true;
     }
 
     /**
-     * Waits for the accesses that concern the caller.
+     * Waits for the accesses that are included.
      *
      * @param idle how to wait
      * @throws InterruptedException if the thread is interrupted, or must not wait, before they have
      *     ended; they stay announced
      */
     public void await(IdleStrategy idle) throws InterruptedException {
-      Wait.await(idle, this::areOver, Wait.LOOK_AGAIN_NANOS);
+      Wait.await(idle, this::dropEnded, Wait.LOOK_AGAIN_NANOS);
     }
 
     /**
-     * Waits for the accesses that concern the caller, which cannot give up.
+     * Waits for the accesses that are included, for a caller that cannot give up.
      *
      * @param idle how to wait; what it throws is thrown when they have ended
      */
     public void awaitUninterruptibly(IdleStrategy idle) {
-      Wait.awaitUninterruptibly(idle, this::areOver, Wait.LOOK_AGAIN_NANOS);
+      Wait.awaitUninterruptibly(idle, this::dropEnded, Wait.LOOK_AGAIN_NANOS);
     }
   }
 }

@@ -161,15 +161,15 @@ public final class Counts {
   }
 
   /**
-   * As {@link #has}, also of frozen counts, for what a caller's own get has added: own needs no
-   * look then, for nothing but that get takes it away.
+   * As {@link #has}, for what the caller's own get has added, perhaps to frozen counts. The own
+   * field is not checked: no mistake of another caller lowers it.
    */
   static boolean hasStill(long word, long unit) {
     return ((word - unit) & ~word & TOPS) == 0;
   }
 
   /** Whether there is no holder left. */
-  static boolean isNobodys(long word) {
+  static boolean isUnheld(long word) {
     return (word & ~WAITED) == 0;
   }
 
@@ -212,7 +212,7 @@ public final class Counts {
   }
 
   /**
-   * The library's own references but the page cache's, with those of guest-side holders; a pin
+   * The library's own references except the page cache's, with those of guest-side holders; a pin
    * counts {@link #PIN_BIAS}.
    *
    * @param word a counts word

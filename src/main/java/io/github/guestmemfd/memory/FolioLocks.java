@@ -2,6 +2,8 @@ package io.github.guestmemfd.memory;
 
 import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.LockClass;
+import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
@@ -53,6 +55,7 @@ final class FolioLocks {
         return false;
       }
       if (frames.casState(pfn, word, word | FrameState.LOCKED)) {
+        taken(pfn);
         return true;
       }
     }
@@ -60,6 +63,7 @@ final class FolioLocks {
 
   /** See {@link FrameTable#lock}. */
   void lock(int pfn) throws InterruptedException {
+    LockOrder.beforeWait(LockClass.FOLIO_LOCK, this, pfn);
     if (tryLock(pfn)) {
       return;
     }
@@ -77,6 +81,7 @@ final class FolioLocks {
         long word = frames.state(pfn);
         if (FrameState.isFreeToLock(word)) {
           if (frames.casState(pfn, word, word | FrameState.LOCKED)) {
+            taken(pfn);
             return;
           }
         } else if (FrameState.hasWaiters(word)
@@ -91,15 +96,24 @@ final class FolioLocks {
     try {
       Wait.await(idle, () -> Announce.read(waiter).granted, Wait.FOREVER);
     } catch (Throwable e) { // interrupted, or the strategy has thrown
-      leave(pfn, queue, waiter);
+      giveUp(pfn, queue, waiter);
       throw e;
     }
+    taken(pfn);
+  }
+
+  private void taken(int pfn) {
+    LockOrder.taken(LockClass.FOLIO_LOCK, this, pfn, pfn + 1);
+  }
+
+  private void givenBack(int pfn) {
+    LockOrder.givenBack(LockClass.FOLIO_LOCK, this, pfn, pfn + 1);
   }
 
   /**
    * Removes a waiter that gives up; if it has been granted the lock meanwhile, passes the lock on.
    */
-  private void leave(int pfn, WaitQueue queue, WaitQueue.Waiter waiter) {
+  private void giveUp(int pfn, WaitQueue queue, WaitQueue.Waiter waiter) {
     queue.lock.lock();
     try {
       if (!Announce.read(waiter).granted) {
@@ -112,11 +126,14 @@ final class FolioLocks {
     } finally {
       queue.lock.unlock();
     }
-    unlock(pfn);
+    if (passOn(pfn)) {
+      putCacheRef(pfn);
+    }
   }
 
   /** See {@link FrameTable#awaitUnlocked}. */
   void awaitUnlocked(int pfn) throws InterruptedException {
+    LockOrder.beforeWait(LockClass.FOLIO_LOCK, this, pfn);
     if (FrameState.isLocked(frames.state(pfn))) {
       lock(pfn);
       unlock(pfn);
@@ -127,7 +144,9 @@ final class FolioLocks {
 
   /** See {@link FrameTable#unlock}. */
   void unlock(int pfn) {
-    if (passOn(pfn)) {
+    boolean left = passOn(pfn);
+    givenBack(pfn);
+    if (left) {
       putCacheRef(pfn); // the lock's word outlives every use of the frame
     }
   }
@@ -197,6 +216,7 @@ final class FolioLocks {
     AtomicInteger kept = KEPT.get();
     Announce.write(keepers).put(pfn, kept);
     Announce.write(kept).incrementAndGet();
+    givenBack(pfn); // it is the user's now
   }
 
   /** See {@link FrameTable#unlockKept}. */

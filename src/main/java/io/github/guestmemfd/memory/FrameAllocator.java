@@ -5,7 +5,7 @@ import io.github.guestmemfd.spi.Exploration;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
- * Which frames of a host are free, promised, in use, or failed for good.
+ * The allocator of a host's frames: which are free, promised, in use, or failed for good.
  *
  * <p><b>Guarantees.</b> A frame is on the free list only while frozen. No more frames are promised
  * than can be had: a promise is kept whatever fails meanwhile. Marking a frame as failed,
@@ -95,7 +95,10 @@ public final class FrameAllocator {
     return pfn;
   }
 
-  /** Gives a free frame to a file, unless its memory has failed; then this is where it ends. */
+  /**
+   * Gives a frame that was on the free list to a file. One whose memory has failed is not put back:
+   * it is taken out here.
+   */
   private boolean claim(int pfn, int owner) {
     for (; ; ) {
       long word = words.state(pfn);
@@ -110,7 +113,7 @@ public final class FrameAllocator {
 
   /** Gives a frame back to the free list; one that has failed is taken out. */
   void release(int pfn) {
-    long was = words.clearState(pfn, FrameState.OF_ONE_LIFE);
+    long was = words.clearState(pfn, FrameState.CLEARED_BY_RELEASE);
     if (FrameState.isPoisoned(was)) {
       Announce.write(takenOut).incrementAndGet();
       return;
@@ -122,8 +125,8 @@ public final class FrameAllocator {
   // ---- memory failure ----
 
   /**
-   * Marks a frame as failed. A free frame is marked only against a promise, which is never
-   * redeemed: so there still is a good frame for every other promise.
+   * Marks a frame as failed. Before a free frame is marked, a frame is promised, and that promise
+   * is never used: so a good frame is left for every other promise.
    */
   Poisoning poison(int pfn) {
     words.makeChunk(pfn);

@@ -10,8 +10,8 @@ import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What the frames contain: direct buffers of 2 MiB, the last of what is left, each made when the
- * first of its frames is used.
+ * The contents of the frames: direct buffers of 2 MiB, the last one of what is left, each made when
+ * the first of its frames is used.
  *
  * <p>The bytes themselves have no lock. Page table entries, references and the direct map decide
  * which thread may touch them, before this class is called.
@@ -159,7 +159,7 @@ public final class FrameContents {
   }
 
   /**
-   * Fills a frame with a byte by which a read through a stale view can be told.
+   * Fills a frame with a byte that shows a read through a stale view.
    *
    * @param pfn a populated frame
    */

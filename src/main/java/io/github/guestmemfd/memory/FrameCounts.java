@@ -7,7 +7,8 @@ import java.util.concurrent.ConcurrentMap;
 import java.util.function.LongPredicate;
 
 /**
- * The counts of the frames of a host: references are taken, dropped, frozen and waited for.
+ * The counts of the frames of a host: takes and drops references, freezes counts and waits for them
+ * to change.
  *
  * <p><b>Assumptions.</b> (1) A caller names frames that have been handed out at least once. (2) A
  * thread that takes a reference by {@link #tryGet} then checks that the frame still is what it
@@ -15,8 +16,8 @@ import java.util.function.LongPredicate;
  *
  * <p><b>Guarantees.</b> The put of the last reference swaps it for frozen in one step, so a frame
  * dies exactly once and never comes back. A {@code tryGet} that meets a frozen frame has added to
- * it all the same, and takes that back; by then the frame may be in use again, and taking back be
- * its last put. No field of a counts word ever corrupts its neighbour.
+ * it all the same, and takes that back; by then the frame may be in use again, and this may be its
+ * last put. No field of a counts word ever corrupts its neighbour.
  *
  * <p><b>Progress.</b> Taking a reference is one fetch-and-add. Dropping one is lock-free; if a
  * thread waits for it, it wakes that thread.
@@ -152,10 +153,10 @@ abstract class FrameCounts extends FrameWords {
   }
 
   /**
-   * Takes back what was added in vain: a put, unless the frame is still frozen.
+   * Takes back what was added in vain. On a frame that is no longer frozen this is a put.
    *
-   * <p>A put of that kind without a get may have come first, which could not tell what was added
-   * from a holder. The counts are right then.
+   * <p>A mistaken put of that kind may have come first: it cannot tell what was added from a
+   * holder. Then nothing is left to take back, and the counts are right.
    */
   private void takeBack(int pfn, long[] chunk, int at, long unit) {
     for (; ; ) {
@@ -176,8 +177,8 @@ abstract class FrameCounts extends FrameWords {
   /**
    * Drops references; the last put of all frees the frame, on this thread.
    *
-   * <p>It looks before it subtracts, so that a put without a get changes nothing. It looks for its
-   * own kind alone, which no get of another thread, refused or not, makes less.
+   * <p>It checks the counts before it subtracts, so that a put without a get changes nothing. It
+   * checks its own kind alone, which no get of another thread, refused or not, lowers.
    *
    * @param pfn the frame
    * @param unit what {@link #tryGet} took
@@ -187,7 +188,7 @@ abstract class FrameCounts extends FrameWords {
     long[] chunk = counters(pfn);
     int at = position(pfn);
     while (!subtractIfHeld(pfn, chunk, at, SharedLongs.getVolatile(chunk, at), unit)) {
-      Thread.onSpinWait();
+      Thread.onSpinWait(); // a hint: another thread has just changed the counts
     }
   }
 
@@ -225,7 +226,7 @@ abstract class FrameCounts extends FrameWords {
   /** Replaces counts that are not frozen by less; without a holder left, freezes and frees. */
   private boolean subtract(int pfn, long[] chunk, int at, long old, long unit) {
     long word = old - unit;
-    boolean last = Counts.isNobodys(word);
+    boolean last = Counts.isUnheld(word);
     if (!SharedLongs.compareAndSet(chunk, at, old, last ? Counts.FREE : word)) {
       return false;
     }

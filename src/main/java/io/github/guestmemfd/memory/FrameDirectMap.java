@@ -3,7 +3,7 @@ package io.github.guestmemfd.memory;
 import io.github.guestmemfd.spi.IdleStrategy;
 
 /**
- * Which frames of a host can be reached through the direct map: a bit in the state word of each.
+ * The direct map of a host: a bit in the state word of each frame says whether it can be reached.
  *
  * <p><b>Guarantees.</b> An access announces its frame and then looks at the bit, a removal sets the
  * bit and then looks at the announcements: see {@link Accesses}.
@@ -31,7 +31,7 @@ final class FrameDirectMap {
     words.setState(pfn, FrameState.DIRECT_REMOVED);
     Accesses.UnderWay underWay = accesses.underWay();
     if (underWay != null) {
-      underWay.concerns(pfn);
+      underWay.include(pfn);
       try {
         underWay.await(idle);
       } catch (Throwable e) {

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.memory;
 
 import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.LockClass;
 import io.github.guestmemfd.spi.Mutex;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -26,10 +27,13 @@ public final class FrameOwners {
      *
      * @param pfn the frame
      */
-    void freed(int pfn);
+    void freeing(int pfn);
 
-    /** A frame that {@code freed} was called for has gone back: this thread is done with it. */
-    default void isFree() {}
+    /**
+     * A frame that {@link #freeing} was called for is back on the free list. On the same thread,
+     * which holds nothing of it any more.
+     */
+    default void afterFree() {}
   }
 
   /**
@@ -49,10 +53,13 @@ public final class FrameOwners {
 
     /** Notes that the file will allocate no more. Its frames may live on as orphans. */
     public void close() {
-      forget();
+      drop();
     }
 
-    void forget() {
+    /**
+     * Counts down a frame that was freed, or that the file was open; at 0 the file is forgotten.
+     */
+    void drop() {
       if (Announce.write(frames).decrementAndGet() == 0) {
         owners.remove(this);
       }
@@ -65,7 +72,7 @@ public final class FrameOwners {
   /** Which numbers of files are in use; no file has 0. Under the lock. */
   private final BitSet numbers = new BitSet();
 
-  private final Mutex lock = new Mutex();
+  private final Mutex lock = new Mutex(LockClass.OWNERS_LOCK);
 
   /** Makes a table without files. */
   FrameOwners() {}

@@ -1,8 +1,8 @@
 package io.github.guestmemfd.memory;
 
 /**
- * Where threads wait for a frame: for its folio lock, or for its counts to change. Frames share a
- * few queues, in which each has two keys.
+ * The wait queues of a host's frames: for a folio lock, or for counts to change. Frames share a few
+ * queues, in which each frame has two keys.
  */
 final class FrameQueues {
   private static final int QUEUES = 64;

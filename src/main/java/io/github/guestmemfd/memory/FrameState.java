@@ -25,8 +25,8 @@ package io.github.guestmemfd.memory;
  *       While the frame is free: the pfn of the next free frame.
  * </ul>
  *
- * <p>Every change is an atomic read-modify-write, since a thread that arrives late (it has just
- * locked a frame that meanwhile was freed, say) may touch its own bit at any time.
+ * <p>Every change is an atomic read-modify-write, since a late thread may change its own bit at any
+ * time: one that has locked a frame which was freed in the meantime, for instance.
  */
 final class FrameState {
 
@@ -43,8 +43,12 @@ final class FrameState {
   static final int OWNER_SHIFT = 32;
   static final long OWNER_MASK = -1L << OWNER_SHIFT;
 
-  /** The bits that belong to one life of a frame, and are cleared at its end. */
-  static final long OF_ONE_LIFE = UPTODATE | PREPARED | DIRECT_REMOVED | ALLOCATED | OWNER_MASK;
+  /**
+   * What the release of a frame clears: all but the bits of the folio lock, which a late thread may
+   * hold, and the poison bit, which stays for good.
+   */
+  static final long CLEARED_BY_RELEASE =
+      UPTODATE | PREPARED | DIRECT_REMOVED | ALLOCATED | OWNER_MASK;
 
   private FrameState() {}
 

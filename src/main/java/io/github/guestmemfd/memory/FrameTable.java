@@ -294,7 +294,7 @@ public final class FrameTable extends FrameCounts {
    */
   public void discard(int pfn, FrameOwners.Owner owner, long unit) {
     setOwner(pfn, 0);
-    owner.forget();
+    owner.drop();
     if (unit == 0) {
       allocator.release(pfn);
     } else {
@@ -316,13 +316,13 @@ public final class FrameTable extends FrameCounts {
     FrameOwners.Owner owner = owners.get(FrameState.owner(state(pfn)));
     try {
       if (owner != null) {
-        owner.listener.freed(pfn);
+        owner.listener.freeing(pfn);
       }
     } finally {
       allocator.release(pfn);
       if (owner != null) {
-        owner.forget();
-        owner.listener.isFree();
+        owner.drop();
+        owner.listener.afterFree();
       }
     }
   }

@@ -2,6 +2,7 @@ package io.github.guestmemfd.memory;
 
 import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.LockClass;
 import io.github.guestmemfd.spi.Mutex;
 import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -9,7 +10,7 @@ import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Threads that wait for a word to change, in order of arrival, each under a key.
+ * A queue of threads that wait for a word to change, in order of arrival, each under a key.
  *
  * <p><b>Assumptions.</b> (1) A thread that makes a condition true changes the word by an atomic
  * read-modify-write, or follows the store with a full fence, and only then calls {@link #wake}. (2)
@@ -40,7 +41,7 @@ public final class WaitQueue {
     }
   }
 
-  final Mutex lock = new Mutex();
+  final Mutex lock = new Mutex(LockClass.WAIT_QUEUE_LOCK);
   private @Nullable Waiter head;
   private @Nullable Waiter tail;
 

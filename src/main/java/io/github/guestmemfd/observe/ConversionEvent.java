@@ -9,7 +9,7 @@ import jdk.jfr.Label;
 import jdk.jfr.Name;
 import org.jspecify.annotations.Nullable;
 
-/** A range of a guest_memfd was converted, or was not. */
+/** An event of the flight recorder: a conversion of a range, done or refused. */
 @Name("io.github.guestmemfd.Conversion")
 @Label("Conversion")
 @Description("A range of a guest_memfd was converted, or was not")

@@ -4,8 +4,8 @@ import io.github.guestmemfd.abi.Errno;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Begins the events of the JDK's flight recorder: returns an event that has begun, or null if it is
- * not recorded.
+ * The events of the JDK's flight recorder. Each method begins one, and returns null if it is not
+ * recorded.
  *
  * <p>The module jdk.jfr need not be there. No event class is loaded unless it is; this class and
  * its callers only pass references to them around.

@@ -12,8 +12,8 @@ import jdk.jfr.StackTrace;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The host touched a page that its mapping did not have yet; one for each page, so off unless asked
- * for.
+ * An event of the flight recorder: the host touched a page that its mapping did not have yet. There
+ * is one for each page, so it is off unless asked for.
  */
 @Name("io.github.guestmemfd.Fault")
 @Label("Host fault")

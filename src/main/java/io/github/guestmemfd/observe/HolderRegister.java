@@ -17,10 +17,10 @@ import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The holders of a host that tracks them.
+ * The register of the holders of a host that tracks them.
  *
- * <p>A holder is entered after it has what it holds, and leaves after it has given that back; so a
- * holder that is listed may be gone by a moment, and one that is in a conversion's way not be
+ * <p>A holder is added after it has taken what it holds, and removed after it has given that back.
+ * So a listed holder may have let go a moment ago, and one that blocks a conversion may not be
  * listed yet. Safe for use by any number of threads.
  */
 public final class HolderRegister {
@@ -48,12 +48,12 @@ public final class HolderRegister {
    * @param offset where in the file it begins, in bytes
    * @param length how much it holds, in bytes
    * @param frames the frames that it has a reference on, one each
-   * @return the holder, for {@link #leave}
+   * @return the holder, for {@link #remove}
    */
-  public Holder enter(
+  public Holder add(
       long ino, Object file, TrackedHolder.Kind kind, long offset, long length, int... frames) {
     Holder holder = describe(ino, file, kind, offset, length, frames);
-    enter(holder);
+    add(holder);
     return holder;
   }
 
@@ -66,7 +66,7 @@ public final class HolderRegister {
    * @param offset where in the file it begins, in bytes
    * @param length how much it holds, in bytes
    * @param frames the frames that it has a reference on, one each
-   * @return the holder, for {@link #enter(Holder)}
+   * @return the holder, for {@link #add(Holder)}
    */
   public Holder describe(
       long ino, Object file, TrackedHolder.Kind kind, long offset, long length, int... frames) {
@@ -79,7 +79,7 @@ public final class HolderRegister {
    *
    * @param holder the holder, which has taken what it describes
    */
-  public void enter(Holder holder) {
+  public void add(Holder holder) {
     Announce.write(all).add(holder);
   }
 
@@ -88,7 +88,7 @@ public final class HolderRegister {
    *
    * @param holder the holder; null for one that was never entered
    */
-  public void leave(@Nullable Holder holder) {
+  public void remove(@Nullable Holder holder) {
     if (holder != null) {
       Announce.write(all).remove(holder);
     }
@@ -104,7 +104,7 @@ public final class HolderRegister {
    * @param kind the kind
    */
   public void grabbed(long ino, Object file, long offset, int pfn, HolderKind kind) {
-    Holder holder = enter(ino, file, TrackedHolder.Kind.of(kind), offset, Pages.SIZE, pfn);
+    Holder holder = add(ino, file, TrackedHolder.Kind.of(kind), offset, Pages.SIZE, pfn);
     Announce.write(grabs)
         .compute(
             new Grab(pfn, kind),
@@ -131,7 +131,7 @@ public final class HolderRegister {
               for (int i = 0; i < holders.size(); i++) {
                 which = holders.get(i).isByThisThread() ? i : which;
               }
-              leave(holders.remove(which));
+              remove(holders.remove(which));
               return holders.isEmpty() ? null : holders;
             });
   }

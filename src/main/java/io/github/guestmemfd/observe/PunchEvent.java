@@ -9,7 +9,7 @@ import jdk.jfr.Label;
 import jdk.jfr.Name;
 import org.jspecify.annotations.Nullable;
 
-/** A hole was punched into a guest_memfd, or was not. */
+/** An event of the flight recorder: a hole punched into a guest_memfd, or refused. */
 @Name("io.github.guestmemfd.Punch")
 @Label("Punch")
 @Description("A hole was punched into a guest_memfd, or was not")

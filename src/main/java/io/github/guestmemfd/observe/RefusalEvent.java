@@ -8,7 +8,10 @@ import jdk.jfr.Label;
 import jdk.jfr.Name;
 import org.jspecify.annotations.Nullable;
 
-/** A folio kept a range from being converted or punched, by the counts that were seen last. */
+/**
+ * An event of the flight recorder: a folio that kept a range from being converted or punched, with
+ * the counts that were seen last.
+ */
 @Name("io.github.guestmemfd.Refusal")
 @Label("Refusal")
 @Description(

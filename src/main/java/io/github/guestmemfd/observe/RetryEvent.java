@@ -10,7 +10,8 @@ import jdk.jfr.Name;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A range operation met a holder that it did not expect, and looked again as its retry policy says.
+ * An event of the flight recorder: a range operation met a holder that it did not expect, and
+ * looked again as its retry policy says.
  */
 @Name("io.github.guestmemfd.Retry")
 @Label("Retry")

@@ -3,6 +3,7 @@ package io.github.guestmemfd.policy;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.kvm.MemoryAttribute;
 import io.github.guestmemfd.spi.Announce;
+import io.github.guestmemfd.spi.LockClass;
 import io.github.guestmemfd.spi.Mutex;
 import java.util.BitSet;
 import java.util.Map;
@@ -24,7 +25,7 @@ final class Batched implements ConversionPolicy {
   private final ConcurrentNavigableMap<Long, Block> blocks = new ConcurrentSkipListMap<>();
 
   /** Guards the creation of a block, and the next field. A leaf: nothing is called under it. */
-  private final Mutex unmadeLock = new Mutex();
+  private final Mutex unmadeLock = new Mutex(LockClass.POLICY_LOCK);
 
   /**
    * What the guest wants shared, in blocks, of those that are not in the map yet: runs by their
@@ -173,7 +174,7 @@ final class Batched implements ConversionPolicy {
 
   /** What is known of 2 MiB. Its lock is a leaf: nothing is called under it. */
   private static final class Block {
-    private final Mutex lock = new Mutex();
+    private final Mutex lock = new Mutex(LockClass.POLICY_LOCK);
 
     /** The pages that the guest wants shared. */
     private final BitSet shared = new BitSet(BLOCK_PAGES);

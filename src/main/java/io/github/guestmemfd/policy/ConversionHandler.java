@@ -13,8 +13,10 @@ import io.github.guestmemfd.kvm.Memslot;
 import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VcpuExit;
 import io.github.guestmemfd.kvm.VirtualMachine;
+import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.Wait;
 import java.util.Objects;
 import java.util.Optional;
@@ -224,7 +226,7 @@ public final class ConversionHandler implements ExitHandler {
    */
   public void start(GpaRange memory) {
     Objects.requireNonNull(memory, "memory");
-    for (GpaRange range : answered(policy.beforeFirstRun(memory), "beforeFirstRun")) {
+    for (GpaRange range : answered(policy().beforeFirstRun(memory), "beforeFirstRun")) {
       answered(range, "a range of beforeFirstRun");
       if (!memory.contains(range)) {
         throw new IllegalStateException(
@@ -249,6 +251,19 @@ public final class ConversionHandler implements ExitHandler {
       case EBADF -> "the file at " + at + " is gone";
       default -> "refused at " + at;
     };
+  }
+
+  /** The policy, to be called. */
+  private ConversionPolicy policy() {
+    checkOrder();
+    return policy;
+  }
+
+  /** Policy and observer are called with nothing held, unless a callback is under way. */
+  private static void checkOrder() {
+    if (LockOrder.isOn() && !GuestMemfd.isInsideCallback()) {
+      LockOrder.beforeCall(Callback.POLICY);
+    }
   }
 
   /** Returns the policy's answer; throws if it is null. */
@@ -333,7 +348,7 @@ public final class ConversionHandler implements ExitHandler {
   }
 
   private Progress doPiece(GpaRange piece, MemoryAttribute attribute) {
-    Optional<GpaRange> answer = answered(policy.onHypercall(piece, attribute), "onHypercall");
+    Optional<GpaRange> answer = answered(policy().onHypercall(piece, attribute), "onHypercall");
     if (answer.isEmpty()) {
       return new Progress(Errno.OK, piece.end());
     }
@@ -354,7 +369,7 @@ public final class ConversionHandler implements ExitHandler {
     }
     GpaRange used = new GpaRange(fault.gpa(), fault.size());
     Optional<GpaRange> answer =
-        answered(policy.onMemoryFault(used, fault.attribute()), "onMemoryFault");
+        answered(policy().onMemoryFault(used, fault.attribute()), "onMemoryFault");
     if (answer.isEmpty()) {
       return fault;
     }
@@ -448,6 +463,7 @@ public final class ConversionHandler implements ExitHandler {
 
   private Progress attempt(GpaRange range, MemoryAttribute attribute) {
     BusyGuestPage busy = new BusyGuestPage();
+    checkOrder();
     observer.begin(range, attribute);
     Errno errno = Errno.ECANCELED; // unless it returns
     try {
@@ -458,6 +474,7 @@ public final class ConversionHandler implements ExitHandler {
           busy.folio().offset() < 0 ? null : busy);
     } finally {
       try {
+        checkOrder();
         observer.end(range, attribute, errno, busy);
       } finally {
         tellPolicy(range, attribute, errno, busy);
@@ -469,9 +486,9 @@ public final class ConversionHandler implements ExitHandler {
   private void tellPolicy(
       GpaRange range, MemoryAttribute attribute, Errno errno, BusyGuestPage busy) {
     if (errno == Errno.OK) {
-      policy.converted(range, attribute);
+      policy().converted(range, attribute);
     } else if (busy.convertedUpTo() > range.gpa()) {
-      policy.converted(new GpaRange(range.gpa(), busy.convertedUpTo() - range.gpa()), attribute);
+      policy().converted(new GpaRange(range.gpa(), busy.convertedUpTo() - range.gpa()), attribute);
     }
   }
 
@@ -479,6 +496,11 @@ public final class ConversionHandler implements ExitHandler {
     if (onShared == PrivatePages.KEEP) {
       return vm.trySetMemoryAttributes(range.gpa(), range.size(), attribute, busy);
     }
+    // What depends on a conversion that this ends may convert the range too: it comes afterwards.
+    return GuestMemfd.completingAfter(() -> discardAndChange(range, attribute, busy));
+  }
+
+  private Errno discardAndChange(GpaRange range, MemoryAttribute attribute, BusyGuestPage busy) {
     if (!underWay.lock(range)) {
       return Errno.EINTR;
     }

@@ -2,6 +2,8 @@ package io.github.guestmemfd.policy;
 
 import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.LockClass;
+import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.Wait;
 import java.util.ArrayList;
 import java.util.List;
@@ -34,8 +36,10 @@ final class RangesUnderWay {
     if (Thread.currentThread().isInterrupted()) {
       return false; // also if the range is free
     }
+    LockOrder.beforeWait(LockClass.CONVERTED_RANGE, this, range.gpa());
     try {
       Wait.await(idle, () -> tryLock(range), Wait.LOOK_AGAIN_NANOS);
+      LockOrder.taken(LockClass.CONVERTED_RANGE, this, range.gpa(), range.end());
       return true;
     } catch (InterruptedException e) {
       Wait.restore(e);
@@ -57,6 +61,7 @@ final class RangesUnderWay {
 
   void unlock(GpaRange range) {
     Announce.write(locked).updateAndGet(now -> without(now, range));
+    LockOrder.givenBack(LockClass.CONVERTED_RANGE, this, range.gpa(), range.end());
   }
 
   private static List<GpaRange> with(List<GpaRange> now, GpaRange range) {

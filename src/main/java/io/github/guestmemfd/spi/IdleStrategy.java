@@ -5,7 +5,7 @@ import java.util.concurrent.locks.LockSupport;
 /**
  * What a thread does between two looks at a word that another thread will change.
  *
- * <p>Every wait of the library ({@link Wait}) calls this, with a round number that starts at 0 and
+ * <p>Every wait of an operation ({@link Wait}) calls this, with a round number that starts at 0 and
  * grows by one a look. A waiter that may have to wait long has put itself on a wait queue before
  * its strategy may sleep, and the thread that makes its condition true unparks it; so a strategy
  * may spin, yield, park, or hand the processor to something else, as it likes.

@@ -2,24 +2,46 @@ package io.github.guestmemfd.spi;
 
 import java.util.Objects;
 import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
 
 /**
- * A lock for short sections, whose holder waits for nothing: a {@link ReentrantLock} that announces
- * itself to a {@link Scheduler}.
+ * A lock for short sections: a {@link ReentrantLock} that announces itself to a {@link Scheduler},
+ * and that {@link LockOrder} checks if it has a class. Its holder waits for nothing, unless its
+ * class says so.
  */
 public final class Mutex {
   private final ReentrantLock lock = new ReentrantLock();
 
-  /** Makes a lock that is free. */
-  public Mutex() {}
+  /** Null for a program's own lock, whose order the program knows. */
+  private final @Nullable LockClass lockClass;
+
+  /** Makes a lock of a program's own, which is free. Its order is not checked. */
+  public Mutex() {
+    this.lockClass = null;
+  }
+
+  /**
+   * Makes a lock of the library, which is free.
+   *
+   * @param lockClass what kind of lock it is
+   */
+  public Mutex(LockClass lockClass) {
+    this.lockClass = Objects.requireNonNull(lockClass, "lockClass");
+  }
 
   /** Takes the lock, whether or not the thread is interrupted. The holder may take it again. */
   public void lock() {
+    if (lockClass != null && !lock.isHeldByCurrentThread()) {
+      LockOrder.beforeWait(lockClass, this, 0);
+    }
     Scheduler scheduler = Exploration.scheduler();
     if (scheduler != null && !lock.isHeldByCurrentThread()) {
       scheduler.acquire(this);
     }
     lock.lock();
+    if (lockClass != null && lock.getHoldCount() == 1) {
+      LockOrder.taken(lockClass, this, 0, 1);
+    }
   }
 
   /**
@@ -36,6 +58,9 @@ public final class Mutex {
       scheduler.release(this);
     }
     lock.unlock();
+    if (lockClass != null && !lock.isHeldByCurrentThread()) {
+      LockOrder.givenBack(lockClass, this, 0, 1);
+    }
   }
 
   /**

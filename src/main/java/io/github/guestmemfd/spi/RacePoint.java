@@ -42,8 +42,8 @@ public enum RacePoint {
    */
   WALKER_HOLDS_REFERENCE,
   /**
-   * An access through a mapping is announced in the page table entry and under way. At the hook of
-   * a {@code VirtualMachine}: an access of a vCPU; the index is the guest frame number.
+   * An access through a mapping is announced and under way. At the hook of a {@code
+   * VirtualMachine}: an access of a vCPU; the index is the guest frame number.
    */
   ACCESS_IN_FLIGHT,
   /** A range operation holds its whole range: every slot in it is busy. */

@@ -5,12 +5,13 @@ import java.util.concurrent.locks.LockSupport;
 import java.util.function.BooleanSupplier;
 
 /**
- * A wait of one thread, and every way to wait that the library has.
+ * A wait of one thread: the loops by which an operation of the library idles, polls or parks.
  *
- * <p>Each wait of the library goes through this class: no other class has a loop that idles, polls
- * or parks, and no other class sets the interrupt status again. This class is for the library's own
- * packages. A program that uses the library passes it an {@link IdleStrategy} and has no reason to
- * call this.
+ * <p>Every wait of an operation goes through this class, which also sets the interrupt status again
+ * where a wait has cleared it. What waits elsewhere does so below this class (the explorer), around
+ * it (tools that hold threads for a test) or for a short lock ({@link Mutex}); {@code
+ * docs/synchronization.md} lists it. This class is for the library's own packages. A program that
+ * uses the library passes it an {@link IdleStrategy} and has no reason to call this.
  *
  * <p>There are three kinds of wait. Most are interruptible. A caller that cannot give up what it
  * waits for {@linkplain #awaitUninterruptibly keeps the interrupt for later}. And a thread can say
@@ -147,6 +148,7 @@ public final class Wait {
    */
   private boolean idleUntil(BooleanSupplier condition, int rounds, long maxNanos)
       throws InterruptedException {
+    checkOrder();
     boolean explored = Exploration.scheduler() != null;
     int limit = explored && rounds != Integer.MAX_VALUE ? 0 : rounds;
     for (; !condition.getAsBoolean(); round++) {
@@ -187,6 +189,7 @@ public final class Wait {
       throws InterruptedException {
     Objects.requireNonNull(idle, "idle");
     Objects.requireNonNull(condition, "condition");
+    checkOrder();
     for (int round = 0; !condition.getAsBoolean(); round++) {
       check();
       idle(idle, round, FOREVER, maxNanos);
@@ -206,6 +209,7 @@ public final class Wait {
       IdleStrategy idle, BooleanSupplier condition, long maxNanos) {
     Objects.requireNonNull(idle, "idle");
     Objects.requireNonNull(condition, "condition");
+    checkOrder();
     boolean interrupted = false;
     IdleStrategy strategy = idle;
     RuntimeException exception = null;
@@ -244,6 +248,7 @@ public final class Wait {
    */
   public static void once(IdleStrategy idle, int round, long maxNanos) throws InterruptedException {
     Objects.requireNonNull(idle, "idle");
+    checkOrder();
     check();
     Scheduler scheduler = Exploration.scheduler();
     if (scheduler == null) {
@@ -265,6 +270,7 @@ public final class Wait {
    */
   public static boolean pause(IdleStrategy idle, int round, long maxNanos) {
     Objects.requireNonNull(idle, "idle");
+    checkOrder();
     try {
       check();
     } catch (InterruptedException e) {
@@ -307,6 +313,7 @@ public final class Wait {
 
   /**
    * Blocks up to a time whether or not the thread is interrupted. An interrupt is kept for later.
+   * For tests, which stop a thread at any step: what it holds is not checked.
    *
    * @param blocking what blocks; called again after an interrupt, with the time that is left
    * @param nanos the longest time in nanoseconds
@@ -332,6 +339,16 @@ public final class Wait {
   }
 
   // ---- whether a thread may wait ----
+
+  /**
+   * Reports a wait of a thread that holds what it must not wait with, whether or not it comes to
+   * wait. One that must not wait at all does not.
+   */
+  private static void checkOrder() {
+    if (LockOrder.isOn() && ATTEMPT.get().depth == 0) {
+      LockOrder.beforeWait();
+    }
+  }
 
   /**
    * To be called before a thread idles: whether it may.

@@ -6,6 +6,7 @@ import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.TrackedHolder;
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.spi.LockOrder;
 import java.lang.reflect.Method;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -154,6 +155,11 @@ public final class GuestMemfdExtension
         wrong.add(e);
       }
       List<String> violations = host.violations();
+      AssertionError order = LockOrder.takeReport();
+      if (order != null) {
+        wrong.add(order); // it may have been thrown where nothing looks at it
+      }
+      LockOrder.forget(); // what the test leaves is named, and no concern of the next
       violations.forEach(violation -> wrong.add(new AssertionError(violation)));
       if (!violations.isEmpty()) { // a close could wait forever, for an access that never ends
         wrong.add(new AssertionError(host.dump()));

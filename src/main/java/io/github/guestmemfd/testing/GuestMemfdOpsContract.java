@@ -200,7 +200,7 @@ public abstract class GuestMemfdOpsContract {
         SplittableRandom random = seeds.split();
         stage.enter("thread " + i, Set.of(), self -> file.stress(random));
       }
-      Thread.sleep(STRESS_MILLIS);
+      stage.letRace(STRESS_MILLIS);
       file.over = true;
       try {
         stage.clear();

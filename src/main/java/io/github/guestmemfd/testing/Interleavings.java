@@ -40,6 +40,9 @@ import org.jspecify.annotations.Nullable;
  * not find can only come from weakly ordered memory, for which the project has jcstress tests. With
  * {@link #maxPreemptions} it is bounded, and says so.
  *
+ * <p>Orders with no pre-emption and with one come first, so that most faults are found soon; then
+ * all, those among them. What is counted are all.
+ *
  * <p><b>What is found</b>: an exception of a thread, a check that fails, a deadlock or lost wake-up
  * (no thread can go on), a livelock (a run that does not end), a thread that blocks where the
  * library does not see it, results that no order of whole calls has ({@link #linearizable}). The
@@ -53,6 +56,12 @@ import org.jspecify.annotations.Nullable;
 public final class Interleavings<W> {
   private static final int MAX_THREADS = 8;
   private static final int MAX_MINIMAL_PREEMPTIONS = 8;
+
+  /**
+   * Orders without pre-emptions, and then those with one, are run before all others: most faults
+   * have such an order, and depth-first search may come to it late.
+   */
+  private static final int FIRST_BOUNDS = 2;
 
   /**
    * Does something with a world, or checks it.
@@ -144,6 +153,7 @@ public final class Interleavings<W> {
   private @Nullable Act<? super W> invariant;
   private Act<? super W> end = w -> {};
   private @Nullable Call<? super W> outcome;
+  private @Nullable Call<? super W> shown;
   private Options options = Options.ALL;
   private @Nullable Linearizability linearizability;
 
@@ -302,6 +312,17 @@ public final class Interleavings<W> {
   }
 
   /**
+   * What to print under the table of an order that is wrong: the holders of a page, for instance.
+   *
+   * @param state looks at the world, and must not wait: the order may end in the middle of a call
+   * @return this
+   */
+  public Interleavings<W> show(Call<? super W> state) {
+    shown = Objects.requireNonNull(state, "state");
+    return this;
+  }
+
+  /**
    * Leaves out orders with more pre-emptions: switches from a thread that could go on. Most faults
    * need two at most.
    *
@@ -377,9 +398,17 @@ public final class Interleavings<W> {
     requireThreads();
     ProgressLine line = new ProgressLine();
     collectWholeCalls();
-    Explorer.Result result = Explorer.explore(scenario(), options, line);
-    line.erase();
-    return result;
+    try {
+      for (int bound = 0; bound < FIRST_BOUNDS && options.preemptions() < 0; bound++) {
+        Explorer.Result few = Explorer.explore(scenario(), options.withPreemptions(bound), line);
+        if (few.failure() != null) {
+          return few;
+        }
+      }
+      return Explorer.explore(scenario(), options, line);
+    } finally {
+      line.erase();
+    }
   }
 
   private void requireThreads() {
@@ -395,13 +424,14 @@ public final class Interleavings<W> {
   private Scenario<W> scenario(Scenario.@Nullable Check check) {
     Scenario.Act<W> after = invariant == null ? null : invariant::on;
     Call<? super W> state = outcome;
+    Scenario.Call<? super W> show = shown == null ? null : shown::on;
     if (state == null || check == null) {
-      return new Scenario<>(world, threads, events, after, end::on, null);
+      return new Scenario<>(world, threads, events, after, end::on, null, show);
     }
     List<Scenario.Actor<W>> judged =
         threads.stream().map(t -> Linearizability.ofResults(t)).toList();
     Scenario.Oracle<W> oracle = new Scenario.Oracle<>(state::on, check);
-    return new Scenario<>(world, judged, events, after, end::on, oracle);
+    return new Scenario<>(world, judged, events, after, end::on, oracle, show);
   }
 
   /** Runs the orders of whole calls, whose results all others are compared with. */

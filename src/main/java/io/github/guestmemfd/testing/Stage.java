@@ -103,6 +103,11 @@ final class Stage implements RaceHook, IdleStrategy, AutoCloseable {
     }
   }
 
+  /** Lets the parties race for a time. */
+  void letRace(long millis) throws InterruptedException {
+    Wait.upTo(IDLE, TimeUnit.MILLISECONDS.toNanos(millis)).until(() -> false);
+  }
+
   /** Makes all parties run to their end and waits for them; throws what one of them threw. */
   void clear() {
     List<Party> all = List.copyOf(parties.values());

@@ -55,7 +55,7 @@ final class Stress {
       enter("host", random -> host(scene, random));
       enter("host", random -> host(scene, random));
       enter("guest", random -> guest(scene.memfd, random));
-      Thread.sleep(MILLIS);
+      stage.letRace(MILLIS);
       over = true;
       stage.clear();
     }

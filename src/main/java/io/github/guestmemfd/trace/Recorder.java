@@ -14,6 +14,8 @@ import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.LockClass;
+import io.github.guestmemfd.spi.Mutex;
 import io.github.guestmemfd.spi.Wait;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -30,7 +32,6 @@ import java.util.Objects;
 import java.util.WeakHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.concurrent.locks.ReentrantLock;
 import org.jctools.queues.atomic.MpscAtomicArrayQueue;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -95,7 +96,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   private final AtomicInteger references = new AtomicInteger();
 
   /** Makes a memslot call and its line one step. */
-  private final ReentrantLock slotsLock = new ReentrantLock();
+  private final Mutex slotsLock = new Mutex(LockClass.RECORDER_LOCK);
 
   /** The memslots of the program's machine, with the numbers that they have in the trace. */
   private final Map<Integer, Integer> slots = new HashMap<>();

@@ -41,7 +41,7 @@ class PageTableRunRaceTest {
           table.revoke(0);
           Accesses.UnderWay underWay = accesses.underWay();
           if (underWay != null) {
-            underWay.concerns(PFN);
+            underWay.include(PFN);
             underWay.await(IdleStrategy.spinThenPark());
           }
           return table.remove(0) == PFN;

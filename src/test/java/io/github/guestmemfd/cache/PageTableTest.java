@@ -11,12 +11,15 @@ import io.github.guestmemfd.fixtures.WaitProbe;
 import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.spi.PlaysOtherThreads;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.extension.ExtendWith;
 
 /** Page table entries and the accesses through them. */
+@ExtendWith(PlaysOtherThreads.class)
 @Timeout(120)
 class PageTableTest {
 
@@ -37,7 +40,7 @@ class PageTableTest {
     table.revoke(page);
     Accesses.UnderWay underWay = accesses.underWay();
     if (underWay != null) {
-      underWay.concerns(PageTable.held(table.entry(page)));
+      underWay.include(PageTable.held(table.entry(page)));
       underWay.await(probe);
     }
     return table.remove(page);

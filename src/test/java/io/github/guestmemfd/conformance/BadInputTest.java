@@ -74,6 +74,7 @@ class BadInputTest {
               "RacePoints.check", "fails the test, by an AssertionError, on purpose",
               "RacePoints.close", "the same",
               "Folio.lock", "waits for the folio's lock, as long as another holds it",
+              "LockOrder", "is told what the thread holds, and would believe it: LockOrderTest",
               "FrameAccess.begin",
                   "announces an access, for which all others wait: FrameAccessTest"));
 

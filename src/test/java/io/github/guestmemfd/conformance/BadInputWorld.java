@@ -49,6 +49,8 @@ import io.github.guestmemfd.policy.ConversionPolicy;
 import io.github.guestmemfd.policy.GpaRange;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.KeptLock;
+import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.Mutex;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.Scheduler;
@@ -78,6 +80,7 @@ import java.util.Deque;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.Callable;
 import java.util.concurrent.Executor;
@@ -464,7 +467,9 @@ final class BadInputWorld {
     make(Runnable.class, w -> (Runnable) () -> {});
     make(Optional.class, w -> Optional.empty());
     make(Interleavings.Act.class, w -> (Interleavings.Act<Object>) x -> {});
+    make(Interleavings.Call.class, w -> (Interleavings.Call<Object>) x -> "called");
     make(Mutex.class, w -> new Mutex());
+    make(KeptLock.class, BadInputWorld::keptLock);
     make(Thread.class, w -> new Thread(() -> {}));
     make(Scheduler.class, w -> new NoScheduler());
     make(Interleavings.class, w -> Interleavings.of(() -> w).thread("one", x -> {}));
@@ -514,6 +519,13 @@ final class BadInputWorld {
       assert memfd.isOpen();
       return host.holders().get(0);
     }
+  }
+
+  /** One that no thread is thought to hold. */
+  private static KeptLock keptLock(BadInputWorld w) {
+    KeptLock lock = Objects.requireNonNull(LockOrder.kept(w, 1));
+    lock.giveBack();
+    return lock;
   }
 
   private static MemoryParcels parcels(BadInputWorld w) {

@@ -43,4 +43,12 @@ final class NoScheduler implements Scheduler {
   public int threadNumber() {
     return 0;
   }
+
+  @Override
+  public boolean mayFail() {
+    return false;
+  }
+
+  @Override
+  public void execute(Runnable task, long nanos) {}
 }

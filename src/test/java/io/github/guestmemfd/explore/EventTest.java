@@ -28,7 +28,8 @@ class EventTest {
     List<Event> events = kinds.stream().map(kind -> new Event(kind, "t0")).toList();
     Explorer.Result result =
         Explorer.explore(
-            new Scenario<>(() -> new Toy(4), actors, events, null, w -> ends.add(w.state()), null),
+            new Scenario<>(
+                () -> new Toy(4), actors, events, null, w -> ends.add(w.state()), null, null),
             options,
             orders -> {});
     assertThat(result.failure()).isNull();
@@ -164,6 +165,7 @@ class EventTest {
             List.of(new Event(Event.Kind.INTERRUPT, "t0")),
             null,
             w -> {},
+            null,
             null);
     Failure failure = Explorer.explore(scenario, Options.ALL, orders -> {}).failure();
     assertThat(failure).isNotNull();

@@ -31,7 +31,7 @@ class ExplorerTest {
       actors.add(new Scenario.Actor<>("t" + i, threads.get(i)));
     }
     return new Scenario<>(
-        () -> new Toy(words), actors, List.of(), null, w -> ends.add(w.state()), null);
+        () -> new Toy(words), actors, List.of(), null, w -> ends.add(w.state()), null, null);
   }
 
   private static Explorer.Result run(Scenario<Toy> scenario, Options options) {
@@ -113,7 +113,7 @@ class ExplorerTest {
       }
       Explorer.Result result =
           run(
-              new Scenario<>(() -> new Toy(3), actors, List.of(), null, w -> ends[0]++, null),
+              new Scenario<>(() -> new Toy(3), actors, List.of(), null, w -> ends[0]++, null, null),
               Options.ALL);
       runs += result.orders() + result.redundant();
       redundant += result.redundant();

@@ -19,7 +19,7 @@ import java.util.stream.Stream;
  */
 final class Matrix {
   /** Orders after which a combination is given up, incomplete. */
-  private static final long ORDERS = Long.getLong("explore.orders", 50);
+  private static final long ORDERS = Long.getLong("explore.orders", 30);
 
   private static final String PROTOCOL = System.getProperty("explore.protocol", "atomic-pair");
 
@@ -120,9 +120,9 @@ final class Matrix {
     return orders;
   }
 
-  /** What has been explored, by protocol and mishap. */
+  /** What has been explored, under all protocols, by mishap and number of pages. */
   static final class Totals {
-    private record Row(String protocol, Mishap mishap, int pages) {}
+    private record Row(Mishap mishap, int pages) {}
 
     private final String what;
     private final Map<Row, long[]> rows = new LinkedHashMap<>();
@@ -131,9 +131,8 @@ final class Matrix {
       this.what = what;
     }
 
-    synchronized void add(
-        ConversionProtocol protocol, Mishap mishap, int pages, Interleavings.Report report) {
-      long[] row = rows.computeIfAbsent(new Row(protocol.id(), mishap, pages), r -> new long[4]);
+    synchronized void add(Mishap mishap, int pages, Interleavings.Report report) {
+      long[] row = rows.computeIfAbsent(new Row(mishap, pages), r -> new long[4]);
       row[0]++;
       row[1] += report.complete() ? 1 : 0;
       row[2] += report.orders();
@@ -150,10 +149,7 @@ final class Matrix {
                       + ", "
                       + row.pages
                       + (row.pages == 1 ? " page, " : " pages, ")
-                      + row.mishap.text
-                      + ", `"
-                      + row.protocol
-                      + "`",
+                      + row.mishap.text,
                   n[0],
                   n[1],
                   n[2],

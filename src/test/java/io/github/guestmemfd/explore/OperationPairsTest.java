@@ -70,6 +70,6 @@ class OperationPairsTest {
     }
     Interleavings.Report report = orders.explore();
     assertThat(report.orders()).isPositive();
-    TOTALS.add(protocol, mishap, pages, report);
+    TOTALS.add(mishap, pages, report);
   }
 }

@@ -54,6 +54,6 @@ class OperationTriplesTest {
     }
     Interleavings.Report report = orders.explore();
     assertThat(report.orders()).isPositive();
-    TOTALS.add(protocol, Mishap.NONE, 1, report);
+    TOTALS.add(Mishap.NONE, 1, report);
   }
 }

@@ -25,7 +25,7 @@ class TasksTest {
     Explorer.Result result =
         Explorer.explore(
             new Scenario<>(
-                () -> new Toy(2), actors, List.of(), null, w -> ends.add(w.state()), null),
+                () -> new Toy(2), actors, List.of(), null, w -> ends.add(w.state()), null, null),
             Options.ALL,
             orders -> {});
     assertThat(result.failure()).isNull();

@@ -16,6 +16,7 @@ import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.fixtures.HostFixture;
 import io.github.guestmemfd.fixtures.Worker;
+import io.github.guestmemfd.spi.PlaysOtherThreads;
 import io.github.guestmemfd.spi.RacePoint;
 import java.util.ArrayList;
 import java.util.List;
@@ -384,7 +385,7 @@ class DirectMapUndoTest extends HostFixture {
     script.onPrepare = // of page 0: the file has waited for the accesses before
         () -> {
           if (access[0] == 0) {
-            access[0] = frames().beginDirectAccess(pfns[1]);
+            PlaysOtherThreads.playing(() -> access[0] = frames().beginDirectAccess(pfns[1]));
           }
         };
     Worker<Boolean> conversion =
@@ -396,7 +397,7 @@ class DirectMapUndoTest extends HostFixture {
     probe.awaitWaiting(conversion);
     conversion.interrupt();
     assertTrue(conversion.result(), "the interrupt status is gone");
-    frames().accesses.end(access[0]);
+    PlaysOtherThreads.playing(() -> frames().accesses.end(access[0]));
     script.onPrepare = () -> {};
     assertEquals(List.of(0L), script.undone);
     assertState(memfd, false, true);

@@ -16,6 +16,7 @@ import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.fixtures.Worker;
+import io.github.guestmemfd.spi.PlaysOtherThreads;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
 import java.util.concurrent.Callable;
@@ -186,7 +187,7 @@ class InterruptionTest extends RaceFixture {
     Runnable begin =
         () -> {
           if (access[0] == 0) {
-            access[0] = frames().beginDirectAccess(second.pfn());
+            PlaysOtherThreads.playing(() -> access[0] = frames().beginDirectAccess(second.pfn()));
           }
         };
     if (withCallbacks) {
@@ -209,7 +210,7 @@ class InterruptionTest extends RaceFixture {
     Worker<Errno> again = Worker.start(() -> memfd.tryMakeInaccessible(0, 2L * PAGE));
     probe.awaitWaiting(again);
     assertFalse(again.isDone());
-    frames().accesses.end(access[0]);
+    PlaysOtherThreads.playing(() -> frames().accesses.end(access[0]));
     assertEquals(Errno.OK, again.result());
     assertFalse(host.directMap().contains(first.pfn()));
     assertFalse(host.directMap().contains(second.pfn()));

@@ -10,6 +10,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.fixtures.WaitProbe;
 import io.github.guestmemfd.fixtures.Worker;
+import io.github.guestmemfd.spi.PlaysOtherThreads;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -17,8 +18,10 @@ import java.util.Set;
 import java.util.concurrent.CountDownLatch;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.extension.ExtendWith;
 
 /** Announcements of accesses, and who waits for which. */
+@ExtendWith(PlaysOtherThreads.class)
 @Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class AccessSlotsTest {
   private final Accesses accesses = new Accesses();
@@ -28,7 +31,7 @@ class AccessSlotsTest {
     Accesses.UnderWay underWay = accesses.underWay();
     assertNotNull(underWay);
     for (int pfn : pfns) {
-      underWay.concerns(pfn);
+      underWay.include(pfn);
     }
     return underWay;
   }
@@ -200,7 +203,7 @@ class AccessSlotsTest {
     Accesses.UnderWay all = accesses.underWay();
     assertNotNull(all);
     for (int i = 0; i < threads; i++) {
-      all.concerns(2 * i + 1);
+      all.include(2 * i + 1);
     }
     Worker<Void> waiter = startAwait(all);
     go.countDown();

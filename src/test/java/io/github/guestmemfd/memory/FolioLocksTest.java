@@ -9,6 +9,7 @@ import io.github.guestmemfd.fixtures.Duel;
 import io.github.guestmemfd.fixtures.WaitProbe;
 import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.PlaysOtherThreads;
 import io.github.guestmemfd.spi.Wait;
 import java.util.ArrayList;
 import java.util.List;
@@ -20,8 +21,10 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.extension.ExtendWith;
 
 /** The folio lock: one holder, in order of arrival, and no waiter left behind. */
+@ExtendWith(PlaysOtherThreads.class)
 @Timeout(120)
 class FolioLocksTest {
 
@@ -276,7 +279,7 @@ class FolioLocksTest {
     Duel.rounds(
         () -> {
           queued.set(new CountDownLatch(1));
-          assertTrue(table.tryLock(frame));
+          PlaysOtherThreads.playing(() -> assertTrue(table.tryLock(frame))); // the right step's
         },
         round -> {
           waiter.set(Thread.currentThread());
@@ -298,9 +301,9 @@ class FolioLocksTest {
           assertTrue(queued.get().await(30, TimeUnit.SECONDS));
           if ((round & 1) == 0) {
             waiter.get().interrupt();
-            table.unlock(frame);
+            PlaysOtherThreads.playing(() -> table.unlock(frame));
           } else {
-            table.unlock(frame);
+            PlaysOtherThreads.playing(() -> table.unlock(frame));
             waiter.get().interrupt();
           }
           sent.set(round + 1);

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.policy;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertNotSame;
 
@@ -49,7 +50,7 @@ class ServicesTest {
     onClassPath(ConversionProtocol.class, PatientPair.class);
     ConversionProtocol own = ConversionProtocol.byId("patient-pair").orElseThrow();
     assertEquals(PatientPair.class.getName(), own.getClass().getName());
-    assertEquals(8, ConversionProtocol.all().size(), "shipped ones");
+    assertFalse(ConversionProtocol.all().contains(own), "a shipped one");
     assertInstanceOf(AtomicPair.class, ConversionProtocol.byId("atomic-pair").orElseThrow());
     assertEquals(Optional.empty(), ConversionProtocol.byId("none-such"));
   }

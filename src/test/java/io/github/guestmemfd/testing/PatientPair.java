@@ -7,7 +7,7 @@ import java.time.Duration;
 /** A ninth protocol: the atomic pair, with punches that wait for the guest's holders to go. */
 public final class PatientPair implements ConversionProtocol {
 
-  /** For who finds it as a service. */
+  /** Made by the service loader. */
   public PatientPair() {}
 
   @Override

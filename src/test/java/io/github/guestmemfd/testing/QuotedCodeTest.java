@@ -36,6 +36,12 @@ class QuotedCodeTest {
                 TEST + "testing/RacePointsExampleTest.java",
                 TEST + "testing/InterleavingsExampleTest.java",
                 OWN_PROTOCOL,
+                TEST + "testing/SuspicionsTest.java",
+                TEST + "testing/SuspicionsTest.java",
+                TEST + "testing/SuspicionsTest.java",
+                TEST + "testing/SuspicionsTest.java",
+                TEST + "testing/SuspicionsTest.java",
+                TEST + "testing/SuspicionsTest.java",
                 TEST + "HoldersExampleTest.java",
                 "src/it/junit/src/test/java/org/example/HoldersTest.java")),
         Arguments.of(

@@ -117,6 +117,10 @@ final class VerificationTables {
     }
     tables.put("explored", Table.ofRows(explored, "jcstress test", "orders", "every order"));
     tables.put("models", Table.ofResults("model: case", "outcome", "states"));
+    tables.put(
+        "explored",
+        Table.ofResults("what is explored", "combinations", "of them complete", "orders", "steps"));
+    tables.put("false-refusals", Table.ofResults("protocol", "grab", "munmap", "migrate", "scan"));
     tables.put("faults", Table.ofRows(FAULTS, "fault", "played"));
     tables.put("differential", Table.ofResults("kernel, seed", "calls", "differences"));
     tables.put("bad-input", Table.ofResults("what is called", "number"));

@@ -26,24 +26,8 @@ record Verdict(List<Row> rows, String sentence) {
       "How many times as long the guest takes for the same operations as with the fastest sound"
           + " protocol, with the interval that the two rates allow; a tie if 1 is in it.";
 
-  private static final Map<String, String> WHEN =
-      Map.of(
-          "pin-check",
-          "never: it shows what goes wrong when only pins count, a plain reference goes on reading.",
-          "both-counters",
-          "if the two counts are apart: a vCPU that has raised one looks unsafe for a moment.",
-          "safe-only",
-          "if vCPUs are to leave the reference count alone; a punch is refused while one holds a page.",
-          "lock-only",
-          "if one vCPU at a time uses a page, and only for a moment.",
-          "timed-wait",
-          "to study RFC v2: a holder that needs the folio lock waits for the conversion that waits.",
-          "last-put",
-          "if the caller need not wait: the last put completes the conversion.",
-          "invalidate-lock",
-          "to study the in-place series: faults of the whole file wait for a conversion.",
-          "atomic-pair",
-          "if in doubt: both counts rise in one step, so no vCPU is taken for a host user.");
+  /** For a protocol that does not say when to choose it. */
+  private static final String DOES_NOT_SAY = "as you know best: it does not say when.";
 
   /**
    * The verdict on one protocol.
@@ -140,7 +124,10 @@ record Verdict(List<Row> rows, String sentence) {
         rate,
         fastest == null ? Estimate.NONE : Totals.of(ofFastest).guestOpsPerSecond().over(rate),
         id.equals(fastest),
-        WHEN.getOrDefault(id, "as you know best: it is not one of the library's."));
+        ConversionProtocol.byId(id)
+            .map(ConversionProtocol::chooseIt)
+            .filter(text -> !text.isEmpty())
+            .orElse(DOES_NOT_SAY));
   }
 
   /** What a policy does, in a few words. */

@@ -2,6 +2,7 @@ package io.github.guestmemfd.lab.report;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.github.guestmemfd.conversion.ConversionProtocol;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -182,7 +183,10 @@ class JsonReportTest {
         .asString()
         .isNotEmpty();
     List<Map<String, Object>> rows = objects(verdict, "protocols");
-    assertThat(rows).hasSize(8);
+    assertThat(rows)
+        .extracting(row -> row.get("protocol"))
+        .containsExactlyElementsOf(
+            ConversionProtocol.all().stream().map(p -> (Object) p.id()).toList());
     assertThat(rows).filteredOn(r -> r.get("default").equals(true)).hasSize(1);
     assertThat(rows).filteredOn(r -> r.get("fastest_sound").equals(true)).hasSize(1);
     assertThat(rows)

@@ -6,7 +6,7 @@ import java.util.List;
  * The events of a scenario, each of which has a number as if it were a thread with one step, from
  * the number of threads on. Sets of them are bit masks, as sets of threads are.
  */
-final class Events {
+final class PossibleEvents {
   private final Event[] events;
   private final Strand[] targets;
   private final int first;
@@ -18,7 +18,7 @@ final class Events {
    * @param events what can happen
    * @param strands all threads
    */
-  Events(List<Event> events, Strand[] strands) {
+  PossibleEvents(List<Event> events, Strand[] strands) {
     this.events = events.toArray(new Event[0]);
     this.first = strands.length;
     this.targets = new Strand[this.events.length];

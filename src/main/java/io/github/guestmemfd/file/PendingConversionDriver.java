@@ -11,8 +11,11 @@ import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.spi.Wait;
 import java.util.concurrent.CancellationException;
 
-/** Conversions that may complete later: begins, tries, and undoes them. */
-public final class DeferredConversions implements PendingConversion.Owner {
+/**
+ * The driver of a file's pending conversions: begins, tries and undoes them. {@link
+ * PendingConversion} is one of them, {@link PendingConversions} the set.
+ */
+public final class PendingConversionDriver implements PendingConversion.Driver {
   private final Inode inode;
   private final PageCache cache;
   private final RangeLock rangeLock;
@@ -22,7 +25,7 @@ public final class DeferredConversions implements PendingConversion.Owner {
   private final HolderCounts holderCounts;
   private final RetryPolicy retry;
 
-  DeferredConversions(
+  PendingConversionDriver(
       Inode inode,
       RangeLock rangeLock,
       PendingConversions pendings,
@@ -63,7 +66,7 @@ public final class DeferredConversions implements PendingConversion.Owner {
     Errno errno =
         conversion.convert(later.from, later.to, true, busy, retry.completesLater() ? later : null);
     if (errno == Errno.OK) {
-      later.over(null);
+      later.decide(null);
       later.complete();
     }
     return errno;
@@ -90,7 +93,7 @@ public final class DeferredConversions implements PendingConversion.Owner {
 
   @Override
   public boolean undo(PendingConversion later, Throwable why, Failures failures) {
-    if (!inode.enter()) {
+    if (!inode.beginOperation()) {
       return later.endWithoutPages(why); // the end of the file gives them back
     }
     try {
@@ -109,14 +112,14 @@ public final class DeferredConversions implements PendingConversion.Owner {
       later.tryLater();
       return ended;
     } finally {
-      inode.leave();
+      inode.endOperation();
     }
   }
 
   @Override
   public void attempt(PendingConversion later) {
-    if (!later.mayBeTried() || !inode.enter()) {
-      return; // or else the end of the file undoes it
+    if (!later.mayBeTried() || !inode.beginOperation()) {
+      return; // nothing to do, or the end of the file undoes it
     }
     long from = rangeLock.first(later.from);
     long to = rangeLock.last(later.to);
@@ -125,7 +128,7 @@ public final class DeferredConversions implements PendingConversion.Owner {
       locked = rangeLock.makeBusy(from, to) == Errno.OK;
       if (!locked) {
         later.tryLater();
-      } else if (later.claim()) {
+      } else if (later.beginTry()) {
         tryLocked(later, from);
       }
       if (locked && later.isEnded()) {
@@ -136,7 +139,7 @@ public final class DeferredConversions implements PendingConversion.Owner {
       if (locked) {
         cache.unlock(from, to);
       }
-      inode.leave();
+      inode.endOperation();
     }
   }
 
@@ -150,7 +153,7 @@ public final class DeferredConversions implements PendingConversion.Owner {
     try {
       inode.at(RacePoint.RANGE_BUSY, lockedFrom);
       errno = conversion.convertLocked(later.from, later.to, true, RetryPolicy.failAtOnce(), busy);
-      // A callback that has been interrupted or would wait, and not one that refuses like this.
+      // An interrupt or a refused wait; a callback that just answers EINTR fails the conversion.
       again = errno == Errno.EINTR && (Wait.isRefused() || Thread.currentThread().isInterrupted());
     } catch (InterruptedException e) {
       Wait.restore(e);
@@ -164,7 +167,7 @@ public final class DeferredConversions implements PendingConversion.Owner {
       return;
     }
     if (Conversion.isRefused(errno, busy)) {
-      later.await(busy);
+      later.pendUntilLetGo(busy);
       return;
     }
     if (errno != null && errno != Errno.OK) {
@@ -176,7 +179,7 @@ public final class DeferredConversions implements PendingConversion.Owner {
     if (event != null) {
       event.finish(inode.ino, later.from, later.to, true, Events.name(errno), 0);
     }
-    later.over(failure);
+    later.decide(failure);
     CallbackContext.complete(later);
   }
 }
