@@ -129,7 +129,7 @@ public final class ExploredSuite {
     String directory = System.getProperty("verification", "");
     if (!directory.isEmpty()) {
       Files.createDirectories(Path.of(directory));
-      Files.write(Path.of(directory, "explored.tsv"), figures);
+      Files.write(Path.of(directory, "twins.tsv"), figures);
     }
   }
 }

@@ -29,8 +29,8 @@ import org.junit.jupiter.params.provider.MethodSource;
  * bytecode, and knows nothing of announcements.
  */
 class SameEndsLincheckTest {
-  /** Orders after which Lincheck gives up; the programs here have fewer. */
-  private static final int RUNS = 5_000;
+  /** How many orders Lincheck tries. */
+  private static final int RUNS = 10 * Integer.getInteger("lincheck.runs", 100);
 
   /** A frame in a page cache: its counts and its lock. */
   public static class Frame {
