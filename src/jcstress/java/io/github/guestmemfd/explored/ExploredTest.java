@@ -128,7 +128,7 @@ final class ExploredTest {
               }));
     }
     Scenario<World> scenario =
-        new Scenario<>(this::world, actors, List.of(), null, this::judge, null);
+        new Scenario<>(this::world, actors, List.of(), null, this::judge, null, null);
     return Explorer.explore(scenario, Options.ALL.withMaxOrders(maxOrders), orders -> {});
   }
 

@@ -233,6 +233,7 @@ class SameEndsLincheckTest {
             null,
             world ->
                 ends.add(world.answers() + " " + program.method("state").invoke(world.state())),
+            null,
             null);
     Explorer.Result result = Explorer.explore(scenario, Options.ALL, orders -> {});
     assertThat(result.failure()).isNull();
