@@ -35,8 +35,8 @@ public final class ExploredSuite {
   /** Within how many orders a twin has to show its broken outcome. */
   private static final long TWIN = 50_000;
 
-  private static final String WEAK =
-      "weak memory: complete without it under sequential consistency";
+  /** Their steps are in the right order, and only weakly ordered memory lets them change it. */
+  private static final String WEAK = "weak memory: complete without it";
 
   /** Twins without a broken outcome in any order, and why. */
   private static final Map<String, String> CANNOT =
@@ -97,7 +97,7 @@ public final class ExploredSuite {
     String verdict =
         !found.outcome().isEmpty()
             ? "found"
-            : !found.complete() ? "no end" : reason == null ? "complete" : reason;
+            : !found.complete() ? "given up" : reason == null ? "complete" : reason;
     failed += wrong.isEmpty() ? 0 : 1;
     System.out.printf(
         "%-62s %,10d %6d ms  %s%n",

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.memory;
 
 import io.github.guestmemfd.fixtures.Linearizable;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.jetbrains.lincheck.datastructures.Operation;
 import org.jetbrains.lincheck.datastructures.Param;
 import org.jetbrains.lincheck.datastructures.ThreadIdGen;
@@ -84,9 +85,9 @@ class FrameCountsLincheckTest {
   @Param(name = "thread", gen = ThreadIdGen.class)
   public static class LastPut {
     private final FrameTable frames = FrameFixture.table(64);
-    private volatile int freed;
+    private final AtomicInteger freed = new AtomicInteger();
     private final int pfn =
-        FrameFixture.live(frames, frames.newOwner(p -> freed = freed + 1), Counts.CACHE_REF);
+        FrameFixture.live(frames, frames.newOwner(p -> freeOnce()), Counts.CACHE_REF);
 
     private final int[] held = new int[8];
 
@@ -117,10 +118,11 @@ class FrameCountsLincheckTest {
       return frames.isInUse(pfn);
     }
 
-    /** How often the frame has been freed, at the end. */
-    @Operation(nonParallelGroup = "end")
-    public int freed() {
-      return freed;
+    /** No put answers this when they are made one at a time. */
+    private void freeOnce() {
+      if (freed.incrementAndGet() != 1) {
+        throw new IllegalStateException("freed twice");
+      }
     }
   }
 
