@@ -3,6 +3,7 @@ package io.github.guestmemfd;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.memory.Frames;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /** Descriptors for states whose test is about what a user of the library has in hand. */
@@ -12,6 +13,10 @@ final class Memfds {
 
   /** A host that is shared: one of its own for each state would be made too slowly. */
   static final HostMemory METADATA = HostMemory.metadataOnly(1L << 36);
+
+  static {
+    Frames.used(METADATA.host.frames);
+  }
 
   private Memfds() {}
 

@@ -26,7 +26,7 @@ final class Files {
   static final long PAGE = Pages.SIZE;
 
   /** No bytes: for what is about counts and slots. */
-  static final Host METADATA = host(1L << 36, null);
+  static final Host METADATA = used(host(1L << 36, null));
 
   /** With bytes: for what is about content. Chunks of 2 MiB come into use as needed. */
   static final Host BYTES = new Host((int) Pages.index(1L << 32), new Host.Options());
@@ -63,6 +63,12 @@ final class Files {
     options.metadataOnly = true;
     options.hook = hook;
     return new Host((int) Pages.index(bytes), options);
+  }
+
+  /** A host whose first frames have been in use before: see {@link Frames#used}. */
+  private static Host used(Host host) {
+    Frames.used(host.frames);
+    return host;
   }
 
   /** A file that starts accessible and refuses to convert at the first mismatch. */

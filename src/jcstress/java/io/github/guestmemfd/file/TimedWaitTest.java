@@ -9,6 +9,7 @@ import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.memory.Frames;
 import io.github.guestmemfd.spi.RacePoint;
 import java.time.Duration;
 import org.openjdk.jcstress.annotations.Actor;
@@ -103,7 +104,12 @@ public class TimedWaitTest {
 
     /** On a thread of its own, since the harness waits for this one. */
     void grab() {
-      Thread vcpu = new Thread(() -> file.put(0, file.grab(0, HolderKind.SAFE), HolderKind.SAFE));
+      Runnable holder = () -> file.put(0, file.grab(0, HolderKind.SAFE), HolderKind.SAFE);
+      if (Frames.isExplored()) {
+        holder.run();
+        return;
+      }
+      Thread vcpu = new Thread(holder);
       vcpu.setDaemon(true);
       vcpu.start();
     }

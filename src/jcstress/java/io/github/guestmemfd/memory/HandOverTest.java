@@ -58,7 +58,7 @@ public class HandOverTest {
 
   @Signal
   public void unlock() {
-    while (idlings <= Math.min(at, Wait.BRIEF_ROUNDS)) {
+    while (idlings <= Math.min(at, Wait.BRIEF_ROUNDS) && !Frames.isExplored()) {
       Thread.onSpinWait();
     }
     frames.unlock(pfn);

@@ -56,7 +56,7 @@ public class LockInterruptTest {
   public void interruptAndUnlock(LockInterruptTest state, Thread waiter) {
     LockSupport.parkNanos(2_000_000); // until it has queued
     waiter.interrupt();
-    for (int i = 0; i < delay; i++) {
+    for (int i = 0; i < delay && !Frames.isExplored(); i++) {
       Thread.onSpinWait();
     }
     frames.unlock(pfn);

@@ -74,9 +74,14 @@ public class MarkSafeTest {
       }
     }
 
+    private boolean isAsleep() {
+      boolean explored = Frames.isExplored();
+      return waiting != null && (explored || waiting.getState() == Thread.State.WAITING);
+    }
+
     @Signal
     public void holder() {
-      while (waiting == null || waiting.getState() != Thread.State.WAITING) {
+      while (!isAsleep()) {
         Thread.onSpinWait();
       }
       word.add(Counts.SAFE);

@@ -111,6 +111,11 @@ final class VerificationTables {
     Map<String, String> facades = new LinkedHashMap<>(JcstressTests.of(""));
     facades.putAll(JcstressTests.of("testing"));
     tables.put("jcstress-facades", jcstress(facades));
+    List<String> twins = new ArrayList<>();
+    for (String folder : List.of("memory", "cache", "file", "", "testing", "kvm")) {
+      JcstressTests.of(folder).keySet().forEach(name -> twins.add("`" + name + "`"));
+    }
+    tables.put("twins", Table.ofRows(twins, "jcstress test", "orders", "explored"));
     tables.put("models", Table.ofResults("model: case", "outcome", "states"));
     tables.put(
         "explored",
