@@ -91,10 +91,11 @@ final class Matrix {
   }
 
   /**
-   * Whether a conversion may be refused though each call by itself would succeed: for a reference
-   * that is taken and dropped within one call, which is what protocols differ in.
+   * Whether results may differ from those of whole calls, by what protocols differ in. A conversion
+   * may be refused for a reference that is taken and dropped within one call. Under {@code
+   * both-counters} a punch may come between the two steps of a grab, which then holds an orphan.
    */
-  static boolean mayBeRefusedFalsely(ConversionProtocol protocol, List<Operation> operations) {
+  static boolean mayDifferFromWholeCalls(ConversionProtocol protocol, List<Operation> operations) {
     boolean converts =
         operations.contains(Operation.MAKE_INACCESSIBLE)
             || operations.contains(Operation.CONVERT_BY_THE_VM);
@@ -102,10 +103,14 @@ final class Matrix {
         operations.contains(Operation.SCAN)
             || operations.contains(Operation.MIGRATE)
             || operations.contains(Operation.MUNMAP);
-    boolean twoCounters =
+    boolean grabInSteps =
         Set.of("both-counters", "timed-wait").contains(protocol.id())
             && operations.contains(Operation.GRAB);
-    return converts && (transientReference || twoCounters);
+    boolean orphan =
+        protocol.id().equals("both-counters")
+            && operations.contains(Operation.GRAB)
+            && operations.contains(Operation.PUNCH);
+    return orphan || (converts && (transientReference || grabInSteps));
   }
 
   /** A world whose pages are mapped by host and guest. */

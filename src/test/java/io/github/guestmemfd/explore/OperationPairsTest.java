@@ -68,7 +68,7 @@ class OperationPairsTest {
     Matrix.add(orders, "one", one, new Range(0, pages));
     Matrix.add(orders, "other", other, new Range(pages - 1, 1));
     mishap.to(orders, "one");
-    if (mishap == Mishap.NONE && !Matrix.mayBeRefusedFalsely(protocol, List.of(one, other))) {
+    if (mishap == Mishap.NONE && !Matrix.mayDifferFromWholeCalls(protocol, List.of(one, other))) {
       orders.linearizable(SmallVm::state);
     }
     Interleavings.Report report = orders.explore();
