@@ -10,6 +10,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.stream.LongStream;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -31,6 +32,7 @@ class FrameCountsTest extends FrameFixture {
 
   /** A lookup that races the last put gets a live frame or none; the frame is freed once. */
   @Test
+  @Tag("duel")
   void theLastPutAgainstALookup() throws Exception {
     FrameTable frames = table(1);
     FrameOwners.Owner owner = owner(frames);
@@ -60,6 +62,7 @@ class FrameCountsTest extends FrameFixture {
 
   /** Two late lookups against the last put, and against each other. */
   @Test
+  @Tag("duel")
   void twoLookupsOfAFrameThatDies() throws Exception {
     FrameTable frames = table(1);
     FrameOwners.Owner owner = owner(frames);
@@ -91,6 +94,7 @@ class FrameCountsTest extends FrameFixture {
 
   /** Lookups with a stale number while the frame lives many lives. */
   @Test
+  @Tag("duel")
   void aStaleNumberAgainstAFrameThatIsUsedAgainAndAgain() throws Exception {
     FrameTable frames = table(1);
     FrameOwners.Owner owner = owner(frames);
@@ -317,6 +321,7 @@ class FrameCountsTest extends FrameFixture {
 
   /** Gets that are refused at the limit, against what holders of every kind do. */
   @ParameterizedTest
+  @Tag("duel")
   @ValueSource(longs = {Counts.UNSAFE_REF, Counts.SAFE_REF, Counts.PIN})
   void refusedGetsDisturbNobody(long full) throws Exception {
     FrameTable frames = table(1);
@@ -360,6 +365,7 @@ class FrameCountsTest extends FrameFixture {
 
   /** Marking a reference as safe, refused at the limit, against puts of the others. */
   @Test
+  @Tag("duel")
   void refusedMarksDisturbNobody() throws Exception {
     FrameTable frames = table(1);
     int pfn = full(frames, owner(frames), Counts.SAFE_REF);
@@ -399,6 +405,7 @@ class FrameCountsTest extends FrameFixture {
 
   /** A wrong put against the right one: the frame is freed, and once. */
   @ParameterizedTest
+  @Tag("duel")
   @ValueSource(longs = {Counts.UNSAFE_REF, Counts.ACCESSIBLE_REF, Counts.SAFE_REF})
   void aWrongPutAgainstTheLastPut(long held) throws Exception {
     FrameTable frames = table(1);
