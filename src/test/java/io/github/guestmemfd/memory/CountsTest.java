@@ -320,6 +320,7 @@ class CountsTest {
   @Test
   void saysWhatItCounts() {
     assertEquals("refs=9 safe=5 unsafe=3 accessible=4", Counts.toString(word(2, 3, 4, 5)));
+    assertEquals("refs=0 safe=0 unsafe=0 accessible=0", Counts.toString(0));
     assertEquals("frozen safe=0 unsafe=0 accessible=0", Counts.toString(Counts.FREE));
     assertTrue(Counts.toString(Counts.REF | Counts.WAITED).endsWith(" waited"));
     assertTrue(Counts.toString(Counts.CACHE_REF).contains("refs=1"));
