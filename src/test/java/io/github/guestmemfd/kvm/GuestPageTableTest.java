@@ -3,6 +3,7 @@ package io.github.guestmemfd.kvm;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.fixtures.Announced;
@@ -88,6 +89,14 @@ class GuestPageTableTest {
     assertEquals(
         List.of(Announced.read(table, 0), Announced.read(root, 1), Announced.read(leaf, 3)),
         Announced.by(() -> table.get(NODE + 3)));
+  }
+
+  @Test
+  void aTableHasNoNodesBeyondItsPages() {
+    GuestPageTable small = new GuestPageTable(NODE);
+    assertThrows(IndexOutOfBoundsException.class, () -> small.put(NODE, entry(NODE)));
+    small.put(NODE - 1, entry(NODE - 1));
+    assertEquals(entry(NODE - 1), small.get(NODE - 1));
   }
 
   @Test

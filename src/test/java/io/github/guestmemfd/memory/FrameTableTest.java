@@ -148,11 +148,9 @@ class FrameTableTest extends FrameFixture {
     frames.watch(pfn, () -> {});
     assertNull(frames.anomaly(pfn));
     frames.unwatch(pfn);
-    SharedLongs.getAndBitwiseOr(
-        frames.counters(pfn), FrameWords.position(pfn), Counts.WAITED);
+    SharedLongs.getAndBitwiseOr(frames.counters(pfn), FrameWords.position(pfn), Counts.WAITED);
     assertEquals("is marked as waited for, and no thread waits", frames.anomaly(pfn));
-    SharedLongs.getAndBitwiseAnd(
-        frames.counters(pfn), FrameWords.position(pfn), ~Counts.WAITED);
+    SharedLongs.getAndBitwiseAnd(frames.counters(pfn), FrameWords.position(pfn), ~Counts.WAITED);
 
     frames.put(pfn, Counts.CACHE_REF);
     assertNull(frames.anomaly(pfn));

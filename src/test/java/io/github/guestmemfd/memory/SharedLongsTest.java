@@ -34,8 +34,7 @@ class SharedLongsTest {
 
   @Test
   void replacesWhatIsAsExpected() {
-    assertAnnounced(
-        write(words, 0), () -> assertTrue(SharedLongs.compareAndSet(words, 0, 10, 11)));
+    assertAnnounced(write(words, 0), () -> assertTrue(SharedLongs.compareAndSet(words, 0, 10, 11)));
     assertAnnounced(
         write(words, 0), () -> assertFalse(SharedLongs.compareAndSet(words, 0, 10, 12)));
     assertArrayEquals(new long[] {11, 20, 30}, words);
