@@ -106,7 +106,6 @@ class ConversionProtocolTest {
         those(p -> p.retryPolicy().waitNanos() == 0 && p.retryPolicy().spins() == 0));
   }
 
-
   @ParameterizedTest
   @MethodSource("all")
   void aProtocolIsFoundByItsId(ConversionProtocol protocol) {

@@ -280,8 +280,7 @@ class AccessSlotsTest {
     List<Announced.Access> made = ofBlocks(() -> begun.add(accesses.begin(17, 1)));
     Object blocks = made.get(0).owner();
     assertEquals(
-        List.of(
-            Announced.read(blocks, 0), Announced.read(blocks, 1), Announced.write(blocks, 1)),
+        List.of(Announced.read(blocks, 0), Announced.read(blocks, 1), Announced.write(blocks, 1)),
         made);
     assertEquals(
         List.of(Announced.read(blocks, 1)),
