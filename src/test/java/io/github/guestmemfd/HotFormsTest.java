@@ -9,6 +9,7 @@ import io.github.guestmemfd.fixtures.Duel;
 import io.github.guestmemfd.fixtures.HostFixture;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -64,6 +65,7 @@ class HotFormsTest extends HostFixture {
 
   /** Conversions and zaps at full speed: every answer is one that the page can have given. */
   @Test
+  @Tag("duel")
   void theyNeverThrowWhileAnotherThreadConverts() throws Exception {
     GuestMemfd memfd = file(2);
     HostMapping window = map(memfd);

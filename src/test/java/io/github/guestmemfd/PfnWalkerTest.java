@@ -15,6 +15,7 @@ import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
 import java.time.Duration;
 import java.util.concurrent.atomic.AtomicReference;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -160,6 +161,7 @@ class PfnWalkerTest extends HostFixture {
 
   /** Under load: while others walk, conversions succeed within the default policy. */
   @Test
+  @Tag("duel")
   void conversionsSucceedWhileScannersRun() throws Exception {
     GuestMemfd memfd =
         file(8, b -> b.retryPolicy(RetryPolicy.spinThenWait(256, Duration.ofSeconds(20))));

@@ -25,6 +25,7 @@ import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AutoClose;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -246,6 +247,7 @@ class LruBatchesTest {
 
   /** Under load: fills of other pages come and go in the batches while a page is converted. */
   @Test
+  @Tag("duel")
   void conversionsSucceedWhileBatchesFill() throws Exception {
     try (HostMemory host = host(64, 2, 3);
         GuestMemfd memfd =

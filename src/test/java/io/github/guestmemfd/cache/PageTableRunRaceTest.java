@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.guestmemfd.fixtures.Duel;
 import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.spi.IdleStrategy;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -19,6 +20,7 @@ class PageTableRunRaceTest {
   private static final int PFN = 7;
 
   @Test
+  @Tag("duel")
   void announcesPagesThatAreMapped() throws Exception {
     Accesses accesses = new Accesses();
     PageTable table = new PageTable(2, accesses);

@@ -14,6 +14,7 @@ import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.spi.PlaysOtherThreads;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.extension.ExtendWith;
@@ -128,6 +129,7 @@ class PageTableTest {
 
   /** A fault that confirms against an unmapping: the reference is given back once, or kept. */
   @Test
+  @Tag("duel")
   void confirmingAgainstUnmapping() throws Exception {
     AtomicInteger given = new AtomicInteger();
     AtomicLong entry = new AtomicLong();
@@ -252,6 +254,7 @@ class PageTableTest {
 
   /** When an unmapping has returned, no access that began before it is still under way. */
   @Test
+  @Tag("duel")
   void accessAgainstUnmapping() throws Exception {
     AtomicLong inside = new AtomicLong();
     AtomicInteger mapped = new AtomicInteger();
@@ -284,6 +287,7 @@ class PageTableTest {
 
   /** Two threads enter one page: one of them does. */
   @Test
+  @Tag("duel")
   void installAgainstInstall() throws Exception {
     AtomicInteger installed = new AtomicInteger();
     Duel.rounds(

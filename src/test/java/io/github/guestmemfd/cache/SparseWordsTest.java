@@ -15,6 +15,7 @@ import java.util.SplittableRandom;
 import java.util.TreeMap;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -296,6 +297,7 @@ class SparseWordsTest {
 
   /** Two threads make the same paths and count in the same words: no count is lost. */
   @Test
+  @Tag("duel")
   void countsOfTwoThreadsAddUp() throws Exception {
     long size = 1L << 51;
     long[] indexes = {0, 1, 511, 512, 1L << 27, (1L << 36) + 5, size - 1};
@@ -326,6 +328,7 @@ class SparseWordsTest {
 
   /** A range is changed while single words are: both changes are there in the end. */
   @Test
+  @Tag("duel")
   void aRangeAgainstSingleWords() throws Exception {
     long size = 1L << 27;
     long[] indexes = {0, 700, 1 << 18, (1 << 18) + 1, size - 1};
@@ -358,6 +361,7 @@ class SparseWordsTest {
 
   /** The same in one leaf, from both ends, so that the threads meet in the middle. */
   @Test
+  @Tag("duel")
   void aRangeAgainstSingleWordsOfALeaf() throws Exception {
     AtomicReference<SparseWords> words = new AtomicReference<>();
     Duel.rounds(
@@ -389,6 +393,7 @@ class SparseWordsTest {
 
   /** Two overlapping ranges, each adding its own: nothing is counted twice, nothing is lost. */
   @Test
+  @Tag("duel")
   void twoRanges() throws Exception {
     long size = 1L << 27;
     AtomicReference<SparseWords> words = new AtomicReference<>();

@@ -28,6 +28,7 @@ import io.github.guestmemfd.abi.TrackedHolder;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.ForwardingProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.fixtures.NoScheduler;
 import io.github.guestmemfd.gunyah.MemoryParcels;
 import io.github.guestmemfd.kvm.Access;
 import io.github.guestmemfd.kvm.BusyGuestPage;

@@ -40,7 +40,7 @@ class ForwardingProtocolTest {
   }
 
   private static String answers(ConversionProtocol protocol) {
-    StringBuilder text = new StringBuilder(protocol.id());
+    StringBuilder text = new StringBuilder(protocol.id()).append(protocol.chooseIt());
     for (int refs = 1; refs <= 3; refs++) {
       for (int safe = 0; safe < refs; safe++) {
         text.append(protocol.mayTurnInaccessible(refs, safe))

@@ -16,6 +16,7 @@ import io.github.guestmemfd.fixtures.Duel;
 import io.github.guestmemfd.fixtures.ProtocolFixture;
 import java.util.ArrayList;
 import java.util.List;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -41,6 +42,7 @@ class CountLimitsTest extends ProtocolFixture {
 
   /** What a refused grab adds for a moment does not affect other holders. */
   @ParameterizedTest
+  @Tag("duel")
   @EnumSource
   void refusedGrabsDisturbNoHolder(HolderKind full) throws Exception {
     GuestMemfd memfd = file(1);

@@ -9,6 +9,7 @@ import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.fixtures.Duel;
 import java.nio.ByteBuffer;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -21,6 +22,7 @@ class FirstUseDirectMapTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;
 
   @Test
+  @Tag("duel")
   void aFreshPageIsZero() throws Exception {
     HostMemory host = HostMemory.ofBytes(PAGE);
     GuestMemfd memfd = GuestMemfd.builder(host).size(PAGE).flags(CreateFlag.NO_DIRECT_MAP).build();

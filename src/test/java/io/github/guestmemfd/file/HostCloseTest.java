@@ -15,6 +15,7 @@ import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -137,6 +138,7 @@ class HostCloseTest {
    * them.
    */
   @Test
+  @Tag("duel")
   void aRefusedCloseIsSeenByNobody() throws Exception {
     HostMemory host = HostMemory.metadataOnly(4L * PAGE);
     GuestMemfd open = file(host);
@@ -156,6 +158,7 @@ class HostCloseTest {
 
   /** Of a close and the creation of a file one succeeds. */
   @Test
+  @Tag("duel")
   void aCloseAgainstACreation() throws Exception {
     AtomicReference<HostMemory> host = new AtomicReference<>();
     AtomicReference<Errno> closed = new AtomicReference<>();

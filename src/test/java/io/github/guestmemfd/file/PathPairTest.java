@@ -35,6 +35,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.UnaryOperator;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -331,6 +332,7 @@ class PathPairTest {
    * changes it, whichever way it takes.
    */
   @ParameterizedTest
+  @Tag("duel")
   @EnumSource(Path.class)
   void aConversionShutsTheHostOut(Path path) throws Exception {
     HostMemory host = host(8);
@@ -381,6 +383,7 @@ class PathPairTest {
    * keeps its secret for longer than that lasts.
    */
   @ParameterizedTest
+  @Tag("duel")
   @ValueSource(booleans = {true, false})
   void aBulkAccessStoppedHalfWayIsWaitedFor(boolean writing) throws Exception {
     HostMemory host = HostMemory.ofBytes(4L * PAGE); // no hook: all the time goes into the bytes
@@ -428,6 +431,7 @@ class PathPairTest {
 
   /** A hot loop's read says "no" in its own way; it never throws what a fault throws. */
   @Test
+  @Tag("duel")
   void tryGetLongNeverThrows() throws Exception {
     HostMemory host = host(4);
     GuestMemfd memfd = file(host, 1, b -> b);
@@ -453,6 +457,7 @@ class PathPairTest {
 
   /** A late fault is soon gone, so a conversion that waits is never refused because of one. */
   @Test
+  @Tag("duel")
   void faultAndConvert() throws Exception {
     HostMemory host = host(8);
     GuestMemfd memfd =
@@ -493,6 +498,7 @@ class PathPairTest {
 
   /** After a punch the host's page is the file's page, never the frame that is gone. */
   @Test
+  @Tag("duel")
   void faultAndPunch() throws Exception {
     HostMemory host = host(8);
     GuestMemfd memfd = file(host, 2, b -> b);
@@ -530,6 +536,7 @@ class PathPairTest {
 
   /** A conversion is refused for as long as a reference is held, and not a moment longer. */
   @ParameterizedTest
+  @Tag("duel")
   @ValueSource(booleans = {true, false})
   void referenceAndConvert(boolean pinned) throws Exception {
     HostMemory host = host(8);
@@ -617,6 +624,7 @@ class PathPairTest {
 
   /** References are taken and punched: each sees one frame for all its life. */
   @Test
+  @Tag("duel")
   void punchAndReference() throws Exception {
     HostMemory host = host(16);
     GuestMemfd memfd = file(host, 2, b -> b);
@@ -645,6 +653,7 @@ class PathPairTest {
 
   /** Twice the memory of the file is there, so an allocation never fails. */
   @Test
+  @Tag("duel")
   void allocateAndPunch() throws Exception {
     int pages = 32;
     HostMemory host = host(2 * pages);
@@ -672,6 +681,7 @@ class PathPairTest {
 
   /** The host has no page to spare: what is refused leaves nothing, what succeeds is all there. */
   @Test
+  @Tag("duel")
   void allocateAndAllocateWhenMemoryIsShort() throws Exception {
     HostMemory host = host(8);
     GuestMemfd one = file(host, 8, b -> b);
@@ -709,6 +719,7 @@ class PathPairTest {
 
   /** Overlapping ranges from both sides: the overlap goes wholly to who came last. */
   @Test
+  @Tag("duel")
   void convertAndConvert() throws Exception {
     HostMemory host = host(16);
     GuestMemfd memfd = file(host, 9, b -> b);
@@ -755,6 +766,7 @@ class PathPairTest {
 
   /** Safe references never stand in the way, whatever the policy. */
   @ParameterizedTest
+  @Tag("duel")
   @ValueSource(booleans = {true, false})
   void grabAndConvert(boolean defaultPolicy) throws Exception {
     HostMemory host = host(4);
@@ -785,6 +797,7 @@ class PathPairTest {
 
   /** The policies against a reference that comes and goes. */
   @ParameterizedTest
+  @Tag("duel")
   @CsvSource({"0, 0", "2000, 0", "0, 20000", "64, 20000"})
   void waitPolicies(int spins, long waitMillis) throws Exception {
     HostMemory host = host(4);
@@ -822,6 +835,7 @@ class PathPairTest {
 
   /** Dropping page table entries loses no write. */
   @Test
+  @Tag("duel")
   void dontNeedAndAccess() throws Exception {
     HostMemory host = host(4);
     GuestMemfd memfd = file(host, 2, b -> b);
@@ -848,6 +862,7 @@ class PathPairTest {
   }
 
   @Test
+  @Tag("duel")
   void unmapAndConvert() throws Exception {
     HostMemory host = host(8);
     GuestMemfd memfd =
@@ -874,6 +889,7 @@ class PathPairTest {
 
   /** An access to a mapping that goes succeeds or says that it is gone, and leaves nothing. */
   @Test
+  @Tag("duel")
   void unmapAndFault() throws Exception {
     HostMemory host = host(8);
     GuestMemfd memfd = file(host, 4, b -> b.retryPolicy(RetryPolicy.failAtOnce()));
@@ -1008,6 +1024,7 @@ class PathPairTest {
 
   /** A folio that outlives its file, dropped while the file goes. */
   @Test
+  @Tag("duel")
   void closeAndPut() throws Exception {
     HostMemory host = host(16);
     AtomicReference<GuestMemfd> memfd = new AtomicReference<>();

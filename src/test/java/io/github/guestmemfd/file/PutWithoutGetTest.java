@@ -11,6 +11,7 @@ import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.fixtures.Duel;
 import io.github.guestmemfd.fixtures.HostFixture;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -100,6 +101,7 @@ class PutWithoutGetTest extends HostFixture {
    * what it would come to alone.
    */
   @ParameterizedTest
+  @Tag("duel")
   @EnumSource
   void doesNotDisturbAPunch(HolderKind kind) throws Exception {
     GuestMemfd memfd = file(1);
@@ -121,6 +123,7 @@ class PutWithoutGetTest extends HostFixture {
 
   /** The same, when the last reference is that of an unsafe holder, on an orphan. */
   @Test
+  @Tag("duel")
   void doesNotDisturbTheLastHolder() throws Exception {
     GuestMemfd memfd = file(1);
     int pfn = write(memfd, 0, 1);
@@ -143,6 +146,7 @@ class PutWithoutGetTest extends HostFixture {
 
   /** The same, when the holder's reference is not the last. */
   @Test
+  @Tag("duel")
   void doesNotDisturbAnyHolder() throws Exception {
     GuestMemfd memfd = file(1);
     int pfn = write(memfd, 0, 1);

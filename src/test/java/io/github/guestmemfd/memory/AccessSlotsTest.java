@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.guestmemfd.fixtures.Announced;
 import io.github.guestmemfd.fixtures.WaitProbe;
 import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.spi.PlaysOtherThreads;
@@ -253,5 +254,44 @@ class AccessSlotsTest {
     }
     assertTrue(accesses.isUnderWay(access));
     accesses.end(access);
+  }
+
+  /** 16 in the first block, and twice as many in each that follows. */
+  @Test
+  void blocksDoubleInSize() {
+    List<Long> begun = new ArrayList<>();
+    for (int pfn = 1; pfn <= 16 + 32 + 1; pfn++) {
+      begun.add(accesses.begin(pfn, 1));
+    }
+    for (int i = 0; i < begun.size(); i++) {
+      long block = begun.get(i) >>> 60; // above 24 bits of place, 6 of frames and 30 of pfn
+      assertEquals(i < 16 ? 0 : i < 16 + 32 ? 1 : 2, block, "block of access " + i);
+    }
+    begun.forEach(accesses::end);
+    assertNull(accesses.underWay());
+  }
+
+  @Test
+  void blocksAreAnnounced() {
+    List<Long> begun = new ArrayList<>();
+    for (int pfn = 1; pfn <= 16; pfn++) {
+      begun.add(accesses.begin(pfn, 1));
+    }
+    List<Announced.Access> made = ofBlocks(() -> begun.add(accesses.begin(17, 1)));
+    Object blocks = made.get(0).owner();
+    assertEquals(
+        List.of(Announced.read(blocks, 0), Announced.read(blocks, 1), Announced.write(blocks, 1)),
+        made);
+    assertEquals(
+        List.of(Announced.read(blocks, 1)),
+        ofBlocks(() -> assertTrue(accesses.isUnderWay(begun.get(16)))));
+    assertEquals(
+        List.of(Announced.read(blocks, 0), Announced.read(blocks, 1), Announced.read(blocks, 2)),
+        ofBlocks(accesses::underWay));
+    begun.forEach(accesses::end);
+  }
+
+  private static List<Announced.Access> ofBlocks(Runnable body) {
+    return Announced.by(body).stream().filter(a -> a.owner() instanceof long[][]).toList();
   }
 }

@@ -296,9 +296,31 @@ class CountsTest {
     assertEquals(full, frames.counts(pfn));
   }
 
+  /** What a message says of references that are told apart from those known to be safe. */
+  @Test
+  void pinsAndPlainReferencesAreToldApart() {
+    long word = word(2 * Counts.PIN_BIAS + 5, 3, 4, 6);
+    assertEquals(2, Counts.pins(word, 0));
+    assertEquals(2, Counts.pins(word, 5));
+    assertEquals(1, Counts.pins(word, 6));
+    assertEquals(0, Counts.pins(word, 3 * Counts.PIN_BIAS));
+    assertEquals(5 + 3, Counts.plain(word, 0));
+    assertEquals(1 + 3, Counts.plain(word, 4));
+    assertEquals(3, Counts.plain(word, 5));
+  }
+
+  @Test
+  void aFrameIsInUseUnlessItIsFrozenAndNotCached() {
+    assertTrue(Counts.isInUse(0)); // its last holder is about to free it
+    assertTrue(Counts.isInUse(Counts.REF));
+    assertTrue(Counts.isInUse(Counts.FROZEN | Counts.CACHE_REF));
+    assertFalse(Counts.isInUse(Counts.FREE));
+  }
+
   @Test
   void saysWhatItCounts() {
     assertEquals("refs=9 safe=5 unsafe=3 accessible=4", Counts.toString(word(2, 3, 4, 5)));
+    assertEquals("refs=0 safe=0 unsafe=0 accessible=0", Counts.toString(0));
     assertEquals("frozen safe=0 unsafe=0 accessible=0", Counts.toString(Counts.FREE));
     assertTrue(Counts.toString(Counts.REF | Counts.WAITED).endsWith(" waited"));
     assertTrue(Counts.toString(Counts.CACHE_REF).contains("refs=1"));

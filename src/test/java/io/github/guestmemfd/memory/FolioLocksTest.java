@@ -19,6 +19,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.extension.ExtendWith;
@@ -52,6 +53,7 @@ class FolioLocksTest {
   private int counter; // guarded by the folio lock
 
   @Test
+  @Tag("duel")
   void hasOneHolder() throws Exception {
     AtomicInteger expected = new AtomicInteger();
     Duel.Step step =
@@ -260,6 +262,7 @@ class FolioLocksTest {
 
   /** The hand-over and the interrupt come at the same time: the lock must not get lost. */
   @Test
+  @Tag("duel")
   void survivesAnInterruptDuringTheHandOver() throws Exception {
     AtomicReference<Thread> waiter = new AtomicReference<>();
     AtomicLong sent = new AtomicLong(); // rounds whose interrupt has been sent

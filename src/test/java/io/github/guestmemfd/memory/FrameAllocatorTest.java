@@ -11,6 +11,7 @@ import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicIntegerArray;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -62,6 +63,7 @@ class FrameAllocatorTest extends FrameFixture {
    * left and came back (ABA) from one that stayed would break here.
    */
   @ParameterizedTest
+  @Tag("duel")
   @ValueSource(ints = {2, 3, 5, 64})
   void noFrameIsHandedOutTwice(int limit) throws Exception {
     FrameTable frames = table(limit);

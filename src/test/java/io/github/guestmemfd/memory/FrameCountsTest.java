@@ -6,10 +6,14 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.fixtures.Duel;
+import io.github.guestmemfd.fixtures.WaitProbe;
+import io.github.guestmemfd.fixtures.Worker;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.stream.LongStream;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -31,6 +35,7 @@ class FrameCountsTest extends FrameFixture {
 
   /** A lookup that races the last put gets a live frame or none; the frame is freed once. */
   @Test
+  @Tag("duel")
   void theLastPutAgainstALookup() throws Exception {
     FrameTable frames = table(1);
     FrameOwners.Owner owner = owner(frames);
@@ -60,6 +65,7 @@ class FrameCountsTest extends FrameFixture {
 
   /** Two late lookups against the last put, and against each other. */
   @Test
+  @Tag("duel")
   void twoLookupsOfAFrameThatDies() throws Exception {
     FrameTable frames = table(1);
     FrameOwners.Owner owner = owner(frames);
@@ -91,6 +97,7 @@ class FrameCountsTest extends FrameFixture {
 
   /** Lookups with a stale number while the frame lives many lives. */
   @Test
+  @Tag("duel")
   void aStaleNumberAgainstAFrameThatIsUsedAgainAndAgain() throws Exception {
     FrameTable frames = table(1);
     FrameOwners.Owner owner = owner(frames);
@@ -317,6 +324,7 @@ class FrameCountsTest extends FrameFixture {
 
   /** Gets that are refused at the limit, against what holders of every kind do. */
   @ParameterizedTest
+  @Tag("duel")
   @ValueSource(longs = {Counts.UNSAFE_REF, Counts.SAFE_REF, Counts.PIN})
   void refusedGetsDisturbNobody(long full) throws Exception {
     FrameTable frames = table(1);
@@ -360,6 +368,7 @@ class FrameCountsTest extends FrameFixture {
 
   /** Marking a reference as safe, refused at the limit, against puts of the others. */
   @Test
+  @Tag("duel")
   void refusedMarksDisturbNobody() throws Exception {
     FrameTable frames = table(1);
     int pfn = full(frames, owner(frames), Counts.SAFE_REF);
@@ -399,6 +408,7 @@ class FrameCountsTest extends FrameFixture {
 
   /** A wrong put against the right one: the frame is freed, and once. */
   @ParameterizedTest
+  @Tag("duel")
   @ValueSource(longs = {Counts.UNSAFE_REF, Counts.ACCESSIBLE_REF, Counts.SAFE_REF})
   void aWrongPutAgainstTheLastPut(long held) throws Exception {
     FrameTable frames = table(1);
@@ -426,5 +436,98 @@ class FrameCountsTest extends FrameFixture {
           assertEquals(Counts.FREE, frames.counts(pfn.get()));
           assertEquals(0, frames.used());
         });
+  }
+
+  // ---- one thread, step by step ----
+
+  @Test
+  void aSafeHolderWithoutAReferenceNeedsALentFrame() {
+    FrameTable frames = table(2);
+    FrameOwners.Owner owner = owner(frames);
+    int cached = live(frames, owner, Counts.CACHE_REF);
+    assertFalse(frames.tryGet(cached, Counts.SAFE));
+    assertEquals(Counts.CACHE_REF, frames.counts(cached));
+    int lent = live(frames, owner, Counts.LENT_CACHE_REF);
+    assertTrue(frames.tryGet(lent, Counts.SAFE));
+    assertEquals(Counts.LENT_CACHE_REF + Counts.SAFE, frames.counts(lent));
+  }
+
+  /** A get that is undone may be the last holder by then. */
+  @Test
+  void theLastUndoFreesTheFrame() {
+    FrameTable frames = table(1);
+    int pfn = live(frames, owner(frames), Counts.REF);
+    assertTrue(frames.tryGet(pfn, Counts.UNSAFE_REF));
+    frames.undoGet(pfn, Counts.UNSAFE_REF);
+    assertEquals(Counts.REF, frames.counts(pfn));
+    assertTrue(frames.tryGet(pfn, Counts.UNSAFE_REF));
+    frames.put(pfn, Counts.REF);
+    assertEquals(0, freed.get());
+    frames.undoGet(pfn, Counts.UNSAFE_REF);
+    assertEquals(1, freed.get());
+    assertEquals(0, frames.used());
+    assertFalse(frames.isInUse(pfn));
+  }
+
+  @Test
+  void aFrameThatTheCacheAloneHoldsCanBeFrozen() {
+    FrameTable frames = table(1);
+    int pfn = live(frames, owner(frames), Counts.CACHE_REF);
+    assertFalse(frames.freeze(pfn, counts -> false));
+    assertFalse(frames.isFrozen(pfn));
+    assertTrue(frames.tryGet(pfn, Counts.REF));
+    assertFalse(frames.freeze(pfn, counts -> true));
+    frames.put(pfn, Counts.REF);
+    assertTrue(frames.freeze(pfn, counts -> counts == Counts.CACHE_REF));
+    assertTrue(frames.isFrozen(pfn));
+    assertTrue(frames.isInUse(pfn));
+    assertFalse(frames.tryGet(pfn, Counts.REF));
+    frames.unfreeze(pfn);
+    assertEquals(Counts.CACHE_REF, frames.counts(pfn));
+    assertFalse(frames.isFrozen(pfn));
+  }
+
+  @Test
+  void aWatcherHearsOfPutsAndOfMarks() {
+    FrameTable frames = table(1);
+    int pfn = live(frames, owner(frames), Counts.CACHE_REF + 2 * Counts.REF);
+    AtomicInteger heard = new AtomicInteger();
+    frames.markSafe(pfn);
+    frames.put(pfn, Counts.SAFE);
+    assertFalse(frames.isWatched(pfn));
+    frames.watch(pfn, heard::incrementAndGet);
+    assertTrue(frames.isWatched(pfn));
+    frames.put(pfn, Counts.REF);
+    assertEquals(1, heard.get());
+    frames.markSafe(pfn);
+    assertEquals(2, heard.get());
+    frames.unwatch(pfn);
+    assertFalse(frames.isWatched(pfn));
+    frames.put(pfn, Counts.SAFE_REF);
+    assertEquals(2, heard.get());
+    assertEquals(Counts.CACHE_REF, frames.counts(pfn));
+  }
+
+  @Test
+  void aWaitForCountsAnswersWhetherTheyCame() throws Exception {
+    FrameTable frames = table(1);
+    int pfn = live(frames, owner(frames), Counts.CACHE_REF);
+    assertTrue(frames.awaitCounts(pfn, counts -> true, 0));
+    assertFalse(frames.awaitCounts(pfn, counts -> false, 0));
+    assertEquals(Counts.CACHE_REF, frames.counts(pfn));
+  }
+
+  /** The idle strategy stands still until it is woken: a put must wake it. */
+  @Test
+  void aPutWakesAWaitForCounts() throws Exception {
+    WaitProbe probe = new WaitProbe();
+    FrameTable frames = new FrameTable(1, probe);
+    int pfn = live(frames, owner(frames), Counts.CACHE_REF + Counts.REF);
+    Worker<Boolean> waiter =
+        Worker.start(
+            () -> frames.awaitCounts(pfn, Counts::isCachesAlone, TimeUnit.HOURS.toNanos(1)));
+    probe.awaitWaiting(waiter);
+    frames.put(pfn, Counts.REF);
+    assertTrue(waiter.result());
   }
 }

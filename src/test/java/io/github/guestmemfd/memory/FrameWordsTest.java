@@ -8,6 +8,7 @@ import io.github.guestmemfd.fixtures.Duel;
 import java.util.HashSet;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -48,6 +49,7 @@ class FrameWordsTest extends FrameFixture {
 
   /** Two threads unfreeze and look up frames in fresh chunks: each sees its own, whole. */
   @Test
+  @Tag("duel")
   void chunksAreMadeOnce() throws Exception {
     int limit = 3 * 4096;
     AtomicInteger allocated = new AtomicInteger();

@@ -11,6 +11,7 @@ import io.github.guestmemfd.memory.FrameAllocator.Poisoning;
 import io.github.guestmemfd.spi.IdleStrategy;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -75,6 +76,7 @@ class PoisonTest {
    * promise is kept, and in the end every frame is either free or out.
    */
   @Test
+  @Tag("duel")
   void failuresAgainstAllocations() throws Exception {
     int size = 8;
     AtomicReference<FrameTable> table = new AtomicReference<>();

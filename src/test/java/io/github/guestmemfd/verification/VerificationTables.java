@@ -125,6 +125,16 @@ final class VerificationTables {
     tables.put("differential", Table.ofResults("kernel, seed", "calls", "differences"));
     tables.put("bad-input", Table.ofResults("what is called", "number"));
     tables.put(
+        "mutation",
+        Table.ofRows(
+            MutationReport.PACKAGES.stream().map(MutationReport::row).toList(),
+            "package",
+            "mutants",
+            "killed",
+            "survived",
+            "not covered",
+            "killed, %"));
+    tables.put(
         "soak",
         Table.ofRows(
             ConversionProtocol.all().stream().map(p -> "`" + p.id() + "`").toList(),
@@ -147,6 +157,19 @@ final class VerificationTables {
         rows);
   }
 
+  /** Where PIT leaves its report: beside the results. */
+  static Path mutants(Path results) {
+    return results.resolveSibling(Path.of("pit-reports", "mutations.csv"));
+  }
+
+  private static Map<String, List<String>> fresh(String name, Path results) throws IOException {
+    return switch (name) {
+      case "soak" -> SoakReport.read(results.resolve("soak.json"));
+      case "mutation" -> MutationReport.read(mutants(results));
+      default -> Results.read(results, name.replaceFirst("^jcstress-.*", "jcstress"));
+    };
+  }
+
   /** Returns the document with each table written anew. */
   static String render(String document, Path results) throws IOException {
     Map<String, Table> tables = tables();
@@ -160,10 +183,7 @@ final class VerificationTables {
             "expected one of " + tables.keySet() + ", actual " + name);
       }
       Map<String, List<String>> figures = table.parse(found.group(3));
-      Map<String, List<String>> fresh =
-          name.equals("soak")
-              ? SoakReport.read(results.resolve("soak.json"))
-              : Results.read(results, name.replaceFirst("^jcstress-.*", "jcstress"));
+      Map<String, List<String>> fresh = fresh(name, results);
       if (table.rows.isEmpty() && !fresh.isEmpty()) {
         figures.clear();
       }

@@ -7,12 +7,19 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** The result tables of docs/verification.md are as {@link VerificationTables} writes them. */
 class VerificationTablesTest {
-  @TempDir Path results;
+  @TempDir Path target;
+  private Path results;
+
+  @BeforeEach
+  void makeDirectory() throws IOException {
+    results = Files.createDirectory(target.resolve("verification"));
+  }
 
   /** With {@code -Dverification.write} they are written, from the results that there are. */
   @Test
@@ -74,6 +81,24 @@ class VerificationTablesTest {
         results.resolve("soak.json"),
         "{\"runs\": [" + run.formatted("pin-check") + "," + run.formatted("pin-check") + "]}");
     assertThat(render("soak", "")).contains("| `pin-check` | 1,200 | 2 | 4 | 6 | 0 | 0 |");
+  }
+
+  /** What no test tells apart is a survivor; a run that ends in no time or memory is told apart. */
+  @Test
+  void mutantsAreSummedUpByPackage() throws IOException {
+    Path report = VerificationTables.mutants(results);
+    Files.createDirectory(report.getParent());
+    String line = "A.java,io.github.guestmemfd.cache.A,M,run,1,%s,none\n";
+    Files.writeString(
+        report,
+        line.formatted("KILLED")
+            + line.formatted("TIMED_OUT")
+            + line.formatted("SURVIVED")
+            + line.formatted("NO_COVERAGE"));
+    assertThat(render("mutation", ""))
+        .contains("| `cache` | 4 | 2 | 1 | 1 | 50.0 |", "| `file` | - | - | - | - | - |");
+    Files.writeString(report, line.formatted("NOT_STARTED"));
+    assertThatThrownBy(() -> render("mutation", "")).hasMessageEndingWith("NOT_STARTED");
   }
 
   @Test
