@@ -138,7 +138,7 @@ public final class PfnWalker {
     if (frames.listener(pfn) instanceof FileOperations file) {
       return file.memoryFailure.memoryFailure(pfn, again);
     }
-    return again ? Errno.EHWPOISON : Errno.OK;
+    return again || frames.isIsolated(pfn) ? Errno.EHWPOISON : Errno.OK;
   }
 
   private boolean tryGet(int pfn) {

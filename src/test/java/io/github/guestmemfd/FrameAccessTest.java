@@ -3,10 +3,13 @@ package io.github.guestmemfd;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.github.guestmemfd.spi.PlaysOtherThreads;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.ExtendWith;
 
 /** What a client may call, and what it is refused: nothing that is refused changes a slot. */
+@ExtendWith(PlaysOtherThreads.class) // waits for its own access
 class FrameAccessTest {
   private final HostMemory host = HostMemory.ofBytes(4 * 4096);
   private final GuestMemfd memfd = GuestMemfd.builder(host).size(4 * 4096).build();

@@ -21,10 +21,17 @@ final class Dependence {
   /** Words that the invariant reads. Writes of any two of them do not commute. */
   private final BitSet invariantWords = new BitSet();
 
+  /** Whether every word counts as one of them. */
+  private final boolean allOfInvariant;
+
+  private boolean isInvariantLate;
+
   /** What stands for all of them together. */
   private int invariantWord;
 
-  Dependence(Search search, Strand[] strands, PossibleEvents events, Words words) {
+  Dependence(
+      Search search, Strand[] strands, PossibleEvents events, Words words, boolean allOfInvariant) {
+    this.allOfInvariant = allOfInvariant;
     this.search = search;
     this.strands = strands;
     this.events = events;
@@ -40,9 +47,23 @@ final class Dependence {
     invariantWord = words.number(invariantWords, 0);
   }
 
-  /** Says that the invariant reads a word. */
-  void noteInvariant(int word) {
+  /**
+   * Says that the invariant reads a word.
+   *
+   * @param step how many steps have been taken: if any, it may be late for this word
+   */
+  void noteInvariant(int word, int step) {
+    isInvariantLate |= step > 0 && !invariantWords.get(word);
     invariantWords.set(word);
+  }
+
+  /** Whether the invariant has read a word that it did not read at the start of its run. */
+  boolean isInvariantLate() {
+    return isInvariantLate;
+  }
+
+  private boolean isOfInvariant(int word) {
+    return allOfInvariant || invariantWords.get(word);
   }
 
   /** Of threads that sleep, those that go on sleeping when another takes a step. */
@@ -65,6 +86,13 @@ final class Dependence {
     trail.add(chosen, clock);
   }
 
+  /** Enters that time passes, which no thread does. */
+  void time(int chosen) {
+    int[] clock = new int[all];
+    clock[chosen] = trail.steps() + 1;
+    trail.add(chosen, clock);
+  }
+
   /** Enters a step of a thread, before it is taken; steps are numbered from 1. */
   void take(Strand strand, int number) {
     enter(strand, number);
@@ -78,7 +106,7 @@ final class Dependence {
         access(strand.number, strand.word, false, number, strand.clock);
       }
       case WRITE -> {
-        if (invariantWords.get(strand.word)) {
+        if (isOfInvariant(strand.word)) {
           access(strand.number, invariantWord, true, number, strand.clock);
         }
         access(strand.number, strand.word, true, number, strand.clock);
@@ -96,9 +124,8 @@ final class Dependence {
       case RELEASE -> words.release(strand.word, strand.number, number, strand.clock);
       default -> {
         strand.clock[strand.number] = number;
-        if (strand.word >= 0) { // a call begins or returns
-          boolean returns = strand.kind == StepKind.RETURN;
-          access(strand.number, strand.word, returns, number, strand.clock);
+        if (strand.word >= 0) { // a call begins or returns, or a permit is taken
+          access(strand.number, strand.word, !isReading(strand), number, strand.clock);
         }
         if (events.concern(strand)) {
           search.want(number - 1, events.of(events.enabled(), strand));
@@ -160,6 +187,9 @@ final class Dependence {
 
   /** Whether the next steps of two threads depend on each other. */
   private boolean dependent(int one, int other) {
+    if (one == all - 1 || other == all - 1) {
+      return true; // time passes
+    }
     if (events.isEvent(one) || events.isEvent(other)) {
       return isEventOf(one, other) || isEventOf(other, one);
     }
@@ -173,8 +203,8 @@ final class Dependence {
     }
     return a.kind == StepKind.WRITE
         && b.kind == StepKind.WRITE
-        && invariantWords.get(a.word)
-        && invariantWords.get(b.word);
+        && isOfInvariant(a.word)
+        && isOfInvariant(b.word);
   }
 
   /** Whether one is an event of the other, or both are events of one thread. */

@@ -57,7 +57,7 @@ final class Execution<W> implements Turns {
     this.search = search;
     List<Scenario.Actor<W>> actors = scenario.threads();
     int threads = threads(scenario);
-    int all = threads + scenario.events().size();
+    int all = threads + scenario.events().size() + 1; // and time
     this.strands = new Strand[threads];
     for (int i = 0; i < actors.size(); i++) {
       strands[i] = new Strand(this, i, actors.get(i).name(), all);
@@ -68,7 +68,7 @@ final class Execution<W> implements Turns {
     this.events = new PossibleEvents(scenario.events(), strands);
     this.words = new Words(all);
     this.standing = new Standing(strands, pool, words);
-    this.dependence = new Dependence(search, strands, events, words);
+    this.dependence = new Dependence(search, strands, events, words, options.allOfInvariant());
     this.invariantReader = new InvariantReader(words, dependence, this);
   }
 
@@ -240,18 +240,20 @@ final class Execution<W> implements Turns {
           return null;
         }
         int able = standing.able();
-        if (able == 0) {
-          if (standing.isAllFinished()) {
-            return null;
-          }
-          if (!standing.advanceTime()) {
-            dependence.raceOfThoseLeft();
-            fail(Failure.Kind.DEADLOCK, "no thread can go on: " + standing.waiting(), null);
-            return null;
-          }
+        if (able == 0 && standing.isAllFinished()) {
+          return null;
+        }
+        if (able == 0 && !standing.canTimePass()) {
+          dependence.raceOfThoseLeft();
+          fail(Failure.Kind.DEADLOCK, "no thread can go on: " + standing.waiting(), null);
+          return null;
+        }
+        if (able == 0 && events.enabled() == 0) {
+          standing.passTime(); // there is nothing else that could happen
           continue;
         }
-        int enabled = whole(able) | events.enabled();
+        int time = 1 << (words.threads() - 1);
+        int enabled = (able == 0 ? time : whole(able)) | events.enabled();
         if (step >= options.maxSteps()) {
           fail(Failure.Kind.LIVELOCK, "the run does not end after " + step + " steps", null);
           return null;
@@ -259,6 +261,9 @@ final class Execution<W> implements Turns {
         int chosen = search.choose(step, enabled, running, preemptions);
         if (search.preempts(enabled, running, chosen)) {
           preemptions++;
+        }
+        if (able == 0) {
+          search.want(step, enabled); // time passes, or one of the events comes first
         }
         take(chosen);
         if (chosen < strands.length) {
@@ -298,6 +303,12 @@ final class Execution<W> implements Turns {
         taken.add(new Failure.Taken(chosen, strand.kind, standing.describe(strand), strand.where));
       }
       dependence.take(strand, number);
+    } else if (chosen == words.threads() - 1) {
+      if (recording) {
+        taken.add(new Failure.Taken(chosen, StepKind.TIME, "", "time passes"));
+      }
+      dependence.time(chosen);
+      standing.passTime();
     } else {
       if (recording) {
         Event event = events.event(chosen);
@@ -365,6 +376,11 @@ final class Execution<W> implements Turns {
   @Override
   public boolean isRecording() {
     return recording;
+  }
+
+  /** Whether the invariant has read a word that it did not read at the start of a run. */
+  boolean isInvariantLate() {
+    return dependence.isInvariantLate();
   }
 
   // ---- what is wrong ----

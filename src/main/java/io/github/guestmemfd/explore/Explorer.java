@@ -60,6 +60,9 @@ public final class Explorer {
           Failure failure = null;
           while (more && failure == null && runs < options.maxOrders()) {
             failure = execution.run(false);
+            if (failure == null && execution.isInvariantLate() && !options.allOfInvariant()) {
+              return explore(scenario, options.ofAnyInvariant(), progress); // from the start
+            }
             runs++;
             steps += execution.steps();
             progress.ran(runs - search.redundantRuns());

@@ -19,7 +19,7 @@ final class InvariantReader implements Scheduler {
     if (write) {
       throw new IllegalStateException("an invariant may only read");
     }
-    dependence.noteInvariant(words.number(owner, index));
+    dependence.noteInvariant(words.number(owner, index), turns.steps());
   }
 
   @Override

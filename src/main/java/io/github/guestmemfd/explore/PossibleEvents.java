@@ -42,7 +42,7 @@ final class PossibleEvents {
   }
 
   boolean isEvent(int number) {
-    return number >= first;
+    return number >= first && number < first + events.length;
   }
 
   Strand target(int number) {

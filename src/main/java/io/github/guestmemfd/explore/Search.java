@@ -145,14 +145,16 @@ final class Search {
    *     will do
    */
   void race(int step, int firsts) {
-    want(path.get(step), firsts);
-    if (options.preemptions() >= 0) {
+    if (options.preemptions() < 0) {
+      wantOne(path.get(step), firsts);
+    } else {
+      wantAll(path.get(step), firsts);
       int start = step;
       while (start > 0 && path.get(start).before == path.get(step).chosen) {
         start--;
       }
       if (start < step) {
-        want(path.get(start), firsts);
+        wantAll(path.get(start), firsts);
       }
     }
   }
@@ -169,8 +171,14 @@ final class Search {
     }
   }
 
+  /** With a bound each counts: another that goes first may need a pre-emption more. */
+  private static void wantAll(Node node, int firsts) {
+    int could = node.enabled & firsts;
+    node.wanted |= could == 0 ? node.enabled : could;
+  }
+
   /** One that has been tried, or need not be, will do too. */
-  private static void want(Node node, int firsts) {
+  private static void wantOne(Node node, int firsts) {
     int could = node.enabled & firsts;
     if (could == 0) {
       node.wanted |= node.enabled;

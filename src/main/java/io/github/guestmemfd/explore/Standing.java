@@ -68,24 +68,29 @@ final class Standing {
     };
   }
 
-  /** Lets the time pass until the next wait is over; false if no wait has a limit. */
-  boolean advanceTime() {
+  /** Whether a wait has a limit, or a task a delay. */
+  boolean canTimePass() {
+    return next() != Long.MAX_VALUE;
+  }
+
+  /** Lets the time pass until the next wait is over, or the next task due. */
+  void passTime() {
+    time = Math.max(time, next());
+    for (Strand strand : strands) {
+      if (!strand.finished && strand.kind.isBlocking() && strand.deadline <= time) {
+        strand.expired = true;
+      }
+    }
+  }
+
+  private long next() {
     long next = pool.finished ? tasks.next() : Long.MAX_VALUE;
     for (Strand strand : strands) {
       if (!strand.finished && strand.kind.isBlocking()) {
         next = Math.min(next, strand.deadline);
       }
     }
-    if (next == Long.MAX_VALUE) {
-      return false;
-    }
-    time = Math.max(time, next);
-    for (Strand strand : strands) {
-      if (!strand.finished && strand.kind.isBlocking() && strand.deadline <= time) {
-        strand.expired = true;
-      }
-    }
-    return true;
+    return next;
   }
 
   // ---- for reports ----

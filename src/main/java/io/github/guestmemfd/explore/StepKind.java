@@ -24,6 +24,8 @@ public enum StepKind {
   CALL,
   /** It has finished a call. */
   RETURN,
+  /** Time passes, since no thread can go on. */
+  TIME,
   /** It is interrupted while it waits. */
   INTERRUPT,
   /** The time of its wait is up. */

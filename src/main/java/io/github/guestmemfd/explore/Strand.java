@@ -139,7 +139,7 @@ final class Strand implements Scheduler {
 
   /** Has the time of its wait be up, by its own clock. */
   void expire(long time) {
-    fast += Math.max(0, deadline - time - fast);
+    fast += Math.max(0, deadline - time);
     expired = true;
   }
 
@@ -267,12 +267,13 @@ final class Strand implements Scheduler {
 
   @Override
   public void park(long nanos) {
-    stop(StepKind.PARK, -1, turns.after(nanos));
+    stop(StepKind.PARK, turns.word(thread, 0), turns.after(nanos));
     goOn();
   }
 
   @Override
   public void unpark(Thread other) {
+    stop(StepKind.WRITE, turns.word(other, 0), Long.MAX_VALUE); // its permit
     turns.unpark(other);
   }
 
@@ -295,6 +296,7 @@ final class Strand implements Scheduler {
 
   @Override
   public void execute(Runnable task, long nanos) {
+    stop(StepKind.WRITE, turns.word(turns, 0), Long.MAX_VALUE); // tasks come in their order
     turns.execute(task, nanos, clock);
   }
 

@@ -5,9 +5,6 @@ package io.github.guestmemfd.spi;
  * lock of a class waits only for locks of later classes. {@link LockOrder} checks that.
  */
 public enum LockClass {
-  /** What makes a call and its line in a recording one step. */
-  RECORDER_LOCK("lock of a recorder", Rule.WAITS),
-
   /** Guest addresses that a conversion handler converts, with discarding. */
   CONVERTED_RANGE("range of a conversion handler", Rule.WAITS),
 
@@ -22,6 +19,9 @@ public enum LockClass {
 
   /** A folio lock, within a call. */
   FOLIO_LOCK("folio lock", Rule.WAITS),
+
+  /** What makes a memslot call and its line in a recording one step. Its holder waits for vCPUs. */
+  RECORDER_LOCK("lock of a recorder", Rule.WAITS),
 
   /** The lock of a lent page, of Gunyah. */
   PARCEL_LOCK("lock of a lent page", Rule.LEAF),

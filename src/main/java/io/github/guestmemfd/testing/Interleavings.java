@@ -28,12 +28,13 @@ import org.jspecify.annotations.Nullable;
  * }</pre>
  *
  * <p><b>A world</b> is made anew for each order, by the thread that explores, and must be the same
- * each time: no clock, no random number, no executor with threads of its own. A thread of the
- * scenario is a few calls of the library. Each access of the library to a word that threads share
- * is a step, and so is each wait; between two steps a thread runs alone. A world's own shared words
- * are no steps, unless it announces them by {@link io.github.guestmemfd.spi.Announce}. What the
- * library hands to its default executor is run by one more thread, a task at a time; the delay of a
- * task, like the limit of a wait, is virtual and passes when no thread can go on.
+ * each time: no clock, no random number, no executor with threads of its own. What a wait of the
+ * library looks at must be announced words, or it is not seen to change. A thread of the scenario
+ * is a few calls of the library. Each access of the library to a word that threads share is a step,
+ * and so is each wait; between two steps a thread runs alone. A world's own shared words are no
+ * steps, unless it announces them by {@link io.github.guestmemfd.spi.Announce}. What the library
+ * hands to its default executor is run by one more thread, a task at a time; the delay of a task,
+ * like the limit of a wait, is virtual and passes when no thread can go on.
  *
  * <p><b>Orders</b> that differ only by steps that commute count as one, by dynamic partial-order
  * reduction. Without a bound the exploration is complete under sequential consistency: what it does
@@ -436,7 +437,8 @@ public final class Interleavings<W> {
 
   /** Runs the orders of whole calls, whose results all others are compared with. */
   private void collectWholeCalls() {
-    if (outcome != null && linearizability == null) {
+    linearizability = null;
+    if (outcome != null) {
       Linearizability collected = new Linearizability(names());
       Explorer.Result result =
           Explorer.explore(scenario(collected::add), options.ofWholeCalls(), orders -> {});
@@ -452,6 +454,9 @@ public final class Interleavings<W> {
 
   /** The failure with the fewest pre-emptions, recorded. */
   private Failure least(Failure found) {
+    if (found.kind() == Failure.Kind.BLOCKED) {
+      return found; // once more it would block again
+    }
     Failure least = found;
     for (int bound = 0; bound < Math.min(found.preemptions(), MAX_MINIMAL_PREEMPTIONS); bound++) {
       Explorer.Result result =
@@ -494,6 +499,7 @@ public final class Interleavings<W> {
     threads.forEach(t -> names.add(t.name()));
     names.add(Scenario.EXECUTOR);
     events.forEach(event -> names.add(event.toString()));
+    names.add("time");
     return names;
   }
 

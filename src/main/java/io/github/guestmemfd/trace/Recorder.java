@@ -490,34 +490,48 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
    */
   public void bind(
       VirtualMachine vm, int slot, long gpa, long size, GuestMemfd memfd, long offset) {
-    slotsLock.lock();
+    step(() -> bindAndRecord(vm, slot, gpa, size, memfd, offset));
+  }
+
+  /** Makes a memslot call and its line one step; what depends on conversions comes after it. */
+  private void step(Runnable call) {
+    GuestMemfd.completingAfter(
+        () -> {
+          slotsLock.lock();
+          try {
+            call.run();
+          } finally {
+            slotsLock.unlock();
+          }
+          return null;
+        });
+  }
+
+  private void bindAndRecord(
+      VirtualMachine vm, int slot, long gpa, long size, GuestMemfd memfd, long offset) {
+    if (machine == null) {
+      machine = vm;
+    }
+    boolean taken = vm != machine || slots.containsKey(slot);
+    boolean known = slot >= 0 && slot < VirtualMachine.USER_SLOTS;
+    int number = known ? ++lastSlot : slot; // a name is used once, so numbers are too
+    String arguments = " gpa=0x" + Long.toHexString(gpa) + " size=" + size + " offset=" + offset;
+    RuntimeException failed = null;
     try {
-      if (machine == null) {
-        machine = vm;
+      vm.bind(slot, gpa, size, memfd, offset);
+    } catch (RuntimeException e) {
+      failed = e;
+    }
+    if (taken || slot < 0) {
+      comment("bind of slot " + slot + arguments + " = " + (failed == null ? "ok" : failed));
+    } else {
+      if (failed == null) {
+        slots.put(slot, number);
       }
-      boolean taken = vm != machine || slots.containsKey(slot);
-      boolean known = slot >= 0 && slot < VirtualMachine.USER_SLOTS;
-      int number = known ? ++lastSlot : slot; // a name is used once, so numbers are too
-      String arguments = " gpa=0x" + Long.toHexString(gpa) + " size=" + size + " offset=" + offset;
-      RuntimeException failed = null;
-      try {
-        vm.bind(slot, gpa, size, memfd, offset);
-      } catch (RuntimeException e) {
-        failed = e;
-      }
-      if (taken || slot < 0) {
-        comment("bind of slot " + slot + arguments + " = " + (failed == null ? "ok" : failed));
-      } else {
-        if (failed == null) {
-          slots.put(slot, number);
-        }
-        define("bind", "s" + number, null, memfd, arguments, failed);
-      }
-      if (failed != null) {
-        throw failed;
-      }
-    } finally {
-      slotsLock.unlock();
+      define("bind", "s" + number, null, memfd, arguments, failed);
+    }
+    if (failed != null) {
+      throw failed;
     }
   }
 
@@ -529,25 +543,24 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
    * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link VirtualMachine#unbind}
    */
   public void unbind(VirtualMachine vm, int slot) {
-    slotsLock.lock();
+    step(() -> unbindAndRecord(vm, slot));
+  }
+
+  private void unbindAndRecord(VirtualMachine vm, int slot) {
+    RuntimeException failed = null;
     try {
-      RuntimeException failed = null;
-      try {
-        vm.unbind(slot);
-      } catch (RuntimeException e) {
-        failed = e;
-      }
-      Integer number = vm == machine ? slots.remove(slot) : null;
-      if (number == null) {
-        comment("unbind of slot " + slot + " = " + (failed == null ? "ok" : failed));
-      } else {
-        line("unbind s" + number + " = " + (failed == null ? "ok" : ModelExecutor.word(failed)));
-      }
-      if (failed != null) {
-        throw failed;
-      }
-    } finally {
-      slotsLock.unlock();
+      vm.unbind(slot);
+    } catch (RuntimeException e) {
+      failed = e;
+    }
+    Integer number = vm == machine ? slots.remove(slot) : null;
+    if (number == null) {
+      comment("unbind of slot " + slot + " = " + (failed == null ? "ok" : failed));
+    } else {
+      line("unbind s" + number + " = " + (failed == null ? "ok" : ModelExecutor.word(failed)));
+    }
+    if (failed != null) {
+      throw failed;
     }
   }
 }
