@@ -111,17 +111,17 @@ final class Dependence {
         }
         access(strand.number, strand.word, true, number, strand.clock);
         strand.reads.set(strand.word); // it may be a compare-and-set, whose loser waits
-        for (Strand other : strands) {
-          if (other != strand && other.reads.get(strand.word)) {
-            other.changed = true;
-          }
-        }
+        wake(strand);
       }
       case ACQUIRE -> {
+        strand.reads.set(strand.word); // for what it guards
         races(strand.number, strand.word, true, strand.clock);
         words.acquire(strand.word, strand.number, number, strand.clock);
       }
-      case RELEASE -> words.release(strand.word, strand.number, number, strand.clock);
+      case RELEASE -> {
+        words.release(strand.word, strand.number, number, strand.clock);
+        wake(strand);
+      }
       default -> {
         strand.clock[strand.number] = number;
         if (strand.word >= 0) { // a call begins or returns, or a permit is taken
@@ -137,6 +137,15 @@ final class Dependence {
           strand.permit &= strand.kind != StepKind.PARK;
           strand.expired = false;
         }
+      }
+    }
+  }
+
+  /** Lets threads look again that have read the word of a step. */
+  private void wake(Strand strand) {
+    for (Strand other : strands) {
+      if (other != strand && other.reads.get(strand.word)) {
+        other.changed = true;
       }
     }
   }

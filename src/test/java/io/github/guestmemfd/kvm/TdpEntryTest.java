@@ -58,7 +58,7 @@ class TdpEntryTest {
     assertEquals(3, (again - first) >>> 33);
     assertEquals(6, TdpEntry.pfn(TdpEntry.mapped(first, 6, SHARED, false)));
     assertFalse(TdpEntry.keepsReference(TdpEntry.mapped(first, 6, SHARED, false)));
-    assertEquals(1, TdpEntry.mapped(first, 5, PRIVATE, true) - first >>> 33);
-    assertEquals(1, TdpEntry.zapped(first) - first >>> 33);
+    assertEquals(1, (TdpEntry.mapped(first, 5, PRIVATE, true) - first) >>> 33);
+    assertEquals(1, (TdpEntry.zapped(first) - first) >>> 33);
   }
 }
