@@ -56,7 +56,7 @@ final class MutationReport {
     if (Files.exists(file)) {
       for (String line : Files.readAllLines(file)) {
         String[] cells = line.split(",", -1);
-        String[] names = cells[CLASS].split("\\.");
+        String[] names = cells[CLASS].split("\\.", -1);
         sums.computeIfAbsent(row(names[names.length - 2]), name -> new Sum()).add(cells[STATUS]);
       }
     }
