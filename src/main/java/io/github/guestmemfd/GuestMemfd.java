@@ -359,6 +359,10 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * runs, after the last of them. For a program that holds a lock of its own around its calls,
    * which what depends on a conversion may want too.
    *
+   * <p>Until then such a future is not done: a program that waits for it inside waits for itself. A
+   * file that is closed inside ends after the last call, and until then its host answers EBUSY to a
+   * close.
+   *
    * @param <R> what the calls answer
    * @param calls calls of this library, of any files
    * @return what they answer

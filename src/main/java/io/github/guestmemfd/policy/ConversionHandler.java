@@ -67,7 +67,10 @@ import org.jspecify.annotations.Nullable;
  * <p>One handler serves all vCPUs of one virtual machine. Safe for use by any number of threads;
  * its waits are interruptible, and use its own {@linkplain Builder#idleStrategy idle strategy}.
  *
- * <p><b>With {@link PrivatePages#DISCARD}</b> a conversion to shared removes all content that was
+ * <p><b>With {@link PrivatePages#DISCARD}</b> a handler makes a range its own while it converts it.
+ * So a thread that keeps a folio lock, or is inside a callback of {@link
+ * io.github.guestmemfd.GuestMemfdOps}, must not have a vCPU exit to such a handler: another thread
+ * may own the range and wait for that lock. With assertions on, that is reported. A conversion to shared removes all content that was
  * private when it began. One handler converts overlapping ranges one after the other, so that if
  * two vCPUs use one page as shared at once, neither punches what the other has already written.
  * Other handlers, and direct calls of {@link VirtualMachine#setMemoryAttributes}, are not ordered
