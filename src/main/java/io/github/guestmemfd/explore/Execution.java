@@ -114,7 +114,8 @@ final class Execution<W> implements Turns {
     world = made;
     dependence.begin();
     for (Strand strand : strands) {
-      strand.prepare(calls(strand, made));
+      strand.prepare(
+          strand == pool ? List.of() : scenario.threads().get(strand.number).bodies(made));
     }
     starting = true;
     for (Strand strand : strands) {
@@ -139,16 +140,6 @@ final class Execution<W> implements Turns {
     return failure;
   }
 
-  private List<Strand.Body> calls(Strand strand, W made) {
-    List<Strand.Body> calls = new ArrayList<>();
-    if (strand != pool) {
-      for (Scenario.Call<? super W> call : scenario.threads().get(strand.number).calls()) {
-        calls.add(() -> call.on(made));
-      }
-    }
-    return calls;
-  }
-
   private void finish(W made) {
     for (Strand strand : strands) {
       Throwable thrown = strand.thrown;
@@ -160,7 +151,7 @@ final class Execution<W> implements Turns {
     Scenario.Oracle<W> oracle = scenario.oracle();
     if (oracle != null) {
       try {
-        oracle.check().look(history(oracle.outcome().on(made)));
+        oracle.check().look(History.of(strands, oracle.outcome().on(made)));
       } catch (Throwable e) { // an assertion of any framework
         fail(Failure.Kind.HISTORY, String.valueOf(e.getMessage()), e);
         return;
@@ -171,16 +162,6 @@ final class Execution<W> implements Turns {
     } catch (Throwable e) { // an assertion of any framework
       fail(Failure.Kind.END, "at the end: " + e, e);
     }
-  }
-
-  private History history(@Nullable Object outcome) {
-    List<History.Done> calls = new ArrayList<>();
-    for (Strand strand : strands) {
-      if (strand != pool) {
-        calls.addAll(strand.done());
-      }
-    }
-    return new History(calls, outcome);
   }
 
   private void awaitMain() {

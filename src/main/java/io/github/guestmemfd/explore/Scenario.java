@@ -85,6 +85,11 @@ public record Scenario<W>(
                 return null;
               }));
     }
+
+    /** Its calls on a world. */
+    List<Strand.Body> bodies(W world) {
+      return calls.stream().<Strand.Body>map(call -> () -> call.on(world)).toList();
+    }
   }
 
   /**

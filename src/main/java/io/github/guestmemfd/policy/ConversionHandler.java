@@ -70,14 +70,14 @@ import org.jspecify.annotations.Nullable;
  * <p><b>With {@link PrivatePages#DISCARD}</b> a handler makes a range its own while it converts it.
  * So a thread that keeps a folio lock, or is inside a callback of {@link
  * io.github.guestmemfd.GuestMemfdOps}, must not have a vCPU exit to such a handler: another thread
- * may own the range and wait for that lock. With assertions on, that is reported. A conversion to shared removes all content that was
- * private when it began. One handler converts overlapping ranges one after the other, so that if
- * two vCPUs use one page as shared at once, neither punches what the other has already written.
- * Other handlers, and direct calls of {@link VirtualMachine#setMemoryAttributes}, are not ordered
- * with it. A guest that goes on using a page as private while it converts it may expose what it
- * writes there. A conversion that is refused after the punch, by a callback for instance, leaves
- * the pages private and empty; a punch that is refused leaves them unconverted, and those before it
- * in the range empty.
+ * may own the range and wait for that lock. With assertions on, that is reported. A conversion to
+ * shared removes all content that was private when it began. One handler converts overlapping
+ * ranges one after the other, so that if two vCPUs use one page as shared at once, neither punches
+ * what the other has already written. Other handlers, and direct calls of {@link
+ * VirtualMachine#setMemoryAttributes}, are not ordered with it. A guest that goes on using a page
+ * as private while it converts it may expose what it writes there. A conversion that is refused
+ * after the punch, by a callback for instance, leaves the pages private and empty; a punch that is
+ * refused leaves them unconverted, and those before it in the range empty.
  */
 public final class ConversionHandler implements ExitHandler {
   private static final int PAGE_SIZE = HostMemory.PAGE_SIZE;

@@ -52,6 +52,7 @@ import org.junit.jupiter.params.provider.ValueSource;
  * no busy bit has been left; nothing is in use in the end.
  */
 @Timeout(120)
+@Tag("duel")
 class PathPairTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;
 
@@ -332,7 +333,6 @@ class PathPairTest {
    * changes it, whichever way it takes.
    */
   @ParameterizedTest
-  @Tag("duel")
   @EnumSource(Path.class)
   void aConversionShutsTheHostOut(Path path) throws Exception {
     HostMemory host = host(8);
@@ -383,7 +383,6 @@ class PathPairTest {
    * keeps its secret for longer than that lasts.
    */
   @ParameterizedTest
-  @Tag("duel")
   @ValueSource(booleans = {true, false})
   void aBulkAccessStoppedHalfWayIsWaitedFor(boolean writing) throws Exception {
     HostMemory host = HostMemory.ofBytes(4L * PAGE); // no hook: all the time goes into the bytes
@@ -431,7 +430,6 @@ class PathPairTest {
 
   /** A hot loop's read says "no" in its own way; it never throws what a fault throws. */
   @Test
-  @Tag("duel")
   void tryGetLongNeverThrows() throws Exception {
     HostMemory host = host(4);
     GuestMemfd memfd = file(host, 1, b -> b);
@@ -457,7 +455,6 @@ class PathPairTest {
 
   /** A late fault is soon gone, so a conversion that waits is never refused because of one. */
   @Test
-  @Tag("duel")
   void faultAndConvert() throws Exception {
     HostMemory host = host(8);
     GuestMemfd memfd =
@@ -498,7 +495,6 @@ class PathPairTest {
 
   /** After a punch the host's page is the file's page, never the frame that is gone. */
   @Test
-  @Tag("duel")
   void faultAndPunch() throws Exception {
     HostMemory host = host(8);
     GuestMemfd memfd = file(host, 2, b -> b);
@@ -536,7 +532,6 @@ class PathPairTest {
 
   /** A conversion is refused for as long as a reference is held, and not a moment longer. */
   @ParameterizedTest
-  @Tag("duel")
   @ValueSource(booleans = {true, false})
   void referenceAndConvert(boolean pinned) throws Exception {
     HostMemory host = host(8);
@@ -624,7 +619,6 @@ class PathPairTest {
 
   /** References are taken and punched: each sees one frame for all its life. */
   @Test
-  @Tag("duel")
   void punchAndReference() throws Exception {
     HostMemory host = host(16);
     GuestMemfd memfd = file(host, 2, b -> b);
@@ -653,7 +647,6 @@ class PathPairTest {
 
   /** Twice the memory of the file is there, so an allocation never fails. */
   @Test
-  @Tag("duel")
   void allocateAndPunch() throws Exception {
     int pages = 32;
     HostMemory host = host(2 * pages);
@@ -681,7 +674,6 @@ class PathPairTest {
 
   /** The host has no page to spare: what is refused leaves nothing, what succeeds is all there. */
   @Test
-  @Tag("duel")
   void allocateAndAllocateWhenMemoryIsShort() throws Exception {
     HostMemory host = host(8);
     GuestMemfd one = file(host, 8, b -> b);
@@ -719,7 +711,6 @@ class PathPairTest {
 
   /** Overlapping ranges from both sides: the overlap goes wholly to who came last. */
   @Test
-  @Tag("duel")
   void convertAndConvert() throws Exception {
     HostMemory host = host(16);
     GuestMemfd memfd = file(host, 9, b -> b);
@@ -766,7 +757,6 @@ class PathPairTest {
 
   /** Safe references never stand in the way, whatever the policy. */
   @ParameterizedTest
-  @Tag("duel")
   @ValueSource(booleans = {true, false})
   void grabAndConvert(boolean defaultPolicy) throws Exception {
     HostMemory host = host(4);
@@ -797,7 +787,6 @@ class PathPairTest {
 
   /** The policies against a reference that comes and goes. */
   @ParameterizedTest
-  @Tag("duel")
   @CsvSource({"0, 0", "2000, 0", "0, 20000", "64, 20000"})
   void waitPolicies(int spins, long waitMillis) throws Exception {
     HostMemory host = host(4);
@@ -835,7 +824,6 @@ class PathPairTest {
 
   /** Dropping page table entries loses no write. */
   @Test
-  @Tag("duel")
   void dontNeedAndAccess() throws Exception {
     HostMemory host = host(4);
     GuestMemfd memfd = file(host, 2, b -> b);
@@ -862,7 +850,6 @@ class PathPairTest {
   }
 
   @Test
-  @Tag("duel")
   void unmapAndConvert() throws Exception {
     HostMemory host = host(8);
     GuestMemfd memfd =
@@ -889,7 +876,6 @@ class PathPairTest {
 
   /** An access to a mapping that goes succeeds or says that it is gone, and leaves nothing. */
   @Test
-  @Tag("duel")
   void unmapAndFault() throws Exception {
     HostMemory host = host(8);
     GuestMemfd memfd = file(host, 4, b -> b.retryPolicy(RetryPolicy.failAtOnce()));
@@ -1024,7 +1010,6 @@ class PathPairTest {
 
   /** A folio that outlives its file, dropped while the file goes. */
   @Test
-  @Tag("duel")
   void closeAndPut() throws Exception {
     HostMemory host = host(16);
     AtomicReference<GuestMemfd> memfd = new AtomicReference<>();

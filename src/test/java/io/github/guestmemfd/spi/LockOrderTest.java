@@ -88,7 +88,7 @@ class LockOrderTest {
         assertThat(reported(() -> LockOrder.beforeWait(wanted, other, 2)))
             .contains("actual: the " + wanted + " is waited for")
             .contains("while the thread holds " + held)
-            .contains("invalidate lock -> folio lock -> one of ");
+            .contains("invalidate lock -> folio lock -> lock of a recorder -> one of ");
       }
       LockOrder.givenBack(held, this, 1, 2);
     }
