@@ -92,12 +92,14 @@ public final class Explorer {
 
   private static <W, R extends @Nullable Object> R during(
       Scenario<W> scenario, Options options, Search search, Function<Execution<W>, R> runs) {
-    Exploration.begin();
-    Execution<W> execution = new Execution<>(scenario, options, search);
-    try {
-      return runs.apply(execution);
-    } finally {
-      execution.shutDown();
-    }
+    return Exploration.during(
+        () -> {
+          Execution<W> execution = new Execution<>(scenario, options, search);
+          try {
+            return runs.apply(execution);
+          } finally {
+            execution.shutDown();
+          }
+        });
   }
 }

@@ -4,6 +4,8 @@ import java.lang.invoke.MethodHandle;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.MutableCallSite;
 import java.util.Objects;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -12,7 +14,7 @@ import org.jspecify.annotations.Nullable;
  * <p>Whether it does is a {@link MutableCallSite}, which the compiler takes for a constant, as the
  * kernel's static keys are jumps that are patched. So what depends on it costs nothing in compiled
  * code until the first exploration. From then on, threads without a scheduler pay for a look at a
- * thread-local.
+ * counter, and at a thread-local while any exploration is under way.
  */
 public final class Exploration {
   private static final MutableCallSite KEY =
@@ -23,6 +25,9 @@ public final class Exploration {
 
   private static final ThreadLocal<@Nullable Scheduler> SCHEDULER = new ThreadLocal<>();
 
+  /** Explorations under way. */
+  private static final AtomicInteger UNDER_WAY = new AtomicInteger();
+
   private Exploration() {}
 
   /**
@@ -31,7 +36,7 @@ public final class Exploration {
    * @return null if it has none, which costs nothing before the first exploration
    */
   public static @Nullable Scheduler scheduler() {
-    return isOn() ? SCHEDULER.get() : null;
+    return isOn() && UNDER_WAY.get() != 0 ? SCHEDULER.get() : null;
   }
 
   /**
@@ -63,11 +68,8 @@ public final class Exploration {
    * @return false for a thread without a scheduler
    */
   public static boolean shouldFail() {
-    if (isOn()) {
-      Scheduler scheduler = SCHEDULER.get();
-      return scheduler != null && scheduler.mayFail();
-    }
-    return false;
+    Scheduler scheduler = scheduler();
+    return scheduler != null && scheduler.mayFail();
   }
 
   /**
@@ -103,13 +105,24 @@ public final class Exploration {
   }
 
   /**
-   * Turns announcements on, for as long as the process lasts: to turn them off again would have all
-   * that is compiled thrown away once more.
+   * Explores. The first time, this turns announcements on, for as long as the process lasts: to
+   * turn them off again would have all that is compiled thrown away once more.
+   *
+   * @param <R> what is found
+   * @param exploration runs threads by schedulers
+   * @return what it returns
    */
-  public static void begin() {
+  public static <R extends @Nullable Object> R during(Supplier<R> exploration) {
+    Objects.requireNonNull(exploration, "exploration");
     if (!isOn()) {
       KEY.setTarget(MethodHandles.constant(boolean.class, true));
       MutableCallSite.syncAll(new MutableCallSite[] {KEY});
+    }
+    UNDER_WAY.incrementAndGet();
+    try {
+      return exploration.get();
+    } finally {
+      UNDER_WAY.decrementAndGet();
     }
   }
 }
