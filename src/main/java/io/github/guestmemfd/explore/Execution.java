@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -151,7 +152,9 @@ final class Execution<W> implements Turns {
     Scenario.Oracle<W> oracle = scenario.oracle();
     if (oracle != null) {
       try {
-        oracle.check().look(History.of(strands, oracle.outcome().on(made)));
+        Stream<Strand> callers = Arrays.stream(strands).filter(strand -> strand != pool);
+        List<History.Done> calls = callers.flatMap(strand -> strand.done().stream()).toList();
+        oracle.check().look(new History(calls, oracle.outcome().on(made)));
       } catch (Throwable e) { // an assertion of any framework
         fail(Failure.Kind.HISTORY, String.valueOf(e.getMessage()), e);
         return;

@@ -1,6 +1,5 @@
 package io.github.guestmemfd.explore;
 
-import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -30,14 +29,5 @@ public record History(List<Done> calls, @Nullable Object outcome) {
    */
   public History {
     calls = List.copyOf(calls);
-  }
-
-  /** What threads have returned, but for the last, whose tasks are no calls. */
-  static History of(Strand[] strands, @Nullable Object outcome) {
-    List<Done> calls = new ArrayList<>();
-    for (int i = 0; i < strands.length - 1; i++) {
-      calls.addAll(strands[i].done());
-    }
-    return new History(calls, outcome);
   }
 }
