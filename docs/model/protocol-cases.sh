@@ -47,7 +47,7 @@ progress starves protocols 'TWIN_NOT_BUSY, both-counters' \
   -DTWIN_NOT_BUSY -DPROTOCOL=BOTH_COUNTERS -DFOR_EVER -DVCPUS=2 -DCONVERSIONS=1 -DPOLICY=WAITS
 progress ends protocols 'TWIN_NOT_BUSY, atomic-pair' \
   -DTWIN_NOT_BUSY -DPROTOCOL=ATOMIC_PAIR -DFOR_EVER -DVCPUS=2 -DCONVERSIONS=1 -DPOLICY=WAITS
-# No wake-up is lost, whoever holds the page meanwhile.
+# No wake-up is lost, also if another thread holds the page meanwhile.
 each check 'no lost wake-up: vCPU, GUP, walker' 'convertedUnderHolder sound sound sound deadlock sound sound sound' \
   -DVCPUS=1 -DGUPS=1 -DWALKERS=1 -DCONVERSIONS=1 -DPOLICY=WAITS
 check sound protocols 'last-put: no lost completion' -DPROTOCOL=LAST_PUT -DVCPUS=1 -DGUPS=1 -DWALKERS=1 -DCONVERSIONS=1
