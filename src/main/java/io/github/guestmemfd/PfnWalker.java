@@ -5,6 +5,7 @@ import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.file.CallbackContext;
 import io.github.guestmemfd.file.FileOperations;
 import io.github.guestmemfd.file.Host;
+import io.github.guestmemfd.file.MemoryFailure;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameAllocator;
 import io.github.guestmemfd.memory.FrameTable;
@@ -138,7 +139,7 @@ public final class PfnWalker {
     if (frames.listener(pfn) instanceof FileOperations file) {
       return file.memoryFailure.memoryFailure(pfn, again);
     }
-    return again || frames.isIsolated(pfn) ? Errno.EHWPOISON : Errno.OK;
+    return MemoryFailure.nothingLeft(frames, pfn, again);
   }
 
   private boolean tryGet(int pfn) {

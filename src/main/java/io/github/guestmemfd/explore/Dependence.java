@@ -15,7 +15,7 @@ final class Dependence {
 
   private final Trail trail;
 
-  /** How many threads and events. */
+  /** How many threads and events there are, with time. */
   private final int all;
 
   /** Words that the invariant reads. Writes of any two of them do not commute. */
@@ -36,7 +36,7 @@ final class Dependence {
     this.strands = strands;
     this.events = events;
     this.words = words;
-    this.all = words.threads();
+    this.all = events.time() + 1;
     this.trail = new Trail(all);
   }
 
@@ -87,10 +87,10 @@ final class Dependence {
   }
 
   /** Enters that time passes, which no thread does. */
-  void time(int chosen) {
+  void time(int number) {
     int[] clock = new int[all];
-    clock[chosen] = trail.steps() + 1;
-    trail.add(chosen, clock);
+    clock[events.time()] = number;
+    trail.add(events.time(), clock);
   }
 
   /** Enters a step of a thread, before it is taken; steps are numbered from 1. */
@@ -169,12 +169,15 @@ final class Dependence {
     if (search.isRedundant()) {
       return;
     }
+    int[] after = null; // most steps have no race
     for (int other = 0; other < all; other++) {
       if (other != thread) {
         int last = write ? words.lastAccess(word, other) : words.lastWrite(word, other);
         if (last != 0 && clock[other] < last) {
-          int[] after = clock.clone();
-          words.join(word, write, after);
+          if (after == null) {
+            after = clock.clone();
+            words.join(word, write, after);
+          }
           search.race(last - 1, trail.firsts(last, other, thread, after));
         }
       }
@@ -196,8 +199,8 @@ final class Dependence {
 
   /** Whether the next steps of two threads depend on each other. */
   private boolean dependent(int one, int other) {
-    if (one == all - 1 || other == all - 1) {
-      return true; // time passes
+    if (one == events.time() || other == events.time()) {
+      return true;
     }
     if (events.isEvent(one) || events.isEvent(other)) {
       return isEventOf(one, other) || isEventOf(other, one);

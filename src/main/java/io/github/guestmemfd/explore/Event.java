@@ -24,6 +24,15 @@ public record Event(Kind kind, String thread) {
       this.step = step;
       this.prefix = prefix;
     }
+
+    /** Whether it can happen at a step of some kind. */
+    boolean isAt(StepKind step) {
+      return switch (this) {
+        case INTERRUPT -> step.isWait();
+        case TIMEOUT -> step.isBlocking();
+        case FAILURE -> step == StepKind.MAY_FAIL;
+      };
+    }
   }
 
   StepKind step() {
@@ -32,14 +41,13 @@ public record Event(Kind kind, String thread) {
 
   /** Whether it can happen where a thread stands. */
   boolean isPossible(Strand target) {
-    if (target.finished) {
+    if (target.finished || !kind.isAt(target.kind)) {
       return false;
     }
     return switch (kind) {
-      case INTERRUPT -> target.kind.isWait() && !target.interrupted;
-      case TIMEOUT ->
-          target.kind.isBlocking() && target.deadline != Long.MAX_VALUE && !target.expired;
-      case FAILURE -> target.kind == StepKind.MAY_FAIL && !target.failing;
+      case INTERRUPT -> !target.interrupted;
+      case TIMEOUT -> target.deadline != Long.MAX_VALUE && !target.expired;
+      case FAILURE -> !target.failing;
     };
   }
 

@@ -232,12 +232,12 @@ final class Execution<W> implements Turns {
           fail(Failure.Kind.DEADLOCK, "no thread can go on: " + standing.waiting(), null);
           return null;
         }
-        if (able == 0 && events.enabled() == 0) {
+        int possible = events.enabled();
+        if (able == 0 && possible == 0) {
           standing.passTime(); // there is nothing else that could happen
           continue;
         }
-        int time = 1 << (words.threads() - 1);
-        int enabled = (able == 0 ? time : whole(able)) | events.enabled();
+        int enabled = (able == 0 ? 1 << events.time() : whole(able)) | possible;
         if (step >= options.maxSteps()) {
           fail(Failure.Kind.LIVELOCK, "the run does not end after " + step + " steps", null);
           return null;
@@ -287,11 +287,11 @@ final class Execution<W> implements Turns {
         taken.add(new Failure.Taken(chosen, strand.kind, standing.describe(strand), strand.where));
       }
       dependence.take(strand, number);
-    } else if (chosen == words.threads() - 1) {
+    } else if (chosen == events.time()) {
       if (recording) {
         taken.add(new Failure.Taken(chosen, StepKind.TIME, "", "time passes"));
       }
-      dependence.time(chosen);
+      dependence.time(number);
       standing.passTime();
     } else {
       if (recording) {

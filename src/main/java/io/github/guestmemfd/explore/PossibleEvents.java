@@ -42,7 +42,12 @@ final class PossibleEvents {
   }
 
   boolean isEvent(int number) {
-    return number >= first && number < first + events.length;
+    return number >= first && number < time();
+  }
+
+  /** The number of the passing of time, which happens to all threads: the greatest. */
+  int time() {
+    return first + events.length;
   }
 
   Strand target(int number) {
@@ -79,19 +84,11 @@ final class PossibleEvents {
   /** Whether an event of a thread can happen at a step of this kind. */
   boolean concern(Strand strand) {
     for (int i = 0; i < events.length; i++) {
-      if (targets[i] == strand && isOf(events[i], strand.kind)) {
+      if (targets[i] == strand && events[i].kind().isAt(strand.kind)) {
         return true;
       }
     }
     return false;
-  }
-
-  private static boolean isOf(Event event, StepKind kind) {
-    return switch (event.kind()) {
-      case INTERRUPT -> kind.isWait();
-      case TIMEOUT -> kind.isBlocking();
-      case FAILURE -> kind == StepKind.MAY_FAIL;
-    };
   }
 
   /** Whether what may fail in a thread is to be a step. */

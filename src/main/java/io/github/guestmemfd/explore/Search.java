@@ -163,7 +163,7 @@ final class Search {
     return node.preemptions + (preempts(node.enabled, node.before, thread) ? 1 : 0);
   }
 
-  /** PossibleEvents could happen instead of a step that is taken. */
+  /** Events could happen instead of a step that is taken. */
   void want(int step, int events) {
     if (step < path.size()) {
       Node node = path.get(step);

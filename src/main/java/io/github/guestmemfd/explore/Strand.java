@@ -102,11 +102,7 @@ final class Strand implements Scheduler {
 
   /** Sets it up for a run; without calls it has finished. */
   void prepare(List<Body> forRun) {
-    calls = forRun;
-    kind = StepKind.START;
-    word = -1;
-    deadline = Long.MAX_VALUE;
-    finished = forRun.isEmpty();
+    standAtStart(forRun);
     thrown = null;
     reads.clear();
     changed = false;
@@ -121,20 +117,24 @@ final class Strand implements Scheduler {
 
   /** Has it go on, after it has finished, with something that came after what a clock says. */
   void begin(Runnable task, int[] after) {
-    calls =
+    standAtStart(
         List.of(
             () -> {
               task.run();
               return null;
-            });
-    kind = StepKind.START;
-    word = -1;
-    deadline = Long.MAX_VALUE;
-    finished = false;
+            }));
     for (int i = 0; i < clock.length; i++) {
       clock[i] = Math.max(clock[i], after[i]);
     }
     start();
+  }
+
+  private void standAtStart(List<Body> forRun) {
+    calls = forRun;
+    kind = StepKind.START;
+    word = -1;
+    deadline = Long.MAX_VALUE;
+    finished = forRun.isEmpty();
   }
 
   /** Has the time of its wait be up, by its own clock. */

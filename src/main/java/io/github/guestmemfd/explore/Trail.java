@@ -22,11 +22,6 @@ final class Trail {
     steps = 0;
   }
 
-  /** How many steps there are. */
-  int steps() {
-    return steps;
-  }
-
   /** Adds the next step, the first of which has the number 1. */
   void add(int thread, int[] clock) {
     if (steps == takers.length) {

@@ -42,11 +42,6 @@ final class Words {
     this.threads = threads;
   }
 
-  /** How many threads and events there are. */
-  int threads() {
-    return threads;
-  }
-
   void clear() {
     Arrays.fill(owners, null);
     int used = ownerOf.size();

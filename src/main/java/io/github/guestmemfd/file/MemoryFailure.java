@@ -45,11 +45,18 @@ public final class MemoryFailure {
         return isolate(i, pfn, again);
       }
     }
-    return nothingLeft(pfn, again);
+    return nothingLeft(frames, pfn, again);
   }
 
-  /** The answer if the page is isolated, or no longer in the file. */
-  private Errno nothingLeft(int pfn, boolean again) {
+  /**
+   * The answer if the page of a frame is isolated, or no longer in a file.
+   *
+   * @param frames the frames of the host
+   * @param pfn the frame
+   * @param again whether the frame was marked before
+   * @return OK, or EHWPOISON if another call has marked it or isolated its page
+   */
+  public static Errno nothingLeft(FrameTable frames, int pfn, boolean again) {
     return again || frames.isIsolated(pfn) ? Errno.EHWPOISON : Errno.OK;
   }
 
@@ -61,7 +68,7 @@ public final class MemoryFailure {
     }
     try {
       if (SlotWord.pfn(cache.slot(index)) != pfn || frames.isIsolated(pfn)) {
-        return nothingLeft(pfn, again);
+        return nothingLeft(frames, pfn, again);
       }
       boolean begun = false;
       try {
@@ -98,7 +105,7 @@ public final class MemoryFailure {
     try {
       Wait.await(
           inode.host.idle, () -> SlotWord.pfn(cache.slot(index)) != pfn, Wait.LOOK_AGAIN_NANOS);
-      return nothingLeft(pfn, again);
+      return nothingLeft(frames, pfn, again);
     } catch (InterruptedException e) {
       return Refusals.ended(e);
     }

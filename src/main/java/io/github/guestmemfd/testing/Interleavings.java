@@ -458,7 +458,9 @@ public final class Interleavings<W> {
       return found; // once more it would block again
     }
     Failure least = found;
-    for (int bound = 0; bound < Math.min(found.preemptions(), MAX_MINIMAL_PREEMPTIONS); bound++) {
+    int first = options.preemptions() < 0 ? FIRST_BOUNDS : 0; // those before have been run
+    int end = Math.min(found.preemptions(), MAX_MINIMAL_PREEMPTIONS);
+    for (int bound = first; bound < end; bound++) {
       Explorer.Result result =
           Explorer.explore(scenario(), options.withPreemptions(bound), orders -> {});
       Failure smaller = result.failure();

@@ -53,11 +53,10 @@ class LaterConversionsTest {
     w.close();
   }
 
-  @Test
-  void theLastPutCompletesIt() {
+  private static void requireCompletion(Interleavings.Act<Pending> holder) {
     Interleavings.Report report =
         Interleavings.of(Pending::new)
-            .thread("holder", w -> w.held.close())
+            .thread("holder", holder)
             .thread("vmm", w -> w.future = w.memfd.makeInaccessibleLater(0, PAGE))
             .atEnd(LaterConversionsTest::requireConverted)
             .maxOrders(MOST)
@@ -65,23 +64,20 @@ class LaterConversionsTest {
     assertThat(report.orders()).isPositive();
   }
 
+  @Test
+  void theLastPutCompletesIt() {
+    requireCompletion(w -> w.held.close());
+  }
+
   /** The holder keeps the folio lock of another page, so that an executor has to try. */
   @Test
   void theExecutorCompletesItIfTheHolderCannot() {
-    Interleavings.Report report =
-        Interleavings.of(Pending::new)
-            .thread(
-                "holder",
-                w -> {
-                  w.other.lock();
-                  w.held.close();
-                  w.other.unlock();
-                })
-            .thread("vmm", w -> w.future = w.memfd.makeInaccessibleLater(0, PAGE))
-            .atEnd(LaterConversionsTest::requireConverted)
-            .maxOrders(MOST)
-            .explore();
-    assertThat(report.orders()).isPositive();
+    requireCompletion(
+        w -> {
+          w.other.lock();
+          w.held.close();
+          w.other.unlock();
+        });
   }
 
   /** Cancelled or complete, and the page is what that says. */
