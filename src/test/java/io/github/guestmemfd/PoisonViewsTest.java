@@ -28,7 +28,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** A view that is used after its reference is gone sees poison, and does no harm. */
-@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+@Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class PoisonViewsTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;
   private static final long POISON = 0xAAAAAAAAAAAAAAAAL;

@@ -6,9 +6,11 @@ import org.jetbrains.lincheck.datastructures.IntGen;
 import org.jetbrains.lincheck.datastructures.Operation;
 import org.jetbrains.lincheck.datastructures.Param;
 import org.jetbrains.lincheck.datastructures.ThreadIdGen;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /** A page table entry: faults, revocations and removals are linearizable. */
+@Tag("lincheck")
 class PageTableLincheckTest {
 
   /** A table of one page; each thread confirms or removes the entry that it has installed. */

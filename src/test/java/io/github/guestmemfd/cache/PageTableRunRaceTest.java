@@ -15,7 +15,7 @@ import org.junit.jupiter.api.Timeout;
  * An access to as many pages as can be announced at once, against an unmapping of the first of
  * them: no race point lies between the look at an entry and the look at those behind it.
  */
-@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+@Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class PageTableRunRaceTest {
   private static final int PFN = 7;
 

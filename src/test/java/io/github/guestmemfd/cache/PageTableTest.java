@@ -21,7 +21,7 @@ import org.junit.jupiter.api.extension.ExtendWith;
 
 /** Page table entries and the accesses through them. */
 @ExtendWith(PlaysOtherThreads.class)
-@Timeout(120)
+@Timeout(300)
 class PageTableTest {
 
   private final WaitProbe probe = new WaitProbe();

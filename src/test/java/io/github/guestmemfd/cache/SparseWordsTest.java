@@ -22,7 +22,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** The sparse array against a plain model, and by two threads at once. */
-@Timeout(120)
+@Timeout(300)
 class SparseWordsTest {
 
   /** These bits make a word present; only single words are made so. */

@@ -25,7 +25,7 @@ import org.junit.jupiter.params.provider.MethodSource;
  * What the self-test of the in-place conversion series looks at, by the names of its cases, under
  * every protocol that claims to be sound.
  */
-@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+@Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class InPlaceConversionCasesTest extends ConformanceFixture {
   private static final long GPA = 0x1_0000_0000L;
   private static final int MMAP = 1;

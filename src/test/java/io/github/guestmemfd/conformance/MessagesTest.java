@@ -62,7 +62,7 @@ import org.slf4j.Logger;
  * What is said when a call is refused: the rule that is broken, what was expected and what was met;
  * who answered. Addresses and offsets are hexadecimal, flags and modes have names.
  */
-@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+@Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class MessagesTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;
   private static final long GPA = 0x100000;

@@ -24,7 +24,7 @@ import org.junit.jupiter.api.Timeout;
  * What a retry policy counts for what: the looks for each folio that is in the way, the wait for
  * the whole range. The idle strategy of the host plays the holders.
  */
-@Timeout(60)
+@Timeout(300)
 class RetryPolicyTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;
   private static final int PAGES = 3;

@@ -20,6 +20,7 @@ import org.jetbrains.kotlinx.lincheck.execution.ExecutionScenario;
 import org.jetbrains.lincheck.datastructures.ModelCheckingOptions;
 import org.jetbrains.lincheck.datastructures.Operation;
 import org.jetbrains.lincheck.datastructures.verifier.Verifier;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -28,6 +29,7 @@ import org.junit.jupiter.params.provider.MethodSource;
  * answers, and the state that is left. Lincheck switches threads at each access that it sees in the
  * bytecode, and knows nothing of announcements.
  */
+@Tag("lincheck")
 class SameEndsLincheckTest {
   /** How many orders Lincheck tries. */
   private static final int RUNS = 10 * Integer.getInteger("lincheck.runs", 100);

@@ -17,7 +17,7 @@ import org.junit.jupiter.api.Timeout;
  * Writes through the direct map against the first use of a page that leaves it: the guest gets a
  * page of zeroes, whatever was under way when it was zeroed.
  */
-@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+@Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class FirstUseDirectMapTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;
 

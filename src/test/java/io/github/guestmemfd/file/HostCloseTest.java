@@ -22,7 +22,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** A host is closed in one step, and only when nothing is left in it. */
-@Timeout(60)
+@Timeout(300)
 class HostCloseTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;
 

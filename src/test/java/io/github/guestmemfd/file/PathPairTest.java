@@ -44,14 +44,14 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
- * Each pair of paths through the library that can race, run against each other for about two
- * seconds.
+ * Each pair of paths through the library that can race, run against each other for about a second;
+ * {@code -Pdeep} gives each ten.
  *
  * <p>What is checked, besides what each pair promises: memory in use is what the page cache and the
  * known orphans hold, at every rest; at every rest everything converts at once, so no reference and
  * no busy bit has been left; nothing is in use in the end.
  */
-@Timeout(120)
+@Timeout(300)
 @Tag("duel")
 class PathPairTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;

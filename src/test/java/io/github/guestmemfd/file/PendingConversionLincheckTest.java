@@ -9,6 +9,7 @@ import io.github.guestmemfd.fixtures.Linearizable;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jetbrains.lincheck.datastructures.Operation;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /**
@@ -17,6 +18,7 @@ import org.junit.jupiter.api.Test;
  * last put of a folio tries again is a matter of time, and for the explorer: see {@code
  * LaterConversionsTest}.
  */
+@Tag("lincheck")
 class PendingConversionLincheckTest {
 
   /** A conversion that is pending. */

@@ -18,7 +18,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** References put once too often, by the calls that carry no object to remember it. */
-@Timeout(60)
+@Timeout(300)
 class PutMisuseTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;
 

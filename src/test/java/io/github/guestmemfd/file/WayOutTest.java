@@ -26,7 +26,7 @@ import org.junit.jupiter.params.provider.ValueSource;
  * them waits for another. However long the chain, each completes, also by an executor that runs its
  * tasks on the calling thread.
  */
-@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+@Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class WayOutTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;
   private static final int LINKS = 2000;

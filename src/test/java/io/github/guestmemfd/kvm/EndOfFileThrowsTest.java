@@ -22,7 +22,7 @@ import org.junit.jupiter.params.provider.ValueSource;
  * idle strategy throws in that wait. The other memslots must be zapped all the same: the frames are
  * about to be another owner's.
  */
-@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+@Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class EndOfFileThrowsTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;
   private static final long GPA = 0x10_0000;

@@ -15,7 +15,7 @@ import org.junit.jupiter.api.Timeout;
 class SmallVmmTest {
 
   @Test
-  @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+  @Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
   void theDeviceGetsTheMessagesAndTheGuestItsPagesBack() throws Exception {
     try (HostMemory host = HostMemory.ofBytes(8 << 20)) {
       SmallVmm vmm = new SmallVmm();

@@ -37,7 +37,7 @@ import org.junit.jupiter.params.provider.MethodSource;
  * one stable epoch before and after itself must have been done if and only if its view was that.
  * Each vCPU has a word of its own in each page, which must always be what it wrote there last.
  */
-@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+@Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class VcpuStressTest extends VmFixture {
   private static final int PAGES = 4;
   private static final int CONVERSIONS = 1_500;

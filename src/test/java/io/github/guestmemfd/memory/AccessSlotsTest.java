@@ -23,7 +23,7 @@ import org.junit.jupiter.api.extension.ExtendWith;
 
 /** Announcements of accesses, and who waits for which. */
 @ExtendWith(PlaysOtherThreads.class)
-@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+@Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class AccessSlotsTest {
   private final Accesses accesses = new Accesses();
   private final WaitProbe probe = new WaitProbe();

@@ -4,12 +4,14 @@ import io.github.guestmemfd.fixtures.Linearizable;
 import org.jetbrains.lincheck.datastructures.Operation;
 import org.jetbrains.lincheck.datastructures.Param;
 import org.jetbrains.lincheck.datastructures.ThreadIdGen;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /**
  * The folio lock without waiting is linearizable, also where the page cache leaves its reference to
  * the holder of the lock.
  */
+@Tag("lincheck")
 class FolioLocksLincheckTest {
 
   /** The lock of a frame that is in a page cache; a thread gives back what it has taken. */

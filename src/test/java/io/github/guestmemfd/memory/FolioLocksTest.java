@@ -26,7 +26,7 @@ import org.junit.jupiter.api.extension.ExtendWith;
 
 /** The folio lock: one holder, in order of arrival, and no waiter left behind. */
 @ExtendWith(PlaysOtherThreads.class)
-@Timeout(120)
+@Timeout(300)
 class FolioLocksTest {
 
   private final WaitProbe probe = new WaitProbe();

@@ -10,9 +10,11 @@ import org.jetbrains.lincheck.datastructures.IntGen;
 import org.jetbrains.lincheck.datastructures.Operation;
 import org.jetbrains.lincheck.datastructures.Param;
 import org.jetbrains.lincheck.datastructures.ThreadIdGen;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /** Allocation, release and memory failure of frames are linearizable, within limits. */
+@Tag("lincheck")
 class FrameAllocatorLincheckTest {
 
   /**

@@ -18,7 +18,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Promises, and the free list. */
-@Timeout(120)
+@Timeout(300)
 class FrameAllocatorTest extends FrameFixture {
 
   @Test

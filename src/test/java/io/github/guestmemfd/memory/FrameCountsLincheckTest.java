@@ -5,9 +5,11 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.jetbrains.lincheck.datastructures.Operation;
 import org.jetbrains.lincheck.datastructures.Param;
 import org.jetbrains.lincheck.datastructures.ThreadIdGen;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /** The counts word of a frame: gets, puts, a freeze and the end of the frame are linearizable. */
+@Tag("lincheck")
 class FrameCountsLincheckTest {
 
   /** A frame that is in a page cache, and threads that drop what they hold and no more. */

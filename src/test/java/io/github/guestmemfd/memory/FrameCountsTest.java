@@ -22,7 +22,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** References, and the end of a frame. */
-@Timeout(120)
+@Timeout(300)
 class FrameCountsTest extends FrameFixture {
 
   /** What a frame outside a page cache can be taken with. */

@@ -8,7 +8,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /** Files, and what they hear of their frames. */
-@Timeout(120)
+@Timeout(300)
 class FrameOwnersTest extends FrameFixture {
 
   /** An orphan belongs to its file to the end, also when the file is closed and another is made. */

@@ -12,7 +12,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /** The lives of a frame. */
-@Timeout(120)
+@Timeout(300)
 class FrameTableTest extends FrameFixture {
 
   /** Whatever a life did to a frame, the next one starts afresh. */

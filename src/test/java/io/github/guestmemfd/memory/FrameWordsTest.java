@@ -13,7 +13,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /** Where the words of frames are. */
-@Timeout(120)
+@Timeout(300)
 class FrameWordsTest extends FrameFixture {
 
   @Test

@@ -16,7 +16,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /** Frames that fail, free or in use, and the accounts of the free list. */
-@Timeout(120)
+@Timeout(300)
 class PoisonTest {
   private static FrameTable table(int frames) {
     return new FrameTable(frames, IdleStrategy.spinThenPark());

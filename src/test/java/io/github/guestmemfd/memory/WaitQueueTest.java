@@ -19,7 +19,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /** Waiting for a word to change. */
-@Timeout(120)
+@Timeout(300)
 class WaitQueueTest {
 
   private final WaitQueue queue = new WaitQueue();

@@ -27,7 +27,7 @@ import org.junit.jupiter.api.Timeout;
 /**
  * Threads take, give back and convert, while others look who holds what. No holder is forgotten.
  */
-@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+@Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class TrackedRaceTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;
   private static final int PAGES = 4;

@@ -22,7 +22,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /** The two strategies, and that the library waits by the one it is given. */
-@Timeout(60)
+@Timeout(300)
 class IdleStrategyTest {
 
   private static final int PARKS = 1000; // a round at which the default is sure to park

@@ -37,7 +37,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.slf4j.Logger;
 
 /** What is reported, each by a thread that does it wrong, and what is not. */
-@Timeout(120)
+@Timeout(300)
 class LockOrderTest {
   private static final IdleStrategy IDLE = (round, nanos) -> {};
 

@@ -18,7 +18,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /** How a thread waits, and what ends its wait. */
-@Timeout(60)
+@Timeout(300)
 class WaitTest {
   private static final IdleStrategy FAILS =
       (round, maxNanos) -> {

@@ -42,7 +42,7 @@ import org.junit.platform.testkit.engine.EngineExecutionResults;
 import org.junit.platform.testkit.engine.EngineTestKit;
 
 /** What the extension gives to tests, and what it says of tests that leave something behind. */
-@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+@Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class GuestMemfdExtensionTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;
 

@@ -12,7 +12,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /** Faults of toy worlds are found, each of its kind, and reported. */
-@Timeout(60)
+@Timeout(300)
 class InterleavingsTest {
   private static final IdleStrategy IDLE = IdleStrategy.spinThenPark();
 

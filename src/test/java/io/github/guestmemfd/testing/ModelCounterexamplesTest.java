@@ -34,7 +34,7 @@ import org.junit.jupiter.params.provider.ValueSource;
  * small scenarios that the model calls sound, in every order. The steps that cost each of them are
  * looked for in the report, so that what is found is the model's reason and not another.
  */
-@Timeout(120)
+@Timeout(300)
 @Execution(ExecutionMode.CONCURRENT) // an exploration shares nothing
 class ModelCounterexamplesTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;

@@ -43,7 +43,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /** The table of docs/race-points.md: each operation, run by one thread with a hook that records. */
-@Timeout(120)
+@Timeout(300)
 class RacePointTableTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;
   private static final Path DOCUMENT = Path.of("docs/race-points.md");

@@ -35,7 +35,7 @@ import org.junit.jupiter.api.Timeout;
  * What is recorded of several threads. Calls that overlap stand in the order in which they ended;
  * where that order makes no difference, or calls do not overlap, the trace replays as it was.
  */
-@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+@Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class RecorderThreadsTest {
   private static final int PAGE = HostMemory.PAGE_SIZE;
   private static final int CALLS = 2_000;
