@@ -3,7 +3,6 @@ package io.github.guestmemfd.testing;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.Step;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Set;
 import java.util.SplittableRandom;
@@ -376,47 +375,5 @@ final class Answers {
     traits(protocol);
     Rule.STEPS.check(
         Thread.interrupted(), "a method of the protocol has lost an interrupt of its thread");
-  }
-
-  /** Looks whether a thread waits inside a protocol. */
-  private static final class Pauses {
-    private static final int ENOUGH = 5;
-
-    private final Thread thread;
-    private final Set<String> classes = new TreeSet<>();
-    private int seen;
-    private StackTraceElement[] trace = {};
-
-    Pauses(Thread thread, ConversionProtocol protocol) {
-      this.thread = thread;
-      for (Class<?> c = protocol.getClass();
-          c != null && c != Object.class;
-          c = c.getSuperclass()) {
-        classes.add(c.getName());
-      }
-    }
-
-    /** Looks once more; whether the thread has been found waiting there often enough. */
-    boolean areSeen() {
-      switch (thread.getState()) {
-        case BLOCKED, WAITING, TIMED_WAITING -> {
-          StackTraceElement[] now = thread.getStackTrace();
-          if (Arrays.stream(now).anyMatch(frame -> classes.contains(frame.getClassName()))) {
-            seen++;
-            trace = now;
-          }
-        }
-        default -> {} // it runs
-      }
-      return seen >= ENOUGH;
-    }
-
-    String where() {
-      StringBuilder text = new StringBuilder();
-      for (StackTraceElement frame : trace) {
-        text.append("\n    ").append(frame);
-      }
-      return text.toString();
-    }
   }
 }
