@@ -170,7 +170,7 @@ public abstract class ConversionPolicyContract {
           goesOn -> {
             for (int run = 0; run < 40; run++) {
               SplittableRandom random = seeds.split();
-              ModelGuest guest = guest(MemoryAttribute.values()[run % 2], random, goesOn);
+              ModelGuest guest = guest(either(random), random, goesOn);
               guest.refuseOneIn(run % 4 == 3 ? 3 : 0);
               useAtRandom(guest, random);
             }

@@ -38,8 +38,8 @@ class WrongPoliciesTest {
         used(WrongPolicies.HearsOnlyTheFirst.class, "LAST_WORD", "was told that it was done"),
         used(WrongPolicies.TakesAnswersForDone.class, "LAST_WORD", "earlier memory fault"),
         used(WrongPolicies.ConvertsBlocksEitherWay.class, "EXPOSES_NOTHING", "shares the private"),
-        random(WrongPolicies.ConvertsBlocksToPrivate.class, "LAST_WORD", "used last as SHARED"),
-        random(WrongPolicies.TakesItsNeighbours.class, "LAST_WORD", "used last as SHARED"),
+        random(WrongPolicies.ConvertsBlocksToPrivate.class, "used last as SHARED"),
+        random(WrongPolicies.TakesItsNeighbours.class, "used last as SHARED"),
         new Caught(
             WrongPolicies.TakesAnswersForDone.class,
             "aRefusalIsNoAnswer",
@@ -73,7 +73,7 @@ class WrongPoliciesTest {
     return new Caught(mistake, "whatIsUsedIsConverted", rule, message);
   }
 
-  private static Caught random(Class<?> mistake, String rule, String message) {
+  private static Caught random(Class<?> mistake, String message) {
     return new Caught(mistake, "theGuestHasTheLastWord", "seed ", message);
   }
 

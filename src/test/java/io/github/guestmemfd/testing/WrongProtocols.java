@@ -377,7 +377,11 @@ final class WrongProtocols {
   /** Clears the interrupt, and answers right. */
   static class SwallowsAnInterrupt extends WrongDecision {
     SwallowsAnInterrupt() {
-      super((refs, safe) -> (Thread.interrupted() || true) && refs == safe + 1);
+      super((refs, safe) -> isCleared() && refs == safe + 1);
+    }
+
+    private static boolean isCleared() {
+      return Thread.interrupted() || !Thread.currentThread().isInterrupted();
     }
   }
 
@@ -385,6 +389,7 @@ final class WrongProtocols {
   static class KeepsALock extends WrongDecision {
     private static final ReentrantLock HELD = new ReentrantLock();
 
+    @SuppressWarnings("LockNotBeforeTry") // the mistake
     KeepsALock() {
       super(
           (refs, safe) -> {
