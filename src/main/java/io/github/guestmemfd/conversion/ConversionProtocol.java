@@ -95,7 +95,11 @@ public interface ConversionProtocol {
    * invalidateBegin}, by which clients are to drop their safe references; a punch that is refused
    * answers EBUSY and changes nothing. At the end of the file the protocol is not asked.
    *
-   * @param refs as for {@link #mayTurnInaccessible}
+   * <p>So that a refusal changes nothing, the pages are still mapped: a reference for each host
+   * mapping that has the page is among the references, and goes with the punch. The answer can
+   * depend on the safe count, and not on how many references there are beside.
+   *
+   * @param refs as for {@link #mayTurnInaccessible}, those of host mappings included
    * @param safe as for {@link #mayTurnInaccessible}
    * @return true if what is left of the holders does no harm
    */

@@ -31,14 +31,24 @@ import org.junit.jupiter.api.Test;
  *
  * <p>The contract is for protocols that claim to be {@linkplain ConversionProtocol#isSound sound}.
  * It checks that claim, and makes no exception for protocols that do not claim it: they fail, with
- * the leak in the message. It allows for two traits of a protocol:
+ * the leak in the message. It allows for three traits of a protocol:
  *
  * <ul>
  *   <li>Guest-side holders that do not raise the safe count may block a conversion for as long as
  *       they hold the folio.
  *   <li>A protocol that {@linkplain ConversionProtocol#waitsWithFolioLock waits with the folio
  *       lock} may refuse while holders wait for that lock, but not afterwards.
+ *   <li>One that never waits ({@link ConversionProtocol#isWorthWaiting} is false for a plain
+ *       reference) may refuse for a holder that is about to go, but not afterwards: its caller
+ *       tries again.
  * </ul>
+ *
+ * <p>It does not allow for a protocol that keeps no orphans, and refuses a punch for any reference:
+ * a punch asks before it unmaps, so that a refusal changes nothing, and a page that the host has
+ * mapped could never be punched. To refuse for safe holders, whom {@code invalidateBegin} has told
+ * to let go, is allowed.
+ *
+ * <p>A thread that makes no progress for 2 seconds fails the test, with the positions of all.
  *
  * <p>Each failure names the rule that is broken: SOUNDNESS, COMPLETENESS, ALL_OR_NOTHING,
  * NOTHING_LOST or STEPS. Needs junit-jupiter-api on the class path; the library does not depend on
@@ -49,7 +59,14 @@ public abstract class ConversionProtocolContract {
   private static final RetryPolicy AT_ONCE = RetryPolicy.failAtOnce();
 
   /** Longer than a holder needs that goes on to its next stop. */
-  private static final RetryPolicy PATIENT = RetryPolicy.spinThenWait(64, Duration.ofSeconds(5));
+  private static final RetryPolicy PATIENT =
+      RetryPolicy.spinThenWait(64, Duration.ofMillis(Stage.PATIENCE_MILLIS));
+
+  /** The longest wait of a protocol's own retry policy: it has to end some time. */
+  private static final Duration LONGEST_WAIT = Duration.ofSeconds(10);
+
+  /** The most looks, which take a second or so. */
+  private static final int MOST_SPINS = 1_000_000;
 
   /** For subclasses. */
   protected ConversionProtocolContract() {}
@@ -92,9 +109,14 @@ public abstract class ConversionProtocolContract {
     return takes.contains(Step.SAFE) || takes.contains(Step.REF_AND_SAFE);
   }
 
-  /** Whether a conversion may hold the lock that a guest-side holder needs to go on. */
-  private boolean locksGuestsOut() {
-    return protocol().waitsWithFolioLock() && protocol().guestTakes().contains(Step.LOCK);
+  /**
+   * Whether a conversion may be refused for holders that are about to go: it may hold the lock that
+   * they need to go on, or never waits.
+   */
+  private boolean refusesInPassing() {
+    ConversionProtocol protocol = protocol();
+    return (protocol.waitsWithFolioLock() && protocol.guestTakes().contains(Step.LOCK))
+        || !protocol.isWorthWaiting(2, 0, 0);
   }
 
   // ---- steps ----
@@ -106,10 +128,29 @@ public abstract class ConversionProtocolContract {
     Rule.STEPS.check(
         protocol.id().matches("[a-z0-9]+(-[a-z0-9]+)*"),
         "expected lower-case words joined by hyphens as id, actual " + protocol.id());
+    ConversionProtocol.byId(protocol.id())
+        .ifPresent(
+            other ->
+                Rule.STEPS.check(
+                    other.getClass() == protocol.getClass(),
+                    "its id "
+                        + protocol.id()
+                        + " is that of "
+                        + other.getClass().getName()
+                        + ", and reports and command lines would take one for the other"));
     Rule.STEPS.check(
         protocol.guestTakes().equals(protocol.guestTakes())
             && protocol.guestDrops().equals(protocol.guestDrops()),
         "guestTakes or guestDrops answers differently when asked again");
+    RetryPolicy policy = protocol.retryPolicy();
+    Rule.STEPS.check(
+        policy.spins() <= MOST_SPINS && policy.waitNanos() <= LONGEST_WAIT.toNanos(),
+        "expected a retry policy of up to "
+            + MOST_SPINS
+            + " spins and a wait of up to "
+            + LONGEST_WAIT
+            + ", so that a conversion comes to an end whatever holds its folios, actual "
+            + policy);
     Rule.STEPS.check(
         protocol.mayTurnInaccessible(1, 0),
         "mayTurnInaccessible(refs=1, safe=0) said false, but only the page cache holds the folio");
@@ -121,6 +162,29 @@ public abstract class ConversionProtocolContract {
       scene.assertContent("at first");
     } catch (IllegalArgumentException e) {
       throw Rule.STEPS.broken("the library refuses them", e);
+    }
+  }
+
+  /**
+   * The answers are a function of the counts: the same later, in another order, for another object
+   * of the protocol, from several threads at once and from an interrupted one. They come without
+   * waiting.
+   */
+  @Test
+  public final void answersAreAlwaysTheSame() {
+    try (Stage stage = new Stage()) {
+      new Answers(this::protocol).checkSame(stage);
+    }
+  }
+
+  /**
+   * The answers are right for every number of holders, up to the largest: those that the steps of
+   * the protocol lead to, with references and pins of the host among them and without.
+   */
+  @Test
+  public final void countsOfAnySizeAreToldApart() {
+    try (Stage stage = new Stage()) {
+      new Answers(this::protocol).checkCounts(stage);
     }
   }
 
@@ -248,7 +312,7 @@ public abstract class ConversionProtocolContract {
   public final void guestsAreNotInTheWay() {
     try (Stage stage = new Stage()) {
       List<String> steps = guestSteps(stage);
-      RetryPolicy policy = locksGuestsOut() ? protocol().retryPolicy() : PATIENT;
+      RetryPolicy policy = refusesInPassing() ? protocol().retryPolicy() : PATIENT;
       for (int one = 0; one < steps.size(); one++) {
         for (int other = one; other < steps.size(); other++) {
           try (Scene scene = scene(stage, policy)) {
@@ -257,7 +321,7 @@ public abstract class ConversionProtocolContract {
             assertComplete(
                 scene,
                 "guest-side holders at " + steps.get(one) + " and " + steps.get(other),
-                locksGuestsOut());
+                refusesInPassing());
           }
         }
       }
@@ -299,7 +363,7 @@ public abstract class ConversionProtocolContract {
           try (Scene scene = scene(stage, PATIENT)) {
             scene.host(host, steps.indexOf(step));
             scene.host(host, steps.indexOf(step));
-            assertComplete(scene, "two lookups at " + step, false);
+            assertComplete(scene, "two lookups at " + step, !protocol().isWorthWaiting(2, 0, 0));
           }
         }
       }
@@ -473,7 +537,7 @@ public abstract class ConversionProtocolContract {
   public final void stress() {
     long seed = seed();
     try (Stage stage = new Stage()) {
-      new Stress(stage, protocol(), seed, locksGuestsOut()).run();
+      new Stress(stage, protocol(), seed, refusesInPassing()).run();
     } catch (InterruptedException | RuntimeException | AssertionError e) {
       throw new AssertionError("seed " + seed + "L: " + e.getMessage(), e);
     }

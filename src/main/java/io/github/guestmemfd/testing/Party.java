@@ -17,7 +17,7 @@ import org.jspecify.annotations.Nullable;
  * 0. A dry run of the act tells how many there are with a given protocol.
  */
 final class Party {
-  /** No wait of a contract takes this long unless something hangs. */
+  /** No party is held at a stop for longer. */
   static final long LIMIT_SECONDS = 30;
 
   /** The step at which a holder has taken all that it needs. */
@@ -75,6 +75,7 @@ final class Party {
       failure = e;
     } finally {
       done.countDown();
+      stage.progressed();
       stage.changed();
     }
   }
@@ -88,6 +89,7 @@ final class Party {
     waits = false;
     int number = passed.size();
     passed.add(step);
+    stage.progressed();
     boolean stops =
         stopsAt.contains(number) || (step.equals(HOLDING) && stopsAt.contains(AT_HOLDING));
     if (!stops || free) {
@@ -140,13 +142,13 @@ final class Party {
 
   /** Waits until the party {@link #isStill}. */
   Party awaitStill() {
-    stage.await(this::isStill, this::where);
+    stage.await(this::isStill);
     return this;
   }
 
   /** Waits for the end of the party, and throws what it threw. */
   void join() {
-    stage.await(this::isDone, this::where);
+    stage.await(this::isDone);
     Throwable e = failure;
     failure = null; // it is thrown once
     if (e instanceof Error error) {
@@ -165,9 +167,11 @@ final class Party {
     return List.copyOf(passed);
   }
 
-  /** The stack trace of the party, for a message. */
-  private String where() {
-    StringBuilder text = new StringBuilder(name).append(" hangs at");
+  /** Where the party is: at a stop, or its stack trace. For a message. */
+  String where() {
+    String stop = standsAt;
+    StringBuilder text = new StringBuilder(name);
+    text.append(stop == null ? " hangs at" : " was stopped at " + stop + ", at");
     for (StackTraceElement frame : thread.getStackTrace()) {
       text.append("\n    ").append(frame);
     }

@@ -19,7 +19,16 @@ enum Rule {
   NO_THROW("invalidateEnd, freeFolio and release do their work and do not throw"),
   UNDO("a client accepts that what it has prepared is undone"),
   AGREEMENT("a client lets conversions and punches proceed, and answers with an Errno"),
-  NO_WAIT("a callback calls nothing that may have to wait for pages: the answer is EDEADLK");
+  NO_WAIT("a callback calls nothing that may have to wait for pages: the answer is EDEADLK"),
+  MEMORY_ONLY(
+      "a policy converts memory of the guest, and for a memory fault at least the pages that were"
+          + " used"),
+  LAST_WORD(
+      "what the guest has asked for or used last holds: a policy converts no page against it, and"
+          + " does each time what it is asked to do"),
+  EXPOSES_NOTHING("a policy shares only what the guest has asked to be shared, or used so"),
+  BOUNDED("what a policy keeps does not grow with the number of requests"),
+  AT_ONCE("a policy answers any thread without waiting, and is told apart by its name");
 
   private final String text;
 

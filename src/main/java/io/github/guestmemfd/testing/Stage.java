@@ -10,21 +10,34 @@ import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.BooleanSupplier;
-import java.util.function.Supplier;
+import java.util.stream.Collectors;
 
 /** A host memory, and the parties that race on it. */
 final class Stage implements RaceHook, IdleStrategy, AutoCloseable {
   /** The longest nap of a waiting party, so that it soon notices when it may go on. */
   private static final long NAP_NANOS = 100_000;
 
+  /** How long to wait before looking again whether a party has made progress. */
+  private static final long TICK_NANOS = TimeUnit.MILLISECONDS.toNanos(10);
+
+  /** How long conversions wait where every holder goes on soon; less than until a hang. */
+  static final long PATIENCE_MILLIS = 1_500;
+
+  /** Without any progress for so many ticks, which is 2 seconds at least, the parties hang. */
+  private static final int HANG_TICKS = 200;
+
   private static final IdleStrategy IDLE = IdleStrategy.spinThenPark();
 
   private final ReentrantLock lock = new ReentrantLock();
   private final Condition change = lock.newCondition();
   private final Map<Thread, Party> parties = new ConcurrentHashMap<>();
+
+  /** Steps that parties have passed, and ends that they have come to. */
+  private final AtomicLong progress = new AtomicLong();
 
   final HostMemory host =
       HostMemory.builder(64L * HostMemory.PAGE_SIZE).raceHook(this).idleStrategy(this).build();
@@ -83,17 +96,29 @@ final class Stage implements RaceHook, IdleStrategy, AutoCloseable {
     }
   }
 
+  /** Called when a party has passed a step, come to a stop, or ended. */
+  void progressed() {
+    progress.incrementAndGet();
+  }
+
   /** Waits until a condition on the parties holds; fails if they hang. */
-  void await(BooleanSupplier condition, Supplier<String> problem) {
-    long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(Party.LIMIT_SECONDS);
+  void await(BooleanSupplier condition) {
     lock.lock();
     try {
+      long seen = progress.get();
+      int still = 0;
       while (!condition.getAsBoolean()) {
-        long left = end - System.nanoTime();
-        if (left <= 0) {
-          throw new AssertionError(problem.get());
+        if (change.awaitNanos(TICK_NANOS) <= 0) {
+          still++; // a whole tick, in which each thread has had its turn on a machine under load
+          // too
         }
-        change.awaitNanos(Math.min(left, TimeUnit.MILLISECONDS.toNanos(10)));
+        long now = progress.get();
+        if (now != seen) {
+          seen = now;
+          still = 0;
+        } else if (still == HANG_TICKS) {
+          throw new AssertionError(positions());
+        }
       }
     } catch (InterruptedException e) {
       Wait.restore(e);
@@ -101,6 +126,15 @@ final class Stage implements RaceHook, IdleStrategy, AutoCloseable {
     } finally {
       lock.unlock();
     }
+  }
+
+  /** Where each party is that has not ended, for a message. */
+  private String positions() {
+    return parties.values().stream()
+        .filter(party -> !party.isDone())
+        .map(Party::where)
+        .sorted()
+        .collect(Collectors.joining("\n"));
   }
 
   /** Lets the parties race for a time. */

@@ -64,7 +64,9 @@ final class Stress {
     }
     over = false;
     policy =
-        mayRefuse ? protocol.retryPolicy() : RetryPolicy.spinThenWait(64, Duration.ofSeconds(5));
+        mayRefuse
+            ? protocol.retryPolicy()
+            : RetryPolicy.spinThenWait(64, Duration.ofMillis(Stage.PATIENCE_MILLIS));
     try (Scene scene = new Scene(stage, protocol, policy, PAGES)) {
       enter("guest", random -> guest(scene.memfd, random));
       enter("guest", random -> guest(scene.memfd, random));

@@ -32,9 +32,10 @@
  * }
  * }</pre>
  *
- * <p>{@link io.github.guestmemfd.testing.ConversionProtocolContract} and {@link
- * io.github.guestmemfd.testing.GuestMemfdOpsContract} are the rules of the library, as tests for
- * your own protocol or client. They need JUnit Jupiter, as does {@link
+ * <p>{@link io.github.guestmemfd.testing.ConversionProtocolContract}, {@link
+ * io.github.guestmemfd.testing.GuestMemfdOpsContract} and {@link
+ * io.github.guestmemfd.testing.ConversionPolicyContract} are the rules of the library, as tests for
+ * your own protocol, client or policy. They need JUnit Jupiter, as does {@link
  * io.github.guestmemfd.testing.GuestMemfdExtension}, which fails a test that leaves something
  * behind. {@link io.github.guestmemfd.testing.ReferenceVersusConversion}, {@link
  * io.github.guestmemfd.testing.GuestVersusConversion} and {@link

@@ -33,6 +33,7 @@ class QuotedCodeTest {
                 TEST + "policy/PolicyExampleTest.java",
                 TEST + "testing/PatientPairTest.java",
                 TEST + "testing/GuestPageTableTest.java",
+                TEST + "policy/OwnPolicyTest.java",
                 TEST + "testing/RacePointsExampleTest.java",
                 TEST + "testing/InterleavingsExampleTest.java",
                 OWN_PROTOCOL,

@@ -1,0 +1,46 @@
+package io.github.guestmemfd.testing;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.platform.engine.discovery.DiscoverySelectors.selectClass;
+import static org.junit.platform.engine.discovery.DiscoverySelectors.selectMethod;
+
+import java.util.Map;
+import java.util.TreeMap;
+import org.junit.platform.engine.DiscoverySelector;
+import org.junit.platform.engine.TestExecutionResult;
+import org.junit.platform.testkit.engine.EngineExecutionResults;
+import org.junit.platform.testkit.engine.EngineTestKit;
+
+/** Runs a contract inside a test, and says which of its tests fail. */
+final class ContractRun {
+  private ContractRun() {}
+
+  /** The messages of the tests that fail, by the names of the tests. */
+  static Map<String, String> failures(Class<?> contract) {
+    return failures(selectClass(contract));
+  }
+
+  /** The message of one test; null if it passes. */
+  static String failure(Class<?> contract, String test) {
+    return failures(selectMethod(contract, test)).get(test);
+  }
+
+  private static Map<String, String> failures(DiscoverySelector selector) {
+    EngineExecutionResults results =
+        EngineTestKit.engine("junit-jupiter").selectors(selector).execute();
+    assertThat(results.testEvents().started().count()).as("tests run").isPositive();
+    assertThat(results.testEvents().skipped().count()).as("tests skipped").isZero();
+    Map<String, String> failures = new TreeMap<>();
+    results.testEvents().failed().stream()
+        .forEach(
+            event ->
+                failures.put(
+                    event.getTestDescriptor().getDisplayName().replace("()", ""),
+                    event
+                        .getRequiredPayload(TestExecutionResult.class)
+                        .getThrowable()
+                        .map(Throwable::getMessage)
+                        .orElse("")));
+    return failures;
+  }
+}
