@@ -149,8 +149,7 @@ public class GrabPutBenchmark {
 
   @Benchmark
   public long grabClose(PresentFile file, Pages random) {
-    try (Folio folio =
-        file.memfd.grab((long) random.next(pages) << 12, HolderKind.SAFE)) {
+    try (Folio folio = file.memfd.grab((long) random.next(pages) << 12, HolderKind.SAFE)) {
       return folio.offset();
     }
   }

@@ -34,13 +34,11 @@ public final class QuickTable {
     }
 
     Scores per(Scores other) {
-      return new Scores(
-          median / other.median, lowest / other.highest, highest / other.lowest);
+      return new Scores(median / other.median, lowest / other.highest, highest / other.lowest);
     }
 
     Scores minus(Scores other) {
-      return new Scores(
-          median - other.median, lowest - other.highest, highest - other.lowest);
+      return new Scores(median - other.median, lowest - other.highest, highest - other.lowest);
     }
 
     Scores dividedBy(double number) {
@@ -74,9 +72,7 @@ public final class QuickTable {
     }
 
     private static String number(double value) {
-      return value == Math.rint(value)
-          ? String.valueOf((long) value)
-          : String.valueOf(value);
+      return value == Math.rint(value) ? String.valueOf((long) value) : String.valueOf(value);
     }
   }
 
@@ -101,6 +97,7 @@ public final class QuickTable {
     table.run(forks, "TwoThreadsBenchmark");
     table.run(forks, "MappingBenchmark");
     table.run(forks, "VcpuBenchmark");
+    table.run(forks, "ReadBenchmark");
     table.run(forks, "ConvertBenchmark.(presentPages|untouchedTebibyte)");
     table.run(forks, "ConvertBenchmark.(presentPages|mappedPages|populateAndDrop)", 512, 1, 64);
     table.print();
@@ -248,6 +245,16 @@ public final class QuickTable {
             "fault of a vCPU on a present page, beside grab and put",
             5,
             ratio("Vcpu.faults 64", "GrabPut.grabPut 64")));
+    lines.add(
+        atLeast(
+            "grab, read and put beside tryRead, one page",
+            2,
+            ratio("Read.underAReference 1", "Read.withoutReference 1")));
+    lines.add(
+        atLeast(
+            "the same by two threads",
+            2,
+            ratio("Read.underAReferenceByTwo 1", "Read.withoutReferenceByTwo 1")));
     for (int pages : new int[] {1, 512, 262_144}) {
       lines.add(
           new Line(
@@ -274,8 +281,7 @@ public final class QuickTable {
             "conversion with 64 mappings that map nothing, beside none",
             1.1,
             ratio("Convert.presentPages 64 512", "Convert.presentPages 0 512")));
-    lines.add(
-        new Line("garbage of grab and put", "bytes", true, 0, bytes("GrabPut.grabPut 64")));
+    lines.add(new Line("garbage of grab and put", "bytes", true, 0, bytes("GrabPut.grabPut 64")));
     lines.add(
         new Line("garbage of grab and close", "bytes", true, 0, bytes("GrabPut.grabClose 64")));
     lines.add(
@@ -308,7 +314,12 @@ public final class QuickTable {
 
   private void print() {
     System.out.println();
-    System.out.println("JDK " + Runtime.version() + ", " + Runtime.getRuntime().availableProcessors() + " processors");
+    System.out.println(
+        "JDK "
+            + Runtime.version()
+            + ", "
+            + Runtime.getRuntime().availableProcessors()
+            + " processors");
     System.out.println();
     System.out.println("| what | target | median | lowest to highest | |");
     System.out.println("|---|---|---|---|---|");

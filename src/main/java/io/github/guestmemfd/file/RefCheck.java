@@ -102,7 +102,8 @@ final class RefCheck {
       if (converts && SlotWord.isInaccessible(slot)) {
         continue; // stays as it is
       }
-      waitNanos = awaitExpectedRefs(i, SlotWord.pfn(slot), purpose, policy.spins(), waitNanos, busy);
+      waitNanos =
+          awaitExpectedRefs(i, SlotWord.pfn(slot), purpose, policy.spins(), waitNanos, busy);
       if (waitNanos == REFUSED) {
         RefusalEvent refusal = Events.refusal();
         if (refusal != null) {
