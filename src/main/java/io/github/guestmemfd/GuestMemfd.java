@@ -593,6 +593,30 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /**
+   * Reads bytes of a page from the guest's side without taking a reference, whatever its attribute.
+   * It is for hot pages: cheaper than {@link #tryGrab}, a read and {@link #put}, of which other
+   * threads see the counts change. What was read is validated, so it is what the page had at some
+   * moment of the call; bytes that are being written meanwhile may be torn. Never waits, allocates
+   * nothing, and calls no callback.
+   *
+   * <p>As the kernel's page cache reads small amounts without a reference on the folio, between two
+   * looks at a sequence count.
+   *
+   * @param offset the first byte
+   * @param into is filled from its position to its limit, 1 to 4096 bytes, and its position moves;
+   *     where the read could not be validated it has zeroes there, and keeps its position
+   * @return how many bytes were read; or a negated {@link Errno#code}: EBADF if the descriptor is
+   *     closed, EINVAL if the bytes are not all in one page of the file, EAGAIN if the page has no
+   *     folio that is ready, is being changed, or has changed meanwhile: then {@link #grab} says
+   *     more
+   * @throws UnsupportedOperationException if the host is metadata only
+   * @throws java.nio.ReadOnlyBufferException if the buffer cannot be written
+   */
+  public int tryRead(long offset, ByteBuffer into) {
+    return isClosed() ? -Errno.EBADF.code() : file.optimisticRead.read(offset, into);
+  }
+
+  /**
    * The bytes of a folio that {@link #tryGrab} holds, as {@link Folio#buffer} shows them. A client
    * that lets the reference go has to stop using the view when {@link
    * GuestMemfdOps#invalidateBegin} says so.

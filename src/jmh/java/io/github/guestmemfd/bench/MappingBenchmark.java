@@ -5,6 +5,7 @@ import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Protection;
+import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.concurrent.TimeUnit;
@@ -14,6 +15,7 @@ import org.openjdk.jmh.annotations.Fork;
 import org.openjdk.jmh.annotations.Measurement;
 import org.openjdk.jmh.annotations.Mode;
 import org.openjdk.jmh.annotations.OutputTimeUnit;
+import org.openjdk.jmh.annotations.Param;
 import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
@@ -21,19 +23,21 @@ import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
 
 /**
- * Bytes through a mapping of a 1 GiB guest, beside the same through one raw buffer of that size.
- *
- * <p>Compare the rows of one run with each other only. Needs {@code -XX:MaxDirectMemorySize=3g}.
+ * Accesses through a mapping whose pages are all mapped, beside the same on a raw direct buffer: 8
+ * bytes of a random page, and 1 MiB.
  */
 @BenchmarkMode(Mode.AverageTime)
 @OutputTimeUnit(TimeUnit.NANOSECONDS)
-@Warmup(iterations = 5, time = 1)
-@Measurement(iterations = 5, time = 1)
-@Fork(value = 3, jvmArgsAppend = "-XX:MaxDirectMemorySize=3g")
+@Warmup(iterations = 4, time = 400, timeUnit = TimeUnit.MILLISECONDS)
+@Measurement(iterations = 5, time = 400, timeUnit = TimeUnit.MILLISECONDS)
+@Fork(value = 2, jvmArgsAppend = "-XX:MaxDirectMemorySize=3g")
 @State(Scope.Benchmark)
 public class MappingBenchmark {
-  private static final int SIZE = 1 << 30;
   private static final int MIB = 1 << 20;
+
+  /** How many pages: 64 stay in the cache of a core, 262,144 are 1 GiB. */
+  @Param({"64", "262144"})
+  public int pages;
 
   private final byte[] bytes = new byte[MIB];
   private ByteBuffer raw;
@@ -43,12 +47,13 @@ public class MappingBenchmark {
 
   @Setup
   public void open() {
-    raw = ByteBuffer.allocateDirect(SIZE).order(ByteOrder.LITTLE_ENDIAN);
-    host = HostMemory.ofBytes(SIZE);
+    int size = Math.max(MIB, pages << 12);
+    raw = ByteBuffer.allocateDirect(size).order(ByteOrder.LITTLE_ENDIAN);
+    host = HostMemory.ofBytes(size);
     memfd =
-        GuestMemfd.builder(host).size(SIZE).flags(CreateFlag.MMAP, CreateFlag.INIT_SHARED).build();
-    map = memfd.mmap(0, SIZE, Protection.READ, Protection.WRITE);
-    for (int page = 0; page < SIZE; page += 4096) {
+        GuestMemfd.builder(host).size(size).flags(CreateFlag.MMAP, CreateFlag.INIT_SHARED).build();
+    map = memfd.mmap(0, size, Protection.READ, Protection.WRITE);
+    for (int page = 0; page < size; page += 4096) {
       map.putLong(page, page);
       raw.putLong(page, page);
     }
@@ -61,40 +66,45 @@ public class MappingBenchmark {
     host.close();
   }
 
-  private static int random(GrabPutBenchmark.Pages pages) {
-    int page = pages.next();
-    return (page << 12) | ((page * 72) & 0xff8);
+  private long mebibyte(Pages random) {
+    return ((long) random.next(pages) << 12) & -MIB;
   }
 
   @Benchmark
-  public long readRaw(GrabPutBenchmark.Pages pages) {
-    return raw.getLong(random(pages));
+  public long readRaw(Pages random) {
+    return raw.getLong((int) random.nextOffset(pages));
   }
 
   @Benchmark
-  public long readMapped(GrabPutBenchmark.Pages pages) {
-    return map.getLong(random(pages));
+  public long readMapped(Pages random) {
+    return map.getLong(random.nextOffset(pages));
   }
 
   @Benchmark
-  public void writeRaw(GrabPutBenchmark.Pages pages) {
-    raw.putLong(random(pages), 1);
+  public void writeRaw(Pages random) {
+    raw.putLong((int) random.nextOffset(pages), 1);
   }
 
   @Benchmark
-  public void writeMapped(GrabPutBenchmark.Pages pages) {
-    map.putLong(random(pages), 1);
+  public void writeRawAndFence(Pages random) {
+    raw.putLong((int) random.nextOffset(pages), 1);
+    VarHandle.fullFence();
   }
 
   @Benchmark
-  public byte[] copyRaw(GrabPutBenchmark.Pages pages) {
-    raw.get((pages.next() << 12) & ~(MIB - 1), bytes, 0, MIB);
+  public void writeMapped(Pages random) {
+    map.putLong(random.nextOffset(pages), 1);
+  }
+
+  @Benchmark
+  public byte[] copyRaw(Pages random) {
+    raw.get((int) mebibyte(random), bytes, 0, MIB);
     return bytes;
   }
 
   @Benchmark
-  public byte[] copyMapped(GrabPutBenchmark.Pages pages) {
-    map.get(((long) pages.next() << 12) & ~(MIB - 1), bytes, 0, MIB);
+  public byte[] copyMapped(Pages random) {
+    map.get(mebibyte(random), bytes, 0, MIB);
     return bytes;
   }
 }

@@ -529,7 +529,7 @@ public final class PageCache {
    */
   public void remove(long index) {
     int pfn = SlotWord.pfn(slots.get(index));
-    slots.update(index, index + 1, SlotWord::emptied, true);
+    slots.update(index, index + 1, SlotChange.EMPTY, true);
     present.decrement();
     frames.put(pfn, cacheRef);
   }
@@ -542,7 +542,7 @@ public final class PageCache {
    */
   public void abandon(long index) {
     int pfn = SlotWord.pfn(slots.get(index));
-    slots.update(index, index + 1, SlotWord::emptied, true);
+    slots.update(index, index + 1, SlotChange.EMPTY, true);
     present.decrement();
     if (!frames.leaveToLock(pfn)) {
       frames.put(pfn, cacheRef);
@@ -555,7 +555,7 @@ public final class PageCache {
    * @param index the page index
    */
   public void clearReady(long index) {
-    slots.update(index, index + 1, SlotWord::unready, true);
+    slots.update(index, index + 1, SlotChange.MAKE_UNREADY, true);
   }
 
   /**

@@ -1,83 +1,121 @@
 package io.github.guestmemfd.cache;
 
-import io.github.guestmemfd.cache.SparseWords.Change;
-
 /**
  * The changes and searches that the page cache applies to all slots of a range.
  *
  * <p>A search changes nothing: it stops at the first slot of the kind that it looks for.
+ *
+ * <p>One class, without bodies for its constants: so the loop over the slots of a leaf has one
+ * method to call, which the compiler takes into it.
  */
-final class SlotChange {
+enum SlotChange implements SparseWords.Change {
 
   // ---- the invalidate lock ----
 
   /** Makes slots busy; stops at one that is. */
-  static final Change SET_BUSY = slot -> SlotWord.isBusy(slot) ? Change.STOP : SlotWord.busy(slot);
+  SET_BUSY,
 
   /** Makes slots free again. */
-  static final Change RELEASE =
-      new Change() {
-        @Override
-        public long apply(long slot) {
-          return SlotWord.released(slot);
-        }
-
-        @Override
-        public long applyToAll(long slot) {
-          return SlotWord.releasedHole(slot);
-        }
-      };
+  RELEASE,
 
   // ---- attributes ----
 
-  static final Change UNDO = SlotWord::uncommitted;
+  /** Commits the attribute inaccessible. */
+  MAKE_INACCESSIBLE,
 
-  private static final Change MAKE_INACCESSIBLE = slot -> SlotWord.committed(slot, true);
-  private static final Change MAKE_ACCESSIBLE = slot -> SlotWord.committed(slot, false);
-  private static final Change MAKE_PENDING = SlotWord::pending;
-  private static final Change MAKE_NOT_PENDING = SlotWord::notPending;
+  /** Commits the attribute accessible. */
+  MAKE_ACCESSIBLE,
+
+  /** Gives back the attributes from before a commit. */
+  UNDO,
+
+  /** Marks accessible pages as pending. */
+  MAKE_PENDING,
+
+  /** Clears that mark. */
+  MAKE_NOT_PENDING,
+
+  // ---- folios ----
+
+  /** Takes the folio out. */
+  EMPTY,
+
+  /** Marks the folio as not ready. */
+  MAKE_UNREADY,
 
   // ---- searches ----
 
-  static final Change STOP_AT_BUSY = slot -> SlotWord.isBusy(slot) ? Change.STOP : slot;
+  /** Stops at a page that an operation has made busy. */
+  STOP_AT_BUSY,
 
-  private static final Change STOP_AT_ACCESSIBLE =
-      slot -> SlotWord.isInaccessible(slot) ? slot : Change.STOP;
-  private static final Change STOP_AT_INACCESSIBLE =
-      slot -> SlotWord.isInaccessible(slot) ? Change.STOP : slot;
-  private static final Change STOP_AT_CHANGED =
-      slot -> SlotWord.isChanged(slot) ? Change.STOP : slot;
-  private static final Change STOP_AT_UNCHANGED =
-      slot -> SlotWord.isChanged(slot) ? slot : Change.STOP;
-  private static final Change STOP_AT_OPEN_TO_HOST =
-      slot -> SlotWord.isOpenToHost(slot) ? Change.STOP : slot;
-  private static final Change STOP_AT_CLOSED_TO_HOST =
-      slot -> SlotWord.isOpenToHost(slot) ? slot : Change.STOP;
+  /** Stops at a page that is accessible. */
+  STOP_AT_ACCESSIBLE,
 
-  private SlotChange() {}
+  /** Stops at a page that is inaccessible. */
+  STOP_AT_INACCESSIBLE,
+
+  /** Stops at a page whose attribute the operation under way has changed. */
+  STOP_AT_CHANGED,
+
+  /** Stops at a page whose attribute the operation under way has not changed. */
+  STOP_AT_UNCHANGED,
+
+  /** Stops at a page that the host may touch. */
+  STOP_AT_OPEN_TO_HOST,
+
+  /** Stops at a page that the host may not touch. */
+  STOP_AT_CLOSED_TO_HOST;
 
   /** Commits an attribute. */
-  static Change commit(boolean inaccessible) {
+  static SlotChange commit(boolean inaccessible) {
     return inaccessible ? MAKE_INACCESSIBLE : MAKE_ACCESSIBLE;
   }
 
   /** Marks accessible pages as pending, or clears the mark. */
-  static Change setPending(boolean pending) {
+  static SlotChange setPending(boolean pending) {
     return pending ? MAKE_PENDING : MAKE_NOT_PENDING;
   }
 
   /** Stops at a page that has an attribute. */
-  static Change stopAtAttribute(boolean inaccessible) {
+  static SlotChange stopAtAttribute(boolean inaccessible) {
     return inaccessible ? STOP_AT_INACCESSIBLE : STOP_AT_ACCESSIBLE;
   }
 
   /** Stops at a page whose attribute the operation under way has changed, or has not. */
-  static Change stopAtChanged(boolean changed) {
+  static SlotChange stopAtChanged(boolean changed) {
     return changed ? STOP_AT_CHANGED : STOP_AT_UNCHANGED;
   }
 
   /** Stops at a page that the host may touch, or may not. */
-  static Change stopAtOpenToHost(boolean open) {
+  static SlotChange stopAtOpenToHost(boolean open) {
     return open ? STOP_AT_OPEN_TO_HOST : STOP_AT_CLOSED_TO_HOST;
+  }
+
+  @Override
+  public long apply(long slot) {
+    return switch (this) {
+      case SET_BUSY -> SlotWord.isBusy(slot) ? STOP : SlotWord.busy(slot);
+      case RELEASE -> SlotWord.released(slot);
+      case MAKE_INACCESSIBLE -> SlotWord.committed(slot, true);
+      case MAKE_ACCESSIBLE -> SlotWord.committed(slot, false);
+      case UNDO -> SlotWord.uncommitted(slot);
+      case MAKE_PENDING -> SlotWord.pending(slot);
+      case MAKE_NOT_PENDING -> SlotWord.notPending(slot);
+      case EMPTY -> SlotWord.emptied(slot);
+      case MAKE_UNREADY -> SlotWord.unready(slot);
+      case STOP_AT_BUSY -> SlotWord.isBusy(slot) ? STOP : slot;
+      case STOP_AT_ACCESSIBLE -> SlotWord.isInaccessible(slot) ? slot : STOP;
+      case STOP_AT_INACCESSIBLE -> SlotWord.isInaccessible(slot) ? STOP : slot;
+      case STOP_AT_CHANGED -> SlotWord.isChanged(slot) ? STOP : slot;
+      case STOP_AT_UNCHANGED -> SlotWord.isChanged(slot) ? slot : STOP;
+      case STOP_AT_OPEN_TO_HOST -> SlotWord.isOpenToHost(slot) ? STOP : slot;
+      case STOP_AT_CLOSED_TO_HOST -> SlotWord.isOpenToHost(slot) ? slot : STOP;
+    };
+  }
+
+  /** What was a hole, and stands with others as one word, still is one when it is free again. */
+  @Override
+  public long applyToAll(long slot) {
+    return this == RELEASE ? SlotWord.releasedHole(slot) : apply(slot);
   }
 }

@@ -46,6 +46,9 @@ public final class FileOperations implements FrameOwners.Listener {
   /** Counts holders. */
   public final HolderCounts holders;
 
+  /** Reads without a reference. */
+  public final OptimisticRead optimisticRead;
+
   final GuestSteps steps;
   final RangeLock rangeLock;
   final PendingConversions pendings;
@@ -78,6 +81,7 @@ public final class FileOperations implements FrameOwners.Listener {
       preparation = new Preparation(inode, callbacks);
       lookup = new Lookup(inode, preparation);
       guest = new GuestRefs(inode, lookup, steps);
+      optimisticRead = new OptimisticRead(inode);
       hostFault = new HostFault(inode, lookup);
       reverseMap = new ReverseMap(inode);
       holders = new HolderCounts(inode, reverseMap, steps);

@@ -98,10 +98,12 @@ final class RefCheck {
     boolean converts = purpose == Purpose.CONVERT;
     long waitNanos = policy.waitNanos();
     for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
-      if (converts && inode.isInaccessible(i)) {
+      long slot = cache.slot(i);
+      if (converts && SlotWord.isInaccessible(slot)) {
         continue; // stays as it is
       }
-      waitNanos = awaitExpectedRefs(i, purpose, policy.spins(), waitNanos, busy);
+      waitNanos =
+          awaitExpectedRefs(i, SlotWord.pfn(slot), purpose, policy.spins(), waitNanos, busy);
       if (waitNanos == REFUSED) {
         RefusalEvent refusal = Events.refusal();
         if (refusal != null) {
@@ -126,14 +128,13 @@ final class RefCheck {
    * @return how long the other folios may be waited for, or {@link #REFUSED}
    */
   private long awaitExpectedRefs(
-      long index, Purpose purpose, int spins, long waitNanos, Mismatch busy)
+      long index, int pfn, Purpose purpose, int spins, long waitNanos, Mismatch busy)
       throws InterruptedException {
-    int pfn = SlotWord.pfn(cache.slot(index));
     boolean keepLock = purpose == Purpose.CONVERT && waitsWithFolioLock;
     if (keepLock) {
       frames.lock(pfn);
     } else {
-      cache.awaitFolioUnlocked(index);
+      frames.awaitUnlocked(pfn);
     }
     try {
       if (checkAndFreeze(pfn, purpose)) {

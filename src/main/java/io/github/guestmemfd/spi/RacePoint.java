@@ -11,6 +11,8 @@ public enum RacePoint {
   BEFORE_SLOT_RELOAD,
   /** A lookup holds a confirmed reference. */
   AFTER_LOOKUP,
+  /** A read without a reference has the bytes, and has not yet read the slot again. */
+  BEFORE_READ_RELOAD,
   /**
    * A guest-side holder has a reference, and is about to raise the count of safe ones; only with
    * protocols that do one after the other.

@@ -69,6 +69,7 @@ class BadInputTest {
           Map.of(
               "ConversionProtocolContract", "is itself a test",
               "GuestMemfdOpsContract", "is itself a test",
+              "ConversionPolicyContract", "is itself a test",
               "GuestMemfdExtension", "JUnit calls it: GuestMemfdExtensionTest",
               "RacePoints.Gate.awaitReached", "waits for another thread; so it is for",
               "RacePoints.check", "fails the test, by an AssertionError, on purpose",

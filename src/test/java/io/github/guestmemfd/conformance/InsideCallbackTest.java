@@ -57,6 +57,7 @@ class InsideCallbackTest {
               "FrameAccess.begin", "announces an access, for which the operation waits"));
 
   static {
+    NOT_CALLED.put("ConversionPolicyContract", "is itself a test");
     NOT_CALLED.put("GuestMemfdExtension", "JUnit calls it, outside any callback");
     NOT_CALLED.put("LockOrder", "is told what the thread holds, and would believe it");
   }

@@ -24,6 +24,7 @@ import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.spi.RacePoint;
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayDeque;
@@ -188,6 +189,12 @@ class RacePointTableTest {
         w -> {
           GuestMemfd memfd = w.ready();
           return () -> w.closing(memfd.grab(0, HolderKind.UNSAFE));
+        });
+    row(
+        "`tryRead` of a page in use",
+        w -> {
+          GuestMemfd memfd = w.ready();
+          return () -> memfd.tryRead(0, ByteBuffer.allocate(8));
         });
     row(
         "`Folio.close`",
