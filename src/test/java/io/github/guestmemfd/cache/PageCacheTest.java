@@ -432,6 +432,26 @@ class PageCacheTest {
     assertEquals(20, file.next(15, PAGES, inaccessible));
   }
 
+  /** A file whose pages are all alike stays so, whatever is done to all of them. */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void aWholeFileChangesAsOne(boolean inaccessible) {
+    PageCache file = cache(null, null, inaccessible, false);
+    for (boolean attribute : new boolean[] {!inaccessible, inaccessible, inaccessible}) {
+      lock(file, 0, PAGES);
+      file.setAttribute(0, PAGES, attribute);
+      assertEquals(0, file.nextBusy(0, PAGES));
+      file.unlock(0, PAGES);
+      assertEquals(PAGES, file.nextBusy(0, PAGES));
+      assertEquals(attribute ? SlotWord.INACCESSIBLE : 0, file.slot(PAGES - 1));
+    }
+    lock(file, 0, PAGES);
+    file.setPending(0, PAGES, true);
+    file.unlock(0, PAGES);
+    assertEquals(
+        inaccessible ? SlotWord.INACCESSIBLE : SlotWord.NEITHER, file.slot(PAGES - 1), "pending");
+  }
+
   @Test
   void pendingPagesAreNeitherSides() {
     lock(0, 100);
@@ -529,6 +549,27 @@ class PageCacheTest {
     assertEquals(1, frames.used());
     assertEquals(pfn, SlotWord.pfn(cache.slot(0)));
     assertEquals(counts, frames.counts(pfn), "as it was before");
+  }
+
+  /** Something else goes wrong once the other frame is there. */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void aMoveThatThrowsLeavesTheFolio(boolean frozen) {
+    int pfn = ready(cache, 0);
+    if (frozen) {
+      assertTrue(frames.freeze(pfn, counts -> true));
+    }
+    long counts = frames.counts(pfn);
+    Runnable fails =
+        () -> {
+          throw new IllegalStateException("planned");
+        };
+    assertThrows(
+        IllegalStateException.class,
+        () -> Meanwhile.beforeAccess(ByteBuffer[].class, 1, fails, () -> cache.move(0)));
+    assertEquals(1, frames.used());
+    assertEquals(pfn, SlotWord.pfn(cache.slot(0)));
+    assertEquals(counts, frames.counts(pfn));
   }
 
   @Test
