@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assertions.fail;
 
 import io.github.guestmemfd.fixtures.Duel;
+import io.github.guestmemfd.fixtures.Meanwhile;
 import io.github.guestmemfd.fixtures.WaitProbe;
 import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.spi.IdleStrategy;
@@ -317,6 +318,26 @@ class FolioLocksTest {
     }
     assertTrue(waiter.result());
     assertFalse(frames.isLocked(pfn));
+  }
+
+  /** The same right before the waiter marks the lock as waited for. */
+  @Test
+  void isTakenWhenItComesFreeBeforeItIsMarked() {
+    assertTrue(frames.tryLock(pfn));
+    Meanwhile.beforeWrite(
+        1,
+        () -> frames.unlock(pfn),
+        () -> {
+          try {
+            frames.lock(pfn);
+          } catch (InterruptedException e) {
+            throw new AssertionError(e);
+          }
+        });
+    assertTrue(frames.isLocked(pfn));
+    frames.unlock(pfn);
+    assertTrue(frames.tryLock(pfn), "no thread waits");
+    frames.unlock(pfn);
   }
 
   /** The last waiter leaves while the lock is about to be handed to it. */
