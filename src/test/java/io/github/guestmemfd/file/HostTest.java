@@ -5,12 +5,16 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.guestmemfd.BusyFolio;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.spi.RaceHook;
+import io.github.guestmemfd.spi.RacePoint;
 import java.nio.ByteBuffer;
 import org.junit.jupiter.api.Test;
 
@@ -90,5 +94,39 @@ class HostTest {
     host.close();
     host.close();
     assertEquals(Errno.EBADF, assertThrows(GuestMemfdException.class, () -> file(host)).errno());
+  }
+
+  /** A hook that has none for a file keeps the file from being made, and nothing else. */
+  @Test
+  void aFileThatCannotBeMadeIsNotOpen() {
+    RaceHook none =
+        new RaceHook() {
+          @Override
+          public void at(RacePoint point, long index) {}
+
+          @Override
+          @SuppressWarnings("NullAway") // a mistake of the hook
+          public RaceHook ofFile(Object file) {
+            return null;
+          }
+        };
+    HostMemory host = HostMemory.builder(4L * PAGE).raceHook(none).build();
+    assertThrows(NullPointerException.class, () -> file(host));
+    host.close();
+  }
+
+  @Test
+  void aMismatchNamesItsHolders() {
+    assertEquals("no busy folio", new BusyFolio().toString());
+    try (HostMemory host = HostMemory.builder(4L * PAGE).trackHolders().build();
+        GuestMemfd memfd = file(host)) {
+      BusyFolio busy = new BusyFolio();
+      try (Folio holder = memfd.grab(0, HolderKind.UNSAFE)) {
+        assertEquals(Errno.EAGAIN, memfd.tryMakeInaccessible(0, PAGE, busy));
+        assertEquals(1, busy.holders().size());
+        assertTrue(busy.toString().startsWith("offset 0x0 held by 1 unsafe, 0 pinned, 0 safe\n  "));
+        assertEquals(memfd.holders(0).pfn(), holder.pfn());
+      }
+    }
   }
 }

@@ -5,6 +5,7 @@ import static io.github.guestmemfd.abi.CreateFlag.MMAP;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.GuestMemfd;
@@ -15,6 +16,7 @@ import io.github.guestmemfd.Insides;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.fixtures.Meanwhile;
 import io.github.guestmemfd.memory.Counts;
 import java.nio.ByteBuffer;
 import java.util.HashSet;
@@ -99,6 +101,29 @@ class PoisonViewsTest {
         assertEquals(inaccessible, memfd.holders(0).pfn());
         assertTrue(host.used() == PAGE);
       }
+    }
+  }
+
+  /** What is thrown while a page moves leaves the range as it was. */
+  @Test
+  void aMoveThatThrowsUndoesTheConversion() {
+    try (HostMemory host = HostMemory.builder(8L * PAGE).poisonViews().build();
+        GuestMemfd memfd = file(host, 2)) {
+      memfd.grab(0).close();
+      memfd.grab(PAGE).close();
+      assertThrows(
+          IllegalStateException.class,
+          () ->
+              Meanwhile.beforeAccess(
+                  ByteBuffer[].class,
+                  2, // the first page has moved
+                  () -> {
+                    throw new IllegalStateException("planned");
+                  },
+                  () -> memfd.makeInaccessible(0, 2L * PAGE)));
+      assertTrue(memfd.isAccessible(0) && memfd.isAccessible(PAGE));
+      assertEquals(2L * PAGE, host.used(), "the frame that was left is free");
+      assertEquals(Errno.OK, memfd.tryMakeInaccessible(0, 2L * PAGE));
     }
   }
 }
