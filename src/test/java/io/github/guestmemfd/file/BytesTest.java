@@ -62,6 +62,9 @@ class BytesTest {
     long low = size == 8 ? NUMBER : NUMBER & ((1L << (8 * size)) - 1);
     assertEquals(low, Bytes.low(NUMBER, size));
     assertEquals(low, Bytes.getUnsigned(buffer, 8, size));
+    int last = buffer.capacity() - size; // there is nothing behind
+    Bytes.putLow(buffer, last, size, NUMBER);
+    assertEquals(low, Bytes.getUnsigned(buffer, last, size));
   }
 
   @ParameterizedTest
@@ -72,6 +75,8 @@ class BytesTest {
     assertEquals(0, Bytes.get(buffer, 8, width, Bytes.PLAIN));
     assertEquals(0, Bytes.compareAndExchange(buffer, 8, width, 0, -2));
     assertEquals(-2, Bytes.getAndAdd(buffer, 8, width, 5));
+    assertEquals(3, Bytes.compareAndExchange(buffer, 8, width, 3, 7));
+    assertEquals(7, Bytes.compareAndExchange(buffer, 8, width, 7, 3));
     assertEquals(3, Bytes.get(buffer, 8, 8, Bytes.PLAIN) & (-1L >>> (64 - 8 * width)));
     assertEquals(0, buffer.getLong(16));
   }

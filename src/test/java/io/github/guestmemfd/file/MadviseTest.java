@@ -53,6 +53,7 @@ class MadviseTest extends HostFixture {
     window.putLong(2 * PAGE, 42);
     window.madvise(PAGE, 2 * PAGE - 1, Advice.DONTNEED);
     assertMapped("...xx.", window);
+    assertEquals(0, memfd.holders(PAGE).mapped(), "nor is it held");
     assertEquals(4, memfd.cachedPages(), "the folios stay");
     assertEquals(42, window.getLong(2 * PAGE));
     window.madvise(2 * PAGE, PAGE, Advice.REMOVE);
@@ -94,7 +95,8 @@ class MadviseTest extends HostFixture {
     "-1, 3, DONTNEED, ..xx, 0x0 to 0x4000",
     "2, 3, DONTNEED, xx.., 0x2000 to 0x5000",
     "-1, 3, POPULATE_READ, xxxx, 0x0 to 0x4000",
-    "4, 1, DONTNEED, xxxx, 0x4000 to 0x5000"
+    "4, 1, DONTNEED, xxxx, 0x4000 to 0x5000",
+    "4, 1, FREE, xxxx, 0x4000 to 0x5000"
   })
   void aRangeThatReachesBeyondIsRefused(
       long from, long pages, Advice advice, String mapped, String why) {

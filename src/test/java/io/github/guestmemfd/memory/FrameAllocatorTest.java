@@ -124,8 +124,9 @@ class FrameAllocatorTest extends FrameFixture {
       Meanwhile.beforeWrite(
           write, () -> frames.put(two, Counts.REF), () -> frames.put(one, Counts.REF));
       assertEquals(0, frames.used());
-      Set<Integer> pfns = Set.of(live(frames, owner, Counts.REF), live(frames, owner, Counts.REF));
-      assertEquals(Set.of(one, two), pfns, "before write " + write);
+      int first = live(frames, owner, Counts.REF);
+      int second = live(frames, owner, Counts.REF);
+      assertEquals(Set.of(one, two), Set.of(first, second), "before write " + write);
     }
   }
 
