@@ -121,4 +121,30 @@ class GuestRefsTest extends ProtocolFixture {
     assertEquals(-Errno.EDEADLK.code(), answer.get());
     assertEquals(Counts.CACHE_REF, counts(other[0]));
   }
+
+  /** Keeps the lock, which it takes last. */
+  private static final class LockLast extends Like {
+    LockLast() {
+      super(ConversionProtocol.bothCounters());
+    }
+
+    @Override
+    public List<Step> guestTakes() {
+      return List.of(REF, SAFE, LOCK);
+    }
+
+    @Override
+    public List<Step> guestDrops() {
+      return List.of(LOCK, SAFE, REF);
+    }
+  }
+
+  @Test
+  void whatThrowsBeforeTheLastStepHoldsNothing() {
+    GuestMemfd memfd = file(1, new LockLast());
+    memfd.grab(0).close();
+    throwing = RacePoint.BEFORE_GUEST_LOCK;
+    assertThrows(IllegalStateException.class, () -> memfd.grab(0));
+    assertEquals(Counts.CACHE_REF, counts(memfd));
+  }
 }

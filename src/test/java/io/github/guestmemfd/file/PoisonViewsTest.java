@@ -87,7 +87,7 @@ class PoisonViewsTest {
     for (boolean poison : new boolean[] {false, true}) {
       HostMemory.Builder builder = HostMemory.builder(4L * PAGE);
       try (HostMemory host = (poison ? builder.poisonViews() : builder).build();
-          GuestMemfd memfd = file(host, 1)) {
+          GuestMemfd memfd = file(host, 2)) {
         memfd.grab(0).close();
         int pfn = memfd.holders(0).pfn();
         memfd.makeInaccessible(0, PAGE);
@@ -97,9 +97,11 @@ class PoisonViewsTest {
         } else {
           assertEquals(pfn, inaccessible);
         }
-        memfd.makeAccessible(0, PAGE);
+        memfd.grab(PAGE).close();
+        int other = memfd.holders(PAGE).pfn();
+        memfd.makeAccessible(0, 2L * PAGE);
         assertEquals(inaccessible, memfd.holders(0).pfn());
-        assertTrue(host.used() == PAGE);
+        assertEquals(other, memfd.holders(PAGE).pfn(), "accessible all the while");
       }
     }
   }
