@@ -247,6 +247,7 @@ class HostAccessTest extends RaceFixture {
       assertEquals((byte) (NUMBER >>> (8 * i)), bytes[i], "byte " + i);
     }
     assertEquals(-1, window.getByte(PAGE - before - 1), "beside it");
+    assertEquals(-1, window.getByte(PAGE - before + 8), "behind it");
     window.putInt(PAGE - 3, (int) NUMBER);
     assertEquals((int) NUMBER, window.getInt(PAGE - 3));
     window.putShort(PAGE - 1, (short) NUMBER);

@@ -13,7 +13,9 @@ import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.cache.PageTable;
 import io.github.guestmemfd.fixtures.HostFixture;
+import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.testing.RacePoints;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -142,5 +144,32 @@ class MadviseTest extends HostFixture {
     HostMapping window = memfd.mmap(0, PAGE, Protection.READ);
     races.at(RacePoint.BEFORE_PTE_INSTALL, window::close);
     refused(Errno.ENOMEM, window, 0, PAGE, Advice.POPULATE_READ, "has been unmapped");
+  }
+
+  /** No access begins by an entry that is to go, while those under way are waited for. */
+  @Test
+  void anEntryIsRevokedBeforeAccessesAreWaitedFor() throws Exception {
+    HostMapping window = map(file(1));
+    window.putLong(0, 1);
+    RacePoints.Gate gate = races.hold(RacePoint.ACCESS_IN_FLIGHT);
+    Worker<Void> access =
+        Worker.start(
+            () -> {
+              window.putLong(8, 1);
+              return null;
+            });
+    gate.awaitReached();
+    Worker<Void> advice =
+        Worker.start(
+            () -> {
+              window.madvise(0, PAGE, Advice.DONTNEED);
+              return null;
+            });
+    probe.awaitWaiting(advice);
+    assertTrue(PageTable.isPending(Insides.entry(window, 0)));
+    gate.release();
+    access.result();
+    advice.result();
+    assertMapped(".", window);
   }
 }

@@ -572,19 +572,19 @@ class PendingConversionTest extends HostFixture {
 
   @Test
   void saysWhatItWaitsFor() {
-    GuestMemfd memfd = later(2);
+    GuestMemfd memfd = later(3);
     Folio holder = memfd.grab(PAGE, UNSAFE);
-    CompletableFuture<Void> conversion = memfd.makeInaccessibleLater(0, 2L * PAGE);
-    String range = "conversion of the range";
+    CompletableFuture<Void> conversion = memfd.makeInaccessibleLater(PAGE, 2L * PAGE);
+    String range = "conversion of the range [offset=0x1000, length=8192] of " + memfd;
     assertThat(conversion.toString())
         .startsWith(range)
         .endsWith(": pending, " + memfd.holders(PAGE));
     holder.close();
     conversion.join();
     assertThat(conversion.toString()).startsWith(range).endsWith(": done");
-    memfd.makeAccessible(0, 2L * PAGE);
-    holder = memfd.grab(0, UNSAFE);
-    conversion = memfd.makeInaccessibleLater(0, PAGE);
+    memfd.makeAccessible(PAGE, 2L * PAGE);
+    holder = memfd.grab(2L * PAGE, UNSAFE);
+    conversion = memfd.makeInaccessibleLater(PAGE, 2L * PAGE);
     conversion.cancel(false);
     assertThat(conversion.toString()).startsWith(range).endsWith(": failed");
     holder.close();

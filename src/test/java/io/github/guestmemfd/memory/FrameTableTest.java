@@ -9,11 +9,13 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.fixtures.WaitProbe;
 import io.github.guestmemfd.fixtures.Worker;
+import io.github.guestmemfd.spi.PlaysOtherThreads;
 import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.extension.ExtendWith;
 
 /** The lives of a frame. */
 @Timeout(300)
@@ -76,6 +78,7 @@ class FrameTableTest extends FrameFixture {
 
   /** No access is under way by the direct map when a removal has returned. */
   @Test
+  @ExtendWith(PlaysOtherThreads.class)
   void aRemovalFromTheDirectMapWaitsForAccesses() throws Exception {
     WaitProbe probe = new WaitProbe();
     FrameTable frames = new FrameTable(2, probe);
