@@ -18,6 +18,7 @@ import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.Insides;
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
@@ -582,11 +583,13 @@ class PendingConversionTest extends HostFixture {
     holder.close();
     conversion.join();
     assertThat(conversion.toString()).startsWith(range).endsWith(": done");
+    assertEquals(0, Insides.watched(host), "counts are watched no more");
     memfd.makeAccessible(PAGE, 2L * PAGE);
     holder = memfd.grab(2L * PAGE, UNSAFE);
     conversion = memfd.makeInaccessibleLater(PAGE, 2L * PAGE);
     conversion.cancel(false);
     assertThat(conversion.toString()).startsWith(range).endsWith(": failed");
+    assertEquals(0, Insides.watched(host), "nor after it was cancelled");
     holder.close();
   }
 
