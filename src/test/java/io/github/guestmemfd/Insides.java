@@ -5,6 +5,7 @@ import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.file.CallbackContext;
 import io.github.guestmemfd.file.FileInsides;
 import io.github.guestmemfd.file.Inode;
+import io.github.guestmemfd.memory.FrameContents;
 import io.github.guestmemfd.memory.FrameTable;
 import java.lang.reflect.Field;
 import java.util.Map;
@@ -17,6 +18,10 @@ public final class Insides {
 
   public static FrameTable frames(HostMemory host) {
     return host.host.frames;
+  }
+
+  public static FrameContents contents(HostMemory host) {
+    return host.host.bytes();
   }
 
   /** The slot of a page, a word for {@link SlotWord}. */

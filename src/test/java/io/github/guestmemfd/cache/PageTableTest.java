@@ -3,10 +3,12 @@ package io.github.guestmemfd.cache;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.fixtures.Duel;
+import io.github.guestmemfd.fixtures.Meanwhile;
 import io.github.guestmemfd.fixtures.WaitProbe;
 import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.memory.Accesses;
@@ -166,6 +168,66 @@ class PageTableTest {
     assertEquals(far, table.next(6, far), "the end, if there is none");
     assertEquals(1, zap(5));
     assertEquals(far, table.next(0, 1L << 40));
+  }
+
+  @Test
+  void isClosedForGood() {
+    assertFalse(table.isClosed());
+    table.close();
+    assertTrue(table.isClosed());
+  }
+
+  /** Each step but confirming is one that a late fault or an optimistic reader notices. */
+  @Test
+  void everyStepRaisesTheVersion() {
+    long version = 0;
+    for (int i = 0; i < 3; i++) {
+      long pending = table.install(3, 42);
+      assertTrue(PageTable.isPending(pending));
+      assertEquals(++version, pending / PageTable.VERSION);
+      table.confirm(3, pending);
+      assertFalse(PageTable.isPending(table.entry(3)));
+      assertEquals(version, table.entry(3) / PageTable.VERSION);
+      table.revoke(3);
+      assertTrue(PageTable.isPending(table.entry(3)));
+      assertEquals(++version, table.entry(3) / PageTable.VERSION);
+      assertEquals(42, table.remove(3));
+      assertFalse(PageTable.isPending(table.entry(3)));
+      assertEquals(++version, table.entry(3) / PageTable.VERSION);
+    }
+  }
+
+  /** An access that finds its page unmapped once it is announced is not under way any more. */
+  @Test
+  void anAccessThatComesTooLateEndsAtOnce() {
+    map(3, 42);
+    Meanwhile.beforeWrite(
+        1, // the announcement
+        () -> {
+          table.revoke(3);
+          assertEquals(42, table.remove(3));
+        },
+        () -> assertEquals(0, begin(3)));
+    assertNull(accesses.underWay());
+  }
+
+  /** It is mapped to another frame, or fewer pages are: it begins anew. */
+  @Test
+  void anAccessIsToWhatIsMappedWhenItIsAnnounced() {
+    map(3, 42);
+    map(4, 43);
+    AtomicLong access = new AtomicLong();
+    Meanwhile.beforeWrite(
+        1,
+        () -> {
+          table.revoke(4);
+          assertEquals(43, table.remove(4));
+        },
+        () -> access.set(table.begin(3, 2)));
+    assertEquals(42, Accesses.pfn(access.get()));
+    assertEquals(1, Accesses.frames(access.get()));
+    accesses.end(access.get());
+    assertNull(accesses.underWay());
   }
 
   /** An optimistic reader notices an unmapping, even if the same frame is mapped again. */

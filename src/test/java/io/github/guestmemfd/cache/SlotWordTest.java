@@ -97,6 +97,34 @@ class SlotWordTest {
     }
   }
 
+  @Test
+  void flagsAreSetAndCleared() {
+    long seq = 5 * SlotWord.SEQ;
+    for (long attribute : new long[] {0, SlotWord.INACCESSIBLE}) {
+      long slot = seq | attribute | 9;
+      assertEquals((slot | SlotWord.READY) + SlotWord.SEQ, SlotWord.ready(slot), "a change");
+      assertEquals(slot, SlotWord.unready(slot | SlotWord.READY));
+      assertEquals(slot, SlotWord.unready(slot));
+      assertEquals(seq | attribute | 7, SlotWord.moved(slot, 7));
+      assertEquals(attribute == 0 ? slot | SlotWord.NEITHER : slot, SlotWord.pending(slot));
+      assertEquals(slot, SlotWord.notPending(slot | SlotWord.NEITHER));
+      assertEquals(attribute, SlotWord.releasedHole(busy(attribute)), "a hole has no sequence");
+    }
+  }
+
+  @Test
+  void knowsWhoseAPageIs() {
+    assertTrue(SlotWord.isOpenToHost(9 | SlotWord.BUSY));
+    assertFalse(SlotWord.isOpenToHost(9 | SlotWord.INACCESSIBLE));
+    assertFalse(SlotWord.isOpenToHost(9 | SlotWord.NEITHER));
+    for (boolean was : new boolean[] {false, true}) {
+      for (boolean is : new boolean[] {false, true}) {
+        long before = busy(9 | (was ? SlotWord.INACCESSIBLE : 0));
+        assertEquals(was != is, SlotWord.isChanged(SlotWord.committed(before, is)));
+      }
+    }
+  }
+
   /** Nothing done but to be busy for a while: the attribute is what it was. */
   @Test
   void releaseWithoutACommitKeepsTheAttribute() {

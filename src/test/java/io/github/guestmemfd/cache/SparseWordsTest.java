@@ -7,8 +7,11 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.guestmemfd.fixtures.Announced;
 import io.github.guestmemfd.fixtures.Duel;
+import io.github.guestmemfd.fixtures.Meanwhile;
 import java.util.HashSet;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.SplittableRandom;
@@ -265,6 +268,49 @@ class SparseWordsTest {
     assertEquals(1000, words.next(10, 1000));
     assertFalse(words.compareAndSet(10, 1, 2));
     assertNull(words.leaf(10));
+  }
+
+  // ---- another thread in between ----
+
+  /** A subtree that gets a leaf while it changes as one is changed word by word. */
+  @Test
+  void aSubtreeIsNotChangedInVain() {
+    SparseWords words = new SparseWords(1 << 18, PRESENT, 0, 0x100);
+    Meanwhile.beforeWrite(
+        3,
+        () -> assertTrue(words.compareAndSet(1030, 0, 1)), // of the third subtree
+        () -> assertEquals(1 << 18, words.update(0, 1 << 18, word -> word | 0x100, false)));
+    assertEquals(0x101, words.get(1030));
+    assertEquals(0x100, words.get(1031));
+    assertEquals(0x100, words.get(600));
+  }
+
+  /** Words that other threads may write are replaced, and not stored. */
+  @Test
+  void aChangeOfAWordIsNotLost() {
+    SparseWords words = new SparseWords(512, PRESENT, 0);
+    assertTrue(words.compareAndSet(0, 0, 2));
+    Meanwhile.beforeWrite(
+        6,
+        () -> assertTrue(words.compareAndSet(5, 0, 4)),
+        () -> assertEquals(512, words.update(0, 512, word -> word | 1, false)));
+    assertEquals(5, words.get(5));
+    assertEquals(1, words.get(4));
+  }
+
+  /** As few nodes as can be lie above a word, and each is a step. */
+  @Test
+  void nodesAreAnnounced() {
+    for (long size : new long[] {1, 1 << 18, (1 << 18) + 1, 1L << 27, (1L << 27) + 1}) {
+      SparseWords words = new SparseWords(size, PRESENT, 0);
+      int depth = size <= 1 << 18 ? 1 : size <= 1 << 27 ? 2 : 3;
+      long last = size - 1;
+      List<Announced.Access> made = // a node by a read and a write, and read again
+          Announced.by(() -> assertTrue(words.compareAndSet(last, 0, 1)));
+      assertEquals(depth * 3 + 1, made.size(), () -> size + ": " + made);
+      assertEquals(depth + 1, made.stream().filter(Announced.Access::write).count());
+      assertEquals(depth + 1, Announced.by(() -> words.get(last)).size(), "and the word");
+    }
   }
 
   @Test

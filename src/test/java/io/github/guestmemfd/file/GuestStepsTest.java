@@ -53,7 +53,9 @@ class GuestStepsTest {
         Arguments.of(List.of(UNLOCK), List.of(), "UNLOCK after LOCK"),
         Arguments.of(List.of(REF, SAFE), List.of(REF), "to drop what is held"),
         Arguments.of(List.of(REF), List.of(REF, SAFE), "to drop what is held"),
-        Arguments.of(List.of(REF, LOCK, UNLOCK), List.of(LOCK, REF), "to drop what is held"));
+        Arguments.of(List.of(REF, LOCK, UNLOCK), List.of(LOCK, REF), "to drop what is held"),
+        Arguments.of(List.of(LOCK, UNLOCK, REF), List.of(REF), "REF first, or with the folio"),
+        Arguments.of(List.of(LOCK, UNLOCK), List.of(), "to hold something"));
   }
 
   @ParameterizedTest

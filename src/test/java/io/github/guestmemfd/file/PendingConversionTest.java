@@ -16,12 +16,15 @@ import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
+import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.Insides;
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.SigBusException;
+import io.github.guestmemfd.abi.TrackedHolder;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.fixtures.HostFixture;
@@ -566,5 +569,57 @@ class PendingConversionTest extends HostFixture {
       assertEquals(round, window.getLong(0));
     }
     assertQuiet(memfd);
+  }
+
+  @Test
+  void saysWhatItWaitsFor() {
+    GuestMemfd memfd = later(3);
+    Folio holder = memfd.grab(PAGE, UNSAFE);
+    CompletableFuture<Void> conversion = memfd.makeInaccessibleLater(PAGE, 2L * PAGE);
+    String range = "conversion of the range [offset=0x1000, length=8192] of " + memfd;
+    assertThat(conversion.toString())
+        .startsWith(range)
+        .endsWith(": pending, " + memfd.holders(PAGE));
+    holder.close();
+    conversion.join();
+    assertThat(conversion.toString()).startsWith(range).endsWith(": done");
+    assertEquals(0, Insides.watched(host), "counts are watched no more");
+    memfd.makeAccessible(PAGE, 2L * PAGE);
+    holder = memfd.grab(2L * PAGE, UNSAFE);
+    conversion = memfd.makeInaccessibleLater(PAGE, 2L * PAGE);
+    conversion.cancel(false);
+    assertThat(conversion.toString()).startsWith(range).endsWith(": failed");
+    assertEquals(0, Insides.watched(host), "nor after it was cancelled");
+    holder.close();
+  }
+
+  /**
+   * Where holders are tracked they are named, and it is one itself for as long as it is pending.
+   */
+  @Test
+  void isTrackedWhileItIsPending() {
+    try (HostMemory tracked = HostMemory.builder(4L * PAGE).trackHolders().build();
+        GuestMemfd memfd =
+            GuestMemfd.builder(tracked)
+                .size(2L * PAGE)
+                .flags(CreateFlag.INIT_SHARED)
+                .retryPolicy(RetryPolicy.completeLater())
+                .build()) {
+      Folio holder = memfd.grab(PAGE, UNSAFE);
+      int holders = tracked.holders().size();
+      CompletableFuture<Void> conversion = memfd.makeInaccessibleLater(PAGE, PAGE);
+      assertEquals(holders + 1, tracked.holders().size());
+      assertThat(tracked.holders())
+          .anyMatch(
+              h ->
+                  h.kind() == TrackedHolder.Kind.PENDING_CONVERSION
+                      && h.offset() == PAGE
+                      && h.length() == PAGE);
+      assertThat(conversion.toString()).contains("pending, " + memfd.holders(PAGE) + "\n  ");
+      holder.close();
+      conversion.join();
+      assertEquals(holders - 1, tracked.holders().size());
+      assertThat(conversion.toString()).endsWith(": done");
+    }
   }
 }

@@ -11,9 +11,12 @@ import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.fixtures.HostFixture;
 import io.github.guestmemfd.fixtures.Worker;
+import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
 import java.time.Duration;
@@ -28,9 +31,15 @@ import org.junit.jupiter.api.Test;
 class UserPagesTest extends HostFixture {
   private final Set<RacePoint> passed = ConcurrentHashMap.newKeySet();
 
+  /** The page at whose entry the hook throws. */
+  private long throwing = -1;
+
   @Override
   protected void passes(RacePoint point, long index) {
     passed.add(point);
+    if (point == RacePoint.BEFORE_PTE_RELOAD && index == throwing) {
+      throw new IllegalStateException("planned");
+    }
     super.passes(point, index);
   }
 
@@ -229,5 +238,85 @@ class UserPagesTest extends HostFixture {
       assertEquals(42, reference.buffer().getLong(0));
     }
     assertQuiet(memfd);
+  }
+
+  // ---- ranges ----
+
+  @Test
+  void aLongRangeHasAReferenceOnEachPage() {
+    GuestMemfd memfd = file(40);
+    HostMapping window = map(memfd);
+    for (int length : new int[] {1, PAGE, 16 * PAGE, 17 * PAGE, 35 * PAGE - 50}) {
+      try (HostReference plain = window.getUserPages(50, length)) {
+        int pages = (50 + length - 1) / PAGE + 1;
+        assertEquals(pages, plain.pages());
+        for (int i = 0; i < pages; i++) {
+          assertEquals(memfd.holders((long) i * PAGE).pfn(), plain.pfn(i));
+          assertEquals(1, memfd.holders((long) i * PAGE).unsafe(), "page " + i);
+        }
+      }
+      for (int i = 0; i < 40; i++) {
+        assertEquals(0, memfd.holders((long) i * PAGE).unsafe(), "given back: page " + i);
+      }
+    }
+  }
+
+  @Test
+  void aRangeEndsWhereThereIsNoAccessiblePage() {
+    GuestMemfd memfd = file(4);
+    HostMapping window = map(memfd);
+    memfd.makeInaccessible(2L * PAGE, PAGE);
+    try (HostReference some = window.getUserPages(100, 4L * PAGE - 100)) {
+      assertEquals(2, some.pages());
+    }
+    refused(Errno.EFAULT, () -> window.pinFully(0, 4L * PAGE));
+    refused(Errno.EFAULT, () -> window.getUserPages(2L * PAGE, 1));
+    for (int i = 0; i < 4; i++) {
+      assertEquals(0, memfd.holders((long) i * PAGE).unsafe(), "given back: page " + i);
+    }
+  }
+
+  @Test
+  void whatThrowsInTheMiddleGivesBackTheFirstPages() {
+    GuestMemfd memfd = file(4);
+    HostMapping window = map(memfd);
+    window.madvise(0, 4L * PAGE, Advice.POPULATE_READ);
+    throwing = 2;
+    assertThrows(IllegalStateException.class, () -> window.getUserPages(0, 4L * PAGE));
+    for (int i = 0; i < 4; i++) {
+      assertEquals(0, memfd.holders((long) i * PAGE).unsafe(), "given back: page " + i);
+    }
+  }
+
+  @Test
+  void refusalsSayWhy() {
+    GuestMemfd memfd = file(1);
+    try (HostMapping writable = memfd.mmap(0, 2L * PAGE, Protection.WRITE);
+        HostMapping readable = memfd.mmap(0, 2L * PAGE, Protection.READ)) {
+      GuestMemfdException e = refused(Errno.EFAULT, () -> writable.getUserPages(0, 1));
+      assertTrue(e.getMessage().contains("READ, or one that has mapped"), e::getMessage);
+      writable.putByte(0, (byte) 1);
+      writable.getUserPages(0, 1).close();
+      e = refused(Errno.EFAULT, () -> readable.getUserPages(PAGE, 1));
+      assertTrue(e.getMessage().contains("it is past the end of the file"), e::getMessage);
+      for (long offset : new long[] {-1, 2L * PAGE}) {
+        e = refused(Errno.EFAULT, () -> readable.getUserPages(offset, 1));
+        assertTrue(e.getMessage().contains("expected offset 0x0 to 0x1fff"), e::getMessage);
+      }
+    }
+  }
+
+  /** A reference that another has given back by mistake does not keep the rest from it. */
+  @Test
+  void anUnmappingGivesBackEveryPageThoughOneThrows() {
+    GuestMemfd memfd = file(3);
+    HostMapping window = memfd.mmap(0, 3L * PAGE, Protection.READ);
+    window.madvise(0, 3L * PAGE, Advice.POPULATE_READ);
+    frames().put(memfd.holders(PAGE).pfn(), Counts.REF);
+    assertThrows(IllegalStateException.class, window::close);
+    for (int i = 0; i < 3; i++) {
+      int pfn = memfd.holders((long) i * PAGE).pfn();
+      assertEquals(0, Counts.ownRefs(frames().counts(pfn)), "page " + i);
+    }
   }
 }

@@ -4,8 +4,10 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assertions.fail;
 
 import io.github.guestmemfd.fixtures.Duel;
+import io.github.guestmemfd.fixtures.Meanwhile;
 import io.github.guestmemfd.fixtures.WaitProbe;
 import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.spi.IdleStrategy;
@@ -23,6 +25,8 @@ import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.extension.ExtendWith;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** The folio lock: one holder, in order of arrival, and no waiter left behind. */
 @ExtendWith(PlaysOtherThreads.class)
@@ -258,6 +262,192 @@ class FolioLocksTest {
     assertFalse(frames.isLocked(pfn));
     assertTrue(frames.tryLock(pfn));
     frames.unlock(pfn);
+  }
+
+  /** Returns once a thread waits for the queue's own lock, which the caller holds. */
+  private static void awaitQueued(WaitQueue queue, Worker<?> worker) {
+    while (!queue.lock.hasQueuedThread(worker.thread())) {
+      assertFalse(worker.isDone());
+      Thread.onSpinWait();
+    }
+  }
+
+  /** A lock that comes free before its waiter has queued is taken without a queue. */
+  @Test
+  void isTakenWhenItComesFreeSoon() throws Exception {
+    AtomicReference<Runnable> idling = new AtomicReference<>(() -> {});
+    FrameTable table = new FrameTable(1, (round, maxNanos) -> idling.get().run());
+    int frame = frame(table);
+    assertTrue(table.tryLock(frame));
+    idling.set(
+        () -> {
+          idling.set(() -> fail("waits for a lock that is free"));
+          PlaysOtherThreads.playing(() -> table.unlock(frame));
+        });
+    PlaysOtherThreads.playing(
+        () -> {
+          try {
+            table.lock(frame);
+          } catch (InterruptedException e) {
+            throw new AssertionError(e);
+          }
+        });
+    assertTrue(table.isLocked(frame));
+    table.unlock(frame);
+  }
+
+  /** The same when the lock comes free while its waiter is about to queue. */
+  @Test
+  void isTakenWhenItComesFreeAtTheLastMoment() throws Exception {
+    WaitQueue queue = frames.queues.of(pfn);
+    frames.lock(pfn);
+    queue.lock.lock();
+    Worker<Boolean> waiter =
+        Worker.start(
+            () -> {
+              frames.lock(pfn);
+              boolean locked = frames.isLocked(pfn);
+              frames.unlock(pfn);
+              return locked;
+            });
+    try {
+      awaitQueued(queue, waiter);
+      frames.unlock(pfn);
+    } finally {
+      queue.lock.unlock();
+    }
+    assertTrue(waiter.result());
+    assertFalse(frames.isLocked(pfn));
+  }
+
+  /** The same right before the waiter marks the lock as waited for. */
+  @Test
+  void isTakenWhenItComesFreeBeforeItIsMarked() {
+    assertTrue(frames.tryLock(pfn));
+    Meanwhile.beforeWrite(
+        1,
+        () -> frames.unlock(pfn),
+        () -> {
+          try {
+            frames.lock(pfn);
+          } catch (InterruptedException e) {
+            throw new AssertionError(e);
+          }
+        });
+    assertTrue(frames.isLocked(pfn));
+    frames.unlock(pfn);
+    assertTrue(frames.tryLock(pfn), "no thread waits");
+    frames.unlock(pfn);
+  }
+
+  /** The last waiter leaves while the lock is about to be handed to it. */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void isFreeWhenItsOnlyWaiterHasLeft(boolean left) throws Exception {
+    WaitQueue queue = frames.queues.of(pfn);
+    CountDownLatch unlock = new CountDownLatch(1);
+    Worker<?> holder =
+        Worker.start(
+            () -> {
+              frames.lock(pfn);
+              assertTrue(unlock.await(30, TimeUnit.SECONDS));
+              frames.unlock(pfn);
+              return null;
+            });
+    while (!frames.isLocked(pfn)) {
+      Thread.onSpinWait();
+    }
+    Worker<?> waiter =
+        Worker.start(() -> assertThrows(InterruptedException.class, () -> frames.lock(pfn)));
+    probe.awaitWaiting(waiter);
+    if (left) {
+      leaveCacheRef();
+    }
+    queue.lock.lock();
+    try {
+      waiter.interrupt();
+      awaitQueued(queue, waiter);
+      unlock.countDown();
+      awaitQueued(queue, holder); // behind the waiter
+    } finally {
+      queue.lock.unlock();
+    }
+    waiter.result();
+    holder.result();
+    assertFalse(frames.isLocked(pfn));
+    assertFalse(frames.isLeftToLock(pfn));
+    assertEquals(left ? 0 : 1, frames.used());
+    assertTrue(frames.tryLock(pfn), "no thread waits any more");
+    frames.unlock(pfn);
+  }
+
+  // ---- a page cache's reference that is left to the lock ----
+
+  /**
+   * Makes the reference on the frame one of a page cache that is gone, and leaves it to the lock.
+   */
+  private void leaveCacheRef() {
+    frames.thaw(pfn, Counts.FROZEN + Counts.CACHE_REF);
+    frames.put(pfn, Counts.REF);
+    assertTrue(frames.leaveToLock(pfn));
+  }
+
+  @Test
+  void theUnlockDropsWhatIsLeftToTheLock() throws Exception {
+    frames.lock(pfn);
+    leaveCacheRef();
+    assertEquals(1, frames.used());
+    frames.unlock(pfn);
+    assertEquals(0, frames.used());
+  }
+
+  /** By the holder that it was left to, once, and not by those that the lock is handed to. */
+  @Test
+  void theHandOverDropsWhatIsLeftToTheLock() throws Exception {
+    frames.lock(pfn);
+    AtomicLong used = new AtomicLong();
+    Worker<?> first = locker(() -> {});
+    probe.awaitWaiting(first);
+    Worker<?> second = locker(() -> used.set(frames.used()));
+    probe.awaitWaiting(second);
+    leaveCacheRef();
+    frames.unlock(pfn);
+    first.result();
+    second.result();
+    assertEquals(0, used.get());
+    assertEquals(0, frames.used());
+    assertFalse(frames.isLocked(pfn));
+  }
+
+  /** It is left to a lock that is handed to a waiter which is about to give up. */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void aWaiterThatGivesUpDropsWhatIsLeftToTheLock(boolean another) throws Exception {
+    WaitQueue queue = frames.queues.of(pfn);
+    frames.lock(pfn);
+    Worker<?> first =
+        Worker.start(() -> assertThrows(InterruptedException.class, () -> frames.lock(pfn)));
+    probe.awaitWaiting(first);
+    Worker<?> second = null;
+    if (another) {
+      second = locker(() -> {});
+      probe.awaitWaiting(second);
+    }
+    queue.lock.lock();
+    try {
+      first.interrupt();
+      awaitQueued(queue, first);
+      frames.unlock(pfn);
+      leaveCacheRef();
+    } finally {
+      queue.lock.unlock();
+    }
+    first.result();
+    if (second != null) {
+      second.result();
+    }
+    assertEquals(0, frames.used());
+    assertFalse(frames.isLocked(pfn));
   }
 
   /** The hand-over and the interrupt come at the same time: the lock must not get lost. */

@@ -6,6 +6,9 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.fixtures.Duel;
+import io.github.guestmemfd.fixtures.Meanwhile;
+import io.github.guestmemfd.fixtures.NoScheduler;
+import io.github.guestmemfd.spi.Exploration;
 import java.util.HashSet;
 import java.util.Set;
 import java.util.SplittableRandom;
@@ -55,6 +58,95 @@ class FrameAllocatorTest extends FrameFixture {
     FrameOwners.Owner owner = owner(frames);
     live(frames, owner, Counts.REF);
     assertThrows(IllegalStateException.class, () -> frames.allocate(owner));
+  }
+
+  /** Frames that are given back come again, each once, and the last first. */
+  @Test
+  void whatIsGivenBackIsHandedOutAgain() {
+    FrameTable frames = table(4);
+    FrameOwners.Owner owner = owner(frames);
+    int[] pfns = new int[4];
+    for (int i = 0; i < pfns.length; i++) {
+      pfns[i] = live(frames, owner, Counts.REF);
+    }
+    for (int pfn : pfns) {
+      frames.put(pfn, Counts.REF);
+    }
+    for (int i = pfns.length - 1; i >= 0; i--) {
+      assertEquals(pfns[i], live(frames, owner, Counts.REF));
+    }
+  }
+
+  /** What a late thread has done to a frame's word stays while the frame is on the list. */
+  @Test
+  void aFrameOnTheListKeepsItsFlags() {
+    FrameTable frames = table(2);
+    FrameOwners.Owner owner = owner(frames);
+    int pfn = live(frames, owner, Counts.REF);
+    assertTrue(frames.tryLock(pfn));
+    frames.put(pfn, Counts.REF);
+    assertTrue(frames.isLocked(pfn));
+    frames.unlock(pfn);
+  }
+
+  /** A pop that was delayed while its frame left and came back must not go by the old next one. */
+  @Test
+  void aPopIsNotDeceivedByAFrameThatIsBack() {
+    FrameTable frames = table(3);
+    FrameOwners.Owner owner = owner(frames);
+    int c = live(frames, owner, Counts.REF);
+    int b = live(frames, owner, Counts.REF);
+    int a = live(frames, owner, Counts.REF);
+    for (int pfn : new int[] {c, b, a}) {
+      frames.put(pfn, Counts.REF); // the list is now a, b, c
+    }
+    assertTrue(frames.reserve(1));
+    AtomicInteger taken = new AtomicInteger();
+    Meanwhile.beforeWrite(
+        1,
+        () -> {
+          assertEquals(a, live(frames, owner, Counts.REF));
+          assertEquals(b, live(frames, owner, Counts.REF));
+          frames.put(a, Counts.REF);
+        },
+        () -> taken.set(frames.allocate(owner)));
+    assertEquals(a, taken.get());
+    assertEquals(c, live(frames, owner, Counts.REF), "the other one that is free");
+  }
+
+  @Test
+  void aPushIsNotLostToAnother() {
+    FrameTable frames = table(2);
+    FrameOwners.Owner owner = owner(frames);
+    int one = live(frames, owner, Counts.REF);
+    int two = live(frames, owner, Counts.REF);
+    for (int write = 1; write <= 6; write++) { // counts, state, next, head, promises, file
+      Meanwhile.beforeWrite(
+          write, () -> frames.put(two, Counts.REF), () -> frames.put(one, Counts.REF));
+      assertEquals(0, frames.used());
+      int first = live(frames, owner, Counts.REF);
+      int second = live(frames, owner, Counts.REF);
+      assertEquals(Set.of(one, two), Set.of(first, second), "before write " + write);
+    }
+  }
+
+  @Test
+  void aPromiseCanBeMadeToFail() {
+    FrameTable frames = table(1);
+    Exploration.during(
+        () -> {
+          Exploration.by(
+              new NoScheduler() {
+                @Override
+                public boolean mayFail() {
+                  return true;
+                }
+              },
+              () -> assertFalse(frames.reserve(1)));
+          return null;
+        });
+    assertEquals(0, frames.used());
+    assertTrue(frames.reserve(1));
   }
 
   /**

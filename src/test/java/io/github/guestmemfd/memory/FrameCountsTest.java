@@ -5,9 +5,12 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.guestmemfd.fixtures.Announced;
 import io.github.guestmemfd.fixtures.Duel;
+import io.github.guestmemfd.fixtures.Meanwhile;
 import io.github.guestmemfd.fixtures.WaitProbe;
 import io.github.guestmemfd.fixtures.Worker;
+import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
@@ -529,5 +532,55 @@ class FrameCountsTest extends FrameFixture {
     probe.awaitWaiting(waiter);
     frames.put(pfn, Counts.REF);
     assertTrue(waiter.result());
+  }
+
+  // ---- another thread in between ----
+
+  /** Counts that change between the look and the change are looked at again. */
+  @Test
+  void aPutIsNotLostToAnotherThread() {
+    FrameTable frames = table(1);
+    int pfn = live(frames, owner(frames), Counts.CACHE_REF + Counts.REF);
+    Runnable get = () -> assertTrue(frames.tryGet(pfn, Counts.UNSAFE_REF));
+    Meanwhile.beforeWrite(1, get, () -> frames.put(pfn, Counts.REF));
+    assertEquals(Counts.CACHE_REF + Counts.UNSAFE_REF, frames.counts(pfn));
+    Meanwhile.beforeWrite(1, get, () -> frames.undoGet(pfn, Counts.UNSAFE_REF));
+    assertEquals(Counts.CACHE_REF + Counts.UNSAFE_REF, frames.counts(pfn));
+    Runnable put = () -> frames.put(pfn, Counts.UNSAFE_REF);
+    Meanwhile.beforeWrite(
+        1,
+        put,
+        () -> assertThrows(IllegalStateException.class, () -> frames.put(pfn, Counts.UNSAFE_REF)));
+    assertEquals(Counts.CACHE_REF, frames.counts(pfn));
+  }
+
+  /**
+   * The counts are not read before a reference is taken, but for units that must not be on trial.
+   */
+  @Test
+  void aGetIsOneStep() {
+    FrameTable frames = table(1);
+    int pfn = live(frames, owner(frames), Counts.LENT_CACHE_REF);
+    long[] words = frames.counters(pfn);
+    Announced.Access read = Announced.read(words, FrameWords.position(pfn));
+    Announced.Access write = Announced.write(words, FrameWords.position(pfn));
+    for (long unit : named()) {
+      assertEquals(List.of(write), Announced.by(() -> assertTrue(frames.tryGet(pfn, unit))));
+    }
+    for (long unit : new long[] {Counts.SAFE, Counts.PIN}) {
+      assertEquals(List.of(read, write), Announced.by(() -> assertTrue(frames.tryGet(pfn, unit))));
+    }
+  }
+
+  /** Only counts that are marked send a thread to look for those who wait. */
+  @Test
+  void noWaiterIsLookedForWithoutAMark() {
+    FrameTable frames = table(1);
+    int pfn = live(frames, owner(frames), Counts.CACHE_REF + Counts.REF);
+    long[] words = frames.counters(pfn);
+    Announced.Access read = Announced.read(words, FrameWords.position(pfn));
+    Announced.Access write = Announced.write(words, FrameWords.position(pfn));
+    assertEquals(List.of(write), Announced.by(() -> frames.markSafe(pfn)));
+    assertEquals(List.of(read, write), Announced.by(() -> frames.put(pfn, Counts.SAFE)));
   }
 }

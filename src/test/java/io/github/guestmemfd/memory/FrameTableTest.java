@@ -4,12 +4,18 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.guestmemfd.fixtures.WaitProbe;
+import io.github.guestmemfd.fixtures.Worker;
+import io.github.guestmemfd.spi.PlaysOtherThreads;
 import java.util.List;
+import java.util.concurrent.Callable;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.extension.ExtendWith;
 
 /** The lives of a frame. */
 @Timeout(300)
@@ -68,6 +74,36 @@ class FrameTableTest extends FrameFixture {
     assertTrue(frames.isRemovedFromDirectMap(pfn));
     frames.restoreToDirectMap(pfn);
     assertFalse(frames.isRemovedFromDirectMap(pfn));
+  }
+
+  /** No access is under way by the direct map when a removal has returned. */
+  @Test
+  @ExtendWith(PlaysOtherThreads.class)
+  void aRemovalFromTheDirectMapWaitsForAccesses() throws Exception {
+    WaitProbe probe = new WaitProbe();
+    FrameTable frames = new FrameTable(2, probe);
+    FrameOwners.Owner owner = owner(frames);
+    int pfn = live(frames, owner, Counts.REF);
+    int other = live(frames, owner, Counts.REF);
+    long access = frames.beginDirectAccess(pfn);
+    frames.removeFromDirectMap(other); // does not wait
+    Callable<Void> remove =
+        () -> {
+          frames.removeFromDirectMap(pfn);
+          return null;
+        };
+    Worker<Void> interrupted = Worker.start(remove);
+    probe.awaitWaiting(interrupted);
+    assertTrue(frames.isRemovedFromDirectMap(pfn));
+    interrupted.interrupt();
+    assertThrows(InterruptedException.class, interrupted::result);
+    assertFalse(frames.isRemovedFromDirectMap(pfn), "it is as it was");
+    Worker<Void> remover = Worker.start(remove);
+    probe.awaitWaiting(remover);
+    assertEquals(0, frames.beginDirectAccess(pfn));
+    frames.accesses.end(access);
+    remover.result();
+    assertTrue(frames.isRemovedFromDirectMap(pfn));
   }
 
   /** The unlock gives back the page cache's reference on a frame that was left to the lock. */

@@ -1,11 +1,16 @@
 package io.github.guestmemfd.memory;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.guestmemfd.fixtures.Announced;
 import io.github.guestmemfd.fixtures.Duel;
+import io.github.guestmemfd.fixtures.Meanwhile;
 import java.util.HashSet;
+import java.util.List;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Tag;
@@ -29,6 +34,45 @@ class FrameWordsTest extends FrameFixture {
     assertThrows(IllegalArgumentException.class, () -> table(0));
     assertThrows(IllegalArgumentException.class, () -> table(-1));
     assertEquals(3, table(3).limit());
+  }
+
+  @Test
+  void theLargestHostHasWords() {
+    assertEquals(FrameWords.MAX_FRAMES, table(FrameWords.MAX_FRAMES).limit());
+    assertThrows(IllegalArgumentException.class, () -> table(FrameWords.MAX_FRAMES + 1));
+  }
+
+  /** A state word that changes between the look and the change is looked at again. */
+  @Test
+  void aWordIsReplacedOnlyIfItIsAsExpected() {
+    FrameTable frames = table(1);
+    int pfn = live(frames, owner(frames), Counts.REF);
+    long word = frames.state(pfn);
+    assertTrue(frames.casState(pfn, word, word | FrameState.LOCKED));
+    assertFalse(frames.casState(pfn, word, word));
+    assertTrue(FrameState.isLocked(frames.state(pfn)));
+    frames.clearState(pfn, FrameState.LOCKED);
+    Meanwhile.beforeWrite(
+        1,
+        () -> assertTrue(frames.tryLock(pfn)),
+        () -> assertFalse(frames.tryLock(pfn), "another thread was faster"));
+    frames.unlock(pfn);
+  }
+
+  @Test
+  void chunksAreAnnounced() {
+    FrameWords words = new FrameWords(5000);
+    List<Announced.Access> made = Announced.by(() -> words.makeChunk(4096));
+    Object states = made.get(0).owner();
+    Object counts = made.get(1).owner();
+    assertNotSame(states, counts);
+    assertEquals(
+        List.of(Announced.read(states, 1), Announced.write(counts, 1), Announced.write(states, 1)),
+        made);
+    assertEquals(
+        List.of(Announced.read(states, 0)), Announced.by(() -> assertFalse(words.isMade(4095))));
+    assertEquals(
+        List.of(Announced.read(states, 1)), Announced.by(() -> assertTrue(words.isMade(5000))));
   }
 
   /** Every frame of a chunk has a place of its own; neighbours stand 128 bytes apart. */

@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.fixtures.Duel;
+import io.github.guestmemfd.fixtures.Meanwhile;
 import io.github.guestmemfd.memory.FrameAllocator.Poisoning;
 import io.github.guestmemfd.spi.IdleStrategy;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -68,6 +69,48 @@ class PoisonTest {
     assertEquals(Poisoning.DONE, frames.poison(100_000));
     assertFalse(frames.tryGetByNumber(100_000, Counts.REF));
     assertTrue(frames.reserve(99_999));
+    assertFalse(frames.reserve(1));
+  }
+
+  @Test
+  void aFreeFrameThatHasFailedIsNotHandedOut() {
+    FrameTable frames = table(3);
+    FrameOwners.Owner owner = frames.newOwner(pfn -> {});
+    assertTrue(frames.reserve(2));
+    int pfn = frames.allocate(owner);
+    int other = frames.allocate(owner);
+    frames.thaw(pfn, Counts.REF);
+    frames.thaw(other, Counts.REF);
+    frames.put(other, Counts.REF);
+    frames.put(pfn, Counts.REF); // the first on the list
+    assertEquals(Poisoning.DONE, frames.poison(pfn));
+    assertEquals(0, frames.used());
+    assertTrue(frames.reserve(2));
+    assertEquals(other, frames.allocate(owner));
+    assertEquals(3, frames.allocate(owner));
+    assertFalse(frames.reserve(1));
+  }
+
+  /** A frame comes into use while a thread that found it free marks it. */
+  @Test
+  void aFrameThatIsAllocatedMeanwhileFailsInUse() {
+    FrameTable frames = table(2);
+    FrameOwners.Owner owner = frames.newOwner(pfn -> {});
+    assertTrue(frames.reserve(1));
+    int pfn = frames.allocate(owner);
+    frames.thaw(pfn, Counts.REF);
+    frames.put(pfn, Counts.REF);
+    assertTrue(frames.reserve(1));
+    Meanwhile.beforeWrite(
+        2, // after the promise
+        () -> assertEquals(pfn, frames.allocate(owner)),
+        () -> assertEquals(Poisoning.DONE, frames.poison(pfn)));
+    assertEquals(1, frames.used(), "the promise is given back, and the frame not out yet");
+    assertTrue(frames.reserve(1));
+    frames.unreserve(1);
+    frames.discard(pfn, owner, 0);
+    assertEquals(0, frames.used());
+    assertTrue(frames.reserve(1));
     assertFalse(frames.reserve(1));
   }
 

@@ -5,9 +5,12 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.guestmemfd.fixtures.NoScheduler;
 import io.github.guestmemfd.fixtures.WaitProbe;
 import io.github.guestmemfd.fixtures.Worker;
+import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.IdleStrategy;
+import io.github.guestmemfd.spi.Scheduler;
 import io.github.guestmemfd.spi.Wait;
 import java.util.ArrayList;
 import java.util.List;
@@ -198,5 +201,55 @@ class WaitQueueTest {
       assertTrue(worker.result());
     }
     assertEquals(0, queue.size());
+  }
+
+  /** Those with the keys of the range, and whether there was any waiter at all. */
+  @Test
+  void wakesNoOther() throws Exception {
+    assertFalse(queue.wake(0, 10));
+    Queued three = new Queued(3);
+    List<Thread> woken = new ArrayList<>();
+    Scheduler scheduler =
+        new NoScheduler() {
+          @Override
+          public void unpark(Thread thread) {
+            woken.add(thread);
+          }
+        };
+    try {
+      for (long from = 0; from <= 5; from++) {
+        for (long to = from; to <= 5; to++) {
+          woken.clear();
+          long first = from;
+          long end = to;
+          Exploration.during(
+              () -> {
+                Exploration.by(scheduler, () -> assertTrue(queue.wake(first, end)));
+                return null;
+              });
+          assertEquals(first <= 3 && 3 < end, woken.contains(three.worker.thread()));
+        }
+      }
+    } finally {
+      three.end();
+    }
+    assertFalse(queue.wake(0, 10));
+  }
+
+  /** A thread that waits under a key until it is told to end. */
+  private final class Queued {
+    private final AtomicBoolean over = new AtomicBoolean();
+    final Worker<Boolean> worker;
+
+    Queued(long key) throws InterruptedException {
+      worker = Worker.start(() -> queue.await(key, over::get, probe, Long.MAX_VALUE));
+      probe.awaitWaiting(worker);
+    }
+
+    void end() throws Exception {
+      over.set(true);
+      queue.wake(0, Long.MAX_VALUE);
+      assertTrue(worker.result());
+    }
   }
 }

@@ -1,0 +1,201 @@
+package io.github.guestmemfd.kvm;
+
+import static io.github.guestmemfd.kvm.MemoryAttribute.PRIVATE;
+import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.GuestMemfdOps;
+import io.github.guestmemfd.Insides;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.fixtures.Meanwhile;
+import io.github.guestmemfd.fixtures.VmFixture;
+import io.github.guestmemfd.fixtures.Worker;
+import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.spi.Counters;
+import io.github.guestmemfd.spi.PlaysOtherThreads;
+import io.github.guestmemfd.spi.RacePoint;
+import io.github.guestmemfd.testing.RacePoints;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicLongArray;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Faults and invalidations, as the guest page table shows them. */
+class MmuTest extends VmFixture {
+
+  private void keepReferences(boolean keeps) {
+    if (keeps) {
+      vm = VirtualMachine.builder().keepReferences().raceHook(races).idleStrategy(probe).build();
+    }
+  }
+
+  private BoundSlot slot() {
+    return vm.regions.memslots().all().get(0);
+  }
+
+  private long entry(long page) {
+    return slot().table.get(page);
+  }
+
+  /** The entry of the invalidation stays, and the next fault uses it. */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void aPageWhoseInvalidationWasGivenUpIsMappedAgain(boolean keeps) throws Exception {
+    keepReferences(keeps);
+    GuestMemfd memfd = bound(1);
+    memfd.makeInaccessible(0, PAGE); // so that the host has it mapped nowhere
+    Vcpu one = vm.createVcpu();
+    write(one, GPA, 42, PRIVATE);
+    int pfn = TdpEntry.pfn(entry(0));
+    RacePoints.Gate gate = races.hold(RacePoint.ACCESS_IN_FLIGHT);
+    Worker<Boolean> access = Worker.start(() -> one.tryRead(GPA, 8, PRIVATE));
+    gate.awaitReached();
+    Worker<Errno> conversion = Worker.start(() -> memfd.tryMakeAccessible(0, PAGE));
+    probe.awaitWaiting(conversion);
+    assertEquals(1, Mapped.invalidations(vm));
+    conversion.interrupt();
+    assertEquals(Errno.EINTR, conversion.result());
+    assertEquals(0, Mapped.invalidations(vm));
+    assertTrue(TdpEntry.isZapped(entry(0)));
+    assertEquals(42, read(vm.createVcpu(), GPA, PRIVATE));
+    assertTrue(TdpEntry.maps(entry(0), PRIVATE));
+    assertEquals(pfn, TdpEntry.pfn(entry(0)));
+    assertEquals(keeps, TdpEntry.keepsReference(entry(0)), "one reference, as before");
+    gate.release();
+    assertTrue(access.result());
+    assertEquals(keeps ? 1 : 0, Counts.safe(Insides.frames(host).counts(pfn)));
+  }
+
+  @Test
+  void theSlowerOfTwoFaultsLeavesTheEntryAlone() throws Exception {
+    bound(1);
+    RacePoints.Gate gate = races.hold(RacePoint.BEFORE_MMU_LOCK);
+    Vcpu slow = vm.createVcpu();
+    Worker<Boolean> fault = Worker.start(() -> slow.tryRead(GPA, 8, SHARED));
+    gate.awaitReached();
+    read(vm.createVcpu(), GPA, SHARED);
+    long entry = entry(0);
+    gate.release();
+    assertTrue(fault.result());
+    assertEquals(entry, entry(0));
+  }
+
+  /** The page is converted while the fault gets it. */
+  @Test
+  void aFaultLooksAtTheAttributeOnceItHasThePage() {
+    GuestMemfd memfd = bound(1);
+    memfd.allocate(0, PAGE);
+    races.at(RacePoint.AFTER_SLOT_LOAD, () -> memfd.makeInaccessible(0, PAGE));
+    assertEquals(Mmu.MISMATCH, vm.mmu.fault(slot(), 0, SHARED, new Counters<>(VmMeter.class)));
+    assertEquals(0, TdpEntry.pfn(entry(0)));
+  }
+
+  /** An access that has read the entry before must notice. */
+  @Test
+  void anEntryThatComesBackIsAnother() {
+    GuestMemfd memfd = bound(1);
+    Vcpu vcpu = vm.createVcpu();
+    read(vcpu, GPA, SHARED);
+    long before = entry(0);
+    memfd.makeInaccessible(0, PAGE);
+    assertEquals(0, TdpEntry.pfn(entry(0)));
+    memfd.makeAccessible(0, PAGE);
+    read(vcpu, GPA, SHARED);
+    assertEquals(TdpEntry.pfn(before), TdpEntry.pfn(entry(0)), "the same frame");
+    assertNotEquals(before, entry(0));
+  }
+
+  /** An access that finds its entry changed once it is announced is not under way any more. */
+  @Test
+  void anAccessThatComesTooLateEndsAtOnce() {
+    GuestMemfd memfd = bound(1);
+    Vcpu vcpu = vm.createVcpu();
+    write(vcpu, GPA, 42, SHARED);
+    BoundSlot slot = slot();
+    Meanwhile.beforeAccess(
+        AtomicLongArray.class, // the leaf of the guest page table
+        2,
+        () -> slot.table.put(0, TdpEntry.zapped(slot.table.get(0))),
+        () -> assertEquals(0, walk(slot)));
+    PlaysOtherThreads.playing(
+        () -> {
+          Thread.currentThread().interrupt(); // a wait would notice
+          assertEquals(Errno.OK, memfd.tryMakeInaccessible(0, PAGE));
+          assertTrue(Thread.interrupted());
+        });
+  }
+
+  private long walk(BoundSlot slot) {
+    Counters<VmMeter> counters = new Counters<>(VmMeter.class);
+    PageWalk walk = new PageWalk(vm.regions, vm.mmu, new KvmRun("walk", counters), counters);
+    return walk.begin(slot, GPA, SHARED);
+  }
+
+  // ---- invalidations ----
+
+  @Test
+  void theClientHearsOfAnInvalidationWhenAccessesAreOver() throws Exception {
+    AtomicBoolean heard = new AtomicBoolean();
+    GuestMemfd memfd =
+        file(
+            1,
+            new GuestMemfdOps() {
+              @Override
+              public Errno invalidateBegin(long offset, long length) {
+                heard.set(true);
+                return Errno.OK;
+              }
+            });
+    memfd.makeInaccessible(0, PAGE); // so that the host has it mapped nowhere
+    heard.set(false);
+    vm.bind(0, GPA, PAGE, memfd, 0);
+    Vcpu vcpu = vm.createVcpu();
+    write(vcpu, GPA, 1, PRIVATE);
+    RacePoints.Gate gate = races.hold(RacePoint.ACCESS_IN_FLIGHT);
+    Worker<Boolean> access = Worker.start(() -> vcpu.tryRead(GPA, 8, PRIVATE));
+    gate.awaitReached();
+    Worker<Errno> conversion = Worker.start(() -> memfd.tryMakeAccessible(0, PAGE));
+    probe.awaitWaiting(conversion);
+    assertFalse(heard.get());
+    gate.release();
+    assertTrue(access.result());
+    assertEquals(Errno.OK, conversion.result());
+    assertTrue(heard.get());
+  }
+
+  @Test
+  void theEndOfAFileIsOneInvalidation() {
+    GuestMemfd memfd = bound(1);
+    write(vm.createVcpu(), GPA, 1, SHARED);
+    long before = vm.metrics().invalidations();
+    memfd.close();
+    assertEquals(0, Mapped.invalidations(vm));
+    assertEquals(before + 1, vm.metrics().invalidations());
+  }
+
+  /** One reference has been dropped by mistake: the others are given back all the same. */
+  @Test
+  void everyReferenceIsGivenBackThoughAPutThrows() {
+    keepReferences(true);
+    GuestMemfd memfd = bound(3);
+    Vcpu vcpu = vm.createVcpu();
+    int[] pfns = new int[3];
+    for (int page = 0; page < pfns.length; page++) {
+      write(vcpu, GPA + (long) page * PAGE, 1, SHARED);
+      pfns[page] = TdpEntry.pfn(entry(page));
+    }
+    var frames = Insides.frames(host);
+    frames.put(pfns[1], Counts.SAFE_REF);
+    assertThrows(IllegalStateException.class, () -> vm.unbind(0));
+    for (int pfn : pfns) {
+      assertEquals(0, Counts.safe(frames.counts(pfn)), "frame " + pfn);
+    }
+    assertEquals(Errno.OK, memfd.tryMakeInaccessible(0, memfd.size()));
+  }
+}
