@@ -14,6 +14,7 @@ import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.BooleanSupplier;
 import java.util.function.Supplier;
+import java.util.function.UnaryOperator;
 
 /** A host memory, and the parties that race on it. */
 final class Stage implements RaceHook, IdleStrategy, AutoCloseable {
@@ -26,8 +27,18 @@ final class Stage implements RaceHook, IdleStrategy, AutoCloseable {
   private final Condition change = lock.newCondition();
   private final Map<Thread, Party> parties = new ConcurrentHashMap<>();
 
-  final HostMemory host =
-      HostMemory.builder(64L * HostMemory.PAGE_SIZE).raceHook(this).idleStrategy(this).build();
+  final HostMemory host;
+
+  /** A stage whose host has 64 frames. */
+  Stage() {
+    this(host -> host);
+  }
+
+  /** A stage with a host that is built with more than a stage needs. */
+  Stage(UnaryOperator<HostMemory.Builder> more) {
+    HostMemory.Builder builder = HostMemory.builder(64L * HostMemory.PAGE_SIZE);
+    host = more.apply(builder).raceHook(this).idleStrategy(this).build();
+  }
 
   /** Starts a party that stops at the steps with the given numbers. */
   Party enter(String name, Set<Integer> stops, Party.Act act) {
@@ -61,6 +72,14 @@ final class Stage implements RaceHook, IdleStrategy, AutoCloseable {
     Party party = parties.get(Thread.currentThread());
     if (party != null) {
       party.passes(point);
+    }
+  }
+
+  /** The calling thread has come to a step that is none of the library's. */
+  void reach(String step) {
+    Party party = parties.get(Thread.currentThread());
+    if (party != null) {
+      party.reach(step);
     }
   }
 
@@ -106,6 +125,13 @@ final class Stage implements RaceHook, IdleStrategy, AutoCloseable {
   /** Lets the parties race for a time. */
   void letRace(long millis) throws InterruptedException {
     Wait.upTo(IDLE, TimeUnit.MILLISECONDS.toNanos(millis)).until(() -> false);
+  }
+
+  /** Gives up a party that hangs, and does not wait for it any more. */
+  void abandon(Party party) {
+    party.goAway();
+    parties.remove(party.thread());
+    party.thread().interrupt();
   }
 
   /** Makes all parties run to their end and waits for them; throws what one of them threw. */
