@@ -95,12 +95,11 @@ class ClientScenes {
   /** The guest accesses all pages while another file has all frames that were free. */
   void reach(ClientFile file, Witness witness, String story) {
     for (int i = 0; i < PAGES; i++) {
-      boolean hole = file.memfd.holders(at(i)).isHole();
       long written = file.freshToken();
       boolean done = file.access(at(i), old -> written, "after " + story);
-      witness.assertIntact("after " + story + ", " + "page " + i + " was accessed by the guest", ZAP);
+      witness.assertIntact("after " + story + ", page " + i + " was accessed by the guest", ZAP);
       Rule.FOLLOWS.check(
-          !done || !hole,
+          !done || !file.memfd.holders(at(i)).isHole(),
           "after "
               + story
               + " the guest accesses page "

@@ -53,7 +53,7 @@ class GuestPageTable implements GuestMemfdOps {
   }
 
   /** The guest accesses a page, if it is mapped. An invalidation waits for the lock. */
-  boolean access(long offset, LongUnaryOperator number) {
+  boolean access(GuestMemfd memfd, long offset, LongUnaryOperator number) {
     lock.lock();
     try {
       Mapped page = mapped.get(slot.addressOf(offset));

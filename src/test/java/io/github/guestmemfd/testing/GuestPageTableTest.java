@@ -23,7 +23,7 @@ class GuestPageTableTest extends GuestMemfdOpsContract {
   @Override
   protected boolean access(
       GuestMemfdOps client, GuestMemfd memfd, long offset, LongUnaryOperator number) {
-    return ((GuestPageTable) client).access(offset, number);
+    return ((GuestPageTable) client).access(memfd, offset, number);
   }
 
   @Override
