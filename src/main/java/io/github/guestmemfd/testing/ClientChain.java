@@ -137,48 +137,54 @@ final class ClientChain extends ClientScenes {
     return next;
   }
 
+  /** Lets them refuse once, and returns whether any did. */
   private boolean refuse(
       List<Next> next, GuestMemfdOps client, int which, int after, boolean thrown) {
-    try (Stage stage = stage();
-        ClientFile file = new ClientFile(stage, hooks, serving, ClientFile.NEAR, client)) {
-      file.fill();
-      file.useAll();
-      for (int i = 0; i < clients; i++) {
-        if (which == i || which == clients) {
-          next.get(i).refuse(after, thrown);
-        }
-      }
-      String who = which == clients ? "every client behind it" : "client " + (which + 1);
-      String story =
-          "makeInaccessible, of which "
-              + who
-              + (thrown ? " throws at" : " refuses")
-              + " callback "
-              + after;
-      // Page 1 is as wanted already, so that there are two invalidations.
-      Errno first = file.attempt("makeInaccessible of page 1", () -> file.convert(1, 1, true));
-      boolean refused = refusals(next) > 0;
-      answered(story, first, refused);
-      next.forEach(n -> n.assertPaired(story));
-      Errno all = file.attempt(story, () -> file.convert(0, PAGES, true));
-      answered(story, first == Errno.OK ? all : first, refusals(next) > 0);
-      next.forEach(n -> n.assertPaired(story));
-      refused |= refusals(next) > 0;
-      next.forEach(n -> n.refuse(-1, false));
-      for (int i = 0; i < PAGES; i++) {
-        file.assertServed(at(i), "after " + story);
-      }
-      file.run("makeInaccessible again", () -> file.convert(0, PAGES, true));
-      file.run("punchHole of page 0", () -> file.punch(0, 1));
-      next.forEach(n -> n.assertPaired(story));
-      file.end();
-      for (Next n : next) {
-        told(n, n.prepared > 0, "prepareInaccessible");
-        told(n, n.freed > 0, "freeFolio");
-        told(n, n.releases == 1, "release (once)");
-      }
-      return refused;
+    String who = which == clients ? "every client behind it" : "client " + (which + 1);
+    String story =
+        "makeInaccessible, of which "
+            + who
+            + (thrown ? " throws at" : " refuses")
+            + " callback "
+            + after;
+    play(
+        stage -> {
+          try (ClientFile file = new ClientFile(stage, hooks, serving, ClientFile.NEAR, client)) {
+            file.fill();
+            file.useAll();
+            for (int i = 0; i < clients; i++) {
+              if (which == i || which == clients) {
+                next.get(i).refuse(after, thrown);
+              }
+            }
+            convertAll(file, next, story);
+            file.end();
+          }
+        });
+    for (Next n : next) {
+      told(n, n.prepared > 0, "prepareInaccessible");
+      told(n, n.freed > 0, "freeFolio");
+      told(n, n.releases == 1, "release (once)");
     }
+    return refusals(next) > 0;
+  }
+
+  private static void convertAll(ClientFile file, List<Next> next, String story) {
+    // Page 1 first, so that the conversion of all has two invalidations.
+    Errno first = file.attempt(story, () -> file.convert(1, 1, true));
+    answered(story, first, refusals(next) > 0);
+    next.forEach(n -> n.assertPaired(story));
+    int before = refusals(next);
+    Errno all = file.attempt(story, () -> file.convert(0, PAGES, true));
+    answered(story, all, refusals(next) > before);
+    next.forEach(n -> n.assertPaired(story));
+    next.forEach(n -> n.refuse(-1, false));
+    for (int i = 0; i < PAGES; i++) {
+      file.assertServed(at(i), "after " + story);
+    }
+    file.run("makeInaccessible again", () -> file.convert(0, PAGES, true));
+    file.run("punchHole of page 0", () -> file.punch(0, 1));
+    next.forEach(n -> n.assertPaired(story));
   }
 
   private static void told(Next next, boolean holds, String callback) {

@@ -331,9 +331,10 @@ final class ClientFile implements AutoCloseable {
         story
             + ": the client holds "
             + orphans
-            + " pages that are not in the file any more. A page that was got before an invalidation"
-            + " and is mapped after it stays held: take the sequence number before the grab, and"
-            + " look at it again, under the client's lock, before the page is mapped");
+            + " pages that are not in the file any more. Either not all of the range was let go of"
+            + " (its first page, its last, what the slot has of it), or a page was got before the"
+            + " invalidation and mapped after it: take the sequence number before the grab, and look"
+            + " at it again, under the client's lock, where the page is mapped");
   }
 
   /** Converts without calling the client, and asserts that only the page cache has references. */

@@ -24,7 +24,7 @@ final class ClientOrders extends ClientScenes {
    * is among these.)
    */
   void faultsAgainst(Operation operation) {
-    try (Stage stage = stage()) {
+    play(stage -> {
       List<String> ofFault = stepsOfFault(stage, operation);
       List<String> ofOperation = stepsOfOperation(stage, operation);
       for (int fault = 0; fault < ofFault.size(); fault++) {
@@ -33,7 +33,7 @@ final class ClientOrders extends ClientScenes {
           stage.clear();
         }
       }
-    }
+    });
   }
 
   private List<String> stepsOfFault(Stage stage, Operation operation) {
@@ -92,27 +92,30 @@ final class ClientOrders extends ClientScenes {
    * which ends by itself.
    */
   void theGuestStandsStill(Operation operation) {
-    for (int already = -1; already < PAGES - 1; already++) {
-      if (operation.isPunch() && already >= 0) {
-        continue; // a punch is told of its range in one
-      }
-      try (Stage stage = stage();
-          ClientFile file = file(stage, operation)) {
-        if (already >= 0) {
-          int page = already;
-          file.run("a first page", () -> operation.run(file, page, 1));
-        }
-        file.useAll();
-        Intruder intruder = new Intruder(file);
-        file.watched.afterBegin = intruder::begun;
-        file.watched.beforeEnd = intruder::ending;
-        String name = operation.on(0, PAGES);
-        ClientTurn running = file.start(name, NO_STOPS, () -> operation.run(file, 0, PAGES));
-        running.join("while the guest accesses the pages");
-        intruder.joinAll(name);
-        settle(stage, file, name);
-      }
+    theGuestStandsStill(operation, -1);
+    for (int already = 0; !operation.isPunch() && already < PAGES - 1; already++) {
+      theGuestStandsStill(operation, already); // a punch is told of its range in one
     }
+  }
+
+  private void theGuestStandsStill(Operation operation, int already) {
+    play(
+        stage -> {
+          try (ClientFile file = file(stage, operation)) {
+            if (already >= 0) {
+              file.run("a first page", () -> operation.run(file, already, 1));
+            }
+            file.useAll();
+            Intruder intruder = new Intruder(file);
+            file.watched.afterBegin = intruder::begun;
+            file.watched.beforeEnd = intruder::ending;
+            String name = operation.on(0, PAGES);
+            ClientTurn running = file.start(name, NO_STOPS, () -> operation.run(file, 0, PAGES));
+            running.join("while the guest accesses the pages");
+            intruder.joinAll(name);
+            settle(stage, file, name);
+          }
+        });
   }
 
   /** Accesses pages in the middle of invalidations. */
@@ -161,8 +164,8 @@ final class ClientOrders extends ClientScenes {
   /** Two invalidations of disjoint ranges overlap in time; the end of one is not the other's. */
   void twoAtOnce(Operation operation) {
     for (boolean nested : new boolean[] {true, false}) {
-      try (Stage stage = stage();
-          ClientFile file = file(stage, operation)) {
+      play(stage -> {
+      try (ClientFile file = file(stage, operation)) {
         file.useAll();
         String first = operation.on(0, 2);
         String second = operation.on(2, 2);
@@ -187,12 +190,13 @@ final class ClientOrders extends ClientScenes {
         join(story, access, outer, inner);
         settle(stage, file, story);
       }
+      });
     }
   }
 
   /** A fault that has its page meets two invalidations, of which the other one ends first. */
   void aFaultAndTwoInvalidations(Operation operation) {
-    try (Stage stage = stage()) {
+    play(stage -> {
       int steps = stepsOfFault(stage, operation).size();
       int begun = step(stage, operation, "INVALIDATE_HAS_BEGUN");
       for (int at = 0; at < steps; at++) {
@@ -221,13 +225,13 @@ final class ClientOrders extends ClientScenes {
         }
         stage.clear();
       }
-    }
+    });
   }
 
   /** A fault that waits for an operation is interrupted, and leaves nothing behind. */
   void anInterruptedFault(Operation operation) {
-    try (Stage stage = stage();
-        ClientFile file = file(stage, operation)) {
+    play(stage -> {
+    try (ClientFile file = file(stage, operation)) {
       Set<Integer> stop = Set.of(step(stage, operation, "INVALIDATE_HAS_BEGUN"));
       String name = operation.on(TARGET, 2);
       ClientTurn running = file.start(name, stop, () -> operation.run(file, TARGET, 2));
@@ -241,6 +245,7 @@ final class ClientOrders extends ClientScenes {
       join(story, fault, running);
       settle(stage, file, story);
     }
+    });
   }
 
   /** The number of a step of an operation on two pages. */
@@ -262,8 +267,8 @@ final class ClientOrders extends ClientScenes {
     if (!serving.serves(!operation.inaccessibleBefore())) {
       return; // no access to be in the middle of
     }
-    try (Stage stage = stage();
-        ClientFile file = file(stage, operation)) {
+    play(stage -> {
+    try (ClientFile file = file(stage, operation)) {
       file.useAll();
       long written = file.freshToken();
       String name = operation.on(0, PAGES);
@@ -312,6 +317,7 @@ final class ClientOrders extends ClientScenes {
       }
       settle(stage, file, story);
     }
+    });
   }
 
   private static void contentIsThere(ClientFile file, String story, long written) {

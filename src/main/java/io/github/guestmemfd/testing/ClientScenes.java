@@ -40,25 +40,42 @@ class ClientScenes {
     this.serving = serving(hooks);
   }
 
-  /** A host on which a page that turns inaccessible moves, so that a stale view of it is seen. */
-  static Stage stage() {
-    return new Stage(HostMemory.Builder::poisonViews);
+  /** Something that is played on a stage. */
+  @FunctionalInterface
+  interface Scene {
+    void play(Stage stage);
+  }
+
+  /**
+   * Plays a scene on a host on which a page that turns inaccessible moves, so that a stale view of
+   * it is seen. When its files are closed nothing is left.
+   */
+  static void play(Scene scene) {
+    try (Stage stage = new Stage(HostMemory.Builder::poisonViews)) {
+      scene.play(stage);
+      Rule.NO_GRIP.check(
+          stage.host.used() == 0,
+          "all files are closed, and "
+              + stage.host.used() / ClientFile.PAGE
+              + " pages are still in use: the client has forgotten a reference. Each grab has its"
+              + " close: also where a fault tries again, finds the page mapped, or fails; where"
+              + " several invalidations are under way; and of pages that were let go of in parts");
+    }
   }
 
   /** Which pages the client serves, in a file in which nothing has happened. */
   private static Serving serving(ClientHooks hooks) {
     boolean[] served = new boolean[2];
-    try (Stage stage = stage();
-        ClientFile file = new ClientFile(stage, hooks)) {
-      for (int inaccessible = 0; inaccessible < 2; inaccessible++) {
-        if (inaccessible == 1) {
-          file.run("makeInaccessible", () -> file.convert(0, PAGES, true));
-        }
-        String story = "a new file";
-        file.use(at(1), story);
-        served[inaccessible] = file.access(at(1), old -> old, story);
-      }
-    }
+    play(
+        stage -> {
+          try (ClientFile file = new ClientFile(stage, hooks)) {
+            file.use(at(1), "a new file");
+            served[0] = file.access(at(1), old -> old, "a new file");
+            file.run("makeInaccessible", () -> file.convert(0, PAGES, true));
+            file.use(at(1), "a file that was converted");
+            served[1] = file.access(at(1), old -> old, "a file that was converted");
+          }
+        });
     return new Serving(served[0], served[1]);
   }
 

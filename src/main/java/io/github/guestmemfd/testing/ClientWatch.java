@@ -4,8 +4,10 @@ import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
+import java.nio.ByteBuffer;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.function.Consumer;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
@@ -32,6 +34,9 @@ final class ClientWatch implements GuestMemfdOps {
 
   /** Run when the client is about to be told of the end of one. */
   volatile Edge beforeEnd = NOTHING;
+
+  /** Looks at a frame that the client has been told is about to be free. */
+  volatile Consumer<ByteBuffer> afterFree = frame -> {};
 
   private int refuseAfter = -1;
   private boolean undoing;
@@ -114,9 +119,9 @@ final class ClientWatch implements GuestMemfdOps {
     }
   }
 
-  private void edge(Edge edge, long offset, long length) {
+  private void edge(Runnable edge) {
     try {
-      edge.at(offset, length);
+      edge.run();
     } catch (AssertionError e) {
       problems.add(e); // and not an exception of the callback
     }
@@ -130,7 +135,7 @@ final class ClientWatch implements GuestMemfdOps {
         ask("invalidateBegin", offset, length, () -> client.invalidateBegin(offset, length));
     if (answer == Errno.OK && !muted) {
       stage.reach("INVALIDATE_HAS_BEGUN");
-      edge(afterBegin, offset, length);
+      edge(() -> afterBegin.at(offset, length));
     }
     return answer;
   }
@@ -140,7 +145,7 @@ final class ClientWatch implements GuestMemfdOps {
     undoing = false;
     if (!muted) {
       stage.reach("INVALIDATE_IS_ABOUT_TO_END");
-      edge(beforeEnd, offset, length);
+      edge(() -> beforeEnd.at(offset, length));
     }
     tell("invalidateEnd", () -> client.invalidateEnd(offset, length));
   }
@@ -160,6 +165,9 @@ final class ClientWatch implements GuestMemfdOps {
   @Override
   public void freeFolio(Folio folio) {
     tell("freeFolio", () -> client.freeFolio(folio));
+    if (!muted) {
+      edge(() -> afterFree.accept(folio.buffer()));
+    }
   }
 
   @Override

@@ -188,9 +188,9 @@ public abstract class GuestMemfdOpsContract {
   /**
    * Whether the client scrubs a frame before it is free.
    *
-   * @return true if nothing that the guest wrote may be in a frame that was freed; false by default:
-   *     the library zeroes a frame before it is used again, but until then the host's direct map
-   *     shows it
+   * @return true if nothing that the guest wrote may be in a frame when {@code freeFolio} returns;
+   *     false by default: the library zeroes a frame before it is used again, but until then the
+   *     host's direct map may show it
    */
   protected boolean scrubsFreedFrames() {
     return false;

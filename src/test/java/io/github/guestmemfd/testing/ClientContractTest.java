@@ -24,6 +24,7 @@ class ClientContractTest {
             WrongChains.class,
             RightClients.class)
         .flatMap(c -> Arrays.stream(c.getDeclaredClasses()))
+        .filter(c -> c.getName().matches(System.getProperty("only", ".*")))
         .filter(GuestMemfdOpsContract.class::isAssignableFrom)
         .filter(c -> !java.lang.reflect.Modifier.isAbstract(c.getModifiers()));
   }

@@ -3,6 +3,7 @@ package io.github.guestmemfd.testing;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CopyOnWriteArrayList;
@@ -134,7 +135,7 @@ final class WrongChains {
     }
   }
 
-  /** Asks all, and of two that refuse ends the one that it has not heard of first. */
+  /** Asks all whatever they answer, and knows of one refusal: of two the other one is ended too. */
   static class BothRefuse extends Chain {
     @Override
     GuestMemfdOps fanOut(List<GuestMemfdOps> clients) {
@@ -144,7 +145,7 @@ final class WrongChains {
           Errno answer = Errno.OK;
           GuestMemfdOps refuser = null;
           for (GuestMemfdOps client : clients) {
-            Errno errno = client.invalidateBegin(offset, length);
+            Errno errno = asks(client, offset, length);
             if (errno != Errno.OK && refuser == null) {
               refuser = client;
               answer = errno;
@@ -156,6 +157,14 @@ final class WrongChains {
             }
           }
           return answer;
+        }
+
+        private Errno asks(GuestMemfdOps client, long offset, long length) {
+          try {
+            return client.invalidateBegin(offset, length);
+          } catch (GuestMemfdException e) {
+            return e.errno();
+          }
         }
       };
     }
