@@ -78,9 +78,9 @@ final class ClientCalls extends ClientScenes {
 
   // ---- every order ----
 
-  /** One page, which the guest has not used yet, a fault and a punch. */
+  /** One page of a file that a guest may use, while it is punched and its frame used again. */
   private final class World {
-    private final HostMemory host = HostMemory.ofBytes(8L * PAGE);
+    private final HostMemory host = HostMemory.ofBytes(PAGE);
     private final GuestMemfdOps client = hooks.ops(new GuestSlot(0x5000, 0, PAGE));
     private final GuestMemfd memfd =
         GuestMemfd.builder(host)
@@ -89,9 +89,14 @@ final class ClientCalls extends ClientScenes {
             .ops(client)
             .retryPolicy(RetryPolicy.failAtOnce())
             .build();
+    private final Witness witness = new Witness(host);
 
-    World() {
+    /** A page that is there, and is used by the guest already or not. */
+    World(boolean used) {
       memfd.allocate(0, PAGE);
+      if (used) {
+        fault();
+      }
     }
 
     void fault() {
@@ -102,47 +107,69 @@ final class ClientCalls extends ClientScenes {
       }
     }
 
+    boolean access() {
+      try {
+        return hooks.access(client, memfd, 0, old -> 7);
+      } catch (GuestMemfdException e) {
+        return false; // there is no frame for it
+      }
+    }
+
     void punch() {
       memfd.punchHole(0, PAGE);
     }
 
+    /** A punch, and another file that has the frame then. */
+    void punchAndReuse() {
+      punch();
+      witness.take(0);
+    }
+
     void end() {
-      long orphans = host.used() / PAGE - memfd.cachedPages();
-      Rule.NO_GRIP.check(orphans == 0, "the client holds a page that is not in the file any more");
-      try (Witness witness = new Witness(host).takeAll()) {
-        boolean done = false;
-        try {
-          done = hooks.access(client, memfd, 0, old -> 7);
-        } catch (GuestMemfdException e) {
-          // there is no frame for it
-        }
-        witness.assertIntact("a use of a page during a punch", ZAP);
-        Rule.FOLLOWS.check(
-            !done || !memfd.holders(0).isHole(), "the guest has a page mapped that is punched");
-      }
+      long others = host.used() / PAGE - memfd.cachedPages() - witness.pages();
+      Rule.NO_GRIP.check(others == 0, "the client holds a page that is not in the file any more");
+      witness.takeAll();
+      boolean done = access();
+      witness.assertIntact("a punch", ZAP);
+      Rule.FOLLOWS.check(
+          !done || !memfd.holders(0).isHole(), "the guest has a page mapped that is punched");
+      witness.close();
       memfd.close();
       host.close();
     }
   }
 
   void everyOrder() {
-    Interleavings.Report report =
-        Interleavings.of(World::new)
+    Interleavings<World> fault =
+        Interleavings.of(() -> new World(false))
             .thread("fault", World::fault)
-            .thread("punch", World::punch)
-            .atEnd(World::end)
-            .maxPreemptions(MAX_PREEMPTIONS)
-            .maxOrders(MAX_ORDERS)
-            .find();
-    report
+            .thread("punch", World::punch);
+    everyOrder(
+        fault,
+        "a use of a page and a punch of it do not go together in this order. Take the sequence"
+            + " number before the grab, and look at it again where the page is mapped, under one"
+            + " lock with that");
+    Interleavings<World> access =
+        Interleavings.of(() -> new World(true))
+            .thread("access", w -> w.access())
+            .thread("punch", World::punchAndReuse);
+    everyOrder(
+        access,
+        "an access of the guest and a punch of its page do not go together in this order. Announce"
+            + " the access, and look at the entry again after that; in invalidateBegin take the"
+            + " entry away, and wait for the accesses after that");
+  }
+
+  private static void everyOrder(Interleavings<World> scenario, String hint) {
+    scenario
+        .atEnd(World::end)
+        .maxPreemptions(MAX_PREEMPTIONS)
+        .maxOrders(MAX_ORDERS)
+        .find()
         .counterexample()
         .ifPresent(
             table -> {
-              throw Rule.FOLLOWS.broken(
-                  "a use of a page and a punch of it do not go together in this order. Take the"
-                      + " sequence number before the grab, and look at it again where the page is"
-                      + " mapped, under one lock with that\n"
-                      + table);
+              throw Rule.FOLLOWS.broken(hint + "\n" + table);
             });
   }
 }

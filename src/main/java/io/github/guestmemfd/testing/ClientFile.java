@@ -221,6 +221,7 @@ final class ClientFile implements AutoCloseable {
               return written;
             },
             story);
+    assertOfItsAttribute(offset, done, story);
     if (!done) {
       Rule.SERVES.check(
           !serving.serves(memfd.isAccessible(offset)),
@@ -254,6 +255,20 @@ final class ClientFile implements AutoCloseable {
             + Hex.of(after)
             + " after. What the client has mapped is not the page that the file has at that offset"
             + " now");
+  }
+
+  /** A guest for pages of one attribute does not use those of the other. */
+  void assertOfItsAttribute(long offset, boolean accessed, String story) {
+    boolean accessible = memfd.isAccessible(offset);
+    Rule.FOLLOWS.check(
+        !accessed || serving.isNone() || serving.serves(accessible),
+        story
+            + ": the guest accesses the page at offset "
+            + Hex.of(offset)
+            + ", which is "
+            + (accessible ? "" : "in")
+            + "accessible. In a new file it does not: the page was mapped before it was converted,"
+            + " and every conversion takes pages from the guest, either way");
   }
 
   void useAll() {

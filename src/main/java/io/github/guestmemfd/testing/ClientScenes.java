@@ -114,6 +114,7 @@ class ClientScenes {
     for (int i = 0; i < PAGES; i++) {
       long written = file.freshToken();
       boolean done = file.access(at(i), old -> written, "after " + story);
+      file.assertOfItsAttribute(at(i), done, "after " + story);
       witness.assertIntact("after " + story + ", page " + i + " was accessed by the guest", ZAP);
       Rule.FOLLOWS.check(
           !done || !file.memfd.holders(at(i)).isHole(),

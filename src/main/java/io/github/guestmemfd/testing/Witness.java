@@ -29,8 +29,11 @@ final class Witness implements AutoCloseable {
     return this;
   }
 
-  /** Takes a frame, if one is free, and fills it. */
+  /** Takes a frame for a page that has none, if one is free, and fills it. */
   boolean take(int page) {
+    if (!memfd.holders((long) page * PAGE).isHole()) {
+      return true; // what is there is still to be looked at
+    }
     int pfn = memfd.tryGrab((long) page * PAGE, HolderKind.UNSAFE);
     if (pfn < 0) {
       return false;
@@ -41,6 +44,11 @@ final class Witness implements AutoCloseable {
     }
     memfd.put(pfn, HolderKind.UNSAFE);
     return true;
+  }
+
+  /** How many frames it has. */
+  long pages() {
+    return memfd.cachedPages();
   }
 
   void giveBack(int page) {

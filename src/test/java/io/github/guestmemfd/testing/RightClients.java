@@ -341,4 +341,33 @@ final class RightClients {
       };
     }
   }
+
+  /** Does nothing. */
+  static class DoesNothing extends GuestMemfdOpsContract {
+    @Override
+    protected GuestMemfdOps ops() {
+      return GuestMemfdOps.NONE;
+    }
+  }
+
+  /** Asks several clients, and ends those that have begun when one refuses. */
+  static class RightFanOut extends WrongChains.Chain {
+    @Override
+    GuestMemfdOps fanOut(List<GuestMemfdOps> clients) {
+      return new WrongChains.FanOut(clients);
+    }
+  }
+
+  /** Keeps frame numbers and no references, and announces its accesses. */
+  static class RightFrameTable extends ClientSample {
+    @Override
+    GuestPageTable table(GuestSlot slot) {
+      return new WrongFrames.FrameTable(slot);
+    }
+
+    @Override
+    protected boolean announcesItsSteps() {
+      return true;
+    }
+  }
 }

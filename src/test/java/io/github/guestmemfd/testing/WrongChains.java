@@ -8,7 +8,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CopyOnWriteArrayList;
 
-/** Clients that pass callbacks on to others, wrongly; and a right one. */
+/** Clients that pass callbacks on to others, wrongly. */
 final class WrongChains {
   private WrongChains() {}
 
@@ -87,14 +87,6 @@ final class WrongChains {
     @Override
     protected Optional<GuestMemfdOps> passingOn(GuestSlot slot, List<GuestMemfdOps> next) {
       return Optional.of(fanOut(next));
-    }
-  }
-
-  /** Is no wrong one. */
-  static class RightFanOut extends Chain {
-    @Override
-    GuestMemfdOps fanOut(List<GuestMemfdOps> clients) {
-      return new FanOut(clients);
     }
   }
 

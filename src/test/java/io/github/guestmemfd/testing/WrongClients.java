@@ -15,14 +15,6 @@ import java.util.concurrent.CopyOnWriteArrayList;
 final class WrongClients {
   private WrongClients() {}
 
-  /** A client that does nothing is no wrong one. */
-  static class DoesNothing extends GuestMemfdOpsContract {
-    @Override
-    protected GuestMemfdOps ops() {
-      return GuestMemfdOps.NONE;
-    }
-  }
-
   /** Keeps what is invalidated. */
   static class KeepsWhatIsInvalidated extends ClientSample {
     @Override
