@@ -197,7 +197,6 @@ final class ClientChain extends ClientScenes {
 
   private static void answered(String story, Errno errno, boolean refused) {
     Rule.PASSES_ON.check(
-        !refused || errno != Errno.OK,
-        story + ": the refusal is lost, the operation answered OK");
+        !refused || errno != Errno.OK, story + ": the refusal is lost, the operation answered OK");
   }
 }

@@ -24,16 +24,17 @@ final class ClientOrders extends ClientScenes {
    * is among these.)
    */
   void faultsAgainst(Operation operation) {
-    play(stage -> {
-      List<String> ofFault = stepsOfFault(stage, operation);
-      List<String> ofOperation = stepsOfOperation(stage, operation);
-      for (int fault = 0; fault < ofFault.size(); fault++) {
-        for (int at = 0; at <= ofOperation.size(); at++) {
-          meet(stage, operation, fault, ofFault, at, ofOperation);
-          stage.clear();
-        }
-      }
-    });
+    play(
+        stage -> {
+          List<String> ofFault = stepsOfFault(stage, operation);
+          List<String> ofOperation = stepsOfOperation(stage, operation);
+          for (int fault = 0; fault < ofFault.size(); fault++) {
+            for (int at = 0; at <= ofOperation.size(); at++) {
+              meet(stage, operation, fault, ofFault, at, ofOperation);
+              stage.clear();
+            }
+          }
+        });
   }
 
   private List<String> stepsOfFault(Stage stage, Operation operation) {
@@ -73,8 +74,7 @@ final class ClientOrders extends ClientScenes {
     try (ClientFile file = file(stage, operation)) {
       ClientTurn fault = file.startUse(at(TARGET), Set.of(faultAt)).awaitStill();
       Set<Integer> stops = whole ? NO_STOPS : Set.of(operationAt);
-      ClientTurn running =
-          file.start(name, stops, () -> operation.run(file, TARGET, 2));
+      ClientTurn running = file.start(name, stops, () -> operation.run(file, TARGET, 2));
       running.rests();
       fault.goOn();
       fault.rests();
@@ -164,88 +164,93 @@ final class ClientOrders extends ClientScenes {
   /** Two invalidations of disjoint ranges overlap in time; the end of one is not the other's. */
   void twoAtOnce(Operation operation) {
     for (boolean nested : new boolean[] {true, false}) {
-      play(stage -> {
-      try (ClientFile file = file(stage, operation)) {
-        file.useAll();
-        String first = operation.on(0, 2);
-        String second = operation.on(2, 2);
-        Set<Integer> stop = Set.of(step(stage, operation, "INVALIDATE_HAS_BEGUN"));
-        ClientTurn outer = file.start(first, stop, () -> operation.run(file, 0, 2));
-        outer.rests();
-        ClientTurn inner = file.start(second, stop, () -> operation.run(file, 2, 2));
-        inner.rests(); // unless the client lets one wait for the other, both have begun
-        ClientTurn ends = nested ? inner : outer;
-        ClientTurn stays = nested ? outer : inner;
-        long held = at(nested ? 0 : 2);
-        boolean both = !inner.isOver() && !outer.isOver();
-        ends.goOn();
-        ends.rests();
-        ClientTurn access = file.startAccess(held, old -> old);
-        boolean over = access.rests();
-        String story = first + " and " + second + ", of which one began and ended in between";
-        if (both && ends.isOver() && !stays.isOver()) {
-          standsStill(
-              !over || !access.isDone(), held, "another invalidation has ended, and not the one");
-        }
-        join(story, access, outer, inner);
-        settle(stage, file, story);
-      }
-      });
+      play(
+          stage -> {
+            try (ClientFile file = file(stage, operation)) {
+              file.useAll();
+              String first = operation.on(0, 2);
+              String second = operation.on(2, 2);
+              Set<Integer> stop = Set.of(step(stage, operation, "INVALIDATE_HAS_BEGUN"));
+              ClientTurn outer = file.start(first, stop, () -> operation.run(file, 0, 2));
+              outer.rests();
+              ClientTurn inner = file.start(second, stop, () -> operation.run(file, 2, 2));
+              inner.rests(); // unless the client lets one wait for the other, both have begun
+              ClientTurn ends = nested ? inner : outer;
+              ClientTurn stays = nested ? outer : inner;
+              long held = at(nested ? 0 : 2);
+              boolean both = !inner.isOver() && !outer.isOver();
+              ends.goOn();
+              ends.rests();
+              ClientTurn access = file.startAccess(held, old -> old);
+              boolean over = access.rests();
+              String story = first + " and " + second + ", of which one began and ended in between";
+              if (both && ends.isOver() && !stays.isOver()) {
+                standsStill(
+                    !over || !access.isDone(),
+                    held,
+                    "another invalidation has ended, and not the one");
+              }
+              join(story, access, outer, inner);
+              settle(stage, file, story);
+            }
+          });
     }
   }
 
   /** A fault that has its page meets two invalidations, of which the other one ends first. */
   void aFaultAndTwoInvalidations(Operation operation) {
-    play(stage -> {
-      int steps = stepsOfFault(stage, operation).size();
-      int begun = step(stage, operation, "INVALIDATE_HAS_BEGUN");
-      for (int at = 0; at < steps; at++) {
-        try (ClientFile file = file(stage, operation)) {
-          ClientTurn fault = file.startUse(at(2), Set.of(at)).awaitStill();
-          Set<Integer> stop = Set.of(begun);
-          ClientTurn other = file.start("other", stop, () -> operation.run(file, 0, 2));
-          other.rests();
-          ClientTurn own = file.start("own", stop, () -> operation.run(file, 2, 2));
-          own.rests();
-          other.goOn();
-          other.rests();
-          fault.goOn();
-          fault.rests();
-          own.goOn();
-          String story =
-              "a use of page 2 stood at its step "
-                  + at
-                  + " while "
-                  + operation.on(0, 2)
-                  + " and "
-                  + operation.on(2, 2)
-                  + " began, and ran on when the first of them was over";
-          join(story, fault, other, own);
-          settle(stage, file, story);
-        }
-        stage.clear();
-      }
-    });
+    play(
+        stage -> {
+          int steps = stepsOfFault(stage, operation).size();
+          int begun = step(stage, operation, "INVALIDATE_HAS_BEGUN");
+          for (int at = 0; at < steps; at++) {
+            try (ClientFile file = file(stage, operation)) {
+              ClientTurn fault = file.startUse(at(2), Set.of(at)).awaitStill();
+              Set<Integer> stop = Set.of(begun);
+              ClientTurn other = file.start("other", stop, () -> operation.run(file, 0, 2));
+              other.rests();
+              ClientTurn own = file.start("own", stop, () -> operation.run(file, 2, 2));
+              own.rests();
+              other.goOn();
+              other.rests();
+              fault.goOn();
+              fault.rests();
+              own.goOn();
+              String story =
+                  "a use of page 2 stood at its step "
+                      + at
+                      + " while "
+                      + operation.on(0, 2)
+                      + " and "
+                      + operation.on(2, 2)
+                      + " began, and ran on when the first of them was over";
+              join(story, fault, other, own);
+              settle(stage, file, story);
+            }
+            stage.clear();
+          }
+        });
   }
 
   /** A fault that waits for an operation is interrupted, and leaves nothing behind. */
   void anInterruptedFault(Operation operation) {
-    play(stage -> {
-    try (ClientFile file = file(stage, operation)) {
-      Set<Integer> stop = Set.of(step(stage, operation, "INVALIDATE_HAS_BEGUN"));
-      String name = operation.on(TARGET, 2);
-      ClientTurn running = file.start(name, stop, () -> operation.run(file, TARGET, 2));
-      running.rests();
-      ClientTurn fault = file.startUse(at(TARGET), NO_STOPS);
-      fault.rests();
-      fault.interrupt();
-      fault.rests();
-      running.goOn();
-      String story = "a use of page " + TARGET + " that was interrupted during " + name;
-      join(story, fault, running);
-      settle(stage, file, story);
-    }
-    });
+    play(
+        stage -> {
+          try (ClientFile file = file(stage, operation)) {
+            Set<Integer> stop = Set.of(step(stage, operation, "INVALIDATE_HAS_BEGUN"));
+            String name = operation.on(TARGET, 2);
+            ClientTurn running = file.start(name, stop, () -> operation.run(file, TARGET, 2));
+            running.rests();
+            ClientTurn fault = file.startUse(at(TARGET), NO_STOPS);
+            fault.rests();
+            fault.interrupt();
+            fault.rests();
+            running.goOn();
+            String story = "a use of page " + TARGET + " that was interrupted during " + name;
+            join(story, fault, running);
+            settle(stage, file, story);
+          }
+        });
   }
 
   /** The number of a step of an operation on two pages. */
@@ -267,57 +272,61 @@ final class ClientOrders extends ClientScenes {
     if (!serving.serves(!operation.inaccessibleBefore())) {
       return; // no access to be in the middle of
     }
-    play(stage -> {
-    try (ClientFile file = file(stage, operation)) {
-      file.useAll();
-      long written = file.freshToken();
-      String name = operation.on(0, PAGES);
-      String story =
-          name + (interrupted ? ", interrupted," : "") + " while the guest is accessing page 2";
-      ClientTurn access = file.startHeldAccess(at(2), old -> written).awaitStill();
-      Errno[] answer = {Errno.OK};
-      ClientTurn running =
-          file.start(name, NO_STOPS, () -> answer[0] = operation.run(file, 0, PAGES));
-      boolean over = running.rests();
-      if (!over && interrupted) {
-        running.interrupt();
-        over = running.rests();
-      }
-      try (Witness witness = new Witness(stage.host)) {
-        if (over) {
-          witness.takeAll();
-        }
-        access.goOn();
-        access.join("in " + story);
-        witness.assertIntact(
-            story, "invalidateBegin answers OK only when the accesses under way are over, or EINTR");
-      }
-      if (over && access.isDone()) {
-        Long content = file.content(at(2));
-        Rule.STANDSTILL.check(
-            Long.valueOf(written).equals(content),
-            story
-                + ": the operation is over"
-                + (running.isDone() ? "" : " (refused)")
-                + ", then the guest writes "
-                + written
-                + ", and the file has "
-                + content
-                + ": the access went on in the frame that was the page's before. invalidateBegin"
-                + " answers OK only when the accesses under way are over, or EINTR");
-      }
-      join(story, access, running);
-      file.watched.assertNoProblem();
-      if (!running.isDone()) {
-        contentIsThere(file, story, written);
-        for (int i = 0; i < PAGES; i++) {
-          file.assertServed(at(i), "after " + story);
-        }
-        file.run(name + " again", () -> operation.run(file, 0, PAGES));
-      }
-      settle(stage, file, story);
-    }
-    });
+    play(
+        stage -> {
+          try (ClientFile file = file(stage, operation)) {
+            file.useAll();
+            long written = file.freshToken();
+            String name = operation.on(0, PAGES);
+            String story =
+                name
+                    + (interrupted ? ", interrupted," : "")
+                    + " while the guest is accessing page 2";
+            ClientTurn access = file.startHeldAccess(at(2), old -> written).awaitStill();
+            Errno[] answer = {Errno.OK};
+            ClientTurn running =
+                file.start(name, NO_STOPS, () -> answer[0] = operation.run(file, 0, PAGES));
+            boolean over = running.rests();
+            if (!over && interrupted) {
+              running.interrupt();
+              over = running.rests();
+            }
+            try (Witness witness = new Witness(stage.host)) {
+              if (over) {
+                witness.takeAll();
+              }
+              access.goOn();
+              access.join("in " + story);
+              witness.assertIntact(
+                  story,
+                  "invalidateBegin answers OK only when the accesses under way are over, or EINTR");
+            }
+            if (over && access.isDone()) {
+              Long content = file.content(at(2));
+              Rule.STANDSTILL.check(
+                  Long.valueOf(written).equals(content),
+                  story
+                      + ": the operation is over"
+                      + (running.isDone() ? "" : " (refused)")
+                      + ", then the guest writes "
+                      + written
+                      + ", and the file has "
+                      + content
+                      + ": the access went on in the frame that was the page's before. invalidateBegin"
+                      + " answers OK only when the accesses under way are over, or EINTR");
+            }
+            join(story, access, running);
+            file.watched.assertNoProblem();
+            if (!running.isDone()) {
+              contentIsThere(file, story, written);
+              for (int i = 0; i < PAGES; i++) {
+                file.assertServed(at(i), "after " + story);
+              }
+              file.run(name + " again", () -> operation.run(file, 0, PAGES));
+            }
+            settle(stage, file, story);
+          }
+        });
   }
 
   private static void contentIsThere(ClientFile file, String story, long written) {

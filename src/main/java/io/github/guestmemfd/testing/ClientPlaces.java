@@ -31,37 +31,45 @@ final class ClientPlaces extends ClientScenes {
     long[] offsets = {
       base, base + PAGE, base + (1L << 31), base + (1L << 32), base + (1L << 32) + 3L * PAGE
     };
-    play(stage -> {
-    try (ClientFile file = new ClientFile(stage, hooks, serving, slot)) {
-      String where = "in " + slot;
-      if (inaccessible) {
-        file.run("makeInaccessible", () -> file.convertBytes(0, file.memfd.size(), true));
-      }
-      List<Long> left = new ArrayList<>();
-      for (long offset : offsets) {
-        left.add(offset);
-        file.assertServed(offset, where);
-      }
-      for (long offset : offsets) {
-        file.assertServed(offset, where + ", after other pages of it have been used");
-      }
-      punchAlone(stage, file, left, base + (1L << 32), 1, where); // the low bits are those of another
-      punchAlone(stage, file, left, base + (1L << 31), 1, where);
-      punchAlone(stage, file, left, base - PAGE, 2, where); // begins before the slot
-      punchAlone(stage, file, left, base + (1L << 32) + 3L * PAGE, 2, where); // ends after it
-      for (long offset : offsets) {
-        file.assertServed(offset, where + ", after a punch");
-      }
-      file.run(
-          "a conversion of a range of more than 2^32 bytes",
-          () -> file.convertBytes(slot.offset(), slot.length(), !inaccessible));
-      for (long offset : offsets) {
-        file.assertServed(offset, where + ", after a conversion of a range of more than 2^32 bytes");
-      }
-      punchAlone(stage, file, left, 0, (int) (file.memfd.size() / PAGE), where);
-      file.end();
-    }
-    });
+    play(
+        stage -> {
+          try (ClientFile file = new ClientFile(stage, hooks, serving, slot)) {
+            String where = "in " + slot;
+            if (inaccessible) {
+              file.run("makeInaccessible", () -> file.convertBytes(0, file.memfd.size(), true));
+            }
+            List<Long> left = new ArrayList<>();
+            for (long offset : offsets) {
+              left.add(offset);
+              file.assertServed(offset, where);
+            }
+            for (long offset : offsets) {
+              file.assertServed(offset, where + ", after other pages of it have been used");
+            }
+            punchAlone(
+                stage,
+                file,
+                left,
+                base + (1L << 32),
+                1,
+                where); // the low bits are those of another
+            punchAlone(stage, file, left, base + (1L << 31), 1, where);
+            punchAlone(stage, file, left, base - PAGE, 2, where); // begins before the slot
+            punchAlone(stage, file, left, base + (1L << 32) + 3L * PAGE, 2, where); // ends after it
+            for (long offset : offsets) {
+              file.assertServed(offset, where + ", after a punch");
+            }
+            file.run(
+                "a conversion of a range of more than 2^32 bytes",
+                () -> file.convertBytes(slot.offset(), slot.length(), !inaccessible));
+            for (long offset : offsets) {
+              file.assertServed(
+                  offset, where + ", after a conversion of a range of more than 2^32 bytes");
+            }
+            punchAlone(stage, file, left, 0, (int) (file.memfd.size() / PAGE), where);
+            file.end();
+          }
+        });
   }
 
   /** A punch takes the pages of its range from the guest, and no others. */
@@ -70,7 +78,8 @@ final class ClientPlaces extends ClientScenes {
     long length = (long) pages * PAGE;
     String story = where + ", after punchHole" + Hex.range(offset, length);
     file.run("punchHole" + Hex.range(offset, length), () -> file.punchBytes(offset, length));
-    List<Long> punched = left.stream().filter(page -> page >= offset && page - offset < length).toList();
+    List<Long> punched =
+        left.stream().filter(page -> page >= offset && page - offset < length).toList();
     left.removeAll(punched);
     file.assertNoOrphans(story);
     for (long page : left) {
@@ -92,24 +101,25 @@ final class ClientPlaces extends ClientScenes {
 
   /** Another file takes the frames at once: before the end of the punch, and keeps them. */
   void framesAreUsedAgain(boolean inaccessible) {
-    play(stage -> {
-    try (ClientFile file = file(stage, inaccessible);
-        Witness witness = new Witness(stage.host)) {
-      file.useAll();
-      String story = "a punch of pages 1 and 2, whose frames another file took at once";
-      file.watched.beforeEnd =
-          (offset, length) -> stage.run("another file", self -> witness.takeAll());
-      file.run("punchHole of pages 1 and 2", () -> file.punch(1, 2));
-      file.watched.leaveEdges();
-      witness.assertIntact(story, ZAP);
-      reach(file, witness, story);
-      file.run("makeAccessible", () -> file.convert(0, PAGES, false));
-      file.run("makeInaccessible", () -> file.convert(0, PAGES, true));
-      reach(file, witness, story + ", and two conversions");
-      file.closeAnyhow();
-      witness.assertIntact(story + ", and the end of the file", ZAP);
-    }
-    });
+    play(
+        stage -> {
+          try (ClientFile file = file(stage, inaccessible);
+              Witness witness = new Witness(stage.host)) {
+            file.useAll();
+            String story = "a punch of pages 1 and 2, whose frames another file took at once";
+            file.watched.beforeEnd =
+                (offset, length) -> stage.run("another file", self -> witness.takeAll());
+            file.run("punchHole of pages 1 and 2", () -> file.punch(1, 2));
+            file.watched.leaveEdges();
+            witness.assertIntact(story, ZAP);
+            reach(file, witness, story);
+            file.run("makeAccessible", () -> file.convert(0, PAGES, false));
+            file.run("makeInaccessible", () -> file.convert(0, PAGES, true));
+            reach(file, witness, story + ", and two conversions");
+            file.closeAnyhow();
+            witness.assertIntact(story + ", and the end of the file", ZAP);
+          }
+        });
   }
 
   /** What the guest had mapped before a conversion is not what it has after it. */
@@ -119,99 +129,102 @@ final class ClientPlaces extends ClientScenes {
   }
 
   private void conversions(Operation operation, int first) {
-      play(stage -> {
-      try (ClientFile file = file(stage, operation)) {
-        file.useAll();
-        for (int i = 0; i < PAGES; i++) {
-          file.assertFollowed(at(i), "a new file");
-        }
-        String name = operation.on(first, 2);
-        file.run(name, () -> operation.run(file, first, 2));
-        try (Witness witness = new Witness(stage.host).takeAll()) {
-          reach(file, witness, name);
-        }
-        for (int i = 0; i < PAGES; i++) {
-          file.assertServed(at(i), "after " + name);
-        }
-        settle(stage, file, name);
-      }
-      });
+    play(
+        stage -> {
+          try (ClientFile file = file(stage, operation)) {
+            file.useAll();
+            for (int i = 0; i < PAGES; i++) {
+              file.assertFollowed(at(i), "a new file");
+            }
+            String name = operation.on(first, 2);
+            file.run(name, () -> operation.run(file, first, 2));
+            try (Witness witness = new Witness(stage.host).takeAll()) {
+              reach(file, witness, name);
+            }
+            for (int i = 0; i < PAGES; i++) {
+              file.assertServed(at(i), "after " + name);
+            }
+            settle(stage, file, name);
+          }
+        });
   }
 
   // ---- a host that is full, quotas ----
 
   /** A grab that fails maps nothing, and costs nothing. */
   void aFullHost() {
-    play(stage -> {
-    try (ClientFile file = file(stage, serving.inaccessible())) {
-      file.useAll();
-      file.run("punchHole of page 1", () -> file.punch(1, 1));
-      try (Witness witness = new Witness(stage.host).takeAll()) {
-        for (int i = 0; i < MANY; i++) {
-          ClientTurn use = file.startUse(at(1), NO_STOPS);
-          join("a use of a page while the host has no frame left (grab answers ENOMEM)", use);
-          if (i == 0) {
-            String story = "a use of page 1, for which the host had no frame (ENOMEM)";
-            boolean done = file.access(at(1), old -> 7, story);
-            witness.assertIntact(story, "what a failed grab has answered is no frame");
-            Rule.FOLLOWS.check(
-                !done || !file.memfd.holders(at(1)).isHole(),
-                story
-                    + ": the guest accesses it all the same. A grab that fails must leave nothing"
-                    + " mapped");
+    play(
+        stage -> {
+          try (ClientFile file = file(stage, serving.inaccessible())) {
+            file.useAll();
+            file.run("punchHole of page 1", () -> file.punch(1, 1));
+            try (Witness witness = new Witness(stage.host).takeAll()) {
+              for (int i = 0; i < MANY; i++) {
+                ClientTurn use = file.startUse(at(1), NO_STOPS);
+                join("a use of a page while the host has no frame left (grab answers ENOMEM)", use);
+                if (i == 0) {
+                  String story = "a use of page 1, for which the host had no frame (ENOMEM)";
+                  boolean done = file.access(at(1), old -> 7, story);
+                  witness.assertIntact(story, "what a failed grab has answered is no frame");
+                  Rule.FOLLOWS.check(
+                      !done || !file.memfd.holders(at(1)).isHole(),
+                      story
+                          + ": the guest accesses it all the same. A grab that fails must leave nothing"
+                          + " mapped");
+                }
+                stage.clear();
+              }
+            }
+            String story =
+                "after " + MANY + " uses failed for lack of memory, and there is memory again";
+            for (int i = 0; i < PAGES; i++) {
+              file.assertServed(at(i), story);
+            }
           }
-          stage.clear();
-        }
-      }
-      String story =
-          "after " + MANY + " uses failed for lack of memory, and there is memory again";
-      for (int i = 0; i < PAGES; i++) {
-        file.assertServed(at(i), story);
-      }
-    }
-    });
+        });
   }
 
   /** Whatever the guest does often costs nothing in the end. */
   void often() {
-    play(stage -> {
-    try (ClientFile file = file(stage, serving.inaccessible())) {
-      String story = "after " + MANY + " uses and punches of a page";
-      ClientTurn turn =
-          file.start(
-              story,
-              NO_STOPS,
-              () -> {
-                for (int i = 0; i < MANY; i++) {
-                  file.useHere(at(1));
-                  file.memfd.punchHole(at(1), PAGE);
-                }
-                return Errno.OK;
-              });
-      join(story, turn);
-      refused(turn, story);
-      file.assertServed(at(1), story);
-      String again = "after " + MANY + " uses of a page that is mapped";
-      ClientTurn uses =
-          file.start(
-              again,
-              NO_STOPS,
-              () -> {
-                for (int i = 0; i < MANY; i++) {
-                  file.useHere(at(1));
-                }
-                return Errno.OK;
-              });
-      join(again, uses);
-      refused(uses, again);
-      for (int i = 0; i < PAGES; i++) {
-        file.assertServed(at(i), again);
-      }
-      file.run("punchHole of everything", () -> file.punch(0, PAGES));
-      file.assertNoOrphans(again);
-      file.end();
-    }
-    });
+    play(
+        stage -> {
+          try (ClientFile file = file(stage, serving.inaccessible())) {
+            String story = "after " + MANY + " uses and punches of a page";
+            ClientTurn turn =
+                file.start(
+                    story,
+                    NO_STOPS,
+                    () -> {
+                      for (int i = 0; i < MANY; i++) {
+                        file.useHere(at(1));
+                        file.memfd.punchHole(at(1), PAGE);
+                      }
+                      return Errno.OK;
+                    });
+            join(story, turn);
+            refused(turn, story);
+            file.assertServed(at(1), story);
+            String again = "after " + MANY + " uses of a page that is mapped";
+            ClientTurn uses =
+                file.start(
+                    again,
+                    NO_STOPS,
+                    () -> {
+                      for (int i = 0; i < MANY; i++) {
+                        file.useHere(at(1));
+                      }
+                      return Errno.OK;
+                    });
+            join(again, uses);
+            refused(uses, again);
+            for (int i = 0; i < PAGES; i++) {
+              file.assertServed(at(i), again);
+            }
+            file.run("punchHole of everything", () -> file.punch(0, PAGES));
+            file.assertNoOrphans(again);
+            file.end();
+          }
+        });
   }
 
   private static void refused(ClientTurn turn, String story) {
@@ -227,35 +240,37 @@ final class ClientPlaces extends ClientScenes {
   /** Each of two files with a client of its own is left alone by the other. */
   void twoFiles() {
     boolean inaccessible = serving.inaccessible();
-    play(stage -> {
-    try (ClientFile one = file(stage, inaccessible);
-        ClientFile two = file(stage, inaccessible)) {
-      one.useAll();
-      two.useAll();
-      String both = "of two files with a client each";
-      checkBoth(one, two, both);
-      one.run("punchHole of page 1 of one of two files", () -> one.punch(1, 1));
-      checkBoth(one, two, both + ", of one of which page 1 was punched");
-      two.run("makeAccessible of one of two files", () -> two.convert(0, PAGES, !inaccessible));
-      checkBoth(one, two, both + ", of one of which all pages were converted");
-      ClientTurn[] inner = new ClientTurn[1];
-      one.watched.afterBegin = (offset, length) -> inner[0] = two.startUse(at(1), NO_STOPS);
-      one.run("punchHole of page 1", () -> one.punch(1, 1));
-      one.watched.leaveEdges();
-      ClientTurn use = inner[0];
-      if (use != null) {
-        join(both + ", of one of which page 1 was being punched", use);
-      }
-      checkBoth(one, two, both);
-      one.closeAnyhow();
-      for (int i = 0; i < PAGES; i++) {
-        two.assertServed(at(i), both + ", of which the other has ended");
-      }
-      two.run("punchHole of everything", () -> two.punch(0, PAGES));
-      two.assertNoOrphans(both + ", of which the other has ended");
-      two.end();
-    }
-    });
+    play(
+        stage -> {
+          try (ClientFile one = file(stage, inaccessible);
+              ClientFile two = file(stage, inaccessible)) {
+            one.useAll();
+            two.useAll();
+            String both = "of two files with a client each";
+            checkBoth(one, two, both);
+            one.run("punchHole of page 1 of one of two files", () -> one.punch(1, 1));
+            checkBoth(one, two, both + ", of one of which page 1 was punched");
+            two.run(
+                "makeAccessible of one of two files", () -> two.convert(0, PAGES, !inaccessible));
+            checkBoth(one, two, both + ", of one of which all pages were converted");
+            ClientTurn[] inner = new ClientTurn[1];
+            one.watched.afterBegin = (offset, length) -> inner[0] = two.startUse(at(1), NO_STOPS);
+            one.run("punchHole of page 1", () -> one.punch(1, 1));
+            one.watched.leaveEdges();
+            ClientTurn use = inner[0];
+            if (use != null) {
+              join(both + ", of one of which page 1 was being punched", use);
+            }
+            checkBoth(one, two, both);
+            one.closeAnyhow();
+            for (int i = 0; i < PAGES; i++) {
+              two.assertServed(at(i), both + ", of which the other has ended");
+            }
+            two.run("punchHole of everything", () -> two.punch(0, PAGES));
+            two.assertNoOrphans(both + ", of which the other has ended");
+            two.end();
+          }
+        });
   }
 
   private static void checkBoth(ClientFile one, ClientFile two, String story) {

@@ -15,7 +15,8 @@ class ClientScenes {
           + " client keeps of a folio (its bytes, its frame number) with its reference";
 
   /** What a test does with pages. */
-  record Operation(String name, boolean inaccessibleBefore, boolean isPunch, boolean toInaccessible) {
+  record Operation(
+      String name, boolean inaccessibleBefore, boolean isPunch, boolean toInaccessible) {
     Errno run(ClientFile file, int from, int pages) {
       return isPunch ? file.punch(from, pages) : file.convert(from, pages, toInaccessible);
     }

@@ -132,8 +132,8 @@ public abstract class GuestMemfdOpsContract {
   }
 
   /**
-   * The client under test in front of others: it passes every callback on to them. By default
-   * it has none behind it, and there is nothing to pass on.
+   * The client under test in front of others: it passes every callback on to them. By default it
+   * has none behind it, and there is nothing to pass on.
    *
    * @param slot as for {@link #ops(GuestSlot)}
    * @param next one client, or two
@@ -178,8 +178,8 @@ public abstract class GuestMemfdOpsContract {
   /**
    * Whether the client scrubs a page before the host can have it.
    *
-   * @return true if nothing that the guest wrote may be in a page that was made accessible; false by
-   *     default: a conversion keeps content
+   * @return true if nothing that the guest wrote may be in a page that was made accessible; false
+   *     by default: a conversion keeps content
    */
   protected boolean scrubsSharedPages() {
     return false;

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.testing;
 
 import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.Pages;
 
 /**
  * Where a file's pages are in the guest: a memslot, as {@link GuestMemfdOpsContract} asks a client
@@ -11,6 +12,30 @@ import io.github.guestmemfd.abi.Hex;
  * @param length its length in bytes, a positive multiple of 4096
  */
 public record GuestSlot(long guestAddress, long offset, long length) {
+
+  /**
+   * Checks the numbers.
+   *
+   * @param guestAddress the guest physical address of its first byte
+   * @param offset where its first byte is in the file
+   * @param length its length in bytes
+   * @throws IllegalArgumentException if one is negative or no multiple of 4096, the length is 0, or
+   *     an end is past 2^63 - 1
+   */
+  public GuestSlot {
+    boolean whole = ((guestAddress | offset | length) & (Pages.SIZE - 1)) == 0;
+    long room = Long.MAX_VALUE - length;
+    boolean fits = length > 0 && guestAddress >= 0 && offset >= 0;
+    if (!whole || !fits || guestAddress > room || offset > room) {
+      throw new IllegalArgumentException(
+          "expected pages at addresses and offsets below 2^63, actual guest address "
+              + Hex.of(guestAddress)
+              + ", offset "
+              + Hex.of(offset)
+              + " and length "
+              + length);
+    }
+  }
 
   /**
    * The guest physical address of a byte of the file.
@@ -36,7 +61,7 @@ public record GuestSlot(long guestAddress, long offset, long length) {
         + ", offset="
         + Hex.of(offset)
         + ", length="
-        + Hex.of(length)
+        + length
         + "]";
   }
 }

@@ -12,7 +12,7 @@ import java.util.function.LongUnaryOperator;
 
 /** The virtual machine is a client like any other, and owes what they all do. */
 class GmemContractTest extends GuestMemfdOpsContract {
-  private static final GuestSlot WHOLE_FILE = new GuestSlot(0, 0, Long.MAX_VALUE);
+  private static final GuestSlot WHOLE_FILE = new GuestSlot(0, 0, 1L << 50);
 
   private record Machine(VirtualMachine vm, GuestSlot slot) {}
 
@@ -73,8 +73,7 @@ class GmemContractTest extends GuestMemfdOpsContract {
         memfd.isAccessible(offset) ? MemoryAttribute.SHARED : MemoryAttribute.PRIVATE;
     while (vcpu.tryRead(address, Long.BYTES, attribute)) {
       long old = vcpu.value();
-      if (!vcpu.tryCompareAndSet(
-          address, Long.BYTES, old, number.applyAsLong(old), attribute)) {
+      if (!vcpu.tryCompareAndSet(address, Long.BYTES, old, number.applyAsLong(old), attribute)) {
         return false;
       }
       if (vcpu.value() == old) {

@@ -370,4 +370,17 @@ final class RightClients {
       return true;
     }
   }
+
+  /** Says no more than what it must: how it uses a page, by its offset. */
+  static class SaysTheLeast extends GuestMemfdOpsContract {
+    @Override
+    protected GuestMemfdOps ops() {
+      return new GuestPageTable();
+    }
+
+    @Override
+    protected void use(GuestMemfdOps client, GuestMemfd memfd, long offset) {
+      ((GuestPageTable) client).map(memfd, offset);
+    }
+  }
 }

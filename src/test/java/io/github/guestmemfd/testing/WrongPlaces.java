@@ -37,8 +37,7 @@ final class WrongPlaces {
       return new GuestPageTable(slot) {
         @Override
         Map<Long, Mapped> range(long offset, long length) {
-          return mapped.subMap(
-              slot.guestAddress() + offset, slot.guestAddress() + offset + length);
+          return mapped.subMap(slot.guestAddress() + offset, slot.guestAddress() + offset + length);
         }
       };
     }
