@@ -234,12 +234,14 @@ final class ClientFile implements AutoCloseable {
       return;
     }
     Long after = content(offset);
-    Rule.FOLLOWS.check(
-        after != null,
-        story
-            + ": the guest has accessed the page at offset "
-            + Hex.of(offset)
-            + ", and the file has no page there");
+    if (after == null) {
+      throw Rule.FOLLOWS.broken(
+          story
+              + ": the guest has accessed the page at offset "
+              + Hex.of(offset)
+              + ", and the file has no page there. Does the client grab by another offset than it is"
+              + " asked for?");
+    }
     Rule.FOLLOWS.check(
         (before == null || seen[0] == before) && after == written && !Witness.isFrom(seen[0]),
         story

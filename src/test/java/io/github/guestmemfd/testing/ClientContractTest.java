@@ -113,7 +113,7 @@ class ClientContractTest {
   /** A row of the table. */
   record Row(String sample, String rule, String test, String message) {
     static Row of(String line) {
-      String[] cells = line.split(" \\| ");
+      String[] cells = line.split(" \\| ", -1);
       return new Row(cells[0], cells[1], cells[2], cells[3]);
     }
   }

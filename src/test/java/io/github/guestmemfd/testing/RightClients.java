@@ -205,8 +205,8 @@ final class RightClients {
       return new WrongInvalidations.Pinning(slot) {
         @Override
         public Errno invalidateBegin(long offset, long length) {
-          lock.lock();
           List<Mapped> zapped;
+          lock.lock();
           try {
             if (range(offset, length).keySet().stream().anyMatch(inUse::containsKey)) {
               return Errno.EBUSY;

@@ -271,16 +271,12 @@ final class WrongFaults {
         @Override
         void map(GuestMemfd memfd, long offset) {
           lock.lock();
-          Mapped old;
           try {
-            old = mapped.remove(slot.addressOf(offset));
+            mapped.remove(slot.addressOf(offset));
           } finally {
             lock.unlock();
           }
           super.map(memfd, offset);
-          if (old != null && old.folio().offset() < 0) {
-            old.folio().close(); // never: it has an offset
-          }
         }
       };
     }

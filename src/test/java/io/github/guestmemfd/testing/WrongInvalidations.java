@@ -7,6 +7,7 @@ import io.github.guestmemfd.abi.Errno;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -230,14 +231,12 @@ final class WrongInvalidations {
       return new Pinning(slot) {
         @Override
         public Errno invalidateBegin(long offset, long length) {
-          List<Long> done = new ArrayList<>();
           Map<Long, Mapped> range = copy(offset, length);
           for (Map.Entry<Long, Mapped> page : range.entrySet()) {
             if (inUse.containsKey(page.getKey())) {
               return Errno.EBUSY; // "nothing has happened yet"
             }
             page.getValue().folio().close();
-            done.add(page.getKey());
           }
           zap(offset, length);
           return Errno.OK;
@@ -313,7 +312,7 @@ final class WrongInvalidations {
     Map<Long, Mapped> copy(long offset, long length) {
       lock.lock();
       try {
-        return new java.util.TreeMap<>(range(offset, length));
+        return new TreeMap<>(range(offset, length));
       } finally {
         lock.unlock();
       }

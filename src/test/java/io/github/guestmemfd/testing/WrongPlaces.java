@@ -121,6 +121,7 @@ final class WrongPlaces {
   }
 
   /** Cuts the length of a range to 32 bits: one of 2^32 bytes is empty. */
+  @SuppressWarnings("UnnecessaryLongToIntConversion") // the mistake
   static class IntLength extends ClientSample {
     @Override
     GuestPageTable table(GuestSlot slot) {
@@ -134,6 +135,7 @@ final class WrongPlaces {
   }
 
   /** Multiplies a page number of 32 bits by 4096. */
+  @SuppressWarnings("NarrowCalculation") // the mistake
   static class IntMultiplication extends ClientSample {
     @Override
     GuestPageTable table(GuestSlot slot) {
