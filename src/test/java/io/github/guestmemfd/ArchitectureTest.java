@@ -344,7 +344,8 @@ class ArchitectureTest {
     assertThat(users(all, INTERRUPTS))
         .containsExactlyInAnyOrder(
             "spi.Wait", //
-            "explore.Strand"); // an interrupt is a step of a scenario
+            "explore.Strand", // an interrupt is a step of a scenario
+            "testing.Party"); // contracts interrupt what waits
     assertThat(users(all, IDLES))
         .containsExactlyInAnyOrder(
             "spi.SpinThenPark", // the strategies that Wait calls

@@ -7,6 +7,7 @@ import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Hex;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -53,21 +54,19 @@ final class ClientChain extends ClientScenes {
     public Errno invalidateBegin(long offset, long length) {
       Errno errno = answer();
       if (errno == Errno.OK) {
-        open.add(offset + "+" + length);
+        open.add(Hex.range(offset, length));
       }
       return errno;
     }
 
     @Override
     public void invalidateEnd(long offset, long length) {
-      if (!open.remove(offset + "+" + length)) {
+      if (!open.remove(Hex.range(offset, length))) {
         wrong =
             name
-                + " is told of the end of an invalidation [offset="
-                + offset
-                + ", length="
-                + length
-                + "] that it has not agreed to";
+                + " is told of the end of an invalidation"
+                + Hex.range(offset, length)
+                + " that it has not agreed to";
       }
     }
 

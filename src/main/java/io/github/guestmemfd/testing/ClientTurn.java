@@ -6,7 +6,6 @@ import io.github.guestmemfd.spi.Wait;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
 /** Something that a thread of its own does, and what came of it: a use of a page, an operation. */
@@ -19,8 +18,10 @@ final class ClientTurn {
 
   private static final long NAP_NANOS = 100_000;
 
-  private static final IdleStrategy NAP =
-      (round, maxNanos) -> LockSupport.parkNanos(Math.min(maxNanos, NAP_NANOS));
+  /** From this round on the strategy parks. */
+  private static final int PARKS = 100;
+
+  private static final IdleStrategy IDLE = IdleStrategy.spinThenPark();
 
   /** What a turn does. */
   @FunctionalInterface
@@ -56,22 +57,20 @@ final class ClientTurn {
    */
   boolean rests() {
     long begun = System.nanoTime();
-    long[] moved = {begun};
-    try {
-      Wait.upTo(NAP, SPIN_NANOS)
-          .until(
-              () -> {
-                long now = System.nanoTime();
-                if (!party.isStill() && party.thread().getState() == Thread.State.RUNNABLE) {
-                  moved[0] = now;
-                }
-                return party.isDone() || now - moved[0] >= STILL_NANOS;
-              });
-    } catch (InterruptedException e) {
-      Wait.restore(e);
-      throw new AssertionError("interrupted", e);
+    long moved = begun;
+    for (int round = PARKS; !party.isDone(); round++) {
+      long now = System.nanoTime();
+      if (!party.isStill() && party.thread().getState() == Thread.State.RUNNABLE) {
+        moved = now;
+      }
+      if (now - moved >= STILL_NANOS || now - begun >= SPIN_NANOS) {
+        return false;
+      }
+      if (!Wait.pause(IDLE, round, NAP_NANOS)) {
+        throw new AssertionError("interrupted");
+      }
     }
-    return party.isDone();
+    return true;
   }
 
   /** Waits until it stands at one of its stops, or is over. */
@@ -86,7 +85,7 @@ final class ClientTurn {
   }
 
   void interrupt() {
-    party.thread().interrupt();
+    party.interrupt();
   }
 
   boolean isOver() {

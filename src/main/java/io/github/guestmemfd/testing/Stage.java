@@ -131,7 +131,7 @@ final class Stage implements RaceHook, IdleStrategy, AutoCloseable {
   void abandon(Party party) {
     party.goAway();
     parties.remove(party.thread());
-    party.thread().interrupt();
+    party.interrupt();
   }
 
   /** Makes all parties run to their end and waits for them; throws what one of them threw. */
