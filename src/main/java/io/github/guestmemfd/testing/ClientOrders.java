@@ -7,6 +7,7 @@ import io.github.guestmemfd.abi.Errno;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 
 /** Faults, accesses and operations at the same time, each stopped at each of its steps. */
 final class ClientOrders extends ClientScenes {
@@ -128,12 +129,13 @@ final class ClientOrders extends ClientScenes {
     }
 
     void begun(long offset, long length) {
-      access(offset, "invalidateBegin has answered OK");
-      access(offset + length - ClientFile.PAGE, "invalidateBegin has answered OK");
+      access(offset, "invalidateBegin has answered OK for it");
+      access(offset + length - ClientFile.PAGE, "invalidateBegin has answered OK for it");
     }
 
     void ending(long offset, long length) {
-      access(offset, "invalidateEnd is about to be called, after those of other ranges");
+      access(
+          offset, "invalidateEnd is about to be called for it, perhaps after that of other ranges");
     }
 
     private void access(long offset, String when) {
@@ -156,45 +158,49 @@ final class ClientOrders extends ClientScenes {
             + offset / ClientFile.PAGE
             + " when "
             + when
-            + " for it: pages are zapped in invalidateBegin, and none is mapped again before"
+            + ": pages are zapped in invalidateBegin, and none is mapped again before"
             + " invalidateEnd. Invalidations of other ranges may begin and end in between: count"
             + " them, a flag does not do");
   }
 
   /** Two invalidations of disjoint ranges overlap in time; the end of one is not the other's. */
   void twoAtOnce(Operation operation) {
-    for (boolean nested : new boolean[] {true, false}) {
-      play(
-          stage -> {
-            try (ClientFile file = file(stage, operation)) {
-              file.useAll();
-              String first = operation.on(0, 2);
-              String second = operation.on(2, 2);
-              Set<Integer> stop = Set.of(step(stage, operation, "INVALIDATE_HAS_BEGUN"));
-              ClientTurn outer = file.start(first, stop, () -> operation.run(file, 0, 2));
-              outer.rests();
-              ClientTurn inner = file.start(second, stop, () -> operation.run(file, 2, 2));
-              inner.rests(); // unless the client lets one wait for the other, both have begun
-              ClientTurn ends = nested ? inner : outer;
-              ClientTurn stays = nested ? outer : inner;
-              long held = at(nested ? 0 : 2);
-              boolean both = !inner.isOver() && !outer.isOver();
-              ends.goOn();
-              ends.rests();
-              ClientTurn access = file.startAccess(held, old -> old);
-              boolean over = access.rests();
-              String story = first + " and " + second + ", of which one began and ended in between";
-              if (both && ends.isOver() && !stays.isOver()) {
-                standsStill(
-                    !over || !access.isDone(),
-                    held,
-                    "another invalidation has ended, and not the one");
-              }
-              join(story, access, outer, inner);
-              settle(stage, file, story);
+    twoAtOnce(operation, true);
+    twoAtOnce(operation, false);
+  }
+
+  private void twoAtOnce(Operation operation, boolean nested) {
+    play(
+        stage -> {
+          try (ClientFile file = file(stage, operation)) {
+            file.useAll();
+            String first = operation.on(0, 2);
+            String second = operation.on(2, 2);
+            Set<Integer> stop = Set.of(step(stage, operation, "INVALIDATE_HAS_BEGUN"));
+            Set<Long> begun = ConcurrentHashMap.newKeySet();
+            file.watched.afterBegin = (offset, length) -> begun.add(offset);
+            ClientTurn outer = file.start(first, stop, () -> operation.run(file, 0, 2));
+            outer.rests();
+            ClientTurn inner = file.start(second, stop, () -> operation.run(file, 2, 2));
+            inner.rests();
+            boolean both = begun.size() == 2; // or else the client lets one wait for the other
+            ClientTurn ends = nested ? inner : outer;
+            long held = at(nested ? 0 : 2);
+            ends.goOn();
+            ends.rests();
+            ClientTurn access = file.startAccess(held, old -> old);
+            boolean over = access.rests();
+            if (both && ends.isOver()) {
+              standsStill(
+                  !over || !access.isDone(),
+                  held,
+                  "the invalidation of other pages has ended, and its own has not");
             }
-          });
-    }
+            String story = first + " and " + second + ", of which one began and ended in between";
+            join(story, access, outer, inner);
+            settle(stage, file, story);
+          }
+        });
   }
 
   /** A fault that has its page meets two invalidations, of which the other one ends first. */

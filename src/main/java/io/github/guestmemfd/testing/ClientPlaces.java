@@ -10,6 +10,7 @@ import io.github.guestmemfd.abi.Hex;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
 
 /** Where the guest's pages are: far slots, frames that are used again, a host that is full. */
 final class ClientPlaces extends ClientScenes {
@@ -149,6 +150,40 @@ final class ClientPlaces extends ClientScenes {
         });
   }
 
+  /** One vCPU has used a page before an operation, and does so after it. */
+  void theSameVcpu(Operation operation) {
+    play(
+        stage -> {
+          try (ClientFile file = file(stage, operation);
+              Witness witness = new Witness(stage.host)) {
+            String name = operation.on(0, PAGES);
+            String story = "an access of a vCPU after " + name + ", before which it had one, too";
+            long written = file.freshToken();
+            ClientTurn vcpu =
+                new ClientTurn(
+                    stage,
+                    story,
+                    Set.of(Party.AT_HOLDING),
+                    self -> {
+                      file.useHere(at(1));
+                      file.accessHere(at(1), old -> old);
+                      self.reach(Party.HOLDING);
+                      return file.accessHere(at(1), old -> written);
+                    });
+            vcpu.awaitStill();
+            file.run(name, () -> operation.run(file, 0, PAGES));
+            witness.takeAll();
+            join(story, vcpu);
+            witness.assertIntact(story, "flush what each vCPU remembers of its pages");
+            Rule.FOLLOWS.check(
+                !vcpu.isDone() || Long.valueOf(written).equals(file.content(at(1))),
+                story
+                    + ": what it writes is not in the file: flush what each vCPU remembers of its"
+                    + " pages");
+          }
+        });
+  }
+
   // ---- a host that is full, quotas ----
 
   /** A grab that fails maps nothing, and costs nothing. */
@@ -190,6 +225,10 @@ final class ClientPlaces extends ClientScenes {
         stage -> {
           try (ClientFile file = file(stage, serving.inaccessible())) {
             String story = "after " + MANY + " uses and punches of a page";
+            file.watched.afterEnd =
+                (offset, length) ->
+                    file.assertNoOrphans(
+                        "at the moment when invalidateEnd of a punch has returned");
             ClientTurn turn =
                 file.start(
                     story,

@@ -35,6 +35,9 @@ final class ClientWatch implements GuestMemfdOps {
   /** Run when the client is about to be told of the end of one. */
   volatile Edge beforeEnd = NOTHING;
 
+  /** Run when the client has returned from the end of one. */
+  volatile Edge afterEnd = NOTHING;
+
   /** Looks at a frame that the client has been told is about to be free. */
   volatile Consumer<ByteBuffer> afterFree = frame -> {};
 
@@ -56,6 +59,7 @@ final class ClientWatch implements GuestMemfdOps {
   void leaveEdges() {
     afterBegin = NOTHING;
     beforeEnd = NOTHING;
+    afterEnd = NOTHING;
   }
 
   void assertNoProblem() {
@@ -134,8 +138,8 @@ final class ClientWatch implements GuestMemfdOps {
     Errno answer =
         ask("invalidateBegin", offset, length, () -> client.invalidateBegin(offset, length));
     if (answer == Errno.OK && !muted) {
-      stage.reach("INVALIDATE_HAS_BEGUN");
       edge(() -> afterBegin.at(offset, length));
+      stage.reach("INVALIDATE_HAS_BEGUN");
     }
     return answer;
   }
@@ -148,6 +152,9 @@ final class ClientWatch implements GuestMemfdOps {
       edge(() -> beforeEnd.at(offset, length));
     }
     tell("invalidateEnd", () -> client.invalidateEnd(offset, length));
+    if (!muted) {
+      edge(() -> afterEnd.at(offset, length));
+    }
   }
 
   @SuppressWarnings("NullAway") // as above

@@ -362,6 +362,7 @@ public abstract class GuestMemfdOpsContract {
   public final void theGuestFollowsItsFile() {
     ClientPlaces places = new ClientPlaces(hooks);
     ClientScenes.OPERATIONS.forEach(places::conversions);
+    ClientScenes.OPERATIONS.forEach(places::theSameVcpu);
   }
 
   /** The client uses no frame that has been freed: another file may have it at once. */

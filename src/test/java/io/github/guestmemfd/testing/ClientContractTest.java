@@ -69,6 +69,11 @@ class ClientContractTest {
       DropsReferencesFirst | STANDSTILL | theGuestStandsStill | pages are zapped in invalidateBegin
       SwallowsADeadlock | NO_WAIT | callbacksDoNotWait | makeAccessible inside callback invalidateBegin
       SwallowsAnException | NO_GRIP | conversionsLeaveNothingHeld | the client still holds it
+      DropsLater | NO_GRIP | usesDoNotAddUp | at the moment when invalidateEnd of a punch has returned
+      RemembersPerVcpu | FOLLOWS | theGuestFollowsItsFile | flush what each vCPU remembers
+      HoldsItsLockOverTheGrab | SERVES | faultsMeetOperations | does not come to its end
+      TakesAnErrnoForAFrame | SERVES | theHostMayBeFull | IndexOutOfBounds
+      DropsTwice | AGREEMENT | punchesLeaveNothingHeld | put without get
       NoSecondLook | NO_GRIP | faultsMeetOperations | take the sequence number before the grab
       SequenceAfterTheGrab | NO_GRIP | faultsMeetOperations | take the sequence number before the grab
       SequenceOnlyAtTheEnd | NO_GRIP | faultsMeetOperations | stood at INVALIDATE_HAS_BEGUN

@@ -4,6 +4,7 @@ import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.HolderKind;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -382,6 +383,45 @@ final class WrongFaults {
           } catch (GuestMemfdException e) {
             bad.put(offset, e.errno());
             throw e;
+          }
+        }
+      };
+    }
+  }
+
+  /** Takes what a refused grab has answered for the number of a frame. */
+  static class TakesAnErrnoForAFrame extends ClientSample {
+    @Override
+    GuestPageTable table(GuestSlot slot) {
+      return new WrongFrames.FrameTable(slot) {
+        @Override
+        void map(GuestMemfd memfd, long offset) {
+          file = memfd;
+          int pfn = memfd.tryGrab(offset, HolderKind.SAFE);
+          lock.lock();
+          try {
+            frames.put(slot.addressOf(offset), pfn);
+          } finally {
+            lock.unlock();
+          }
+          memfd.put(pfn, HolderKind.SAFE);
+        }
+      };
+    }
+  }
+
+  /** Drops a reference twice when another vCPU was faster: one of them is another holder's. */
+  static class DropsTwice extends ClientSample {
+    @Override
+    GuestPageTable table(GuestSlot slot) {
+      return new GuestPageTable(slot) {
+        @Override
+        void map(GuestMemfd memfd, long offset) {
+          int pfn = memfd.tryGrab(offset, HolderKind.SAFE);
+          super.map(memfd, offset);
+          if (pfn > 0) {
+            memfd.put(pfn, HolderKind.SAFE);
+            memfd.put(pfn, HolderKind.SAFE);
           }
         }
       };

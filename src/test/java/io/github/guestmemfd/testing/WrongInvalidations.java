@@ -433,4 +433,70 @@ final class WrongInvalidations {
       };
     }
   }
+
+  /** Drops its references on a thread of its own, some time after it has agreed. */
+  static class DropsLater extends ClientSample {
+    @Override
+    GuestPageTable table(GuestSlot slot) {
+      return new GuestPageTable(slot) {
+        @Override
+        public Errno invalidateBegin(long offset, long length) {
+          List<Mapped> zapped = zap(offset, length);
+          if (!zapped.isEmpty()) {
+            Thread later = new Thread(() -> drop(zapped));
+            later.setDaemon(true);
+            later.start();
+          }
+          return Errno.OK;
+        }
+      };
+    }
+  }
+
+  /** Each vCPU remembers its last page, and is not told that it is gone: a TLB without a flush. */
+  static class RemembersPerVcpu extends ClientSample {
+    @Override
+    GuestPageTable table(GuestSlot slot) {
+      return new GuestPageTable(slot) {
+        private final ThreadLocal<Map<Long, Mapped>> tlb = ThreadLocal.withInitial(TreeMap::new);
+
+        @Override
+        boolean access(GuestMemfd memfd, long offset, LongUnaryOperator number) {
+          lock.lock();
+          try {
+            Mapped now = mapped.get(slot.addressOf(offset));
+            if (now != null) {
+              tlb.get().putIfAbsent(offset, now);
+            }
+            Mapped page = tlb.get().get(offset);
+            if (page == null) {
+              return false;
+            }
+            page.bytes().putLong(0, number.applyAsLong(page.bytes().getLong(0)));
+            return true;
+          } finally {
+            lock.unlock();
+          }
+        }
+      };
+    }
+  }
+
+  /** Keeps its lock while it grabs, which waits for an invalidation, which waits for the lock. */
+  static class HoldsItsLockOverTheGrab extends ClientSample {
+    @Override
+    GuestPageTable table(GuestSlot slot) {
+      return new GuestPageTable(slot) {
+        @Override
+        void map(GuestMemfd memfd, long offset) {
+          lock.lock();
+          try {
+            super.map(memfd, offset);
+          } finally {
+            lock.unlock();
+          }
+        }
+      };
+    }
+  }
 }
