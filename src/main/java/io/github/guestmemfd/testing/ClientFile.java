@@ -349,8 +349,8 @@ final class ClientFile implements AutoCloseable {
             + ": the client holds "
             + orphans
             + " pages that are not in the file any more. Either not all of the range was let go of"
-            + " (its first page, its last, what the slot has of it), or a page was got before the"
-            + " invalidation and mapped after it: take the sequence number before the grab, and look"
+            + " (its first page, its last, what the slot has of it) in time, or a page was got before"
+            + " the invalidation and mapped after it: take the sequence number before the grab, and look"
             + " at it again, under the client's lock, where the page is mapped");
   }
 

@@ -69,7 +69,7 @@ class ClientContractTest {
       DropsReferencesFirst | STANDSTILL | theGuestStandsStill | pages are zapped in invalidateBegin
       SwallowsADeadlock | NO_WAIT | callbacksDoNotWait | makeAccessible inside callback invalidateBegin
       SwallowsAnException | NO_GRIP | conversionsLeaveNothingHeld | the client still holds it
-      DropsLater | NO_GRIP | usesDoNotAddUp | at the moment when invalidateEnd of a punch has returned
+      DropsLater | NO_GRIP | usesDoNotAddUp | 1 pages
       RemembersPerVcpu | FOLLOWS | theGuestFollowsItsFile | flush what each vCPU remembers
       HoldsItsLockOverTheGrab | SERVES | faultsMeetOperations | does not come to its end
       TakesAnErrnoForAFrame | SERVES | theHostMayBeFull | IndexOutOfBounds
