@@ -345,7 +345,8 @@ class ArchitectureTest {
         .containsExactlyInAnyOrder(
             "spi.Wait", //
             "explore.Strand", // an interrupt is a step of a scenario
-            "testing.Answers"); // whether a protocol loses an interrupt
+            "testing.Answers", // whether a protocol loses an interrupt
+            "testing.Party"); // contracts interrupt what waits
     assertThat(users(all, IDLES))
         .containsExactlyInAnyOrder(
             "spi.SpinThenPark", // the strategies that Wait calls

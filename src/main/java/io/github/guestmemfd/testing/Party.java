@@ -131,6 +131,11 @@ final class Party {
     goOn();
   }
 
+  /** Interrupts whatever the party is doing. */
+  void interrupt() {
+    thread.interrupt();
+  }
+
   boolean isDone() {
     return done.getCount() == 0;
   }

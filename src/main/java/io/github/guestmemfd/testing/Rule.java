@@ -20,6 +20,18 @@ enum Rule {
   UNDO("a client accepts that what it has prepared is undone"),
   AGREEMENT("a client lets conversions and punches proceed, and answers with an Errno"),
   NO_WAIT("a callback calls nothing that may have to wait for pages: the answer is EDEADLK"),
+  FOLLOWS(
+      "the guest reads and writes the page that its file has at that offset now, and nothing else"),
+  STANDSTILL(
+      "when invalidateBegin has answered OK, no access of the guest to the range is under way, and"
+          + " none begins before invalidateEnd"),
+  SERVES(
+      "while no operation on a page is under way the guest can use it, whatever was refused,"
+          + " interrupted or out of memory before"),
+  PASSES_ON(
+      "a client that passes callbacks on passes on all of them, and every refusal; each client that"
+          + " has agreed to an invalidateBegin is told of its end once, and no other"),
+  SCRUBS("the host finds nothing that the guest wrote where the client says that it scrubs"),
   MEMORY_ONLY(
       "a policy converts memory of the guest, and for a memory fault at least the pages that were"
           + " used"),

@@ -14,6 +14,7 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.BooleanSupplier;
+import java.util.function.UnaryOperator;
 import java.util.stream.Collectors;
 
 /** A host memory, and the parties that race on it. */
@@ -39,8 +40,18 @@ final class Stage implements RaceHook, IdleStrategy, AutoCloseable {
   /** Steps that parties have passed, and ends that they have come to. */
   private final AtomicLong progress = new AtomicLong();
 
-  final HostMemory host =
-      HostMemory.builder(64L * HostMemory.PAGE_SIZE).raceHook(this).idleStrategy(this).build();
+  final HostMemory host;
+
+  /** A stage whose host has 64 frames. */
+  Stage() {
+    this(host -> host);
+  }
+
+  /** A stage with a host that is built with more than a stage needs. */
+  Stage(UnaryOperator<HostMemory.Builder> more) {
+    HostMemory.Builder builder = HostMemory.builder(64L * HostMemory.PAGE_SIZE);
+    host = more.apply(builder).raceHook(this).idleStrategy(this).build();
+  }
 
   /** Starts a party that stops at the steps with the given numbers. */
   Party enter(String name, Set<Integer> stops, Party.Act act) {
@@ -74,6 +85,14 @@ final class Stage implements RaceHook, IdleStrategy, AutoCloseable {
     Party party = parties.get(Thread.currentThread());
     if (party != null) {
       party.passes(point);
+    }
+  }
+
+  /** The calling thread has come to a step that is none of the library's. */
+  void reach(String step) {
+    Party party = parties.get(Thread.currentThread());
+    if (party != null) {
+      party.reach(step);
     }
   }
 
@@ -140,6 +159,13 @@ final class Stage implements RaceHook, IdleStrategy, AutoCloseable {
   /** Lets the parties race for a time. */
   void letRace(long millis) throws InterruptedException {
     Wait.upTo(IDLE, TimeUnit.MILLISECONDS.toNanos(millis)).until(() -> false);
+  }
+
+  /** Gives up a party that hangs, and does not wait for it any more. */
+  void abandon(Party party) {
+    party.goAway();
+    parties.remove(party.thread());
+    party.interrupt();
   }
 
   /** Makes all parties run to their end and waits for them; throws what one of them threw. */

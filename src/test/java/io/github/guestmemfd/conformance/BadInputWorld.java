@@ -56,6 +56,7 @@ import io.github.guestmemfd.spi.Mutex;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.Scheduler;
 import io.github.guestmemfd.spi.Wait;
+import io.github.guestmemfd.testing.GuestSlot;
 import io.github.guestmemfd.testing.GuestVersusConversion;
 import io.github.guestmemfd.testing.Interleavings;
 import io.github.guestmemfd.testing.PunchVersusGrab;
@@ -427,6 +428,7 @@ final class BadInputWorld {
     make(ConversionPolicy.class, w -> POLICY);
     make(ConversionHandler.class, w -> ConversionHandler.builder(w.vm, POLICY).build());
     make(ConversionHandler.Builder.class, w -> ConversionHandler.builder(w.vm, POLICY));
+    make(GuestSlot.class, w -> new GuestSlot(GPA, PAGE, SIZE));
     make(GpaRange.class, w -> new GpaRange(GPA, PAGE), w -> new GpaRange(GPA, SIZE));
     make(IdleStrategy.class, w -> IdleStrategy.busySpin());
     make(RaceHook.class, w -> (RaceHook) (p, i) -> {});

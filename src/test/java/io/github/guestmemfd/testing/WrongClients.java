@@ -8,31 +8,18 @@ import io.github.guestmemfd.abi.HolderKind;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 
-/** Clients with one mistake each, and the contract run on them. */
+/**
+ * Clients with one mistake each, and the contract run on them: what they answer and throw. More are
+ * in {@link WrongInvalidations}, {@link WrongFaults}, {@link WrongPlaces} and {@link WrongChains}.
+ */
 final class WrongClients {
   private WrongClients() {}
 
-  /** A page table that works, and is used by its contract. */
-  abstract static class Mistake extends GuestMemfdOpsContract {
-    @Override
-    protected void use(GuestMemfdOps client, GuestMemfd memfd, long offset) {
-      ((GuestPageTable) client).map(memfd, offset);
-    }
-  }
-
-  /** A client that does nothing is no wrong one. */
-  static class DoesNothing extends GuestMemfdOpsContract {
-    @Override
-    protected GuestMemfdOps ops() {
-      return GuestMemfdOps.NONE;
-    }
-  }
-
   /** Keeps what is invalidated. */
-  static class KeepsWhatIsInvalidated extends Mistake {
+  static class KeepsWhatIsInvalidated extends ClientSample {
     @Override
-    protected GuestMemfdOps ops() {
-      return new GuestPageTable() {
+    GuestPageTable table(GuestSlot slot) {
+      return new GuestPageTable(slot) {
         @Override
         public Errno invalidateBegin(long offset, long length) {
           return Errno.OK;
@@ -42,10 +29,10 @@ final class WrongClients {
   }
 
   /** Keeps what it has when the file goes. */
-  static class KeepsAtRelease extends Mistake {
+  static class KeepsAtRelease extends ClientSample {
     @Override
-    protected GuestMemfdOps ops() {
-      return new GuestPageTable() {
+    GuestPageTable table(GuestSlot slot) {
+      return new GuestPageTable(slot) {
         @Override
         public void release() {}
       };
@@ -53,10 +40,10 @@ final class WrongClients {
   }
 
   /** Throws at the end of an invalidation. */
-  static class ThrowsAtTheEnd extends Mistake {
+  static class ThrowsAtTheEnd extends ClientSample {
     @Override
-    protected GuestMemfdOps ops() {
-      return new GuestPageTable() {
+    GuestPageTable table(GuestSlot slot) {
+      return new GuestPageTable(slot) {
         @Override
         public void invalidateEnd(long offset, long length) {
           throw new IllegalStateException("not expected");
@@ -66,10 +53,10 @@ final class WrongClients {
   }
 
   /** Throws when the file goes, though it has let go of everything. */
-  static class ThrowsAtRelease extends Mistake {
+  static class ThrowsAtRelease extends ClientSample {
     @Override
-    protected GuestMemfdOps ops() {
-      return new GuestPageTable() {
+    GuestPageTable table(GuestSlot slot) {
+      return new GuestPageTable(slot) {
         @Override
         public void release() {
           super.release();
@@ -80,10 +67,10 @@ final class WrongClients {
   }
 
   /** Throws when an orphan is freed after the file. */
-  static class ForgetsOrphans extends Mistake {
+  static class ForgetsOrphans extends ClientSample {
     @Override
-    protected GuestMemfdOps ops() {
-      return new GuestPageTable() {
+    GuestPageTable table(GuestSlot slot) {
+      return new GuestPageTable(slot) {
         private volatile boolean released;
 
         @Override
@@ -103,10 +90,10 @@ final class WrongClients {
   }
 
   /** Scrubs too early: a conversion that is undone has lost its content. */
-  static class ScrubsTooEarly extends Mistake {
+  static class ScrubsTooEarly extends ClientSample {
     @Override
-    protected GuestMemfdOps ops() {
-      return new GuestPageTable() {
+    GuestPageTable table(GuestSlot slot) {
+      return new GuestPageTable(slot) {
         @Override
         public Errno prepareInaccessible(Folio folio) {
           folio.zero();
@@ -117,10 +104,10 @@ final class WrongClients {
   }
 
   /** Does not take a folio back that it has prepared for the guest. */
-  static class RefusesToUndo extends Mistake {
+  static class RefusesToUndo extends ClientSample {
     @Override
-    protected GuestMemfdOps ops() {
-      return new GuestPageTable() {
+    GuestPageTable table(GuestSlot slot) {
+      return new GuestPageTable(slot) {
         private boolean prepared;
 
         @Override
@@ -193,10 +180,10 @@ final class WrongClients {
   }
 
   /** Answers nothing. */
-  static class AnswersNull extends Mistake {
+  static class AnswersNull extends ClientSample {
     @Override
-    protected GuestMemfdOps ops() {
-      return new GuestPageTable() {
+    GuestPageTable table(GuestSlot slot) {
+      return new GuestPageTable(slot) {
         @Override
         public Errno prepareInaccessible(Folio folio) {
           return null;

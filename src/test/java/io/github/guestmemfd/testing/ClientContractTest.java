@@ -1,0 +1,201 @@
+package io.github.guestmemfd.testing;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.platform.engine.discovery.DiscoverySelectors.selectClass;
+import static org.junit.platform.engine.discovery.DiscoverySelectors.selectMethod;
+
+import java.lang.reflect.Modifier;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.platform.engine.DiscoverySelector;
+import org.junit.platform.engine.TestExecutionResult;
+import org.junit.platform.testkit.engine.EngineExecutionResults;
+import org.junit.platform.testkit.engine.EngineTestKit;
+
+/**
+ * The contract of clients finds the mistakes that it is for, each by the test that is for it, and
+ * has nothing against clients that are right. {@code -Dcontract.runs=20} runs each so many times.
+ */
+class ClientContractTest {
+  private static final int RUNS_OF_WRONG = Integer.getInteger("contract.runs", 1);
+  private static final int RUNS_OF_RIGHT = Integer.getInteger("contract.runs", 2);
+
+  private static final List<Class<?>> WRONG =
+      List.of(
+          WrongClients.class,
+          WrongInvalidations.class,
+          WrongFaults.class,
+          WrongPlaces.class,
+          WrongFrames.class,
+          WrongChains.class);
+
+  /** What is caught: sample, rule, test, and a part of the message. */
+  private static final String TABLE =
+      """
+      KeepsWhatIsInvalidated | NO_GRIP | punchesLeaveNothingHeld | 4 pages are in use
+      KeepsWhatIsInvalidated | NO_GRIP | conversionsLeaveNothingHeld | after makeInaccessible
+      KeepsAtRelease | NO_GRIP | releaseLetsGoOfEverything | 16384 bytes
+      ThrowsAtTheEnd | NO_THROW | conversionsLeaveNothingHeld | invalidateEnd
+      ThrowsAtRelease | NO_THROW | releaseLetsGoOfEverything | release
+      ForgetsOrphans | NO_THROW | orphansMayBeFreedAfterRelease | freeFolio
+      ScrubsTooEarly | UNDO | refusalsAreUndone | content
+      RefusesToUndo | UNDO | refusalsAreUndone | EACCES
+      CallsBack | NO_WAIT | punchesLeaveNothingHeld | EDEADLK
+      CallsBack | NO_WAIT | conversionsLeaveNothingHeld | EDEADLK
+      HoldsAsTheHostDoes | NO_GRIP | conversionsLeaveNothingHeld | expected SAFE
+      AnswersNull | AGREEMENT | conversionsLeaveNothingHeld | answered null
+      AnswersBeforeVcpusStop | FOLLOWS | accessesUnderWayAreWaitedFor | only when the accesses under way are over
+      GivesUpWaiting | FOLLOWS | accessesUnderWayAreWaitedFor | only when the accesses under way are over
+      SwallowsTheInterrupt | FOLLOWS | accessesUnderWayAreWaitedFor | interrupted, while the guest is accessing page 2
+      WaitsBeforeItZaps | STANDSTILL | theGuestStandsStill | pages are zapped in invalidateBegin
+      OneFlag | STANDSTILL | theGuestStandsStill | count them, a flag does not do
+      ActsOnlyAtTheEnd | STANDSTILL | theGuestStandsStill | when invalidateBegin has answered OK
+      RemembersTheLastRange | NO_GRIP | theGuestStandsStill | where several invalidations are under way
+      DropsAPartAndRefuses | AGREEMENT | accessesUnderWayAreWaitedFor | put twice
+      RefusesAndStaysBegun | SERVES | accessesUnderWayAreWaitedFor | count an invalidation that is over
+      ZapsTheFirstPage | NO_GRIP | punchesLeaveNothingHeld | 3 pages are in use
+      ZapsOneTooFew | NO_GRIP | punchesLeaveNothingHeld | 3 pages are in use
+      IgnoresWhatBeginsBefore | NO_GRIP | slotsMayBeFarAway | what the slot has of it
+      DropsReferencesFirst | STANDSTILL | theGuestStandsStill | pages are zapped in invalidateBegin
+      SwallowsADeadlock | NO_WAIT | callbacksDoNotWait | makeAccessible inside callback invalidateBegin
+      SwallowsAnException | NO_GRIP | conversionsLeaveNothingHeld | the client still holds it
+      DropsLater | NO_GRIP | usesDoNotAddUp | 1 pages
+      RemembersPerVcpu | FOLLOWS | theGuestFollowsItsFile | flush what each vCPU remembers
+      HoldsItsLockOverTheGrab | SERVES | faultsMeetOperations | does not come to its end
+      TakesAnErrnoForAFrame | SERVES | theHostMayBeFull | IndexOutOfBounds
+      DropsTwice | AGREEMENT | punchesLeaveNothingHeld | put without get
+      NoSecondLook | NO_GRIP | faultsMeetOperations | take the sequence number before the grab
+      SequenceAfterTheGrab | NO_GRIP | faultsMeetOperations | take the sequence number before the grab
+      SequenceOnlyAtTheEnd | NO_GRIP | faultsMeetOperations | stood at INVALIDATE_HAS_BEGUN
+      LooksForInvalidationsUnderWay | NO_GRIP | faultsMeetOperations | of pages 1 to 2 ran
+      LooksThenMaps | FOLLOWS | everyOrderOfAFaultAndAPunch | under one lock with that
+      MapsTheLastFrame | FOLLOWS | theHostMayBeFull | A grab that fails must leave nothing mapped
+      LeaksWhenItTriesAgain | NO_GRIP | faultsMeetOperations | stood at INVALIDATE_HAS_BEGUN
+      LeaksWhenItIsMapped | NO_GRIP | punchesLeaveNothingHeld | still holds folios
+      QuotaLeaksWhenAGrabFails | SERVES | theHostMayBeFull | there is memory again
+      QuotaLeaksWhenItIsMapped | SERVES | usesDoNotAddUp | does a quota count what was given back
+      QuotaLeaksWhenPagesGo | SERVES | usesDoNotAddUp | 300 uses and punches
+      GivesAPageUp | SERVES | theHostMayBeFull | there is memory again
+      OffsetForAnAddress | NO_GRIP | punchesLeaveNothingHeld | 4 pages are in use
+      ForgetsTheOffsetOfTheSlot | NO_GRIP | slotsMayBeFarAway | offset=0x180003000
+      GrabsByTheAddress | FOLLOWS | slotsMayBeFarAway | the file has no page there
+      IntOffsets | SERVES | slotsMayBeFarAway | by another number than it maps it by
+      IntLength | NO_GRIP | slotsMayBeFarAway | offset=0x180003000
+      IntMultiplication | NO_GRIP | slotsMayBeFarAway | offset=0x280003000
+      KeepsTheBytes | FOLLOWS | framesAreUsedAgain | its bytes, its frame number
+      KeepsTheBytesOfACallback | FOLLOWS | framesAreUsedAgain | its bytes, its frame number
+      KeepsFrameNumbers | FOLLOWS | framesAreUsedAgain | its bytes, its frame number
+      OneTableForAllFiles | FOLLOWS | filesAreIndependent | of two files
+      ScrubsTooLate | FOLLOWS | framesAreUsedAgain | another file, which took the frames
+      ScrubsNotAtTheEnd | SCRUBS | whatIsScrubbedIsGone | also after release
+      ScrubsNever | SCRUBS | whatIsScrubbedIsGone | scrub the whole folio in freeFolio
+      ScrubsTheHeader | SCRUBS | whatIsScrubbedIsGone | at byte 4088
+      ScrubsWhatIsMapped | UNDO | refusalsAreUndone | content
+      ScrubsWhatIsMapped | SCRUBS | whatIsScrubbedIsGone | page 3 has become accessible
+      NoSecondReadOfTheEntry | FOLLOWS | everyOrderOfAFaultAndAPunch | look at the entry again after that
+      AnnouncesTooLate | FOLLOWS | accessesUnderWayAreWaitedFor | only when the accesses under way are over
+      NoSequence | FOLLOWS | faultsMeetOperations | AFTER_LOOKUP
+      KeepsWhatTurnsAccessible | FOLLOWS | theGuestFollowsItsFile | takes pages from the guest, either way
+      TakesAnInterruptForDone | FOLLOWS | accessesUnderWayAreWaitedFor | interrupted, while the guest is accessing page 2
+      EndsWhoRefused | PASSES_ON | refusalsArePassedOn | that it has not agreed to
+      LeavesTheOthersBegun | PASSES_ON | refusalsArePassedOn | is not told of their end
+      BothRefuse | PASSES_ON | refusalsArePassedOn | every client behind it refuses
+      AnswersForTheLast | PASSES_ON | refusalsArePassedOn | the refusal is lost
+      ForgetsExceptions | PASSES_ON | refusalsArePassedOn | throws at callback
+      KeepsFreeFolio | PASSES_ON | refusalsArePassedOn | was not told of freeFolio
+      """;
+
+  /** A row of the table. */
+  record Row(String sample, String rule, String test, String message) {
+    static Row of(String line) {
+      String[] cells = line.split(" \\| ", -1);
+      return new Row(cells[0], cells[1], cells[2], cells[3]);
+    }
+  }
+
+  static Stream<Row> rows() {
+    return TABLE.lines().map(Row::of);
+  }
+
+  private static Stream<Class<?>> contractsIn(Class<?> samples) {
+    return Arrays.stream(samples.getDeclaredClasses())
+        .filter(GuestMemfdOpsContract.class::isAssignableFrom)
+        .filter(contract -> !Modifier.isAbstract(contract.getModifiers()));
+  }
+
+  private static Map<String, Class<?>> wrong() {
+    return WRONG.stream()
+        .flatMap(ClientContractTest::contractsIn)
+        .collect(Collectors.toMap(Class::getSimpleName, contract -> contract));
+  }
+
+  static Stream<Class<?>> right() {
+    return contractsIn(RightClients.class);
+  }
+
+  /** The failures of the tests of a contract, by the names of the tests. */
+  private static Map<String, String> failures(DiscoverySelector tests, int expected) {
+    EngineExecutionResults results =
+        EngineTestKit.engine("junit-jupiter").selectors(tests).execute();
+    assertThat(results.testEvents().started().count()).as("tests run").isEqualTo(expected);
+    Map<String, String> failures = new TreeMap<>();
+    results.testEvents().failed().stream()
+        .forEach(
+            event ->
+                failures.put(
+                    event.getTestDescriptor().getDisplayName().replace("()", ""),
+                    event
+                        .getRequiredPayload(TestExecutionResult.class)
+                        .getThrowable()
+                        .map(Throwable::getMessage)
+                        .orElse("")));
+    return failures;
+  }
+
+  @ParameterizedTest
+  @MethodSource("rows")
+  void aWrongClientIsCaught(Row row) {
+    Class<?> contract = wrong().get(row.sample);
+    List<String> messages = new ArrayList<>();
+    for (int run = 0; run < RUNS_OF_WRONG; run++) {
+      messages.add(
+          failures(selectMethod(contract, row.test), 1).getOrDefault(row.test, "not caught"));
+    }
+    assertThat(messages)
+        .allSatisfy(
+            message ->
+                assertThat(message)
+                    .startsWith(row.rule + " (")
+                    .contains("is broken: ", row.message));
+  }
+
+  /** The rate is that of all samples: none is left out. */
+  @Test
+  void everyWrongClientIsInTheTable() {
+    Set<String> samples = new TreeSet<>(wrong().keySet());
+    assertThat(rows().map(Row::sample).collect(Collectors.toSet())).isEqualTo(samples);
+    assertThat(samples).hasSizeGreaterThan(60);
+  }
+
+  @ParameterizedTest
+  @MethodSource("right")
+  void aRightClientPasses(Class<?> contract) {
+    long tests =
+        Arrays.stream(GuestMemfdOpsContract.class.getMethods())
+            .filter(method -> method.isAnnotationPresent(Test.class))
+            .count();
+    for (int run = 0; run < RUNS_OF_RIGHT; run++) {
+      assertThat(failures(selectClass(contract), (int) tests)).isEmpty();
+    }
+  }
+}
