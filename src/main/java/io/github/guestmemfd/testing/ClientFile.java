@@ -239,8 +239,8 @@ final class ClientFile implements AutoCloseable {
           story
               + ": the guest has accessed the page at offset "
               + Hex.of(offset)
-              + ", and the file has no page there. Does the client grab by another offset than it is"
-              + " asked for?");
+              + ", and the file has no page there. Does the client grab by another offset than it"
+              + " is asked for?");
     }
     Rule.FOLLOWS.check(
         (before == null || seen[0] == before) && after == written && !Witness.isFrom(seen[0]),
@@ -349,9 +349,9 @@ final class ClientFile implements AutoCloseable {
             + ": the client holds "
             + orphans
             + " pages that are not in the file any more. Either not all of the range was let go of"
-            + " (its first page, its last, what the slot has of it) in time, or a page was got before"
-            + " the invalidation and mapped after it: take the sequence number before the grab, and look"
-            + " at it again, under the client's lock, where the page is mapped");
+            + " (its first page, its last, what the slot has of it) in time, or a page was got"
+            + " before the invalidation and mapped after it: take the sequence number before the"
+            + " grab, and look at it again, under the client's lock, where the page is mapped");
   }
 
   /** Converts without calling the client, and asserts that only the page cache has references. */

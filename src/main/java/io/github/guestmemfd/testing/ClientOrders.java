@@ -318,8 +318,9 @@ final class ClientOrders extends ClientScenes {
                       + written
                       + ", and the file has "
                       + content
-                      + ": the access went on in the frame that was the page's before. invalidateBegin"
-                      + " answers OK only when the accesses under way are over, or EINTR");
+                      + ": the access went on in the frame that was the page's before."
+                      + " invalidateBegin answers OK only when the accesses under way are over, or"
+                      + " EINTR");
             }
             join(story, access, running);
             file.watched.assertNoProblem();

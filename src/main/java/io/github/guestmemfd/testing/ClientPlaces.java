@@ -204,8 +204,8 @@ final class ClientPlaces extends ClientScenes {
                   Rule.FOLLOWS.check(
                       !done || !file.memfd.holders(at(1)).isHole(),
                       story
-                          + ": the guest accesses it all the same. A grab that fails must leave nothing"
-                          + " mapped");
+                          + ": the guest accesses it all the same. A grab that fails must leave"
+                          + " nothing mapped");
                 }
                 stage.clear();
               }

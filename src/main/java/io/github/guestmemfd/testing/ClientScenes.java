@@ -58,9 +58,10 @@ class ClientScenes {
           stage.host.used() == 0,
           "all files are closed, and "
               + stage.host.used() / ClientFile.PAGE
-              + " pages are still in use: the client has forgotten a reference, or drops it later. Each grab has its"
-              + " close: also where a fault tries again, finds the page mapped, or fails; where"
-              + " several invalidations are under way; and of pages that were let go of in parts");
+              + " pages are still in use: the client has forgotten a reference, or drops it later."
+              + " Each grab has its close: also where a fault tries again, finds the page mapped,"
+              + " or fails; where several invalidations are under way; and of pages that were let"
+              + " go of in parts");
     }
   }
 
