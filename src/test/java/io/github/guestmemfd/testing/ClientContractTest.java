@@ -27,8 +27,7 @@ import org.junit.platform.testkit.engine.EngineTestKit;
  * has nothing against clients that are right. {@code -Dcontract.runs=20} runs each so many times.
  */
 class ClientContractTest {
-  private static final int RUNS_OF_WRONG = Integer.getInteger("contract.runs", 1);
-  private static final int RUNS_OF_RIGHT = Integer.getInteger("contract.runs", 2);
+  private static final int RUNS = Integer.getInteger("contract.runs", 1);
 
   private static final List<Class<?>> WRONG =
       List.of(
@@ -167,7 +166,7 @@ class ClientContractTest {
   void aWrongClientIsCaught(Row row) {
     Class<?> contract = wrong().get(row.sample);
     List<String> messages = new ArrayList<>();
-    for (int run = 0; run < RUNS_OF_WRONG; run++) {
+    for (int run = 0; run < RUNS; run++) {
       messages.add(
           failures(selectMethod(contract, row.test), 1).getOrDefault(row.test, "not caught"));
     }
@@ -194,7 +193,7 @@ class ClientContractTest {
         Arrays.stream(GuestMemfdOpsContract.class.getMethods())
             .filter(method -> method.isAnnotationPresent(Test.class))
             .count();
-    for (int run = 0; run < RUNS_OF_RIGHT; run++) {
+    for (int run = 0; run < RUNS; run++) {
       assertThat(failures(selectClass(contract), (int) tests)).isEmpty();
     }
   }
