@@ -55,13 +55,18 @@ public final class OptimisticRead {
     }
     inode.at(RacePoint.AFTER_SLOT_LOAD, index);
     int pfn = SlotWord.pfn(slot);
-    into.put(into.position(), contents.chunkToRead(pfn), FrameContents.base(pfn) + in, length);
-    inode.at(RacePoint.BEFORE_READ_RELOAD, index);
-    VarHandle.acquireFence(); // the bytes before the slot
-    if (cache.slot(index) != slot) {
-      for (int i = into.position(); i < into.limit(); i++) {
+    boolean valid = false;
+    try {
+      into.put(into.position(), contents.chunkToRead(pfn), FrameContents.base(pfn) + in, length);
+      inode.at(RacePoint.BEFORE_READ_RELOAD, index);
+      VarHandle.acquireFence(); // the bytes before the slot
+      valid = cache.slot(index) == slot;
+    } finally {
+      for (int i = into.position(); i < into.limit() && !valid; i++) {
         into.put(i, (byte) 0);
       }
+    }
+    if (!valid) {
       return -Errno.EAGAIN.code();
     }
     into.position(into.limit());

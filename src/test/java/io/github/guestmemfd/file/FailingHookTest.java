@@ -18,6 +18,7 @@ import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.spi.RacePoint;
+import java.nio.ByteBuffer;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import org.junit.jupiter.api.Test;
@@ -172,6 +173,7 @@ class FailingHookTest extends RaceFixture {
           window.getUserPages(0, 8).close();
           host.pfnWalker().scan(1);
           memfd.grab(0).close();
+          memfd.tryRead(0, ByteBuffer.allocate(8));
           memfd.makeInaccessible(0, 2L * PAGE);
         });
     if (unsafe != null) {

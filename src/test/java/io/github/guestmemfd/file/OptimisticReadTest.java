@@ -14,12 +14,14 @@ import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.Interleavings;
 import io.github.guestmemfd.testing.RacePoints;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.ReadOnlyBufferException;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -200,6 +202,28 @@ class OptimisticReadTest {
     assertThat(into.getLong(0)).as("no byte of another file").isZero();
     if (other != null) {
       other.close();
+    }
+  }
+
+  @Test
+  void aHookThatThrowsLeavesNoByteThatIsNotValid() {
+    AtomicBoolean throwing = new AtomicBoolean();
+    RaceHook hook =
+        (point, index) -> {
+          if (point == RacePoint.BEFORE_READ_RELOAD && throwing.get()) {
+            throw new IllegalStateException("from the hook");
+          }
+        };
+    try (HostMemory own = HostMemory.builder(PAGE).raceHook(hook).build();
+        GuestMemfd file = GuestMemfd.builder(own).size(PAGE).build()) {
+      write(file, 0, 42);
+      into.clear().limit(8);
+      throwing.set(true);
+      assertThatThrownBy(() -> file.tryRead(0, into)).isInstanceOf(IllegalStateException.class);
+      assertThat(into.position()).isZero();
+      assertThat(into.getLong(0)).isZero();
+      throwing.set(false);
+      assertThat(file.tryRead(0, into)).isEqualTo(8);
     }
   }
 
