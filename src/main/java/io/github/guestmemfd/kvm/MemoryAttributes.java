@@ -123,6 +123,7 @@ final class MemoryAttributes {
   /** See {@link VirtualMachine#trySetMemoryAttributes}. */
   Errno trySet(long gpa, long size, MemoryAttribute attribute, BusyGuestPage busy) {
     Objects.requireNonNull(attribute, "attribute");
+    Objects.requireNonNull(busy, "busy");
     busy.set(gpa);
     if (GuestRange.isWrong(gpa, size)) {
       return Errno.EINVAL;
