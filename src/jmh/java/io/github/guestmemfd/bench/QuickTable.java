@@ -167,7 +167,8 @@ public final class QuickTable {
   }
 
   private Scores bytes(String row) {
-    double whole = Math.rint(garbage.getOrDefault(row, Double.NaN)); // the profiler's own come to less
+    double whole =
+        Math.rint(garbage.getOrDefault(row, Double.NaN)); // the profiler's own come to less
     return new Scores(whole, whole, whole);
   }
 
