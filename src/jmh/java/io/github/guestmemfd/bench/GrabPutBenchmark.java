@@ -64,10 +64,7 @@ public class GrabPutBenchmark {
 
     @Setup
     public void open(GrabPutBenchmark size) {
-      open(size.pages);
-    }
-
-    void open(int pages) {
+      int pages = size.pages;
       host = HostMemory.metadataOnly((long) pages << 12);
       memfd =
           GuestMemfd.builder(host)

@@ -4,9 +4,6 @@ package io.github.guestmemfd.cache;
  * The changes and searches that the page cache applies to all slots of a range.
  *
  * <p>A search changes nothing: it stops at the first slot of the kind that it looks for.
- *
- * <p>One class, without bodies for its constants: so the loop over the slots of a leaf has one
- * method to call, which the compiler takes into it.
  */
 enum SlotChange implements SparseWords.Change {
 

@@ -62,8 +62,8 @@ public final class OptimisticRead {
       VarHandle.acquireFence(); // the bytes before the slot
       valid = cache.slot(index) == slot;
     } finally {
-      for (int i = into.position(); i < into.limit() && !valid; i++) {
-        into.put(i, (byte) 0);
+      if (!valid) {
+        zero(into);
       }
     }
     if (!valid) {
@@ -71,5 +71,11 @@ public final class OptimisticRead {
     }
     into.position(into.limit());
     return length;
+  }
+
+  private static void zero(ByteBuffer into) {
+    for (int i = into.position(); i < into.limit(); i++) {
+      into.put(i, (byte) 0);
+    }
   }
 }

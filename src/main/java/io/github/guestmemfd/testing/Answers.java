@@ -274,13 +274,11 @@ final class Answers {
   /** Runs what asks the protocol, and fails as soon as that is seen to block. */
   private void watch(Stage stage, String name, Party.Act act) {
     Party party = stage.enter(name, Set.of(), act);
-    Pauses pauses = new Pauses(party.thread(), protocol);
-    stage.await(() -> party.isDone() || pauses.areSeen());
-    over = !party.isDone();
-    Rule.STEPS.check(
-        !over,
-        "a method of the protocol blocks, or waits or sleeps now and then, at" + pauses.where());
-    party.join();
+    try {
+      Pauses.joinAll(stage, List.of(party), protocol, Rule.STEPS);
+    } finally {
+      over = !party.isDone();
+    }
   }
 
   private List<Question> questions() {

@@ -6,7 +6,6 @@ import static io.github.guestmemfd.testing.ClientFile.at;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.abi.Errno;
-import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
 import java.util.ArrayList;
 import java.util.List;
@@ -21,11 +20,7 @@ final class ClientChain extends ClientScenes {
     private final List<String> open = new ArrayList<>();
     private @Nullable String wrong;
 
-    /** After how many callbacks it refuses; negative for never. */
-    private int countdown = -1;
-
-    private boolean throwing;
-    private int refusals;
+    private final RefuseOnce answers = new RefuseOnce();
     private int prepared;
     private int freed;
     private int releases;
@@ -34,25 +29,9 @@ final class ClientChain extends ClientScenes {
       this.name = name;
     }
 
-    void refuse(int after, boolean thrown) {
-      countdown = after;
-      throwing = thrown;
-    }
-
-    private Errno answer() {
-      if (countdown < 0 || countdown-- != 0) {
-        return Errno.OK;
-      }
-      refusals++;
-      if (throwing) {
-        throw new GuestMemfdException(Errno.ENOMEM, "on purpose");
-      }
-      return Errno.ENOMEM;
-    }
-
     @Override
     public Errno invalidateBegin(long offset, long length) {
-      Errno errno = answer();
+      Errno errno = answers.answer();
       if (errno == Errno.OK) {
         open.add(Hex.range(offset, length));
       }
@@ -79,7 +58,7 @@ final class ClientChain extends ClientScenes {
     @Override
     public Errno prepareInaccessible(Folio folio) {
       prepared++;
-      return answer();
+      return answers.answer();
     }
 
     @Override
@@ -153,7 +132,7 @@ final class ClientChain extends ClientScenes {
             file.useAll();
             for (int i = 0; i < clients; i++) {
               if (which == i || which == clients) {
-                next.get(i).refuse(after, thrown);
+                next.get(i).answers.refuse(after, thrown);
               }
             }
             convertAll(file, next, story);
@@ -177,7 +156,7 @@ final class ClientChain extends ClientScenes {
     Errno all = file.attempt(story, () -> file.convert(0, PAGES, true));
     answered(story, all, refusals(next) > before);
     next.forEach(n -> n.assertPaired(story));
-    next.forEach(n -> n.refuse(-1, false));
+    next.forEach(n -> n.answers.refuse(-1, false));
     for (int i = 0; i < PAGES; i++) {
       file.assertServed(at(i), "after " + story);
     }
@@ -191,7 +170,7 @@ final class ClientChain extends ClientScenes {
   }
 
   private static int refusals(List<Next> next) {
-    return next.stream().mapToInt(n -> n.refusals).sum();
+    return next.stream().mapToInt(n -> n.answers.refusals()).sum();
   }
 
   private static void answered(String story, Errno errno, boolean refused) {

@@ -85,15 +85,8 @@ public abstract class ConversionPolicyContract {
   private static void run(ConversionPolicy watched, Body body) {
     try (Stage stage = new Stage()) {
       Party party = stage.enter("a vCPU", Set.of(), self -> body.run(stage::progressed));
-      awaitAll(stage, List.of(party), watched);
+      Pauses.joinAll(stage, List.of(party), watched, Rule.AT_ONCE);
     }
-  }
-
-  private static void awaitAll(Stage stage, List<Party> vcpus, ConversionPolicy watched) {
-    Pauses pauses = new Pauses(vcpus.get(0).thread(), watched);
-    stage.await(() -> vcpus.stream().allMatch(Party::isDone) || pauses.areSeen());
-    Rule.AT_ONCE.check(!pauses.areEnough(), "a method of the policy waits, at" + pauses.where());
-    vcpus.forEach(Party::join);
   }
 
   private ModelGuest guest(MemoryAttribute atFirst, SplittableRandom random, Runnable goesOn) {
@@ -110,19 +103,7 @@ public abstract class ConversionPolicyContract {
   @Test
   public final void itsNameIsItsOwn() {
     ConversionPolicy policy = policy();
-    Rule.AT_ONCE.check(
-        policy.id().matches("[a-z0-9]+(-[a-z0-9]+)*"),
-        "expected lower-case words joined by hyphens as id, actual " + policy.id());
-    ConversionPolicy.byId(policy.id())
-        .ifPresent(
-            other ->
-                Rule.AT_ONCE.check(
-                    other.getClass() == policy.getClass(),
-                    "its id "
-                        + policy.id()
-                        + " is that of "
-                        + other.getClass().getName()
-                        + ", and a command line would take one for the other"));
+    Rule.AT_ONCE.checkName(policy.id(), policy, ConversionPolicy.byId(policy.id()));
   }
 
   /** A page alone, and a few at once, at the ends of the memory and of blocks, either way. */
@@ -320,7 +301,7 @@ public abstract class ConversionPolicyContract {
           ModelGuest guest = new ModelGuest(policy, own, either(random), random, stage::progressed);
           vcpus.add(stage.enter("vCPU " + i, Set.of(), self -> ask(guest, random)));
         }
-        awaitAll(stage, vcpus, policy);
+        Pauses.joinAll(stage, vcpus, policy, Rule.AT_ONCE);
       }
     } catch (AssertionError | RuntimeException e) {
       throw new AssertionError("seed " + seed + "L: " + e.getMessage(), e);

@@ -115,8 +115,13 @@ public abstract class ConversionProtocolContract {
    */
   private boolean refusesInPassing() {
     ConversionProtocol protocol = protocol();
-    return (protocol.waitsWithFolioLock() && protocol.guestTakes().contains(Step.LOCK))
-        || !protocol.isWorthWaiting(2, 0, 0);
+    return neverWaits()
+        || (protocol.waitsWithFolioLock() && protocol.guestTakes().contains(Step.LOCK));
+  }
+
+  /** Whether a conversion does not even wait for a plain reference, which may be gone at once. */
+  private boolean neverWaits() {
+    return !protocol().isWorthWaiting(2, 0, 0);
   }
 
   // ---- steps ----
@@ -125,19 +130,7 @@ public abstract class ConversionProtocolContract {
   @Test
   public final void stepsMakeSense() {
     ConversionProtocol protocol = protocol();
-    Rule.STEPS.check(
-        protocol.id().matches("[a-z0-9]+(-[a-z0-9]+)*"),
-        "expected lower-case words joined by hyphens as id, actual " + protocol.id());
-    ConversionProtocol.byId(protocol.id())
-        .ifPresent(
-            other ->
-                Rule.STEPS.check(
-                    other.getClass() == protocol.getClass(),
-                    "its id "
-                        + protocol.id()
-                        + " is that of "
-                        + other.getClass().getName()
-                        + ", and reports and command lines would take one for the other"));
+    Rule.STEPS.checkName(protocol.id(), protocol, ConversionProtocol.byId(protocol.id()));
     Rule.STEPS.check(
         protocol.guestTakes().equals(protocol.guestTakes())
             && protocol.guestDrops().equals(protocol.guestDrops()),
@@ -363,7 +356,7 @@ public abstract class ConversionProtocolContract {
           try (Scene scene = scene(stage, PATIENT)) {
             scene.host(host, steps.indexOf(step));
             scene.host(host, steps.indexOf(step));
-            assertComplete(scene, "two lookups at " + step, !protocol().isWorthWaiting(2, 0, 0));
+            assertComplete(scene, "two lookups at " + step, neverWaits());
           }
         }
       }

@@ -1,5 +1,7 @@
 package io.github.guestmemfd.testing;
 
+import java.util.Optional;
+
 /** The rules that contracts check; a failing test names the broken one. */
 enum Rule {
   SOUNDNESS(
@@ -56,6 +58,28 @@ enum Rule {
   /** As {@link #broken(String)}, with the cause. */
   AssertionError broken(String how, Throwable cause) {
     return new AssertionError(name() + " (" + text + ") is broken: " + how + ": " + cause, cause);
+  }
+
+  /**
+   * Fails unless a name is one that a command line can have, and no other's.
+   *
+   * @param id the name
+   * @param named what has it
+   * @param found what is found by it, if anything is
+   */
+  void checkName(String id, Object named, Optional<?> found) {
+    check(
+        id.matches("[a-z0-9]+(-[a-z0-9]+)*"),
+        "expected lower-case words joined by hyphens as id, actual " + id);
+    found.ifPresent(
+        other ->
+            check(
+                other.getClass() == named.getClass(),
+                "its id "
+                    + id
+                    + " is that of "
+                    + other.getClass().getName()
+                    + ", and reports and command lines would take one for the other"));
   }
 
   /** Fails unless the condition holds. */

@@ -1,17 +1,13 @@
 package io.github.guestmemfd.testing;
 
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.junit.platform.engine.discovery.DiscoverySelectors.selectClass;
-import static org.junit.platform.engine.discovery.DiscoverySelectors.selectMethod;
 
-import java.lang.reflect.Modifier;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
-import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -19,10 +15,6 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
-import org.junit.platform.engine.DiscoverySelector;
-import org.junit.platform.engine.TestExecutionResult;
-import org.junit.platform.testkit.engine.EngineExecutionResults;
-import org.junit.platform.testkit.engine.EngineTestKit;
 
 /**
  * The contract of clients finds the mistakes that it is for, each by the test that is for it, and
@@ -132,41 +124,18 @@ class ClientContractTest {
     return TABLE.lines().map(Row::of);
   }
 
-  private static Stream<Class<?>> contractsIn(Class<?> samples) {
-    return Arrays.stream(samples.getDeclaredClasses())
-        .filter(GuestMemfdOpsContract.class::isAssignableFrom)
-        .filter(contract -> !Modifier.isAbstract(contract.getModifiers()));
-  }
-
   private static Map<String, Class<?>> wrong() {
     return WRONG.stream()
-        .flatMap(ClientContractTest::contractsIn)
+        .flatMap(samples -> ContractRun.samplesIn(samples, GuestMemfdOpsContract.class))
         .collect(Collectors.toMap(Class::getSimpleName, contract -> contract));
   }
 
   static Stream<Class<?>> right() {
     List<Class<?>> all =
-        contractsIn(RightClients.class).sorted(Comparator.comparing(Class::getName)).toList();
+        ContractRun.samplesIn(RightClients.class, GuestMemfdOpsContract.class)
+            .sorted(Comparator.comparing(Class::getName))
+            .toList();
     return IntStream.range(0, all.size()).filter(i -> ASKED > 0 || i % 5 == 0).mapToObj(all::get);
-  }
-
-  /** The failures of the tests of a contract, by the names of the tests. */
-  private static Map<String, String> failures(DiscoverySelector tests, int expected) {
-    EngineExecutionResults results =
-        EngineTestKit.engine("junit-jupiter").selectors(tests).execute();
-    assertThat(results.testEvents().started().count()).as("tests run").isEqualTo(expected);
-    Map<String, String> failures = new TreeMap<>();
-    results.testEvents().failed().stream()
-        .forEach(
-            event ->
-                failures.put(
-                    event.getTestDescriptor().getDisplayName().replace("()", ""),
-                    event
-                        .getRequiredPayload(TestExecutionResult.class)
-                        .getThrowable()
-                        .map(Throwable::getMessage)
-                        .orElse("")));
-    return failures;
   }
 
   @ParameterizedTest
@@ -176,7 +145,7 @@ class ClientContractTest {
     List<String> messages = new ArrayList<>();
     for (int run = 0; run < RUNS; run++) {
       messages.add(
-          failures(selectMethod(contract, row.test), 1).getOrDefault(row.test, "not caught"));
+          Objects.requireNonNullElse(ContractRun.failure(contract, row.test), "not caught"));
     }
     assertThat(messages)
         .allSatisfy(
@@ -197,12 +166,8 @@ class ClientContractTest {
   @ParameterizedTest
   @MethodSource("right")
   void aRightClientPasses(Class<?> contract) {
-    long tests =
-        Arrays.stream(GuestMemfdOpsContract.class.getMethods())
-            .filter(method -> method.isAnnotationPresent(Test.class))
-            .count();
     for (int run = 0; run < RUNS; run++) {
-      assertThat(failures(selectClass(contract), (int) tests)).isEmpty();
+      assertThat(ContractRun.failures(contract)).isEmpty();
     }
   }
 }

@@ -7,7 +7,6 @@ import io.github.guestmemfd.policy.GpaRange;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashMap;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -22,6 +21,12 @@ final class WrongPolicies {
   private static final long BLOCK = 512L * PAGE;
 
   private WrongPolicies() {}
+
+  /** The aligned blocks of 2 MiB that a range touches. */
+  private static GpaRange blocksOf(GpaRange range) {
+    long from = range.gpa() & -BLOCK;
+    return new GpaRange(from, (range.end() + BLOCK - 1 & -BLOCK) - from);
+  }
 
   /** The base of the mistakes: converts what is used, and what is asked for. */
   private static class Both implements ConversionPolicy {
@@ -69,8 +74,7 @@ final class WrongPolicies {
       return new Both() {
         @Override
         public Optional<GpaRange> onHypercall(GpaRange range, MemoryAttribute attribute) {
-          long from = range.gpa() & -BLOCK;
-          return Optional.of(new GpaRange(from, (range.end() + BLOCK - 1 & -BLOCK) - from));
+          return Optional.of(blocksOf(range));
         }
       };
     }
@@ -83,8 +87,7 @@ final class WrongPolicies {
       return new Both() {
         @Override
         public Optional<GpaRange> onMemoryFault(GpaRange pages, MemoryAttribute attribute) {
-          long from = pages.gpa() & -BLOCK;
-          return Optional.of(new GpaRange(from, (pages.end() + BLOCK - 1 & -BLOCK) - from));
+          return Optional.of(blocksOf(pages));
         }
       };
     }
@@ -97,11 +100,7 @@ final class WrongPolicies {
       return new Both() {
         @Override
         public Optional<GpaRange> onMemoryFault(GpaRange pages, MemoryAttribute attribute) {
-          long from = pages.gpa() & -BLOCK;
-          return Optional.of(
-              attribute == MemoryAttribute.SHARED
-                  ? pages
-                  : new GpaRange(from, (pages.end() + BLOCK - 1 & -BLOCK) - from));
+          return Optional.of(attribute == MemoryAttribute.SHARED ? pages : blocksOf(pages));
         }
       };
     }
@@ -297,9 +296,7 @@ final class WrongPolicies {
           if (wanted.get(pages.gpa()) != attribute) {
             throw new IllegalStateException("lost what is wanted of " + pages);
           }
-          for (GpaRange range : new HashSet<>(List.of(pages))) {
-            wanted.keySet().removeIf(gpa -> gpa == range.gpa() + BLOCK);
-          }
+          wanted.keySet().removeIf(gpa -> gpa == pages.gpa() + BLOCK);
           return Optional.of(pages);
         }
       };

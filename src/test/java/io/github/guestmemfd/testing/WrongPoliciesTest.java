@@ -3,8 +3,6 @@ package io.github.guestmemfd.testing;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.github.guestmemfd.policy.ConversionPolicy;
-import java.lang.reflect.Modifier;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Set;
 import java.util.stream.Collectors;
@@ -88,9 +86,7 @@ class WrongPoliciesTest {
   @Test
   void everyMistakeIsCaught() {
     Set<Class<?>> samples =
-        Arrays.stream(WrongPolicies.class.getDeclaredClasses())
-            .filter(ConversionPolicyContract.class::isAssignableFrom)
-            .filter(sample -> !Modifier.isAbstract(sample.getModifiers()))
+        ContractRun.samplesIn(WrongPolicies.class, ConversionPolicyContract.class)
             .filter(sample -> sample != WrongPolicies.NoMistake.class)
             .collect(Collectors.toSet());
     assertThat(mistakes().stream().map(Caught::mistake).collect(Collectors.toSet()))

@@ -16,7 +16,7 @@ final class WrongProtocols {
   private WrongProtocols() {}
 
   /** The base of the mistakes: two counters, one after the other, as they should be. */
-  private static class TwoCounters implements ConversionProtocol {
+  static class TwoCounters implements ConversionProtocol {
     @Override
     public String id() {
       return "two-counters";

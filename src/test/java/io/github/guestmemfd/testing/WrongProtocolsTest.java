@@ -2,8 +2,6 @@ package io.github.guestmemfd.testing;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import java.lang.reflect.Modifier;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Set;
 import java.util.stream.Collectors;
@@ -155,7 +153,9 @@ class WrongProtocolsTest {
   /** Each sample is in the table above or among those that are missed: one in forty. */
   @Test
   void nineInTenMistakesAreCaught() {
-    Set<Class<?>> samples = contractsIn(WrongProtocols.class).collect(Collectors.toSet());
+    Set<Class<?>> samples =
+        ContractRun.samplesIn(WrongProtocols.class, ConversionProtocolContract.class)
+            .collect(Collectors.toSet());
     samples.remove(WrongProtocols.NoMistake.class);
     Set<Class<?>> caught = mistakes().stream().map(Caught::mistake).collect(Collectors.toSet());
     assertThat(caught).doesNotContainAnyElementsOf(MISSED);
@@ -164,15 +164,10 @@ class WrongProtocolsTest {
     assertThat(caught).hasSizeGreaterThanOrEqualTo(9 * (caught.size() + MISSED.size()) / 10);
   }
 
-  private static Stream<Class<?>> contractsIn(Class<?> samples) {
-    return Arrays.stream(samples.getDeclaredClasses())
-        .filter(ConversionProtocolContract.class::isAssignableFrom)
-        .filter(sample -> !Modifier.isAbstract(sample.getModifiers()));
-  }
-
   static Stream<Class<?>> right() {
     return Stream.concat(
-            Stream.of(WrongProtocols.NoMistake.class), contractsIn(RightProtocols.class))
+            Stream.of(WrongProtocols.NoMistake.class),
+            ContractRun.samplesIn(RightProtocols.class, ConversionProtocolContract.class))
         .flatMap(sample -> Stream.<Class<?>>generate(() -> sample).limit(RUNS));
   }
 
