@@ -9,15 +9,15 @@ import io.github.guestmemfd.abi.TrackedHolder;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.file.CallbackContext;
 import io.github.guestmemfd.file.FileOperations;
-import io.github.guestmemfd.file.Inode;
 import io.github.guestmemfd.file.Refusals;
 import io.github.guestmemfd.observe.Holder;
 import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.KeptLock;
 import io.github.guestmemfd.spi.LockClass;
 import io.github.guestmemfd.spi.LockOrder;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
-import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -28,15 +28,27 @@ import org.jspecify.annotations.Nullable;
  * and becomes an orphan.
  */
 public final class Folio implements AutoCloseable {
+  private static final int LOCKED = 1;
+  private static final int PUT = 2;
+  private static final VarHandle STATE;
+
+  static {
+    try {
+      STATE = MethodHandles.lookup().findVarHandle(Folio.class, "state", int.class);
+    } catch (ReflectiveOperationException e) {
+      throw new ExceptionInInitializerError(e);
+    }
+  }
+
   private final FileOperations file;
-  private final Inode inode;
   private final long index;
   private final int pfn;
   private final @Nullable HolderKind kind;
-  private final AtomicBoolean put = new AtomicBoolean();
-  private final AtomicBoolean locked = new AtomicBoolean();
 
-  /** For the check of the order; written before {@code locked} is set. */
+  /** {@link #LOCKED}, {@link #PUT}, or both; in the object itself, since folios are made often. */
+  private volatile int state;
+
+  /** For the check of the order; written before {@code LOCKED} is set. */
   private @Nullable KeptLock kept;
 
   private final @Nullable Holder tracked;
@@ -44,14 +56,13 @@ public final class Folio implements AutoCloseable {
   /** A folio that has been grabbed; if a kind is missing, one that is shown to a callback. */
   Folio(FileOperations file, long index, int pfn, @Nullable HolderKind kind) {
     this.file = file;
-    this.inode = file.inode;
     this.index = index;
     this.pfn = pfn;
     this.kind = kind;
     this.tracked =
-        kind == null || inode.host.register == null // looked at here: no array where it is not
+        kind == null || file.inode.host.register == null // looked at here: no array where it is not
             ? null
-            : inode.track(TrackedHolder.Kind.of(kind), offset(), Pages.SIZE, pfn);
+            : file.inode.track(TrackedHolder.Kind.of(kind), offset(), Pages.SIZE, pfn);
   }
 
   /**
@@ -78,7 +89,7 @@ public final class Folio implements AutoCloseable {
    * @return the answer, which may be out of date when it is returned
    */
   public boolean isOrphan() {
-    return index < 0 || SlotWord.pfn(inode.cache.slot(index)) != pfn;
+    return index < 0 || SlotWord.pfn(file.inode.cache.slot(index)) != pfn;
   }
 
   /**
@@ -91,7 +102,7 @@ public final class Folio implements AutoCloseable {
    */
   public ByteBuffer buffer() {
     requireHeld();
-    return inode.host.bytes().view(pfn);
+    return file.inode.host.bytes().view(pfn);
   }
 
   /**
@@ -101,8 +112,8 @@ public final class Folio implements AutoCloseable {
    */
   public void zero() {
     requireHeld();
-    if (inode.host.contents != null) {
-      inode.host.contents.zero(pfn);
+    if (file.inode.host.contents != null) {
+      file.inode.host.contents.zero(pfn);
     }
   }
 
@@ -126,23 +137,23 @@ public final class Folio implements AutoCloseable {
       throw new IllegalStateException(this + ": locked already, as its protocol has it");
     }
     CallbackContext.forbid("lock of a folio");
-    LockOrder.beforeWait(LockClass.KEPT_FOLIO_LOCK, inode, index);
+    LockOrder.beforeWait(LockClass.KEPT_FOLIO_LOCK, file.inode, index);
     try {
       for (; ; ) {
-        inode.host.frames.lock(pfn);
-        long slot = inode.cache.slot(index);
+        file.inode.host.frames.lock(pfn);
+        long slot = file.inode.cache.slot(index);
         boolean elsewhere = SlotWord.pfn(slot) != pfn;
         if (elsewhere || !(SlotWord.isBusy(slot) || SlotWord.isNeither(slot))) {
           keep();
           return;
         }
-        inode.host.frames.unlock(pfn);
+        file.inode.host.frames.unlock(pfn);
         if (!SlotWord.isBusy(slot)) {
           throw Refusals.exception(
               Errno.EAGAIN, "lock of " + this + ": a conversion of the page is pending");
         }
-        if (!inode.cache.awaitNotBusy(index)) {
-          throw inode.refused(Errno.EBADF, "lock of " + this);
+        if (!file.inode.cache.awaitNotBusy(index)) {
+          throw file.inode.refused(Errno.EBADF, "lock of " + this);
         }
       }
     } catch (InterruptedException e) {
@@ -153,11 +164,11 @@ public final class Folio implements AutoCloseable {
   /** Notes that the lock which has been taken outlasts this call. */
   private void keep() {
     try {
-      inode.host.frames.keepLock(pfn);
-      kept = LockOrder.kept(inode, index);
-      Announce.write(locked).set(true);
+      file.inode.host.frames.keepLock(pfn);
+      kept = LockOrder.kept(file.inode, index);
+      set(LOCKED);
     } catch (Throwable e) {
-      inode.host.frames.unlock(pfn);
+      file.inode.host.frames.unlock(pfn);
       throw e;
     }
   }
@@ -168,7 +179,7 @@ public final class Folio implements AutoCloseable {
    * @throws IllegalStateException if this object does not have it
    */
   public void unlock() {
-    if (!Announce.write(locked).compareAndSet(true, false)) {
+    if (!clearLocked()) {
       throw new IllegalStateException(this + ": unlock without lock");
     }
     unlockKept();
@@ -176,7 +187,7 @@ public final class Folio implements AutoCloseable {
 
   private void unlockKept() {
     KeptLock was = kept;
-    inode.host.frames.unlockKept(pfn);
+    file.inode.host.frames.unlockKept(pfn);
     if (was != null) {
       was.giveBack();
     }
@@ -190,11 +201,14 @@ public final class Folio implements AutoCloseable {
    */
   @Override
   public void close() {
-    if (kind == null || !Announce.write(put).compareAndSet(false, true)) {
-      throw new IllegalStateException(this + (kind == null ? ": not grabbed" : ": put twice"));
+    if (kind == null) {
+      throw new IllegalStateException(this + ": not grabbed");
     }
-    boolean wasLocked =
-        Announce.write(locked).compareAndSet(true, false); // or another thread unlocks just now
+    int was = set(PUT);
+    if ((was & PUT) != 0) {
+      throw new IllegalStateException(this + ": put twice");
+    }
+    boolean wasLocked = (was & LOCKED) != 0 && clearLocked(); // or another thread unlocks just now
     try {
       if (wasLocked) {
         unlockKept();
@@ -217,18 +231,28 @@ public final class Folio implements AutoCloseable {
     try {
       file.put(index, pfn, held);
     } finally {
-      inode.host.untrack(tracked);
+      file.inode.host.untrack(tracked);
       CallbackContext.leaveOperation();
     }
   }
 
   /** Ends the use of this folio: the callback that it was shown to is over. */
   void expire() {
-    Announce.write(put).set(true);
+    set(PUT);
+  }
+
+  /** Sets a bit of the state; returns the state before. */
+  private int set(int bit) {
+    return (int) STATE.getAndBitwiseOr(Announce.write(this), bit);
+  }
+
+  /** Clears {@link #LOCKED}; returns whether it was set. */
+  private boolean clearLocked() {
+    return ((int) STATE.getAndBitwiseAnd(Announce.write(this), ~LOCKED) & LOCKED) != 0;
   }
 
   private void requireHeld() {
-    if (Announce.read(put).get()) {
+    if ((Announce.read(this).state & PUT) != 0) {
       throw new IllegalStateException(this + ": used after put");
     }
   }
