@@ -8,6 +8,7 @@ import io.github.guestmemfd.file.Host;
 import io.github.guestmemfd.file.Refusals;
 import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.FrameContents;
+import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
 import java.util.Objects;
 
@@ -96,6 +97,35 @@ public final class FrameAccess {
    */
   public static int base(int pfn) {
     return FrameContents.base(pfn);
+  }
+
+  // ---- numbers, little-endian ----
+
+  /**
+   * Reads a number with no access announced: cheaper than {@link #begin}, {@link #read} and {@link
+   * #end}, of which the first is an atomic change. What is read may be another page's by then. So
+   * the caller looks at the entry that led it to the frame, with volatile semantics, before and
+   * again after this, and uses the number only if the entry is the same: not one that was removed
+   * and made anew. The read is ordered before that second look. As {@link GuestMemfd#tryRead} does
+   * for a page.
+   *
+   * @param pfn a frame that has been in use
+   * @param at where in the frame
+   * @param size 1 to 8 bytes
+   * @return the number, its bytes above the size 0
+   * @throws IllegalArgumentException if the size is not 1 to 8
+   * @throws IndexOutOfBoundsException if the number is not in the frame, or the host has no such
+   *     frame
+   * @throws UnsupportedOperationException if the host is metadata only
+   * @throws IllegalStateException if the frame has never been in use
+   */
+  public long peek(int pfn, int at, int size) {
+    requireSize(size);
+    ByteBuffer chunk = host.bytes().chunkToRead(host.checked(pfn));
+    int index = base(pfn) + Objects.checkFromIndexSize(at, size, Pages.SIZE);
+    long number = Bytes.getUnsigned(chunk, index, size);
+    VarHandle.acquireFence(); // the bytes before the caller's second look
+    return number;
   }
 
   // ---- numbers, between begin and end: little-endian ----

@@ -40,6 +40,41 @@ class FrameAccessTest {
     accesses.await(new int[] {pfn}, 1);
   }
 
+  /** Nothing is announced: a caller that has another page in its place sees that by its entry. */
+  @Test
+  void aPeekReadsWithoutAnAccess() throws InterruptedException {
+    long access = access();
+    int pfn = FrameAccess.pfn(access);
+    accesses.write(access, 1025, 8, 0xf8f7_f6f5_f4f3_f2f1L);
+    accesses.end(access);
+    for (int size = 1; size <= 8; size++) {
+      long low = 0xf8f7_f6f5_f4f3_f2f1L & (-1L >>> (64 - 8 * size));
+      assertThat(accesses.peek(pfn, 1025, size)).isEqualTo(low);
+    }
+    accesses.await(new int[] {pfn}, 1);
+  }
+
+  @Test
+  void aPeekIsChecked() {
+    long access = access();
+    int pfn = FrameAccess.pfn(access);
+    accesses.end(access);
+    for (int size : new int[] {0, 9}) {
+      assertThatThrownBy(() -> accesses.peek(pfn, 0, size))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessageContaining("expected 1 to 8 bytes");
+    }
+    for (int at : new int[] {-1, 4089}) {
+      assertThatThrownBy(() -> accesses.peek(pfn, at, 8))
+          .isInstanceOf(IndexOutOfBoundsException.class);
+    }
+    for (int none : new int[] {0, 5}) {
+      assertThatThrownBy(() -> accesses.peek(none, 0, 8))
+          .isInstanceOf(IndexOutOfBoundsException.class)
+          .hasMessageContaining("expected 1 to 4");
+    }
+  }
+
   private long access() {
     memfd.allocate(0, 4096);
     try (Folio folio = memfd.grab(0)) {

@@ -13,6 +13,7 @@ import org.jspecify.annotations.Nullable;
  */
 final class PageWalk {
   private static final int PAGE_SHIFT = Integer.numberOfTrailingZeros(HostMemory.PAGE_SIZE);
+  private static final int OFFSET_MASK = HostMemory.PAGE_SIZE - 1;
 
   private final MemoryRegions regions;
   private final Mmu mmu;
@@ -26,6 +27,8 @@ final class PageWalk {
 
   /** The accesses by which the one begun last is ended. */
   private @Nullable FrameAccess used;
+
+  private long number;
 
   /**
    * Makes the walk of a vCPU.
@@ -47,6 +50,7 @@ final class PageWalk {
    * @return the access, to be ended in {@link #used}; 0 if the vCPU exits instead
    */
   long begin(long gpa, int size, MemoryAttribute attribute, Access access, long number) {
+    Objects.requireNonNull(attribute, "attribute");
     if (!run.isExitRequested()) {
       BoundSlot slot = slotAt(gpa);
       long begun = slot == null ? 0 : begin(slot, gpa, attribute);
@@ -60,6 +64,33 @@ final class PageWalk {
   /** The accesses by which the one begun last is made and ended. */
   FrameAccess used() {
     return Objects.requireNonNull(used); // after begin
+  }
+
+  /**
+   * Reads from a page that is mapped for that view, with no access announced. Not for a virtual
+   * machine with a race hook, whose tests meet accesses under way.
+   *
+   * @param size 1 to 8 bytes, all in the page
+   * @return whether {@link #number} has what was read; if not, the read needs {@link #begin}
+   */
+  boolean tryPeek(long gpa, int size, MemoryAttribute attribute) {
+    Objects.requireNonNull(attribute, "attribute");
+    BoundSlot slot = run.isExitRequested() ? null : slotAt(gpa);
+    if (slot == null || slot.hook != null) {
+      return false;
+    }
+    long page = slot.page(gpa);
+    long entry = slot.table.get(page);
+    if (!TdpEntry.maps(entry, attribute)) {
+      return false;
+    }
+    number = slot.frames.peek(TdpEntry.pfn(entry), (int) gpa & OFFSET_MASK, size);
+    return slot.table.get(page) == entry;
+  }
+
+  /** What {@link #tryPeek} has read. */
+  long number() {
+    return number;
   }
 
   /** Announces an access to a page, if it is mapped for that view. */
@@ -81,7 +112,6 @@ final class PageWalk {
 
   private long beginSlowly(
       long gpa, int size, MemoryAttribute attribute, Access access, long number) {
-    Objects.requireNonNull(attribute, "attribute"); // nothing is mapped for null
     boolean counted = false;
     for (int round = 0; ; round++) {
       if (run.tryExitAsRequested()) {

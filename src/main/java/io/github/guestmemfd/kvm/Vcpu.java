@@ -134,15 +134,10 @@ public final class Vcpu {
   private boolean tryLoad(long gpa, int size, MemoryAttribute attribute, Access access) {
     checkSize(size);
     int here = Math.min(size, toEndOfPage(gpa));
-    long begun = walk.begin(gpa, here, attribute, access, 0);
-    if (begun == 0) {
+    if (walk.tryPeek(gpa, here, attribute)) {
+      value = walk.number();
+    } else if (!tryLoadAnnounced(gpa, here, attribute, access)) {
       return false;
-    }
-    FrameAccess frames = walk.used();
-    try {
-      value = frames.read(begun, offset(gpa), here);
-    } finally {
-      frames.end(begun);
     }
     if (here == size) {
       return true;
@@ -152,6 +147,20 @@ public final class Vcpu {
       return false;
     }
     value = low | value << (Byte.SIZE * here);
+    return true;
+  }
+
+  private boolean tryLoadAnnounced(long gpa, int size, MemoryAttribute attribute, Access access) {
+    long begun = walk.begin(gpa, size, attribute, access, 0);
+    if (begun == 0) {
+      return false;
+    }
+    FrameAccess frames = walk.used();
+    try {
+      value = frames.read(begun, offset(gpa), size);
+    } finally {
+      frames.end(begun);
+    }
     return true;
   }
 

@@ -67,6 +67,23 @@ class VcpuTest extends VmFixture {
     assertThrows(IllegalArgumentException.class, () -> vcpu.tryWrite(GPA, 9, 0, SHARED));
   }
 
+  /** Also where a page is mapped: null is no view that could be the page's. */
+  @ParameterizedTest
+  @EnumSource(MemoryAttribute.class)
+  void aViewIsNeeded(MemoryAttribute attribute) {
+    GuestMemfd memfd = bound(1);
+    if (attribute == PRIVATE) {
+      memfd.makeInaccessible(0, PAGE);
+    }
+    vcpu.write(GPA, 8, 42, attribute);
+    assertThrows(NullPointerException.class, () -> vcpu.tryRead(GPA, 8, null));
+    assertThrows(NullPointerException.class, () -> vcpu.tryFetch(GPA, 8, null));
+    assertThrows(NullPointerException.class, () -> vcpu.tryWrite(GPA, 8, 43, null));
+    assertThrows(NullPointerException.class, () -> vcpu.tryGetAndAdd(GPA, 8, 1, null));
+    assertThrows(NullPointerException.class, () -> vcpu.tryTouch(GPA, Access.READ, null));
+    assertEquals(42, vcpu.read(GPA, 8, attribute));
+  }
+
   @Test
   void bulkGoesOnWhereItExited() {
     GuestMemfd memfd = bound(3);
