@@ -59,11 +59,11 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
   private static final long PAGE_MASK = Pages.OFFSET_MASK;
 
-  private static final VarHandle CLOSED;
+  private static final VarHandle OPEN_SIZE;
 
   static {
     try {
-      CLOSED = MethodHandles.lookup().findVarHandle(GuestMemfd.class, "closed", boolean.class);
+      OPEN_SIZE = MethodHandles.lookup().findVarHandle(GuestMemfd.class, "openSize", long.class);
     } catch (ReflectiveOperationException e) {
       throw new ExceptionInInitializerError(e);
     }
@@ -71,14 +71,17 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
   final FileOperations file;
   private final Inode inode;
+  private final @Nullable HolderRegister register;
   private final @Nullable Holder tracked;
 
-  @SuppressWarnings("unused") // set through CLOSED
-  private volatile boolean closed;
+  /** The size of the file in bytes; 0 once closed. So one compare checks an offset, and both. */
+  private volatile long openSize;
 
   GuestMemfd(FileOperations file) {
     this.file = file;
     this.inode = file.inode;
+    this.openSize = inode.size;
+    this.register = inode.host.register;
     this.tracked = inode.track(TrackedHolder.Kind.DESCRIPTOR, 0, inode.size);
   }
 
@@ -338,7 +341,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   private boolean isClosed() {
-    return Announce.read(this).closed;
+    return Announce.read(this).openSize == 0;
   }
 
   /**
@@ -434,7 +437,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   @Override
   public void close() {
-    if (CLOSED.compareAndSet(Announce.write(this), false, true)) {
+    if ((long) OPEN_SIZE.getAndSet(Announce.write(this), 0L) != 0) {
       inode.host.untrack(tracked);
       inode.close();
     }
@@ -535,7 +538,6 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public int tryGrab(long offset, HolderKind kind) {
     int pfn = take(offset, kind);
-    HolderRegister register = inode.host.register;
     if (register != null && pfn > 0) {
       register.grabbed(inode.ino, inode, offset & ~PAGE_MASK, pfn, kind);
     }
@@ -545,11 +547,8 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   /** As {@link #tryGrab}, for callers that enter the holder themselves. */
   int take(long offset, HolderKind kind) {
     Objects.requireNonNull(kind, "kind");
-    if (isClosed()) {
-      return -Errno.EBADF.code();
-    }
-    if (offset < 0 || offset >= inode.size) {
-      return -Errno.EINVAL.code();
+    if (offset < 0 || offset >= Announce.read(this).openSize) {
+      return isClosed() ? -Errno.EBADF.code() : -Errno.EINVAL.code();
     }
     return file.grab(offset >> Pages.SHIFT, kind);
   }
@@ -576,8 +575,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public void put(int pfn, HolderKind kind) {
     Objects.requireNonNull(kind, "kind");
-    inode.host.checked(pfn);
-    HolderRegister register = inode.host.register;
+    file.checked(pfn);
     if (register == null) {
       file.put(-1, pfn, kind);
       return;

@@ -144,6 +144,38 @@ public final class PageCache {
   }
 
   /**
+   * Takes a reference on a folio that is ready, and whose page is as wanted: the short way of
+   * {@link #lookup}, without race points and small enough to be compiled into its callers. It gives
+   * up where lookup would start over.
+   *
+   * @param index the page index
+   * @param unit the reference to take, as for {@link FrameTable#tryGet}
+   * @param wanted which pages to take a reference on
+   * @return the frame; 0, and nothing is held, if lookup has to say more
+   */
+  public int grab(long index, long unit, Wanted wanted) {
+    long[] leaf = slots.leaf(index);
+    if (leaf == null || hook != null) {
+      return 0;
+    }
+    long slot = SparseWords.getVolatile(leaf, index);
+    if (!SlotWord.isReadyAndOpen(slot) || !wanted.matches(slot)) {
+      return 0;
+    }
+    int pfn = SlotWord.pfn(slot);
+    if (!frames.tryGet(pfn, unit)) {
+      return 0;
+    }
+    return SparseWords.getVolatile(leaf, index) == slot ? pfn : undoGrab(pfn, unit);
+  }
+
+  private int undoGrab(int pfn, long unit) {
+    frames.undoGet(pfn, unit);
+    startedOver.run();
+    return 0;
+  }
+
+  /**
    * Finds the folio at an index and takes a reference on it, if there is one, it is not busy, and
    * its attribute is as wanted: the kernel's {@code filemap_get_folio}.
    *
@@ -267,7 +299,7 @@ public final class PageCache {
    */
   public long present(long from, long to) {
     long count = 0;
-    for (long index = slots.next(from, to); index < to; index = slots.next(index + 1, to)) {
+    for (Folios folios = folios(from, to); folios.next(); ) {
       count++;
     }
     return count;
@@ -357,6 +389,17 @@ public final class PageCache {
   }
 
   // ---- searches ----
+
+  /**
+   * Walks over the folios of a range.
+   *
+   * @param from the first page index
+   * @param to the page index after the last
+   * @return the walk, before the first
+   */
+  public Folios folios(long from, long to) {
+    return new Folios(slots.present(from, to));
+  }
 
   /**
    * The first folio in a range.

@@ -115,4 +115,54 @@ enum SlotChange implements SparseWords.Change {
   public long applyToAll(long slot) {
     return this == RELEASE ? SlotWord.releasedHole(slot) : apply(slot);
   }
+
+  /** The same, by loops of their own for what every conversion does to every page. */
+  @Override
+  public long applyToLeaf(long[] leaf, long from, long to, boolean owned) {
+    return switch (this) {
+      case SET_BUSY -> setBusy(leaf, from, to);
+      case RELEASE -> release(leaf, from, to);
+      case MAKE_INACCESSIBLE -> commit(leaf, from, to, true);
+      case MAKE_ACCESSIBLE -> commit(leaf, from, to, false);
+      case STOP_AT_ACCESSIBLE -> find(leaf, from, to, 0);
+      case STOP_AT_INACCESSIBLE -> find(leaf, from, to, SlotWord.INACCESSIBLE);
+      default -> SparseWords.Change.super.applyToLeaf(leaf, from, to, owned);
+    };
+  }
+
+  private static long setBusy(long[] leaf, long from, long to) {
+    for (long at = from; at < to; ) {
+      long slot = SparseWords.getVolatile(leaf, at);
+      if (SlotWord.isBusy(slot)) {
+        return at;
+      }
+      if (SparseWords.compareAndSet(leaf, at, slot, SlotWord.busy(slot))) {
+        at++;
+      }
+    }
+    return to;
+  }
+
+  private static long release(long[] leaf, long from, long to) {
+    for (long at = from; at < to; at++) {
+      SparseWords.setRelease(leaf, at, SlotWord.released(SparseWords.getVolatile(leaf, at)));
+    }
+    return to;
+  }
+
+  private static long commit(long[] leaf, long from, long to, boolean inaccessible) {
+    for (long at = from; at < to; at++) {
+      long slot = SparseWords.getVolatile(leaf, at);
+      SparseWords.setRelease(leaf, at, SlotWord.committed(slot, inaccessible));
+    }
+    return to;
+  }
+
+  private static long find(long[] leaf, long from, long to, long attribute) {
+    long at = from;
+    while (at < to && (SparseWords.getVolatile(leaf, at) & SlotWord.INACCESSIBLE) != attribute) {
+      at++;
+    }
+    return at;
+  }
 }

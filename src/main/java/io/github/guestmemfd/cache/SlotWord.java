@@ -117,6 +117,11 @@ public final class SlotWord {
     return (slot & (BUSY | NEITHER)) != 0;
   }
 
+  /** Whether the page has a folio that is ready, and threads may begin to use it. */
+  static boolean isReadyAndOpen(long slot) {
+    return (slot & (READY | BUSY | NEITHER)) == READY;
+  }
+
   static long busy(long slot) {
     return slot | BUSY;
   }

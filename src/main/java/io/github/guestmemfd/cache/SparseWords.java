@@ -40,6 +40,29 @@ final class SparseWords {
     default long applyToAll(long word) {
       return apply(word);
     }
+
+    /**
+     * Changes words of one leaf, as {@link SparseWords#update} does.
+     *
+     * @return the index at which this said stop; {@code to} when it never did
+     */
+    default long applyToLeaf(long[] leaf, long from, long to, boolean owned) {
+      for (long at = from; at < to; ) {
+        int position = position(at);
+        long old = SharedLongs.getVolatile(leaf, position);
+        long word = apply(old);
+        if (word == STOP) {
+          return at;
+        }
+        if (owned) {
+          SharedLongs.setRelease(leaf, position, word);
+          at++;
+        } else if (word == old || SharedLongs.compareAndSet(leaf, position, old, word)) {
+          at++;
+        }
+      }
+      return to;
+    }
   }
 
   /** A subtree of equal words, none of them present. Immutable. */
@@ -173,6 +196,14 @@ final class SparseWords {
     return SharedLongs.getVolatile(leaf, position(index));
   }
 
+  static void setRelease(long[] leaf, long index, long word) {
+    SharedLongs.setRelease(leaf, position(index), word);
+  }
+
+  static boolean compareAndSet(long[] leaf, long index, long expected, long word) {
+    return SharedLongs.compareAndSet(leaf, position(index), expected, word);
+  }
+
   /** The leaf for a word, made if need be; null if the word is not as expected. */
   private long @Nullable [] leafFor(long index, long expected) {
     Node node = root;
@@ -253,29 +284,11 @@ final class SparseWords {
         long stopped =
             child instanceof Node inner
                 ? update(inner, shift - FANOUT_SHIFT, childBase, at, end, change, owned)
-                : update((long[]) child, at, end, change, owned);
+                : change.applyToLeaf((long[]) child, at, end, owned);
         if (stopped < end) {
           return stopped;
         }
         at = end;
-      }
-    }
-    return to;
-  }
-
-  private static long update(long[] leaf, long from, long to, Change change, boolean owned) {
-    for (long at = from; at < to; ) {
-      int position = position(at);
-      long old = SharedLongs.getVolatile(leaf, position);
-      long word = change.apply(old);
-      if (word == Change.STOP) {
-        return at;
-      }
-      if (owned) {
-        SharedLongs.setRelease(leaf, position, word);
-        at++;
-      } else if (word == old || SharedLongs.compareAndSet(leaf, position, old, word)) {
-        at++;
       }
     }
     return to;
@@ -307,5 +320,71 @@ final class SparseWords {
       at = end;
     }
     return to;
+  }
+
+  /** A walk over the words of a range that are present, in ascending order. */
+  Present present(long from, long to) {
+    return new Present(from, to);
+  }
+
+  /** A walk over a range that meets the words that are present. For one thread. */
+  final class Present {
+    private final long to;
+    private long at;
+    private long @Nullable [] leaf;
+    private long endOfLeaf;
+
+    /** The word that was met last, as it was read then, with volatile semantics. */
+    long word;
+
+    /** Its index. */
+    long index;
+
+    Present(long from, long to) {
+      this.at = from;
+      this.to = to;
+    }
+
+    /** Goes to the next word that is present; false if there is none. */
+    boolean next() {
+      for (; ; ) {
+        long[] here = leaf;
+        if (here != null) {
+          for (; at < endOfLeaf; at++) {
+            long found = SparseWords.getVolatile(here, at);
+            if ((found & presentMask) != 0) {
+              word = found;
+              index = at++;
+              return true;
+            }
+          }
+          leaf = null;
+        }
+        if (at >= to) {
+          return false;
+        }
+        enter();
+      }
+    }
+
+    /** Enters the leaf of the next word, or passes the subtree of equal words that has it. */
+    private void enter() {
+      Node node = root;
+      for (int shift = rootShift; ; shift -= FANOUT_SHIFT) {
+        Object child = node.child((int) (at >>> shift) & FANOUT_MASK);
+        if (child instanceof Node inner) {
+          node = inner;
+          continue;
+        }
+        long end = Math.min(((at >>> shift) + 1) << shift, to);
+        if (child instanceof long[] found) {
+          leaf = found;
+          endOfLeaf = end;
+        } else {
+          at = end;
+        }
+        return;
+      }
+    }
   }
 }

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.cache.Folios;
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.memory.FrameTable;
@@ -42,7 +43,7 @@ public final class Allocation {
 
   private Errno tryAllocate(long from, long to) {
     long missing = to - from;
-    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+    for (Folios folios = cache.folios(from, to); folios.next(); ) {
       missing--;
     }
     if (!frames.reserve(missing) && (inode.host.drainLru() == 0 || !frames.reserve(missing))) {

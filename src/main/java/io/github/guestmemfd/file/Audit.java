@@ -2,6 +2,7 @@ package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.cache.Folios;
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.cache.PageTable;
 import io.github.guestmemfd.cache.SlotWord;
@@ -86,8 +87,9 @@ public final class Audit {
     if (busy < pages) {
       found(inode, busy, "is busy");
     }
-    for (long i = cache.next(0, pages); i < pages; i = cache.next(i + 1, pages)) {
-      page(inode, i, cache.slot(i), file.pendings.at(i) != null);
+    for (Folios folios = cache.folios(0, pages); folios.next(); ) {
+      long i = folios.index();
+      page(inode, i, folios.slot(), file.pendings.at(i) != null);
     }
     for (Mapping mapping : file.reverseMap.mappings()) {
       for (long page = mapping.table.next(0, mapping.pages);

@@ -1,7 +1,9 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.cache.Folios;
 import io.github.guestmemfd.cache.PageCache;
+import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.observe.ConversionEvent;
 import io.github.guestmemfd.observe.Events;
@@ -196,9 +198,9 @@ public final class Conversion {
 
   /** Step 3 of a conversion to accessible, which does not look at counts. */
   private void awaitInaccessibleUnlocked(long from, long to) throws InterruptedException {
-    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
-      if (inode.isInaccessible(i)) {
-        cache.awaitFolioUnlocked(i);
+    for (Folios folios = cache.folios(from, to); folios.next(); ) {
+      if (SlotWord.isInaccessible(folios.slot())) {
+        inode.frames.awaitUnlocked(folios.pfn());
       }
     }
   }
@@ -266,11 +268,11 @@ public final class Conversion {
     int n = 0;
     Failures failures = new Failures();
     try {
-      for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
+      for (Folios folios = cache.folios(from, to); folios.next(); ) {
         if (n == left.length) {
           left = Arrays.copyOf(left, 2 * n); // before the next frame is left
         }
-        left[n] = inode.isInaccessible(i) ? 0 : cache.move(i);
+        left[n] = SlotWord.isInaccessible(folios.slot()) ? 0 : cache.move(folios.index());
         n += left[n] == 0 ? 0 : 1;
       }
     } catch (RuntimeException | Error e) {

@@ -2,10 +2,13 @@ package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.cache.PageCache;
+import io.github.guestmemfd.cache.PageCache.Wanted;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameOwners;
+import io.github.guestmemfd.memory.FrameTable;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -51,6 +54,13 @@ public final class FileOperations implements FrameOwners.Listener {
 
   final GuestSteps steps;
   final RangeLock rangeLock;
+
+  /** Those of the inode, and what one step takes for a guest-side holder, or 0: one load away. */
+  private final PageCache cache;
+
+  private final FrameTable frames;
+  private final long guestUnit;
+
   final PendingConversions pendings;
   private final Preparation preparation;
   private final Release release;
@@ -79,6 +89,9 @@ public final class FileOperations implements FrameOwners.Listener {
     try {
       Callbacks callbacks = new Callbacks(inode, client);
       preparation = new Preparation(inode, callbacks);
+      cache = inode.cache;
+      frames = inode.frames;
+      guestUnit = steps.oneStep ? steps.unit : 0;
       lookup = new Lookup(inode, preparation);
       guest = new GuestRefs(inode, lookup, steps);
       optimisticRead = new OptimisticRead(inode);
@@ -115,6 +128,13 @@ public final class FileOperations implements FrameOwners.Listener {
    * @return the frame; or a negated errno, EFAULT or EAGAIN for what is not there for it
    */
   public int grab(long index, HolderKind kind) {
+    boolean ofGuest = kind == HolderKind.SAFE;
+    long unit = ofGuest ? guestUnit : unit(kind);
+    int pfn = unit == 0 ? 0 : cache.grab(index, unit, ofGuest ? Wanted.ANY : Wanted.ACCESSIBLE);
+    return pfn != 0 ? pfn : grabInSteps(index, kind);
+  }
+
+  private int grabInSteps(long index, HolderKind kind) {
     return kind == HolderKind.SAFE ? guest.take(index) : lookup.get(index, unit(kind));
   }
 
@@ -127,10 +147,22 @@ public final class FileOperations implements FrameOwners.Listener {
    * @throws IllegalStateException if there is no such reference; nothing is given back
    */
   public void put(long index, int pfn, HolderKind kind) {
-    if (kind == HolderKind.SAFE) {
+    long unit = kind == HolderKind.SAFE ? guestUnit : unit(kind);
+    if (unit == 0) {
       guest.drop(index, pfn);
     } else {
-      inode.frames.put(pfn, unit(kind));
+      frames.put(pfn, unit);
+    }
+  }
+
+  /**
+   * As {@link Host#checked}.
+   *
+   * @param pfn the number of a frame
+   */
+  public void checked(int pfn) {
+    if (pfn < 1 || pfn > frames.limit()) {
+      inode.host.checked(pfn);
     }
   }
 

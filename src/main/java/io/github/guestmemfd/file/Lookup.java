@@ -35,6 +35,11 @@ public final class Lookup {
    * @return the frame, or a negated errno; SIGBUS if the page is not as wanted
    */
   int get(long index, long unit, Wanted wanted) {
+    int pfn = unit == 0 ? 0 : cache.grab(index, unit, wanted);
+    return pfn != 0 ? pfn : getInSteps(index, unit, wanted);
+  }
+
+  private int getInSteps(long index, long unit, Wanted wanted) {
     long slot = look(index, unit, wanted);
     return PageCache.isHit(slot, wanted) && SlotWord.isReady(slot)
         ? SlotWord.pfn(slot)

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.cache.Folios;
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.memory.FrameTable;
@@ -39,10 +40,9 @@ public final class MemoryFailure {
    * @return OK, or EHWPOISON if nothing was left to do, or why it could not be done
    */
   public Errno memoryFailure(int pfn, boolean again) {
-    for (long i = cache.next(0, inode.pages); i < inode.pages; i = cache.next(i + 1, inode.pages)) {
-      long slot = cache.slot(i);
-      if (SlotWord.pfn(slot) == pfn && !frames.isIsolated(pfn)) {
-        return isolate(i, pfn, again);
+    for (Folios folios = cache.folios(0, inode.pages); folios.next(); ) {
+      if (folios.pfn() == pfn && !frames.isIsolated(pfn)) {
+        return isolate(folios.index(), pfn, again);
       }
     }
     return nothingLeft(frames, pfn, again);

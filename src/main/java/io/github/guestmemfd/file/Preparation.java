@@ -1,6 +1,7 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.cache.Folios;
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.memory.FrameContents;
@@ -31,9 +32,10 @@ final class Preparation {
     if (!needsPreparation()) {
       return Errno.OK;
     }
-    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
-      int pfn = SlotWord.pfn(cache.slot(i));
-      if (inode.isInaccessible(i) == inaccessible || !frames.isPrepared(pfn)) {
+    for (Folios folios = cache.folios(from, to); folios.next(); ) {
+      long i = folios.index();
+      int pfn = folios.pfn();
+      if (SlotWord.isInaccessible(folios.slot()) == inaccessible || !frames.isPrepared(pfn)) {
         continue; // stays as it is, or is prepared at its first use
       }
       boolean done = false;
@@ -60,9 +62,10 @@ final class Preparation {
     if (!needsPreparation()) {
       return;
     }
-    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
-      int pfn = SlotWord.pfn(cache.slot(i));
-      if (inode.isInaccessible(i) == inaccessible || !frames.isPrepared(pfn)) {
+    for (Folios folios = cache.folios(from, to); folios.next(); ) {
+      long i = folios.index();
+      int pfn = folios.pfn();
+      if (SlotWord.isInaccessible(folios.slot()) == inaccessible || !frames.isPrepared(pfn)) {
         continue;
       }
       if (inaccessible) {
@@ -115,8 +118,8 @@ final class Preparation {
 
   void restoreToDirectMap(long from, long to) {
     if (inode.isRemovedFromDirectMapWhenInaccessible()) {
-      for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
-        frames.restoreToDirectMap(SlotWord.pfn(cache.slot(i)));
+      for (Folios folios = cache.folios(from, to); folios.next(); ) {
+        frames.restoreToDirectMap(folios.pfn());
       }
     }
   }

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.cache.Folios;
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.conversion.ConversionProtocol;
@@ -97,13 +98,12 @@ final class RefCheck {
       throws InterruptedException {
     boolean converts = purpose == Purpose.CONVERT;
     long waitNanos = policy.waitNanos();
-    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
-      long slot = cache.slot(i);
-      if (converts && SlotWord.isInaccessible(slot)) {
+    for (Folios folios = cache.folios(from, to); folios.next(); ) {
+      if (converts && SlotWord.isInaccessible(folios.slot())) {
         continue; // stays as it is
       }
       waitNanos =
-          awaitExpectedRefs(i, SlotWord.pfn(slot), purpose, policy.spins(), waitNanos, busy);
+          awaitExpectedRefs(folios.index(), folios.pfn(), purpose, policy.spins(), waitNanos, busy);
       if (waitNanos == REFUSED) {
         RefusalEvent refusal = Events.refusal();
         if (refusal != null) {
@@ -183,8 +183,8 @@ final class RefCheck {
     if (!freezes) {
       return;
     }
-    for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
-      int pfn = SlotWord.pfn(cache.slot(i));
+    for (Folios folios = cache.folios(from, to); folios.next(); ) {
+      int pfn = folios.pfn();
       if (frames.isFrozen(pfn)) {
         frames.unfreeze(pfn);
       }

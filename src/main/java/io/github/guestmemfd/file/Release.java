@@ -1,5 +1,6 @@
 package io.github.guestmemfd.file;
 
+import io.github.guestmemfd.cache.Folios;
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.spi.RacePoint;
@@ -39,8 +40,8 @@ final class Release {
       if (underWay != null) {
         failures.attempt(() -> underWay.awaitUninterruptibly(inode.host.idle));
       }
-      for (long i = cache.next(0, pages); i < pages; i = cache.next(i + 1, pages)) {
-        long index = i;
+      for (Folios folios = cache.folios(0, pages); folios.next(); ) {
+        long index = folios.index();
         failures.attempt(() -> cache.abandon(index));
       }
       cache.die();

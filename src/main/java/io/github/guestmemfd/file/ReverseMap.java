@@ -1,5 +1,6 @@
 package io.github.guestmemfd.file;
 
+import io.github.guestmemfd.cache.Folios;
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.cache.PageTable;
 import io.github.guestmemfd.cache.SlotWord;
@@ -110,9 +111,9 @@ public final class ReverseMap {
       throws InterruptedException {
     Accesses.UnderWay underWay = frames.accesses.underWay();
     if (underWay != null) {
-      for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
-        if (inode.isInaccessible(i) != inaccessible) {
-          underWay.include(SlotWord.pfn(cache.slot(i)));
+      for (Folios folios = cache.folios(from, to); folios.next(); ) {
+        if (SlotWord.isInaccessible(folios.slot()) != inaccessible) {
+          underWay.include(folios.pfn());
         }
       }
       underWay.await(inode.host.idle);
@@ -122,8 +123,8 @@ public final class ReverseMap {
   Accesses.@Nullable UnderWay underWay(long from, long to) {
     Accesses.UnderWay underWay = frames.accesses.underWay();
     if (underWay != null) {
-      for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
-        underWay.include(SlotWord.pfn(cache.slot(i)));
+      for (Folios folios = cache.folios(from, to); folios.next(); ) {
+        underWay.include(folios.pfn());
       }
     }
     return underWay;

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.cache.Folios;
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.observe.Events;
@@ -85,8 +86,8 @@ public final class Truncation {
         errno = Errno.EBUSY;
       } else {
         reverseMap.unmap(from, to);
-        for (long i = cache.next(from, to); i < to; i = cache.next(i + 1, to)) {
-          long index = i;
+        for (Folios folios = cache.folios(from, to); folios.next(); ) {
+          long index = folios.index();
           failures.attempt(() -> cache.remove(index));
         }
         inode.updateMtime();

@@ -161,6 +161,17 @@ public final class Counts {
   }
 
   /**
+   * Whether a put needs no closer look: {@link #has} it, another holder is left, and no thread
+   * waits for it.
+   */
+  static boolean isPlainPut(long word, long unit) {
+    long after = word - unit;
+    return ((word | after) & (FROZEN | WAITED)) == 0
+        && ((after & ~word & TOPS) | (unit & LENT_CACHE_REF)) == 0
+        && after != 0;
+  }
+
+  /**
    * As {@link #has}, for what the caller's own get has added, perhaps to frozen counts. The own
    * field is not checked: no mistake of another caller lowers it.
    */

@@ -187,6 +187,14 @@ abstract class FrameCounts extends FrameWords {
   public final void put(int pfn, long unit) {
     long[] chunk = counters(pfn);
     int at = position(pfn);
+    long old = SharedLongs.getVolatile(chunk, at);
+    if (!Counts.isPlainPut(old, unit) || !SharedLongs.compareAndSet(chunk, at, old, old - unit)) {
+      putClosely(pfn, chunk, at, unit);
+    }
+  }
+
+  /** The rest of {@link #put}: the last one, one that is waited for, a mistake, or a lost race. */
+  private void putClosely(int pfn, long[] chunk, int at, long unit) {
     while (!subtractIfHeld(pfn, chunk, at, SharedLongs.getVolatile(chunk, at), unit)) {
       Thread.onSpinWait(); // a hint: another thread has just changed the counts
     }

@@ -101,6 +101,18 @@ class SparseWordsTest {
     return Math.floorMod(base + random.nextInt(-3, 4), size);
   }
 
+  /** A walk meets what one search after the other finds. */
+  private static void walk(Model model, SparseWords words, long from, long to, String step) {
+    SparseWords.Present walk = words.present(from, to);
+    for (long at = model.next(from, to); at < to; at = at + 1 == to ? to : model.next(at + 1, to)) {
+      assertTrue(walk.next(), step);
+      assertEquals(at, walk.index, step);
+      assertEquals(model.get(at), walk.word, step);
+    }
+    assertFalse(walk.next(), step);
+    assertFalse(walk.next(), step);
+  }
+
   @ParameterizedTest
   @ValueSource(longs = {1, 2, 511, 512, 513, 1 << 18, (1 << 18) + 1, 1L << 40, 1L << 51})
   void doesWhatThePlainModelDoes(long size) {
@@ -144,7 +156,10 @@ class SparseWordsTest {
             long stopped = model.update(from, to, stop);
             assertEquals(stopped, words.update(from, to, stop, false), step);
           }
-          default -> assertEquals(model.next(from, to), words.next(from, to), step);
+          default -> {
+            assertEquals(model.next(from, to), words.next(from, to), step);
+            walk(model, words, from, to, step);
+          }
         }
         assertEquals(model.get(a), words.get(a), step);
         assertEquals(model.get(b), words.get(b), step);

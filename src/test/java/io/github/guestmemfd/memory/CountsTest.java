@@ -75,6 +75,46 @@ class CountsTest {
     assertEquals(-1L, all);
   }
 
+  /** A plain put is one that the closer look would let through, and would do nothing more for. */
+  @Test
+  void aPlainPutNeedsNoCloserLook() {
+    long[] units = {
+      Counts.REF,
+      Counts.SAFE,
+      Counts.SAFE_REF,
+      Counts.UNSAFE_REF,
+      Counts.ACCESSIBLE_REF,
+      Counts.PIN,
+      Counts.CACHE_REF,
+      Counts.LENT_CACHE_REF
+    };
+    SplittableRandom random = new SplittableRandom(1);
+    int plain = 0;
+    for (int i = 0; i < 200_000; i++) {
+      long word = 0;
+      for (long field : FIELDS) {
+        long lowest = Long.lowestOneBit(field);
+        switch (random.nextInt(4)) {
+          case 0 -> word |= random.nextLong() & field;
+          case 1 -> word |= lowest;
+          case 2 -> word |= lowest * Counts.PIN_BIAS & field;
+          default -> word |= 0;
+        }
+      }
+      long unit = units[random.nextInt(units.length)];
+      boolean last = Counts.isUnheld(word - unit);
+      boolean waited = (word & Counts.WAITED) != 0;
+      if (Counts.isPlainPut(word, unit)) {
+        plain++;
+        assertTrue(Counts.has(word, unit), Counts.toString(word));
+        assertFalse(last || waited, Counts.toString(word));
+      } else if ((unit & Counts.LENT_CACHE_REF) == 0) {
+        assertTrue(!Counts.has(word, unit) || last || waited, Counts.toString(word));
+      }
+    }
+    assertTrue(plain > 10_000, "plain puts: " + plain);
+  }
+
   @Test
   void stateFieldsAreDisjoint() {
     assertDisjoint(
