@@ -1,17 +1,31 @@
 package io.github.guestmemfd.cache;
 
+import org.jspecify.annotations.Nullable;
+
 /**
  * A walk over the folios of a range, in ascending order: cheaper than a {@linkplain PageCache#next
  * search} for each, which begins at the root of the tree. For one thread.
  *
- * <p>It looks at each page once, when it comes there. What holds the range busy sees all its
- * folios; others see of each page what it was at that moment.
+ * <p>It looks at each page once, when it comes there. A thread that holds the range busy sees all
+ * its folios; another one sees of each page what it was at that moment.
  */
 public final class Folios {
-  private final SparseWords.Present slots;
+  private final SparseWords slots;
+  private final long to;
 
-  Folios(SparseWords.Present slots) {
+  /** The leaf that the walk is in, where that ends, and the next page to look at. */
+  private long @Nullable [] leaf;
+
+  private long end;
+  private long at;
+
+  private long slot;
+
+  Folios(SparseWords slots, long from, long to) {
     this.slots = slots;
+    this.at = from;
+    this.end = from;
+    this.to = to;
   }
 
   /**
@@ -20,7 +34,24 @@ public final class Folios {
    * @return false if there is none
    */
   public boolean next() {
-    return slots.next();
+    while (at < to) {
+      if (at == end) {
+        leaf = slots.leaf(at);
+        end = Math.min(slots.end(at), to);
+      }
+      long[] here = leaf;
+      if (here == null) {
+        at = end; // a subtree without folios
+      } else {
+        while (at < end) {
+          slot = SparseWords.getVolatile(here, at++);
+          if (slots.isPresent(slot)) {
+            return true;
+          }
+        }
+      }
+    }
+    return false;
   }
 
   /**
@@ -29,7 +60,7 @@ public final class Folios {
    * @return the index, after {@link #next} has returned true
    */
   public long index() {
-    return slots.index;
+    return at - 1;
   }
 
   /**
@@ -38,7 +69,7 @@ public final class Folios {
    * @return a word for {@link SlotWord}, read with volatile semantics
    */
   public long slot() {
-    return slots.word;
+    return slot;
   }
 
   /**
@@ -47,6 +78,6 @@ public final class Folios {
    * @return its pfn
    */
   public int pfn() {
-    return SlotWord.pfn(slots.word);
+    return SlotWord.pfn(slot);
   }
 }

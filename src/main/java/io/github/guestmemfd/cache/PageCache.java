@@ -398,7 +398,7 @@ public final class PageCache {
    * @return the walk, before the first
    */
   public Folios folios(long from, long to) {
-    return new Folios(slots.present(from, to));
+    return new Folios(slots, from, to);
   }
 
   /**

@@ -176,6 +176,21 @@ final class SparseWords {
     return find(index) instanceof long[] leaf ? leaf : null;
   }
 
+  /** The index after the last word of the leaf, or the subtree of equal words, of an index. */
+  long end(long index) {
+    int shift = rootShift;
+    Object node = root.child((int) (index >>> shift));
+    while (node instanceof Node inner) {
+      shift -= FANOUT_SHIFT;
+      node = inner.child((int) (index >>> shift) & FANOUT_MASK);
+    }
+    return Math.min(((index >>> shift) + 1) << shift, size);
+  }
+
+  boolean isPresent(long word) {
+    return (word & presentMask) != 0;
+  }
+
   long get(long index) {
     Object found = find(index);
     return found instanceof long[] leaf ? getVolatile(leaf, index) : ((Uniform) found).word;
@@ -312,7 +327,7 @@ final class SparseWords {
         }
       } else if (child instanceof long[] leaf) {
         for (long index = at; index < end; index++) {
-          if ((SharedLongs.getVolatile(leaf, position(index)) & presentMask) != 0) {
+          if (isPresent(getVolatile(leaf, index))) {
             return index;
           }
         }
@@ -320,71 +335,5 @@ final class SparseWords {
       at = end;
     }
     return to;
-  }
-
-  /** A walk over the words of a range that are present, in ascending order. */
-  Present present(long from, long to) {
-    return new Present(from, to);
-  }
-
-  /** A walk over a range that meets the words that are present. For one thread. */
-  final class Present {
-    private final long to;
-    private long at;
-    private long @Nullable [] leaf;
-    private long endOfLeaf;
-
-    /** The word that was met last, as it was read then, with volatile semantics. */
-    long word;
-
-    /** Its index. */
-    long index;
-
-    Present(long from, long to) {
-      this.at = from;
-      this.to = to;
-    }
-
-    /** Goes to the next word that is present; false if there is none. */
-    boolean next() {
-      for (; ; ) {
-        long[] here = leaf;
-        if (here != null) {
-          for (; at < endOfLeaf; at++) {
-            long found = SparseWords.getVolatile(here, at);
-            if ((found & presentMask) != 0) {
-              word = found;
-              index = at++;
-              return true;
-            }
-          }
-          leaf = null;
-        }
-        if (at >= to) {
-          return false;
-        }
-        enter();
-      }
-    }
-
-    /** Enters the leaf of the next word, or passes the subtree of equal words that has it. */
-    private void enter() {
-      Node node = root;
-      for (int shift = rootShift; ; shift -= FANOUT_SHIFT) {
-        Object child = node.child((int) (at >>> shift) & FANOUT_MASK);
-        if (child instanceof Node inner) {
-          node = inner;
-          continue;
-        }
-        long end = Math.min(((at >>> shift) + 1) << shift, to);
-        if (child instanceof long[] found) {
-          leaf = found;
-          endOfLeaf = end;
-        } else {
-          at = end;
-        }
-        return;
-      }
-    }
   }
 }

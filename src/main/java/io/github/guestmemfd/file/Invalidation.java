@@ -64,6 +64,9 @@ final class Invalidation {
 
   /** Ends each run that has begun, whatever one of the ends throws. */
   void end() {
+    if (begun == from) {
+      return;
+    }
     Failures failures = new Failures();
     for (long run = from; run < begun; ) {
       long first = run;

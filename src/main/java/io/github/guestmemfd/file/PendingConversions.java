@@ -47,6 +47,13 @@ final class PendingConversions {
   }
 
   private Errno makeBusyAndUndo(long from, long to, String operation) {
+    if (isNone()) {
+      Errno errno = rangeLock.makeBusy(rangeLock.first(from), rangeLock.last(to));
+      if (errno != Errno.OK || isNone()) {
+        return errno; // none of these pages can become pending now
+      }
+      cache.unlock(rangeLock.first(from), rangeLock.last(to));
+    }
     long low = Math.min(rangeLock.first(from), firstPending(from));
     long high = Math.max(rangeLock.last(to), endPending(to));
     for (; ; ) {
@@ -92,6 +99,11 @@ final class PendingConversions {
   }
 
   // ---- the set ----
+
+  /** Whether no conversion of any page is pending: most often so, and found without garbage. */
+  private boolean isNone() {
+    return Announce.read(pending).isEmpty();
+  }
 
   /**
    * The first page of the pending conversion that a page is part of; the page itself if there is

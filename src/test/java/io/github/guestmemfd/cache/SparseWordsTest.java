@@ -103,11 +103,11 @@ class SparseWordsTest {
 
   /** A walk meets what one search after the other finds. */
   private static void walk(Model model, SparseWords words, long from, long to, String step) {
-    SparseWords.Present walk = words.present(from, to);
+    Folios walk = new Folios(words, from, to);
     for (long at = model.next(from, to); at < to; at = at + 1 == to ? to : model.next(at + 1, to)) {
       assertTrue(walk.next(), step);
-      assertEquals(at, walk.index, step);
-      assertEquals(model.get(at), walk.word, step);
+      assertEquals(at, walk.index(), step);
+      assertEquals(model.get(at), walk.slot(), step);
     }
     assertFalse(walk.next(), step);
     assertFalse(walk.next(), step);
