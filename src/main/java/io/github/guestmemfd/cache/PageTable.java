@@ -3,6 +3,7 @@ package io.github.guestmemfd.cache;
 import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.spi.Announce;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The page table of a mapping: which of its pages are mapped to which frame.
@@ -65,6 +66,27 @@ public final class PageTable {
    */
   public long entry(long page) {
     return entries.get(page);
+  }
+
+  /**
+   * The part of the table that an entry stands in, for callers that look at the entry twice.
+   *
+   * @param page the page of the mapping
+   * @return the part, which stays the entry's; null if there is no entry there yet
+   */
+  public long @Nullable [] leaf(long page) {
+    return entries.leaf(page);
+  }
+
+  /**
+   * An entry as it is now.
+   *
+   * @param leaf the {@link #leaf} of the page; null if it had none
+   * @param page the page of the mapping
+   * @return the entry, read with volatile semantics
+   */
+  public static long entry(long @Nullable [] leaf, long page) {
+    return leaf == null ? 0 : SparseWords.getVolatile(leaf, page);
   }
 
   /**

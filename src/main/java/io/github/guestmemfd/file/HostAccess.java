@@ -76,13 +76,14 @@ public final class HostAccess {
       return byByte(offset, width, at -> load(at, 1, Bytes.PLAIN));
     }
     for (; ; ) {
-      long entry = table.entry(page);
+      long[] leaf = table.leaf(page);
+      long entry = PageTable.entry(leaf, page);
       int pfn = PageTable.pfn(entry);
       if (pfn != 0) {
         FrameContents c = bytes();
         long value = Bytes.get(c.chunkToRead(pfn), FrameContents.base(pfn) + in, width, mode);
         VarHandle.acquireFence(); // the bytes before the entry: see PageTable
-        if (table.entry(page) == entry) {
+        if (PageTable.entry(leaf, page) == entry) {
           return value;
         }
       } else {
@@ -187,7 +188,8 @@ public final class HostAccess {
     }
     long page = offset >> Pages.SHIFT;
     for (; ; ) {
-      long entry = table.entry(page);
+      long[] leaf = table.leaf(page);
+      long entry = PageTable.entry(leaf, page);
       int pfn = PageTable.pfn(entry);
       if (pfn != 0) {
         long value =
@@ -195,7 +197,7 @@ public final class HostAccess {
                 .chunkToRead(pfn)
                 .getLong(FrameContents.base(pfn) + ((int) offset & Pages.OFFSET_MASK));
         VarHandle.acquireFence(); // the bytes before the entry: see PageTable
-        if (table.entry(page) == entry) {
+        if (PageTable.entry(leaf, page) == entry) {
           return value;
         }
       } else if (!tryFault(page, false)) {

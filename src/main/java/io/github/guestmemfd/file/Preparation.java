@@ -101,9 +101,7 @@ final class Preparation {
     boolean done = false;
     try {
       if (!frames.isUptodate(pfn)) {
-        if (contents != null) {
-          contents.zero(pfn);
-        }
+        zeroIfMarked(pfn);
         frames.setUptodate(pfn);
       }
       Errno errno = callbacks.prepare(index, pfn, inaccessible);
@@ -113,6 +111,13 @@ final class Preparation {
       if (removed && !done) {
         frames.restoreToDirectMap(pfn);
       }
+    }
+  }
+
+  /** Zeroes a frame, unless its bytes still are the zeroes that the JVM made them with. */
+  private void zeroIfMarked(int pfn) {
+    if (contents != null && frames.isMarked(pfn)) {
+      contents.zero(pfn);
     }
   }
 
@@ -131,13 +136,15 @@ final class Preparation {
   void freeing(int pfn) {
     try {
       if (callbacks.isAny()) {
-        if (contents != null && !frames.isUptodate(pfn)) {
-          contents.zero(pfn); // what is there is not this file's
+        if (!frames.isUptodate(pfn)) {
+          zeroIfMarked(pfn); // what is there is not this file's
+          frames.mark(pfn); // the client may write to it
         }
         callbacks.freeFolio(pfn);
       }
     } finally {
       if (contents != null && inode.host.poisonsViews) {
+        frames.mark(pfn);
         contents.poison(pfn);
       } else if (contents != null && frames.isRemovedFromDirectMap(pfn)) {
         contents.zero(pfn); // it returns to the direct map, where its bytes must not be seen

@@ -25,9 +25,13 @@ final class GuestPageTable {
 
   /** The entry of a page, read with volatile semantics. */
   long get(long page) {
+    return get(leaf(page), page);
+  }
+
+  /** The part of the table that an entry stands in, which stays the entry's; null for none yet. */
+  @Nullable AtomicLongArray leaf(long page) {
     AtomicReferenceArray<AtomicLongArray> nodes = Announce.read(this).root;
-    AtomicLongArray leaf = nodes == null ? null : leaf(nodes, page);
-    return leaf == null ? 0 : get(leaf, page);
+    return nodes == null ? null : leaf(nodes, page);
   }
 
   void put(long page, long entry) {
@@ -53,7 +57,11 @@ final class GuestPageTable {
     return nodes.get(node);
   }
 
-  private static long get(AtomicLongArray leaf, long page) {
+  /** The entry of a page in its {@link #leaf}, read with volatile semantics. */
+  static long get(@Nullable AtomicLongArray leaf, long page) {
+    if (leaf == null) {
+      return 0;
+    }
     int at = (int) page & (FANOUT - 1);
     Announce.read(leaf, at);
     return leaf.get(at);

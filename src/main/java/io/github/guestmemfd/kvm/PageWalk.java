@@ -5,6 +5,7 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.spi.Counters;
 import java.util.Objects;
+import java.util.concurrent.atomic.AtomicLongArray;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -80,12 +81,13 @@ final class PageWalk {
       return false;
     }
     long page = slot.page(gpa);
-    long entry = slot.table.get(page);
+    AtomicLongArray leaf = slot.table.leaf(page);
+    long entry = GuestPageTable.get(leaf, page);
     if (!TdpEntry.maps(entry, attribute)) {
       return false;
     }
     number = slot.frames.peek(TdpEntry.pfn(entry), (int) gpa & OFFSET_MASK, size);
-    return slot.table.get(page) == entry;
+    return GuestPageTable.get(leaf, page) == entry;
   }
 
   /** What {@link #tryPeek} has read. */

@@ -60,6 +60,9 @@ final class FrameDirectMap {
   long beginDirectAccess(int pfn) {
     long access = accesses.begin(pfn, 1);
     if (isDirectMapped(pfn)) { // looked at after the announcement
+      if (!FrameState.isMarked(words.state(pfn))) {
+        words.setState(pfn, FrameState.MARKED); // before the access writes
+      }
       return access;
     }
     accesses.end(access);

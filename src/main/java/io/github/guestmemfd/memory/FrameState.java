@@ -4,10 +4,10 @@ package io.github.guestmemfd.memory;
  * The state word of a frame: everything about it but its counts.
  *
  * <pre>
- *  63                32  31          9  8   7   6   5   4   3   2   1   0
- * +--------------------+--------------+---+---+---+---+---+---+---+---+---+
- * |  owner, next (32)  |      0       | I | C | A | P | X | D | U | W | L |
- * +--------------------+--------------+---+---+---+---+---+---+---+---+---+
+ *  63                32  31      10  9   8   7   6   5   4   3   2   1   0
+ * +--------------------+----------+---+---+---+---+---+---+---+---+---+---+
+ * |  owner, next (32)  |    0     | M | I | C | A | P | X | D | U | W | L |
+ * +--------------------+----------+---+---+---+---+---+---+---+---+---+---+
  * </pre>
  *
  * <ul>
@@ -21,6 +21,9 @@ package io.github.guestmemfd.memory;
  *   <li><b>C</b>: the page cache's reference is left to the lock: its file is gone, and the next
  *       unlock drops it. Set only while L is.
  *   <li><b>I</b>: isolated, the page of a poisoned frame has been taken from all its users.
+ *   <li><b>M</b>: marked: its bytes may have been written. Clear, they are the zeroes that they
+ *       were made with, and need not be zeroed. It stays set, and is set before the first byte is
+ *       written.
  *   <li><b>owner</b>: the number of the file the frame belongs to, 0 before it enters a page cache.
  *       While the frame is free: the pfn of the next free frame.
  * </ul>
@@ -39,13 +42,14 @@ final class FrameState {
   static final long ALLOCATED = 1L << 6;
   static final long LEFT = 1L << 7;
   static final long ISOLATED = 1L << 8;
+  static final long MARKED = 1L << 9;
 
   static final int OWNER_SHIFT = 32;
   static final long OWNER_MASK = -1L << OWNER_SHIFT;
 
   /**
    * What the release of a frame clears: all but the bits of the folio lock, which a late thread may
-   * hold, and the poison bit, which stays for good.
+   * hold, the poison bit, and the mark of bytes that may have been written, which stay for good.
    */
   static final long CLEARED_BY_RELEASE =
       UPTODATE | PREPARED | DIRECT_REMOVED | ALLOCATED | OWNER_MASK;
@@ -80,6 +84,10 @@ final class FrameState {
 
   static boolean isUptodate(long word) {
     return (word & UPTODATE) != 0;
+  }
+
+  static boolean isMarked(long word) {
+    return (word & MARKED) != 0;
   }
 
   static boolean isPrepared(long word) {

@@ -176,7 +176,26 @@ public final class FrameTable extends FrameCounts {
    * @param pfn the frame, locked
    */
   public void setUptodate(int pfn) {
-    setState(pfn, FrameState.UPTODATE);
+    setState(pfn, FrameState.UPTODATE | FrameState.MARKED);
+  }
+
+  /**
+   * Whether the frame's bytes may be other than the zeroes that they were made with.
+   *
+   * @param pfn the frame
+   * @return the answer, read with volatile semantics; true stays true
+   */
+  public boolean isMarked(int pfn) {
+    return FrameState.isMarked(state(pfn));
+  }
+
+  /**
+   * Notes that the frame's bytes are about to be written, while they are not its content yet.
+   *
+   * @param pfn the frame
+   */
+  public void mark(int pfn) {
+    setState(pfn, FrameState.MARKED);
   }
 
   /**

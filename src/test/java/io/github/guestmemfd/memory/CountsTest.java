@@ -125,6 +125,10 @@ class CountsTest {
           FrameState.DIRECT_REMOVED,
           FrameState.POISONED,
           FrameState.PREPARED,
+          FrameState.ALLOCATED,
+          FrameState.LEFT,
+          FrameState.ISOLATED,
+          FrameState.MARKED,
           FrameState.OWNER_MASK
         });
     long others = 0x5a5a5a5aL;
