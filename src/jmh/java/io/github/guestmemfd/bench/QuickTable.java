@@ -20,6 +20,9 @@ import org.openjdk.jmh.runner.options.TimeValue;
  * its range goes from the best to the worst that the iterations of the two allow.
  */
 public final class QuickTable {
+  /** 64 GiB, in pages. */
+  private static final String HUGE = "16777216";
+
   /** What JMH measured of a row: the scores of all iterations. */
   private record Scores(double median, double lowest, double highest) {
 
@@ -94,6 +97,7 @@ public final class QuickTable {
     }
     QuickTable table = new QuickTable();
     table.run(options(forks, "GrabPutBenchmark"));
+    table.run(options(forks, "GrabPutBenchmark.(grabPut|twoAtomics)").param("pages", HUGE));
     table.run(options(forks, "TwoThreadsBenchmark"));
     table.run(options(forks, "MappingBenchmark"));
     table.run(options(forks, "VcpuBenchmark"));
@@ -169,6 +173,11 @@ public final class QuickTable {
             grab + "64 pages, beside two atomic adds",
             1.5,
             ratio("GrabPut.grabPut 64", "GrabPut.twoAtomics 64")));
+    lines.add(
+        atMost(
+            grab + "64 GiB, beside two atomic adds",
+            2.2,
+            ratio("GrabPut.grabPut " + HUGE, "GrabPut.twoAtomics " + HUGE)));
     lines.add(
         atLeast(
             "ConcurrentHashMap beside grab and put, 1 GiB",
