@@ -108,24 +108,29 @@ public final class GuestRefs {
       return -Refusals.ended(e).code();
     } finally {
       if (!done) {
-        CallbackContext.enterOperation(); // work that a put causes is done after the unlock
-        try {
-          if (safe) {
-            frames.put(pfn, Counts.SAFE);
-          }
-          if (locked) {
-            frames.unlock(pfn);
-          }
-          if (ref) {
-            frames.put(pfn, Counts.REF);
-          }
-          if (steps.unit != 0) {
-            frames.undoGet(pfn, steps.unit);
-          }
-        } finally {
-          CallbackContext.leaveOperation();
-        }
+        giveBack(pfn, safe, locked, ref);
       }
+    }
+  }
+
+  /** Undoes the steps that were taken, and the lookup. */
+  private void giveBack(int pfn, boolean safe, boolean locked, boolean ref) {
+    CallbackContext.enterOperation(); // work that a put causes is done after the unlock
+    try {
+      if (safe) {
+        frames.put(pfn, Counts.SAFE);
+      }
+      if (locked) {
+        frames.unlock(pfn);
+      }
+      if (ref) {
+        frames.put(pfn, Counts.REF);
+      }
+      if (steps.unit != 0) {
+        frames.undoGet(pfn, steps.unit);
+      }
+    } finally {
+      CallbackContext.leaveOperation();
     }
   }
 

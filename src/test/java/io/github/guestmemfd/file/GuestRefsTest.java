@@ -24,6 +24,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** How guest-side holders take what their protocol says, step by step, and give it back. */
@@ -120,6 +121,44 @@ class GuestRefsTest extends ProtocolFixture {
     memfd.punchHole(0, PAGE);
     assertEquals(-Errno.EDEADLK.code(), answer.get());
     assertEquals(Counts.CACHE_REF, counts(other[0]));
+  }
+
+  static List<ConversionProtocol> thatLock() {
+    return List.of(new UnderLock(), new LockLast(), ConversionProtocol.lockOnly());
+  }
+
+  /** The folio leaves its place before it is locked: nothing is held of it, and the next is got. */
+  @ParameterizedTest
+  @MethodSource("thatLock")
+  void aFolioThatHasLeftItsPlaceIsGivenBack(ConversionProtocol protocol) {
+    GuestMemfd memfd = file(1, b -> b.protocol(new PunchesPass(protocol)));
+    int old = write(memfd, 0, 42);
+    races.at(
+        RacePoint.BEFORE_GUEST_LOCK,
+        () -> {
+          memfd.punchHole(0, PAGE);
+          memfd.allocate(0, PAGE);
+        });
+    try (Folio folio = memfd.grab(0)) {
+      assertEquals(0, folio.buffer().getLong(0));
+      assertFalse(folio.isOrphan());
+      assertEquals(PAGE, host.used(), "the frame that has left is free");
+    }
+    assertFalse(frames().isLocked(old));
+    assertFalse(frames().isLocked(memfd.holders(0).pfn()));
+    assertEquals(Counts.CACHE_REF, counts(memfd));
+  }
+
+  /** Lets folios go that are held. */
+  private static final class PunchesPass extends Like {
+    PunchesPass(ConversionProtocol original) {
+      super(original);
+    }
+
+    @Override
+    public boolean mayPunch(int refs, int safe) {
+      return true;
+    }
   }
 
   /** Keeps the lock, which it takes last. */
