@@ -1,17 +1,21 @@
 package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.Advice;
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.abi.SigSegvException;
 import io.github.guestmemfd.abi.TrackedHolder;
 import io.github.guestmemfd.file.Bytes;
+import io.github.guestmemfd.file.CallbackContext;
 import io.github.guestmemfd.file.FileOperations;
 import io.github.guestmemfd.file.HostAccess;
 import io.github.guestmemfd.file.Madvise;
 import io.github.guestmemfd.file.Mapping;
 import io.github.guestmemfd.file.UserPages;
+import io.github.guestmemfd.file.WindowMove;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.observe.Holder;
 import java.lang.invoke.VarHandle;
@@ -439,6 +443,59 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
           chunk.put(at, from, from.position(), n);
           from.position(from.position() + n);
         });
+  }
+
+  /** Reads and writes a piece of a mapping in place. */
+  @FunctionalInterface
+  public interface Window {
+    /**
+     * Uses a piece.
+     *
+     * @param offset where it begins, in bytes from the start of the mapping
+     * @param bytes the piece, from index 0 on; little-endian, and only for the time of this call
+     */
+    void use(long offset, ByteBuffer bytes);
+  }
+
+  /**
+   * Lets a task read and write a range in place, at the speed of the buffer: for many small
+   * accesses to pages near each other, of which each would be announced by itself otherwise. The
+   * range is faulted in, and shown in pieces, one after the other: as many bytes as lie together in
+   * memory, up to 256 KiB, and one page at a time on a host with a race hook.
+   *
+   * <p>To the rest of the library the use of a piece is one access. A conversion, a punch or an
+   * unmapping of its pages waits until it is over, so it must be quick. What would wait for pages
+   * is refused inside with {@link Errno#EDEADLK}, as inside a callback of {@link GuestMemfdOps}.
+   * What the task throws ends the use of the piece and is thrown. As {@code kmap_local_folio} has a
+   * page mapped for a moment.
+   *
+   * @param offset where the range begins, in bytes
+   * @param length how many bytes
+   * @param protection {@link Protection#READ}, for buffers that cannot be written, or {@link
+   *     Protection#WRITE}, for reading and writing
+   * @param window the task; it must not keep the buffer, which after its call may be another page's
+   *     memory
+   * @throws IllegalArgumentException for another protection
+   * @throws SigBusException if a page cannot be had; the pieces before it have been used
+   * @throws SigSegvException if the mapping forbids the access
+   * @throws IndexOutOfBoundsException if the range is not in the mapping
+   */
+  public void window(long offset, int length, Protection protection, Window window) {
+    boolean write = Objects.requireNonNull(protection, "protection") == Protection.WRITE;
+    if (!write && protection != Protection.READ) {
+      throw new IllegalArgumentException("window: expected READ or WRITE, actual " + protection);
+    }
+    Objects.requireNonNull(window, "window");
+    CallbackContext.enterOperation(); // work that the task causes is done after its access
+    try {
+      move(
+          offset,
+          length,
+          write,
+          new WindowMove(mapping, offset, write, (bytes, at) -> window.use(at, bytes)));
+    } finally {
+      CallbackContext.leaveOperation();
+    }
   }
 
   // ---- advice ----

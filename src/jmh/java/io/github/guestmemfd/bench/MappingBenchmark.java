@@ -14,6 +14,7 @@ import org.openjdk.jmh.annotations.BenchmarkMode;
 import org.openjdk.jmh.annotations.Fork;
 import org.openjdk.jmh.annotations.Measurement;
 import org.openjdk.jmh.annotations.Mode;
+import org.openjdk.jmh.annotations.OperationsPerInvocation;
 import org.openjdk.jmh.annotations.OutputTimeUnit;
 import org.openjdk.jmh.annotations.Param;
 import org.openjdk.jmh.annotations.Scope;
@@ -34,6 +35,8 @@ import org.openjdk.jmh.annotations.Warmup;
 @State(Scope.Benchmark)
 public class MappingBenchmark {
   private static final int MIB = 1 << 20;
+  private static final int WINDOW_PAGES = 64;
+  private static final int WINDOW_WRITES = 4096;
 
   /** How many pages: 64 stay in the cache of a core, 262,144 are 1 GiB. */
   @Param({"64", "262144"})
@@ -94,6 +97,30 @@ public class MappingBenchmark {
   @Benchmark
   public void writeMapped(Pages random) {
     map.putLong(random.nextOffset(pages), 1);
+  }
+
+  /** Writes at random places of 256 KiB. */
+  @Benchmark
+  @OperationsPerInvocation(WINDOW_WRITES)
+  public void writesRaw(Pages random) {
+    for (int i = 0; i < WINDOW_WRITES; i++) {
+      raw.putLong((int) random.nextOffset(WINDOW_PAGES), 1);
+    }
+  }
+
+  /** The same through a window. */
+  @Benchmark
+  @OperationsPerInvocation(WINDOW_WRITES)
+  public void writesInWindow(Pages random) {
+    map.window(
+        0,
+        WINDOW_PAGES << 12,
+        Protection.WRITE,
+        (offset, bytes) -> {
+          for (int i = 0; i < WINDOW_WRITES; i++) {
+            bytes.putLong((int) random.nextOffset(WINDOW_PAGES), 1);
+          }
+        });
   }
 
   @Benchmark

@@ -220,6 +220,11 @@ public final class QuickTable {
             ratio("Mapping.writeMapped 262144", "Mapping.writeRawAndFence 262144")));
     lines.add(
         atLeast(
+            "speed of writes in a window beside raw, 256 KiB",
+            0.9,
+            ratio("Mapping.writesRaw 64", "Mapping.writesInWindow 64")));
+    lines.add(
+        atLeast(
             "speed of a 1 MiB copy beside raw, 1 GiB",
             1,
             ratio("Mapping.copyRaw 262144", "Mapping.copyMapped 262144")));

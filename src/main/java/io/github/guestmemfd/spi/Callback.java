@@ -32,6 +32,8 @@ public enum Callback {
   POLICY,
   /** The handler of a vCPU's exits, outside any callback of the above. */
   EXIT_HANDLER,
+  /** The task of a window on a mapping, outside any callback of the above. */
+  WINDOW(LockClass.ACCESS),
   /** A race hook. */
   RACE_HOOK(
       LockClass.CONVERTED_RANGE, LockClass.INVALIDATE_LOCK, LockClass.FOLIO_LOCK, LockClass.ACCESS);

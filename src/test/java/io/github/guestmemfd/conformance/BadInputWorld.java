@@ -423,6 +423,7 @@ final class BadInputWorld {
     make(VcpuExitException.class, w -> thrown(() -> w.vcpu.read(0, 1, SHARED)));
     make(VmMetrics.class, w -> w.vm.metrics());
     make(Memslot.class, w -> w.vm.memslotAt(GPA).orElseThrow());
+    make(HostMapping.Window.class, w -> (HostMapping.Window) (at, bytes) -> bytes.get(0));
     make(ExitHandler.class, w -> (ExitHandler) (v, e) -> false);
     make(GuestProgram.class, w -> (GuestProgram) v -> v.touch(-1, Access.READ, SHARED));
     make(ConversionPolicy.class, w -> POLICY);
