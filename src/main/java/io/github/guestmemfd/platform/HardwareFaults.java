@@ -64,7 +64,8 @@ public final class HardwareFaults<C extends Enum<C> & HardwareCall> {
    * @throws IllegalArgumentException if the kind is one of other hardware
    */
   public void fail(C call) {
-    fail(call, Objects.requireNonNull(call, "call").failure(), 1);
+    requireKind(call);
+    fail(call, call.failure(), 1);
   }
 
   /**
@@ -123,13 +124,17 @@ public final class HardwareFaults<C extends Enum<C> & HardwareCall> {
     rules.set(kind, new Rule(next, n, times, errno));
   }
 
-  @SuppressWarnings("EnumOrdinal") // it indexes the words, and is stored nowhere
-  private int kind(C call) {
+  private void requireKind(C call) {
     Objects.requireNonNull(call, "call");
-    if (call.getDeclaringClass() != type) {
+    if (((Enum<?>) call).getDeclaringClass() != type) {
       throw new IllegalArgumentException(
           "expected a call of " + type.getName() + ", actual " + call);
     }
+  }
+
+  @SuppressWarnings("EnumOrdinal") // it indexes the words, and is stored nowhere
+  private int kind(C call) {
+    requireKind(call);
     return call.ordinal();
   }
 

@@ -176,13 +176,13 @@ public final class PkvmGuest extends PlatformGuest {
     long page = offset & -PAGE;
     try {
       boolean alone = hypervisor.hostState(pfn) == PkvmHypervisor.HostState.NO_PAGE;
-      if (!alone || invalidateBegin(page, PAGE) != Errno.OK) {
+      if (!alone || begin(page, PAGE) != Errno.OK) {
         return false;
       }
       try {
         return locked(() -> tryReclaimByForce(pfn, page));
       } finally {
-        invalidateEnd(page, PAGE);
+        end();
       }
     } finally {
       memfd.put(pfn, HolderKind.SAFE);

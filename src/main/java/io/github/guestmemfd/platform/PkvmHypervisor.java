@@ -51,7 +51,7 @@ public final class PkvmHypervisor {
     }
   }
 
-  private final FrameOwners<Owner> frames = new FrameOwners<>();
+  private final OwnedFrames<Owner> frames = new OwnedFrames<>();
   private final HardwareFaults<Call> faults = new HardwareFaults<>(Call.class);
 
   /** Makes the hypervisor of a host, which owns all pages. */

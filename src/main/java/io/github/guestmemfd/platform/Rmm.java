@@ -35,7 +35,7 @@ public final class Rmm {
 
   private static final Granule DELEGATED = new Granule(0, 0);
 
-  private final FrameOwners<Granule> frames = new FrameOwners<>();
+  private final OwnedFrames<Granule> frames = new OwnedFrames<>();
   private final HardwareFaults<Call> faults = new HardwareFaults<>(Call.class);
 
   /** Makes the monitor of a host, which has all granules. */

@@ -41,7 +41,7 @@ public final class Rmp {
   /** An entry of a frame that is assigned. */
   record Entry(int asid, long gpa, boolean immutable) {}
 
-  private final FrameOwners<Entry> frames = new FrameOwners<>();
+  private final OwnedFrames<Entry> frames = new OwnedFrames<>();
   private final HardwareFaults<Call> faults = new HardwareFaults<>(Call.class);
 
   /** Makes the table of a host. */

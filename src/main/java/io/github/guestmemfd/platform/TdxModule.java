@@ -37,7 +37,7 @@ public final class TdxModule {
   /** Whose frame it is, and where the domain has it. */
   record Owner(int domain, long gpa) {}
 
-  private final FrameOwners<Owner> frames = new FrameOwners<>();
+  private final OwnedFrames<Owner> frames = new OwnedFrames<>();
   private final HardwareFaults<Call> faults = new HardwareFaults<>(Call.class);
 
   /** Makes the module of a host. */

@@ -3,7 +3,10 @@ package io.github.guestmemfd.platform;
 import static io.github.guestmemfd.platform.PlatformWorld.PAGE;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 
+import io.github.guestmemfd.Folio;
+import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.platform.PkvmGuest.Hypercall;
 import io.github.guestmemfd.testing.Interleavings;
@@ -45,6 +48,11 @@ class PkvmRacesTest extends PlatformRaces {
     final PkvmHypervisor hypervisor = new PkvmHypervisor();
     final PlatformWorld<PkvmGuest> w = new PlatformWorld<>(new PkvmGuest(hypervisor));
 
+    final GuestMemfd other = GuestMemfd.builder(w.host).size(PAGE).build();
+    Folio reused;
+    boolean shared;
+    boolean reclaimed;
+
     World() {
       w.guest.finishLaunch();
       w.memfd.makeInaccessible(0, PAGE);
@@ -53,6 +61,7 @@ class PkvmRacesTest extends PlatformRaces {
 
     void end() {
       assertEquals(List.of(), w.host.violations());
+      other.close();
       w.close();
       assertEquals(0, hypervisor.ownedByGuests());
     }
@@ -76,29 +85,45 @@ class PkvmRacesTest extends PlatformRaces {
   @Test
   void aShareAndAForcedReclaimInEveryOrder() {
     Interleavings.of(World::new)
-        .thread("guest", x -> x.w.guest.share(0, 0, 0))
+        .thread("guest", x -> x.shared = x.w.guest.share(0, 0, 0) == Hypercall.SUCCESS)
         .thread(
             "host",
             x -> {
               boolean reclaimed = x.w.guest.hostTouches(x.w.memfd, 0);
+              x.reclaimed = reclaimed;
               int pfn = x.w.pfn(0);
               assertEquals(
                   reclaimed,
                   x.hypervisor.hostState(pfn) == PkvmHypervisor.HostState.OWNED,
                   () -> "reclaimed: " + reclaimed);
             })
-        .atEnd(World::end)
+        .atEnd(
+            x -> {
+              assertFalse(x.shared && x.reclaimed);
+              x.end();
+            })
         .maxPreemptions(2)
         .explore();
   }
 
-  /** A page is punched while the host touches it: reclaimed once. */
+  /** A page is punched and its frame another's, while the host touches it: reclaimed once. */
   @Test
   void aPunchAndAForcedReclaimInEveryOrder() {
     Interleavings.of(World::new)
-        .thread("monitor", x -> x.w.memfd.punchHole(0, PAGE))
+        .thread(
+            "monitor",
+            x -> {
+              x.w.memfd.punchHole(0, PAGE);
+              x.reused = x.other.grab(0);
+              x.reused.buffer().putLong(0, 99);
+            })
         .thread("host", x -> x.w.guest.hostTouches(x.w.memfd, 0))
-        .atEnd(World::end)
+        .atEnd(
+            x -> {
+              assertEquals(99, x.reused.buffer().getLong(0), "the frame is another's");
+              x.reused.close();
+              x.end();
+            })
         .maxPreemptions(2)
         .maxOrders(6_000)
         .explore();

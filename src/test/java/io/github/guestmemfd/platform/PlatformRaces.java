@@ -20,6 +20,7 @@ import io.github.guestmemfd.spi.InjectedFault;
 import io.github.guestmemfd.testing.Interleavings;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.OptionalLong;
 import java.util.SplittableRandom;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -55,10 +56,15 @@ abstract class PlatformRaces {
   // ---- every order ----
 
   private static final class Small implements AutoCloseable {
+    private static final long OTHERS = 99;
+
     final PlatformWorld<PlatformGuest> world;
+    private final GuestMemfd other;
+    private Folio reused;
 
     Small(PlatformGuest guest) {
       world = new PlatformWorld<>(guest);
+      other = GuestMemfd.builder(world.host).size(PAGE).build();
       world.guest.finishLaunch();
       world.memfd.makeInaccessible(0, PAGE);
       world.guest.use(world.memfd, 0);
@@ -68,6 +74,19 @@ abstract class PlatformRaces {
       if (world.guest.use(world.memfd, 0) == Errno.OK) {
         world.guest.write(0, 7);
       }
+    }
+
+    /** Punches the page; another file then has the only frame that is free. */
+    void punchAndReuse() {
+      world.memfd.punchHole(0, PAGE);
+      reused = other.grab(0);
+      reused.buffer().putLong(0, OTHERS);
+    }
+
+    void assertReusedIsIntact() {
+      Folio folio = Objects.requireNonNull(reused);
+      assertEquals(OTHERS, folio.buffer().getLong(0), "the frame is another's");
+      folio.close();
     }
 
     void tryConvert() {
@@ -80,6 +99,7 @@ abstract class PlatformRaces {
 
     @Override
     public void close() {
+      other.close();
       world.window.close();
       world.memfd.close();
     }
@@ -145,14 +165,18 @@ abstract class PlatformRaces {
         .explore();
   }
 
-  /** A page is punched, and its frame is another's, while the guest writes to it. */
+  /** A page is punched, and its frame is another file's at once, while the guest writes to it. */
   @Test
   void anAccessAndAPunchInEveryOrder() {
     every()
         .thread("guest", w -> w.world.guest.write(0, 7))
-        .thread("monitor", w -> w.world.memfd.punchHole(0, PAGE))
-        .atEnd(w -> atEnd(w, false))
-        .maxOrders(4_000)
+        .thread("monitor", Small::punchAndReuse)
+        .atEnd(
+            w -> {
+              w.assertReusedIsIntact();
+              atEnd(w, false);
+            })
+        .maxOrders(6_000)
         .explore();
   }
 

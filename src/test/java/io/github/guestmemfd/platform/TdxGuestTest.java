@@ -9,6 +9,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.Folio;
+import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.abi.Errno;
@@ -129,6 +130,25 @@ class TdxGuestTest {
       assertEquals(1, w.guest.kicks(), "all vCPUs leave the guest once");
       assertEquals(1, module.owned());
       assertEquals(1, w.get(3));
+    }
+  }
+
+  /** Between the track and the removal the vCPUs have left the guest. */
+  @Test
+  void aPageIsNotRemovedUnderAnAccess() throws Exception {
+    try (PlatformWorld<TdxGuest> w = world().running()) {
+      w.put(0, 1);
+      FrameAccess frames = w.memfd.frameAccess();
+      long access = frames.begin(w.pfn(0));
+      Worker<Errno> conversion = Worker.start(() -> w.memfd.tryMakeAccessible(0, PAGE));
+      while (module.faults().calls(Call.TRACK) == 0) {
+        Thread.onSpinWait();
+      }
+      Thread.sleep(20);
+      assertEquals(0, module.faults().calls(Call.REMOVE));
+      frames.end(access);
+      assertEquals(Errno.OK, conversion.result());
+      assertEquals(1, module.faults().calls(Call.REMOVE));
     }
   }
 

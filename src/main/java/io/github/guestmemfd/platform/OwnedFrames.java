@@ -12,7 +12,7 @@ import org.jspecify.annotations.Nullable;
  *
  * @param <E> the entries, compared by {@code equals}
  */
-final class FrameOwners<E> {
+final class OwnedFrames<E> {
   private final ConcurrentMap<Integer, E> entries = new ConcurrentHashMap<>();
   private final AtomicInteger guests = new AtomicInteger();
 
