@@ -107,7 +107,7 @@ final class LabOptions {
       split = ",",
       completionCandidates = Names.Platforms.class,
       description = {
-        "Instead of measuring: which protocols, with on-fault, and which policies, with atomic-pair,"
+        "Instead of measuring: which protocols, with hypercall, and which policies, with atomic-pair,"
             + " a guest of these platforms survives; with commas between, or all:",
         "${COMPLETION-CANDIDATES}.",
         "--protocol, --policy, --workload, --vcpus, --size, --seed and --seconds apply."
@@ -303,7 +303,7 @@ final class LabOptions {
     for (int n : vcpus == null ? List.of(2) : vcpus()) {
       for (Workload load : loads) {
         for (ConversionProtocol p : ofProtocols ? protocols() : List.<ConversionProtocol>of()) {
-          configs.add(config(p, DEFAULT_POLICY, load, n, bytes));
+          configs.add(config(p, PlatformTable.POLICY, load, n, bytes));
         }
         for (String policy : ofPolicies ? policiesOrAll() : List.<String>of()) {
           configs.add(config(ConversionProtocol.atomicPair(), policy, load, n, bytes));

@@ -249,7 +249,7 @@ abstract class PrivatePageTable {
       return Errno.EBADF;
     }
     try (GuestMemfd open = opened.get()) {
-      if (!isOfFile(memfd)) {
+      if (!mayBeOf(memfd)) {
         return Errno.EINVAL; // no invalidation of that would come here
       }
       boolean accessible = open.isAccessible(page);
@@ -288,16 +288,9 @@ abstract class PrivatePageTable {
     }
   }
 
-  /** Whether a file is the one that has been mapped before, or there has been none. */
-  private boolean isOfFile(GuestMemfd memfd) {
-    return locked(
-        () -> {
-          if (file == null) {
-            file = memfd;
-            frames = memfd.frameAccess();
-          }
-          return file.sameFile(memfd);
-        });
+  /** Whether no other file has been mapped before. */
+  private boolean mayBeOf(GuestMemfd memfd) {
+    return locked(() -> file == null || file.sameFile(memfd));
   }
 
   private boolean mustRetry(long seq, long page) {
@@ -308,6 +301,12 @@ abstract class PrivatePageTable {
   private Errno mapLocked(GuestMemfd memfd, Fault fault, int pfn, boolean accessible) {
     if (isDead()) { // by another thread, meanwhile
       return Errno.EIO;
+    }
+    if (file == null) {
+      file = memfd;
+      frames = memfd.frameAccess();
+    } else if (!file.sameFile(memfd)) {
+      return Errno.EINVAL; // looked at again: another thread has mapped the first page
     }
     long page = fault.page;
     IntFunction<Errno> forLaunch = fault.forLaunch;

@@ -201,7 +201,7 @@ class CommandLineTest {
         .isZero();
     assertThat(out.toString())
         .contains(
-            "Which protocol survives, with the policy on-fault:",
+            "Which protocol survives, with the policy hypercall:",
             "| hardware | protocol | none | snp |",
             "| works | `safe-only` | yes | yes |")
         .doesNotContain("Verdict", "Which policy");

@@ -377,9 +377,11 @@ abstract class PlatformRaces {
   void aFileOfAnotherGuestIsRefused() {
     try (PlatformWorld<PlatformGuest> w = world();
         GuestMemfd other = w.describe().flags(0).build()) {
+      assertEquals(Errno.EFAULT, w.guest.map(other, 0), "shared, and not the guest's from then on");
       w.put(0, 1);
       other.makeInaccessible(0, PAGE);
       assertEquals(Errno.EINVAL, w.guest.map(other, 0));
+      assertTrue(other.holders(0).isHole());
       assertEquals(1, w.get(0));
     }
   }
