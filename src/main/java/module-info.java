@@ -14,6 +14,7 @@ module io.github.guestmemfd {
   exports io.github.guestmemfd.conversion;
   exports io.github.guestmemfd.gunyah;
   exports io.github.guestmemfd.kvm;
+  exports io.github.guestmemfd.platform;
   exports io.github.guestmemfd.policy;
   exports io.github.guestmemfd.spi;
   exports io.github.guestmemfd.testing;

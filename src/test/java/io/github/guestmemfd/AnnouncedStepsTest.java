@@ -45,7 +45,7 @@ class AnnouncedStepsTest {
 
   /** Packages with shared words; "" is the root. */
   private static final List<String> PACKAGES =
-      List.of("", "memory", "cache", "file", "observe", "kvm", "gunyah", "policy");
+      List.of("", "memory", "cache", "file", "observe", "kvm", "gunyah", "platform", "policy");
 
   /** Accesses that need no announcement, each with the reason. */
   private static final Map<String, String> EXEMPT =

@@ -75,6 +75,7 @@ class ArchitectureTest {
           ROOT,
           ROOT + ".gunyah",
           ROOT + ".kvm",
+          ROOT + ".platform",
           ROOT + ".policy",
           ROOT + ".trace",
           ROOT + ".testing",
@@ -107,7 +108,12 @@ class ArchitectureTest {
   static final ArchRule clientsUseThePublicApiAlone =
       noClasses()
           .that()
-          .resideInAnyPackage(ROOT + ".kvm", ROOT + ".gunyah", ROOT + ".policy", ROOT + ".lab..")
+          .resideInAnyPackage(
+              ROOT + ".kvm",
+              ROOT + ".gunyah",
+              ROOT + ".platform",
+              ROOT + ".policy",
+              ROOT + ".lab..")
           .should()
           .dependOnClassesThat()
           .resideInAnyPackage(INTERNAL.toArray(new String[0]));
@@ -165,7 +171,7 @@ class ArchitectureTest {
 
   /** The packages above it: what they offer is a facade, which has a method for every call. */
   private static final Set<String> FACADES =
-      Set.of("", "gunyah", "kvm", "policy", "trace", "testing");
+      Set.of("", "gunyah", "kvm", "platform", "policy", "trace", "testing");
 
   @Test
   void everyPackageOfTheLibraryIsEngineOrFacade() {

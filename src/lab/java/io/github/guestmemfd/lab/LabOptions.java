@@ -3,6 +3,7 @@ package io.github.guestmemfd.lab;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.lab.report.Session;
 import io.github.guestmemfd.lab.report.TableReport;
+import io.github.guestmemfd.lab.workload.Platform;
 import io.github.guestmemfd.lab.workload.Request;
 import io.github.guestmemfd.lab.workload.Run;
 import io.github.guestmemfd.lab.workload.RunConfig;
@@ -101,6 +102,19 @@ final class LabOptions {
   private @Nullable List<String> workloads;
 
   @Option(
+      names = "--platform",
+      paramLabel = "ID",
+      split = ",",
+      completionCandidates = Names.Platforms.class,
+      description = {
+        "Instead of measuring: which protocols, with hypercall, and which policies, with atomic-pair,"
+            + " a guest of these platforms survives; with commas between, or all:",
+        "${COMPLETION-CANDIDATES}.",
+        "--protocol, --policy, --workload, --vcpus, --size, --seed and --seconds apply."
+      })
+  private @Nullable List<String> platforms;
+
+  @Option(
       names = "--trace",
       paramLabel = "FILE",
       description = {
@@ -171,6 +185,9 @@ final class LabOptions {
     if (requests > 0) {
       printRequests(workloadRuns(), out);
       return 0;
+    }
+    if (platforms != null) {
+      return survival(platforms).run();
     }
     List<? extends Run> runs = traces.isEmpty() ? workloadRuns() : traceRuns();
     checkWritable("--json", json);
@@ -263,6 +280,52 @@ final class LabOptions {
       }
     }
     return runs;
+  }
+
+  private PlatformTable survival(List<String> ids) {
+    long bytes = parseSize();
+    checkNumbers(bytes);
+    check(
+        traces.isEmpty() && json == null && html == null && !full,
+        "--platform: expected without --trace, --full, --json and --html");
+    List<Platform> chosen =
+        choose("--platform", ids, Arrays.asList(Platform.values()), Platform::id);
+    List<Workload> loads =
+        choose(
+            "--workload",
+            workloads == null ? PlatformTable.WORKLOADS : workloads,
+            Arrays.asList(Workload.values()),
+            Workload::id);
+    // Of what is named only that; of neither both.
+    boolean ofProtocols = policies == null || protocols != null;
+    boolean ofPolicies = protocols == null || policies != null;
+    List<RunConfig> configs = new ArrayList<>();
+    for (int n : vcpus == null ? List.of(2) : vcpus()) {
+      for (Workload load : loads) {
+        for (ConversionProtocol p : ofProtocols ? protocols() : List.<ConversionProtocol>of()) {
+          configs.add(config(p, PlatformTable.POLICY, load, n, bytes));
+        }
+        for (String policy : ofPolicies ? policiesOrAll() : List.<String>of()) {
+          configs.add(config(ConversionProtocol.atomicPair(), policy, load, n, bytes));
+        }
+      }
+    }
+    CommandLine commandLine = spec.commandLine();
+    return new PlatformTable(
+        chosen,
+        configs.stream().distinct().toList(),
+        seconds,
+        commandLine.getOut(),
+        commandLine.getErr());
+  }
+
+  private List<String> policiesOrAll() {
+    return policies == null ? ConversionPolicy.ids() : policies();
+  }
+
+  private RunConfig config(
+      ConversionProtocol protocol, String policy, Workload workload, int n, long bytes) {
+    return new RunConfig(protocol, policy, PrivatePages.KEEP, workload, n, bytes, 1, seed);
   }
 
   private record Pair(ConversionProtocol protocol, String policy) {}

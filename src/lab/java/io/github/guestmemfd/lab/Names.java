@@ -1,6 +1,7 @@
 package io.github.guestmemfd.lab;
 
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.lab.workload.Platform;
 import io.github.guestmemfd.lab.workload.Workload;
 import io.github.guestmemfd.policy.ConversionPolicy;
 import java.util.Arrays;
@@ -23,6 +24,14 @@ final class Names {
     @Override
     public Iterator<String> iterator() {
       return ConversionPolicy.ids().iterator();
+    }
+  }
+
+  /** The platforms. */
+  static final class Platforms implements Iterable<String> {
+    @Override
+    public Iterator<String> iterator() {
+      return Arrays.stream(Platform.values()).map(Platform::id).iterator();
     }
   }
 

@@ -44,6 +44,18 @@ import io.github.guestmemfd.kvm.VcpuExitException;
 import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.kvm.VmMetrics;
 import io.github.guestmemfd.memory.FrameTable;
+import io.github.guestmemfd.platform.CcaGuest;
+import io.github.guestmemfd.platform.HardwareCall;
+import io.github.guestmemfd.platform.HardwareFaults;
+import io.github.guestmemfd.platform.PkvmGuest;
+import io.github.guestmemfd.platform.PkvmHypervisor;
+import io.github.guestmemfd.platform.PlatformGuest;
+import io.github.guestmemfd.platform.Populated;
+import io.github.guestmemfd.platform.Rmm;
+import io.github.guestmemfd.platform.Rmp;
+import io.github.guestmemfd.platform.SnpGuest;
+import io.github.guestmemfd.platform.TdxGuest;
+import io.github.guestmemfd.platform.TdxModule;
 import io.github.guestmemfd.policy.ConversionHandler;
 import io.github.guestmemfd.policy.ConversionObserver;
 import io.github.guestmemfd.policy.ConversionPolicy;
@@ -406,6 +418,18 @@ final class BadInputWorld {
     make(FrameAccess.class, w -> w.memfd.frameAccess());
     make(InterruptedException.class, w -> Wait.deadlock()); // sets no interrupt status
     make(MemoryParcels.class, w -> parcels(w));
+    make(Rmp.class, w -> new Rmp());
+    make(TdxModule.class, w -> new TdxModule());
+    make(PkvmHypervisor.class, w -> new PkvmHypervisor());
+    make(Rmm.class, w -> new Rmm());
+    make(HardwareFaults.class, w -> new Rmp().faults());
+    make(HardwareCall.class, w -> TdxModule.Call.AUG);
+    make(Populated.class, w -> new Populated(PAGE, Errno.OK, Errno.EIO));
+    make(SnpGuest.class, w -> w.client(new SnpGuest(new Rmp())));
+    make(TdxGuest.class, w -> w.client(new TdxGuest(new TdxModule(), KernelProfile.LINUX_6_18)));
+    make(PkvmGuest.class, w -> w.client(new PkvmGuest(new PkvmHypervisor())));
+    make(CcaGuest.class, w -> w.client(new CcaGuest(new Rmm())));
+    make(PlatformGuest.class, w -> w.client(new CcaGuest(new Rmm())));
     make(VirtualMachine.class, w -> w.vm);
     make(VirtualMachine.Builder.class, w -> VirtualMachine.builder());
     make(Vcpu.class, w -> w.vcpu);
@@ -536,6 +560,17 @@ final class BadInputWorld {
     MemoryParcels parcels = new MemoryParcels(w.describe());
     w.opened(parcels.memfd());
     return parcels;
+  }
+
+  /** A platform's guest that runs; some have a mapped page in a file of their own. */
+  private PlatformGuest client(PlatformGuest guest) {
+    GuestMemfd file = opened(describe().size(PAGE).ops(guest).build());
+    guest.finishLaunch();
+    if (!GuestMemfd.isInsideCallback() && host.used() < 8 * PAGE) { // there are 24 frames
+      file.makeInaccessible(0, PAGE);
+      guest.use(file, 0);
+    }
+    return guest;
   }
 
   /** Objects of a class to call methods on; at least one. */

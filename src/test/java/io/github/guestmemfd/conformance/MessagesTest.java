@@ -32,6 +32,8 @@ import io.github.guestmemfd.kvm.MemoryAttributeRange;
 import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VcpuExit;
 import io.github.guestmemfd.kvm.VirtualMachine;
+import io.github.guestmemfd.platform.CcaGuest;
+import io.github.guestmemfd.platform.Rmm;
 import io.github.guestmemfd.policy.GpaRange;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
@@ -973,6 +975,10 @@ class MessagesTest {
               parcels.lend(0, PAGE);
               parcels.read(0xfff, ByteBuffer.allocate(2));
             }),
+        says("expected a multiple of 8, actual 0x4", w -> new CcaGuest(new Rmm()).read(4)),
+        says(
+            "expected a failure of 1 or more calls, actual OK of every 1, 1 times",
+            w -> new Rmm().faults().fail(Rmm.Call.DELEGATE, Errno.OK, 1)),
         says(
             "offset: expected 0x0 or more, actual 0xffffffffffffffff",
             w -> new RacePoints().at(RacePoint.AFTER_LOOKUP, -1, () -> {})));

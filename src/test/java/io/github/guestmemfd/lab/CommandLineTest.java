@@ -195,6 +195,30 @@ class CommandLineTest {
   }
 
   @Test
+  void platformsAreATableOfWhatSurvives() {
+    assertThat(lab("--platform=none,snp", "--protocol=atomic-pair,safe-only", "--workload=share"))
+        .as(err.toString())
+        .isZero();
+    assertThat(out.toString())
+        .contains(
+            "Which protocol survives, with the policy hypercall:",
+            "| hardware | protocol | none | snp |",
+            "| works | `safe-only` | yes | yes |")
+        .doesNotContain("Verdict", "Which policy");
+    assertThat(err.toString()).startsWith("lab: 12 runs of 0.04 s");
+    out.getBuffer().setLength(0);
+    assertThat(lab("--platform=none", "--policy=eager,hypercall", "--workload=share")).isZero();
+    assertThat(out.toString())
+        .contains("Which policy survives, with the protocol atomic-pair:", "| works | `eager` |")
+        .doesNotContain("Which protocol");
+    assertThat(lab("--platform=sgx")).isEqualTo(2);
+    assertThat(lab("--platform=snp", "--json=x")).isEqualTo(2);
+    assertThat(err.toString())
+        .contains("--platform: expected none, snp, tdx, tdx-6.18, pkvm, cca")
+        .contains("--platform: expected without --trace");
+  }
+
+  @Test
   void theSameSeedAsksForTheSame() {
     assertThat(lab("--requests", "50", "--seed", "3")).isZero();
     String once = out.toString();

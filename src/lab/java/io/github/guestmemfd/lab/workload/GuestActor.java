@@ -10,11 +10,13 @@ import io.github.guestmemfd.kvm.MemoryAttribute;
 import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.policy.PrivatePages;
 import io.github.guestmemfd.spi.IdleStrategy;
+import java.util.OptionalLong;
 import java.util.SplittableRandom;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.BooleanSupplier;
 import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A vCPU of a workload: carries out the requests as a guest would. It asks for a conversion by
@@ -34,6 +36,9 @@ final class GuestActor implements Runnable {
   private final PrivatePages onShared;
   private final Supplier<Request> requests;
 
+  /** Null if the vCPU reaches private memory as it does shared memory. */
+  private final @Nullable PrivateMemory privately;
+
   /** Values, which have no part in what is requested. */
   private final SplittableRandom random;
 
@@ -49,12 +54,16 @@ final class GuestActor implements Runnable {
   private final AtomicInteger outstanding = new AtomicInteger();
   private long done;
 
+  /** What has been loaded last. */
+  private long loaded;
+
   GuestActor(
       Machine m,
       Vcpu vcpu,
       ExitHandler handler,
       Attempts attempts,
       PrivatePages onShared,
+      @Nullable PrivateMemory privately,
       Supplier<Request> requests,
       SplittableRandom random,
       int first,
@@ -64,6 +73,7 @@ final class GuestActor implements Runnable {
     this.handler = handler;
     this.attempts = attempts;
     this.onShared = onShared;
+    this.privately = privately;
     this.requests = requests;
     this.random = random;
     this.first = first;
@@ -140,7 +150,8 @@ final class GuestActor implements Runnable {
     if (!load(offset + Secrets.READ_AT, PRIVATE)) {
       return false;
     }
-    if (vcpu.value() != secret) {
+    boolean anything = secret == 0 && privately != null && !privately.isNewPageZero();
+    if (loaded != secret && !anything) {
       m.secrets().corrupted();
     }
     givenBack[page - this.first] = false;
@@ -148,7 +159,7 @@ final class GuestActor implements Runnable {
       if (!load(offset + Secrets.WRITE_AT, PRIVATE)) {
         return false;
       }
-      if (vcpu.value() != secret) {
+      if (loaded != secret) {
         m.secrets().leak("the guest found its private page changed", page);
       }
     }
@@ -272,7 +283,7 @@ final class GuestActor implements Runnable {
       if (!ask(page, page + 1, PRIVATE) || !load(offset, PRIVATE)) {
         continue;
       }
-      if (vcpu.value() != content) {
+      if (loaded != content && (privately == null || privately.keepsContent())) {
         m.secrets().corrupted();
       }
       done++;
@@ -282,6 +293,9 @@ final class GuestActor implements Runnable {
   // ---- what a guest's kernel does ----
 
   private boolean ask(int first, int end, MemoryAttribute attribute) {
+    if (privately != null && attribute == SHARED) {
+      privately.beforeShared(first, end);
+    }
     boolean done = false;
     for (int i = 0; i < ATTEMPTS && !done && !m.stop().isSet(); i++) {
       if (i > 0) {
@@ -290,14 +304,35 @@ final class GuestActor implements Runnable {
       done = vcpu.mapGpaRange(Machine.offset(first), end - first, attribute) == Errno.OK;
     }
     endAsking();
+    if (done && privately != null && attribute == PRIVATE) {
+      return privately.whenPrivate(first, end);
+    }
     return done;
   }
 
   private boolean load(long gpa, MemoryAttribute attribute) {
-    return access(() -> vcpu.tryRead(gpa, Long.BYTES, attribute));
+    if (privately != null && attribute == PRIVATE) {
+      OptionalLong number = privately.access(vcpu, handler, gpa, guest -> guest.read(gpa));
+      endAsking();
+      loaded = number.orElse(0);
+      return number.isPresent();
+    }
+    boolean done = access(() -> vcpu.tryRead(gpa, Long.BYTES, attribute));
+    loaded = done ? vcpu.value() : 0;
+    return done;
   }
 
   private boolean store(long gpa, long value, MemoryAttribute attribute) {
+    if (privately != null && attribute == PRIVATE) {
+      OptionalLong done =
+          privately.access(
+              vcpu,
+              handler,
+              gpa,
+              guest -> guest.write(gpa, value) ? OptionalLong.of(value) : OptionalLong.empty());
+      endAsking();
+      return done.isPresent();
+    }
     return access(() -> vcpu.tryWrite(gpa, Long.BYTES, value, attribute));
   }
 

@@ -1,5 +1,6 @@
 package io.github.guestmemfd.lab.workload;
 
+import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.Metrics;
 import io.github.guestmemfd.lab.report.Measurement;
@@ -14,6 +15,7 @@ import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.BooleanSupplier;
 import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
 
 /** Runs a workload over a protocol and a policy, with its actors, and measures it. */
 final class LabRun {
@@ -22,24 +24,80 @@ final class LabRun {
 
   private static final long END_SECONDS = 30;
 
+  /** The same where hardware, or what it holds, may well keep an actor for ever. */
+  private static final long END_SECONDS_OF_PLATFORMS = 3;
+
   private final RunConfig config;
   private final HostMemory host;
   private final AtomicReference<Throwable> failure = new AtomicReference<>();
+  private final Platform.@Nullable Hardware hardware;
 
-  private LabRun(RunConfig config, HostMemory host) {
+  /** How the private memory of a platform's guest is reached; null for a guest without. */
+  private @Nullable PrivateMemory privately;
+
+  private LabRun(RunConfig config, HostMemory host, Platform.@Nullable Hardware hardware) {
     this.config = config;
     this.host = host;
+    this.hardware = hardware;
   }
 
   /** {@link RunConfig#measure}. */
   static Measurement run(RunConfig config, HostMemory host, BooleanSupplier stopped)
       throws InterruptedException {
-    return new LabRun(config, host).measure(stopped);
+    return new LabRun(config, host, null).measure(stopped);
+  }
+
+  /** A run of a guest of a platform, and what has become of it. */
+  static Survival run(
+      RunConfig config,
+      Platform platform,
+      Platform.Condition condition,
+      HostMemory host,
+      BooleanSupplier stopped)
+      throws InterruptedException {
+    Platform.Hardware hardware = platform.make(condition);
+    LabRun run = new LabRun(config, host, hardware);
+    Measurement measurement = null;
+    if (!Walk.isStuck(platform, config.protocol())) {
+      try {
+        measurement = run.measure(stopped);
+      } catch (StuckException e) {
+        // it is told as such
+      }
+    }
+    long kept = hardware == null ? 0 : hardware.putLeaked();
+    boolean aborts = platform == Platform.PKVM; // see Survival.aborts
+    long seen = measurement == null ? 0 : measurement.leaks();
+    return new Survival(
+        platform.id(),
+        condition,
+        config.protocol().id(),
+        config.policy(),
+        measurement == null,
+        hardware == null ? "" : hardware.guest().death().orElse(""),
+        aborts ? 0 : seen,
+        aborts ? seen : 0,
+        measurement == null ? 0 : measurement.corruptions(),
+        hardware == null || measurement == null ? 0 : hardware.owned().getAsLong(),
+        measurement == null ? 0 : measurement.framesLeaked() - kept,
+        run.privately == null ? 0 : run.privately.refused(),
+        measurement == null ? 0 : measurement.guestOps());
+  }
+
+  /** An actor has not ended. */
+  private static final class StuckException extends IllegalStateException {
+    private static final long serialVersionUID = 1L;
+
+    StuckException(String message) {
+      super(message);
+    }
   }
 
   private Measurement measure(BooleanSupplier stopped) throws InterruptedException {
     long usedBefore = host.used();
-    Machine m = Machine.create(host, config.protocol(), config.size());
+    GuestMemfdOps client = hardware == null ? GuestMemfdOps.NONE : hardware.guest();
+    Machine m = Machine.create(host, config.protocol(), config.size(), client);
+    privately = hardware == null ? null : new PrivateMemory(m, hardware.guest());
     SplittableRandom values = new SplittableRandom(config.seed());
     Workload.Plan plan = config.workload().plan(m.pages(), config.vcpus(), config.seed());
     Attempts attempts = new Attempts(m.ledger());
@@ -130,6 +188,7 @@ final class LabRun {
               monitor,
               attempts,
               config.onShared(),
+              privately,
               requests,
               values.split(),
               each * guests.size(),
@@ -156,14 +215,15 @@ final class LabRun {
 
   /** Waits for the actors; one that does not end is a defect of the library. */
   private void end(List<Thread> threads) throws InterruptedException {
-    long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(END_SECONDS);
+    long limit = hardware == null ? END_SECONDS : END_SECONDS_OF_PLATFORMS;
+    long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(limit);
     for (Thread thread : threads) {
       long left = deadline - System.nanoTime();
       TimeUnit.NANOSECONDS.timedJoin(thread, Math.max(1, left));
       if (thread.isAlive()) {
-        IllegalStateException stuck =
-            new IllegalStateException(thread.getName() + " does not end in " + config);
+        StuckException stuck = new StuckException(thread.getName() + " does not end in " + config);
         stuck.setStackTrace(thread.getStackTrace());
+        threads.forEach(Thread::interrupt); // they are daemons, and use nothing that others do
         throw stuck;
       }
     }

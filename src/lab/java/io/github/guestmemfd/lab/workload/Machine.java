@@ -7,6 +7,7 @@ import static io.github.guestmemfd.abi.Protection.READ;
 import static io.github.guestmemfd.abi.Protection.WRITE;
 
 import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.conversion.ConversionProtocol;
@@ -53,15 +54,21 @@ record Machine(
     }
   }
 
-  /** A guest whose memory starts shared, and is not there yet. */
-  static Machine create(HostMemory host, ConversionProtocol protocol, long size) {
+  /**
+   * A guest whose memory starts shared, and is not there yet.
+   *
+   * @param platform the client behind the virtual machine
+   */
+  static Machine create(
+      HostMemory host, ConversionProtocol protocol, long size, GuestMemfdOps platform) {
     VirtualMachine vm = new VirtualMachine();
     GuestMemfd memfd =
         vm.createGuestMemfd(
             GuestMemfd.builder(host)
                 .size(size)
                 .flags(MMAP, INIT_SHARED, NO_DIRECT_MAP)
-                .protocol(protocol));
+                .protocol(protocol),
+            platform);
     HostMapping window = memfd.mmap(0, size, READ, WRITE);
     vm.bind(0, 0, size, memfd, 0);
     int pages = (int) (size / HostMemory.PAGE_SIZE);

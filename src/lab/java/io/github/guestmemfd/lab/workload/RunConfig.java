@@ -53,6 +53,27 @@ public record RunConfig(
   }
 
   /**
+   * Runs it with a guest of a platform, on a host of its own.
+   *
+   * @param platform the platform
+   * @param condition how well its hardware works
+   * @param stopped checked now and then; true ends the run early
+   * @return what has become of the guest
+   * @throws InterruptedException if the thread is interrupted; the run is over then
+   * @throws IllegalStateException if an actor failed
+   */
+  @SuppressWarnings("resource") // where an actor is stuck, the host cannot be closed
+  public Survival survive(Platform platform, Platform.Condition condition, BooleanSupplier stopped)
+      throws InterruptedException {
+    HostMemory host = host(size);
+    Survival survival = LabRun.run(this, platform, condition, host, stopped);
+    if (!survival.stuck()) {
+      host.close();
+    }
+    return survival;
+  }
+
+  /**
    * Creates a host for runs, one after the other, with memory for the guest, for orphans and for
    * another mapping of the same index.
    *

@@ -3,6 +3,7 @@ package io.github.guestmemfd.lab.workload;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.conversion.ConversionProtocol;
@@ -180,7 +181,8 @@ class LabRunTest {
 
   private static void withMachine(Consumer<Machine> test) {
     try (HostMemory host = RunConfig.host(SIZE);
-        Machine m = Machine.create(host, ConversionProtocol.atomicPair(), SIZE)) {
+        Machine m =
+            Machine.create(host, ConversionProtocol.atomicPair(), SIZE, GuestMemfdOps.NONE)) {
       test.accept(m);
     }
   }

@@ -1,0 +1,11 @@
+package io.github.guestmemfd.platform;
+
+import io.github.guestmemfd.kvm.KernelProfile;
+
+/** A trust domain with references, which are given back when a page is removed. */
+class TdxWithReferencesContractTest extends PlatformContract {
+  @Override
+  PlatformGuest guest() {
+    return new TdxGuest(new TdxModule(), KernelProfile.LINUX_6_18);
+  }
+}
