@@ -220,6 +220,15 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /**
+   * The flags that the file was created with.
+   *
+   * @return the {@linkplain CreateFlag#bit bits}
+   */
+  public long flags() {
+    return inode.flags;
+  }
+
+  /**
    * The status of the file, as {@code fstat} reports it.
    *
    * @return the status of the file

@@ -91,13 +91,11 @@ final class ByGuestAddress {
 
   private static GuestMemfd file(String operation, long gpa, long size, BoundSlot slot) {
     return slot.memslot
-        .memfd()
-        .reopen()
+        .openFile()
         .orElseThrow(
             () ->
                 new GuestMemfdException(
-                    Errno.EBADF,
-                    what(operation, gpa, size) + ": the file of " + slot.memslot + " is gone"));
+                    Errno.EBADF, what(operation, gpa, size) + ": " + slot.memslot.whyNoFile()));
   }
 
   private static String what(String operation, long gpa, long size) {

@@ -49,7 +49,7 @@ final class PageWalk {
   long begin(long gpa, int size, MemoryAttribute attribute, Access access, long number) {
     if (!run.isExitRequested()) {
       BoundSlot slot = slotAt(gpa);
-      long begun = slot == null ? 0 : begin(slot, gpa, attribute);
+      long begun = slot == null ? 0 : begin(slot, gpa, attribute, access == Access.WRITE);
       if (begun != 0) {
         return begun;
       }
@@ -62,20 +62,21 @@ final class PageWalk {
     return Objects.requireNonNull(used); // after begin
   }
 
-  /** Announces an access to a page, if it is mapped for that view. */
-  long begin(BoundSlot slot, long gpa, MemoryAttribute attribute) {
+  /** Announces an access to a page, if it is mapped for that view, and for writing if need be. */
+  long begin(BoundSlot slot, long gpa, MemoryAttribute attribute, boolean write) {
     long page = slot.page(gpa);
     long entry = slot.table.get(page);
-    if (!TdpEntry.maps(entry, attribute)) {
+    if (!TdpEntry.maps(entry, attribute, write)) {
       return 0;
     }
-    long begun = slot.frames.begin(TdpEntry.pfn(entry));
+    FrameAccess frames = slot.frames(entry);
+    long begun = frames.begin(TdpEntry.pfn(entry));
     if (slot.table.get(page) != entry) { // checked again, now that the access is announced
-      slot.frames.end(begun);
+      frames.end(begun);
       return 0;
     }
-    Mmu.inFlight(slot, begun, gpa >>> PAGE_SHIFT);
-    used = slot.frames;
+    Mmu.inFlight(slot, frames, begun, gpa >>> PAGE_SHIFT);
+    used = frames;
     return begun;
   }
 
@@ -83,6 +84,7 @@ final class PageWalk {
       long gpa, int size, MemoryAttribute attribute, Access access, long number) {
     Objects.requireNonNull(attribute, "attribute"); // nothing is mapped for null
     boolean counted = false;
+    boolean write = access == Access.WRITE;
     for (int round = 0; ; round++) {
       if (run.tryExitAsRequested()) {
         return 0;
@@ -93,7 +95,7 @@ final class PageWalk {
         return 0;
       }
       long page = slot.page(gpa);
-      long begun = begin(slot, gpa, attribute);
+      long begun = begin(slot, gpa, attribute, write);
       if (begun != 0) {
         return begun;
       }
@@ -102,16 +104,32 @@ final class PageWalk {
         slot.counters.count(VmMeter.FAULTS);
         counted = true;
       }
-      int result = mmu.fault(slot, page, attribute, counters);
+      int result = mmu.fault(slot, page, attribute, write, counters);
       if (result == Mmu.RETRY ? !mmu.awaitRetry(round) : result == -Errno.EINTR.code()) {
         run.exitInterrupted();
         return 0;
       }
       if (result != Mmu.RETRY && result != Mmu.MAPPED) {
-        Errno why = result == Mmu.MISMATCH ? Errno.EFAULT : Errno.ofResult(result);
-        run.exitMemoryFault(gpa, attribute, access, why);
+        exit(result, slot, gpa, size, attribute, access, number);
         return 0;
       }
+    }
+  }
+
+  /** Exits for what a fault has answered. */
+  private void exit(
+      int result,
+      BoundSlot slot,
+      long gpa,
+      int size,
+      MemoryAttribute attribute,
+      Access access,
+      long number) {
+    switch (result) {
+      case Mmu.READ_ONLY -> run.exitMmio(gpa, size, access, number);
+      case Mmu.NO_HOST_MEMORY -> run.exitHostFault(gpa, slot.userAddress(slot.page(gpa)), access);
+      case Mmu.MISMATCH -> run.exitMemoryFault(gpa, attribute, access, Errno.EFAULT);
+      default -> run.exitMemoryFault(gpa, attribute, access, Errno.ofResult(result));
     }
   }
 

@@ -532,7 +532,7 @@ public final class ConversionHandler implements ExitHandler {
       Memslot slot = found.get();
       long to = Math.min(range.end(), slot.gpa() + slot.size());
       long offset = slot.offset() + (at - slot.gpa());
-      Errno errno = discard(slot.memfd(), offset, offset + (to - at));
+      Errno errno = discard(slot, offset, offset + (to - at));
       if (errno != Errno.OK) {
         return errno;
       }
@@ -541,8 +541,11 @@ public final class ConversionHandler implements ExitHandler {
     return Errno.OK;
   }
 
-  private static Errno discard(GuestMemfd weak, long offset, long end) {
-    Optional<GuestMemfd> file = weak.reopen();
+  private static Errno discard(Memslot slot, long offset, long end) {
+    if (slot.memfd() == null) {
+      return Errno.OK; // none of it can be private
+    }
+    Optional<GuestMemfd> file = slot.openFile();
     if (file.isEmpty()) {
       return Errno.EBADF;
     }

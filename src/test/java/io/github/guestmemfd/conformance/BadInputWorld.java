@@ -34,6 +34,7 @@ import io.github.guestmemfd.kvm.Access;
 import io.github.guestmemfd.kvm.BusyGuestPage;
 import io.github.guestmemfd.kvm.ExitHandler;
 import io.github.guestmemfd.kvm.GuestProgram;
+import io.github.guestmemfd.kvm.HostRam;
 import io.github.guestmemfd.kvm.KernelProfile;
 import io.github.guestmemfd.kvm.MemoryAttributeRange;
 import io.github.guestmemfd.kvm.MemoryAttributesException;
@@ -78,6 +79,7 @@ import java.time.Instant;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.Deque;
 import java.util.HashMap;
 import java.util.List;
@@ -422,7 +424,16 @@ final class BadInputWorld {
     make(VcpuExit.Interrupted.class, w -> new VcpuExit.Interrupted());
     make(VcpuExitException.class, w -> thrown(() -> w.vcpu.read(0, 1, SHARED)));
     make(VmMetrics.class, w -> w.vm.metrics());
-    make(Memslot.class, w -> w.vm.memslotAt(GPA).orElseThrow());
+    make(
+        Memslot.class,
+        w -> w.vm.memslotAt(GPA).orElseThrow(),
+        w -> new Memslot(1, 3, 2 * GPA, PAGE, PAGE, null, -1),
+        w -> new Memslot(2, 4, 2 * GPA, PAGE, 1, w.other, 0),
+        w -> new Memslot(2, -1, -1, -1, -1, w.closed, -1),
+        w -> new Memslot(0, 0, GPA, SIZE, 0, null, 0));
+    make(HostRam.class, w -> w.opened(w.vm.mapHostRam(w.host, PAGE)));
+    make(BitSet.class, w -> new BitSet(), w -> BitSet.valueOf(new long[] {-1}));
+    make(VcpuExit.HostFault.class, w -> new VcpuExit.HostFault(-1, -1, Access.READ));
     make(ExitHandler.class, w -> (ExitHandler) (v, e) -> false);
     make(GuestProgram.class, w -> (GuestProgram) v -> v.touch(-1, Access.READ, SHARED));
     make(ConversionPolicy.class, w -> POLICY);

@@ -927,7 +927,8 @@ class MessagesTest {
               w.vcpu().write(GPA, 8, 1, SHARED);
             }),
         says(
-            left + "Mmio[gpa=0x1000, size=8, access=WRITE, value=0xff: no memslot]",
+            left
+                + "Mmio[gpa=0x1000, size=8, access=WRITE, value=0xff: no memslot, or a read-only one]",
             w -> w.vcpu().write(PAGE, 8, 255, SHARED)),
         says(
             "atomic access: expected 4 or 8 bytes at a multiple of that, actual 8 at 0x100004",
