@@ -1,5 +1,6 @@
 package io.github.guestmemfd.kvm;
 
+import io.github.guestmemfd.abi.Hex;
 import java.util.Objects;
 import java.util.StringJoiner;
 
@@ -79,7 +80,7 @@ public enum MemslotFlag {
       }
     }
     if (rest != 0) {
-      text.add("0x" + Integer.toHexString(rest));
+      text.add(Hex.of(rest & 0xffff_ffffL));
     }
     return text.toString();
   }

@@ -9,6 +9,8 @@ import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.LockClass;
 import io.github.guestmemfd.spi.Mutex;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
@@ -42,6 +44,18 @@ final class UserMemory {
   @Nullable Area at(long address) {
     Map.Entry<Long, Area> entry = Announce.read(this).areas.floorEntry(address);
     return entry != null && address < entry.getValue().end() ? entry.getValue() : null;
+  }
+
+  /** The memory between two user addresses, in ascending order. */
+  List<Area> between(long from, long to) {
+    TreeMap<Long, Area> now = Announce.read(this).areas;
+    List<Area> found = new ArrayList<>();
+    Area first = at(from);
+    if (first != null && first.address < from) {
+      found.add(first);
+    }
+    found.addAll(now.subMap(from, to).values());
+    return found;
   }
 
   /** The accesses to its frames; null as long as no memory ever was there. */

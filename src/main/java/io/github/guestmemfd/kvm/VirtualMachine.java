@@ -81,7 +81,7 @@ public final class VirtualMachine {
         type == null || own == null
             ? new MemoryAttributes(regions)
             : new AttributesOfVm(type, own, regions, mmu);
-    byGuestAddress = new ByGuestAddress(regions);
+    byGuestAddress = new ByGuestAddress(regions, user);
     preFault = new PreFault(regions, mmu, counters);
   }
 
@@ -536,16 +536,18 @@ public final class VirtualMachine {
   // ---- the host's side, by guest address ----
 
   /**
-   * Maps the memory behind a range of guest addresses for the host, as {@link GuestMemfd#mmap(long,
-   * long, Protection...)}. Offset 0 of the mapping is the first address of the range. The mapping
-   * of the file survives the deletion of the memslot.
+   * Maps the shared memory behind a range of guest addresses for the host, as {@link
+   * GuestMemfd#mmap(long, long, Protection...)}: that of the file or, with two memories, the host's
+   * at the user address. Offset 0 of the mapping is the first address of the range. The mapping of
+   * the file survives the deletion of the memslot.
    *
    * @param gpa the first guest physical address, a multiple of 4096
    * @param size the size in bytes, a positive multiple of 4096
    * @param protection what the mapping may be used for
    * @return the mapping
    * @throws GuestMemfdException EINVAL if the range is not such a range below 2^52, or lies in more
-   *     than one piece; ENOENT if a part of it has no memslot; EBADF if the file is gone; as mmap
+   *     than one piece; ENOENT if a part of it has no memslot; EBADF if the file is gone; EFAULT if
+   *     the host has no memory at the user address; as mmap
    */
   public HostMapping mmap(long gpa, long size, Protection... protection) {
     Objects.requireNonNull(protection, "protection");
@@ -581,6 +583,30 @@ public final class VirtualMachine {
    */
   public void punchHole(long gpa, long size) {
     byGuestAddress.punchHole(gpa, size);
+  }
+
+  /**
+   * Discards the host's memory behind a range of guest addresses, as {@link HostRam#discard}: what
+   * is shared of it reads zero then. What has no memslot, or no memory of the host, is left out,
+   * and so is what a file has.
+   *
+   * @param gpa the first guest physical address, a multiple of 4096
+   * @param size the size in bytes, a positive multiple of 4096
+   * @throws GuestMemfdException EINVAL if the range is not such a range below 2^52; as {@link
+   *     HostRam#madvise}: what comes before has been discarded
+   */
+  public void discardHostMemory(long gpa, long size) {
+    byGuestAddress.discardHostMemory(gpa, size);
+  }
+
+  /**
+   * How much memory the memslots use, and how much of it twice. Takes time in proportion to what is
+   * allocated; waits for nothing.
+   *
+   * @return the figures; exact while nothing is being changed, and if no memory is in two memslots
+   */
+  public MemoryUse memoryUse() {
+    return byGuestAddress.use();
   }
 
   // ---- prefaulting ----

@@ -1166,7 +1166,7 @@ class MessagesTest {
   void noAddressIsDecimalInTheSources() throws IOException {
     Pattern decimal =
         Pattern.compile(
-            "(offset|gpa|address|flags|mode)s?[ =]*\"\\s*\\+\\s*(?!Hex\\.|CreateFlag\\.|FallocMode\\.)\\w"
+            "(offset|gpa|address|flags|mode)s?[ =]*\"\\s*\\+\\s*(?!Hex\\.|CreateFlag\\.|FallocMode\\.|MemslotFlag\\.)\\w"
                 + "|0x\"\\s*\\+|%x|%#x");
     Path root = Path.of("src/main/java/io/github/guestmemfd");
     List<String> found = new ArrayList<>();

@@ -137,8 +137,7 @@ class TwoMemoriesTest extends VmFixture {
         }
       }
     } else {
-      refused(
-          GuestMemfdException.class, Errno.ENODEV, () -> memfd.mmap(0, PAGE, Protection.READ));
+      refused(GuestMemfdException.class, Errno.ENODEV, () -> memfd.mmap(0, PAGE, Protection.READ));
     }
   }
 
@@ -208,7 +207,9 @@ class TwoMemoriesTest extends VmFixture {
     assertEquals(expected, vm.trySetMemoryAttributes(at, bytes, PRIVATE, stopped));
     assertEquals(expected == Errno.OK ? at + bytes : at, stopped.convertedUpTo());
     assertThat(vm.memoryAttribute(at)).contains(expected == Errno.OK ? PRIVATE : SHARED);
-    assertEquals(expected == Errno.OK, vm.setMemoryAttributesLater(at, bytes, SHARED).handle((v, e) -> e == null).join());
+    assertEquals(
+        expected == Errno.OK,
+        vm.setMemoryAttributesLater(at, bytes, SHARED).handle((v, e) -> e == null).join());
   }
 
   @Test
@@ -226,8 +227,7 @@ class TwoMemoriesTest extends VmFixture {
     write(vcpu, GPA + PAGE, 1, PRIVATE);
     vm.unbind(0);
     assertThat(vm.memoryAttribute(GPA + PAGE)).contains(PRIVATE);
-    refused(
-        GuestMemfdException.class, Errno.EINVAL, () -> vm.memoryAttributes(GPA, PAGE + 1L));
+    refused(GuestMemfdException.class, Errno.EINVAL, () -> vm.memoryAttributes(GPA, PAGE + 1L));
   }
 
   /** One call, over memslots, gaps between them, and memory that is the other already. */
@@ -270,8 +270,7 @@ class TwoMemoriesTest extends VmFixture {
   void withoutPrivateMemoryThereIsNoAttribute() {
     machine(VmType.DEFAULT);
     MemoryAttributesException e =
-        refused(
-            MemoryAttributesException.class, Errno.EINVAL, () -> convert(GPA, 1, PRIVATE));
+        refused(MemoryAttributesException.class, Errno.EINVAL, () -> convert(GPA, 1, PRIVATE));
     assertThat(e)
         .hasMessage(
             "EINVAL: set memory attributes of gpa 0x100000 size 4096 to PRIVATE: a machine of type"
@@ -384,7 +383,11 @@ class TwoMemoriesTest extends VmFixture {
     assertEquals(0, read(vcpu, 2 * GPA, SHARED));
     assertEquals(1, low.mapping().getLong(0));
     high.close();
-    assertHostFault(vcpu.tryRead(GPA + 3L * PAGE, 8, SHARED), GPA + 3L * PAGE, NOWHERE + 3L * PAGE, Access.READ);
+    assertHostFault(
+        vcpu.tryRead(GPA + 3L * PAGE, 8, SHARED),
+        GPA + 3L * PAGE,
+        NOWHERE + 3L * PAGE,
+        Access.READ);
     assertFalse(vcpu.tryRead(2 * GPA + 2L * PAGE, 8, SHARED));
     assertEquals(1, read(vcpu, GPA, SHARED));
     assertEquals(2L * PAGE, host.used());
@@ -445,7 +448,8 @@ class TwoMemoriesTest extends VmFixture {
     assertThat(vm.getDirtyLog(0)).isEqualTo(new BitSet());
     write(vcpu, GPA, 2, SHARED);
     vcpu.touch(GPA + 2L * PAGE, Access.WRITE, SHARED);
-    assertThat(vm.clearDirtyLog(0, BitSet.valueOf(new long[] {0b1110}))).isEqualTo(BitSet.valueOf(new long[] {0b100}));
+    assertThat(vm.clearDirtyLog(0, BitSet.valueOf(new long[] {0b1110})))
+        .isEqualTo(BitSet.valueOf(new long[] {0b100}));
     assertThat(vm.getDirtyLog(0)).isEqualTo(BitSet.valueOf(new long[] {1}));
     assertThat(vm.getDirtyLog(0)).isEqualTo(new BitSet());
     write(vcpu, GPA, 3, SHARED); // again
