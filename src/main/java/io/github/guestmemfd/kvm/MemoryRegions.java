@@ -74,7 +74,7 @@ final class MemoryRegions {
 
   /** Makes a file, whose client is of this virtual machine, belong to it. */
   void adopt(GuestMemfd memfd, Gmem gmem) {
-    long flags = memfd.flags() & CreateFlag.KERNEL_BITS;
+    long flags = memfd.flags() & ~CreateFlag.NO_DIRECT_MAP.bit();
     if (type != null && (flags & ~type.fileFlags()) != 0) {
       throw new GuestMemfdException(
           Errno.EINVAL,

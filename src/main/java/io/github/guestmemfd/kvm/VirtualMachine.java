@@ -5,6 +5,7 @@ import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.PopulateHook;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Protection;
@@ -12,6 +13,7 @@ import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
+import java.nio.ByteBuffer;
 import java.util.BitSet;
 import java.util.List;
 import java.util.Objects;
@@ -65,6 +67,7 @@ public final class VirtualMachine {
   private final Attributes attributes;
   private final ByGuestAddress byGuestAddress;
   private final PreFault preFault;
+  private final Populate populate;
   private final AtomicInteger vcpuIds = new AtomicInteger();
 
   /** Creates a virtual machine without memory. */
@@ -83,6 +86,7 @@ public final class VirtualMachine {
             : new AttributesOfVm(type, own, regions, mmu);
     byGuestAddress = new ByGuestAddress(regions, user);
     preFault = new PreFault(regions, mmu, counters);
+    populate = new Populate(regions, own);
   }
 
   /**
@@ -607,6 +611,28 @@ public final class VirtualMachine {
    */
   public MemoryUse memoryUse() {
     return byGuestAddress.use();
+  }
+
+  // ---- initial content ----
+
+  /**
+   * Gives private pages that have never been used their first content, before the guest runs:
+   * {@code kvm_gmem_populate}, as a launch update of SEV-SNP or the initial region of TDX does.
+   *
+   * @param gpa the first guest physical address, a multiple of 4096
+   * @param size the size in bytes, a positive multiple of 4096; cut to the memslot
+   * @param source the content, from its position on, which is advanced by what is done; null for
+   *     zeroes
+   * @param hook called for each page, once its content is there: it hands the page over to the
+   *     guest
+   * @return how many bytes are done, a multiple of 4096: fewer than asked for if a later page fails
+   * @throws GuestMemfdException EINVAL if the range is not such a range below 2^52, or there is no
+   *     memslot with a file; EFAULT if the file is gone. If nothing has been done: EEXIST if the
+   *     page has been used; EINVAL if it is shared; as {@link GuestMemfd#populate}
+   * @throws IllegalArgumentException if the source is shorter than what lies in the memslot
+   */
+  public long populate(long gpa, long size, @Nullable ByteBuffer source, PopulateHook hook) {
+    return populate.populate(gpa, size, source, hook);
   }
 
   // ---- prefaulting ----

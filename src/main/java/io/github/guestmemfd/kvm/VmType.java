@@ -66,13 +66,14 @@ public enum VmType {
 
   /**
    * The flags that its files may be created with ({@code KVM_CAP_GUEST_MEMFD_FLAGS}): {@link
-   * CreateFlag#MMAP}, and {@link CreateFlag#INIT_SHARED} where no memory is private.
+   * CreateFlag#MMAP}, and where no memory is private {@link CreateFlag#INIT_SHARED} and {@link
+   * CreateFlag#WRITE}, which no released kernel has.
    *
    * @return the bits of flags
    */
   public long fileFlags() {
     return privateMemory
         ? CreateFlag.bits(CreateFlag.MMAP)
-        : CreateFlag.bits(CreateFlag.MMAP, CreateFlag.INIT_SHARED);
+        : CreateFlag.bits(CreateFlag.MMAP, CreateFlag.INIT_SHARED, CreateFlag.WRITE);
   }
 }

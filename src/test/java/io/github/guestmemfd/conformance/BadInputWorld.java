@@ -17,6 +17,7 @@ import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.Insides;
 import io.github.guestmemfd.Metrics;
 import io.github.guestmemfd.PfnWalker;
+import io.github.guestmemfd.PopulateHook;
 import io.github.guestmemfd.abi.AttributeRange;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.FileStat;
@@ -38,6 +39,7 @@ import io.github.guestmemfd.kvm.HostRam;
 import io.github.guestmemfd.kvm.KernelProfile;
 import io.github.guestmemfd.kvm.MemoryAttributeRange;
 import io.github.guestmemfd.kvm.MemoryAttributesException;
+import io.github.guestmemfd.kvm.MemoryUse;
 import io.github.guestmemfd.kvm.Memslot;
 import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VcpuExit;
@@ -49,6 +51,8 @@ import io.github.guestmemfd.policy.ConversionHandler;
 import io.github.guestmemfd.policy.ConversionObserver;
 import io.github.guestmemfd.policy.ConversionPolicy;
 import io.github.guestmemfd.policy.GpaRange;
+import io.github.guestmemfd.policy.PinnedSharedMemory;
+import io.github.guestmemfd.policy.SharedMemoryListener;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.KeptLock;
@@ -431,6 +435,13 @@ final class BadInputWorld {
         w -> new Memslot(2, 4, 2 * GPA, PAGE, 1, w.other, 0),
         w -> new Memslot(2, -1, -1, -1, -1, w.closed, -1),
         w -> new Memslot(0, 0, GPA, SIZE, 0, null, 0));
+    make(
+        PopulateHook.class,
+        w -> (PopulateHook) folio -> Errno.OK,
+        w -> (PopulateHook) folio -> Errno.EIO);
+    make(SharedMemoryListener.class, w -> w.opened(new PinnedSharedMemory(w.vm, PAGE)));
+    make(PinnedSharedMemory.class, w -> w.opened(new PinnedSharedMemory(w.vm, PAGE)));
+    make(MemoryUse.class, w -> w.vm.memoryUse());
     make(HostRam.class, w -> w.opened(w.vm.mapHostRam(w.host, PAGE)));
     make(BitSet.class, w -> new BitSet(), w -> BitSet.valueOf(new long[] {-1}));
     make(VcpuExit.HostFault.class, w -> new VcpuExit.HostFault(-1, -1, Access.READ));
