@@ -38,6 +38,12 @@ final class BoundSlot {
   boolean isGone;
 
   /**
+   * The memslot that this one replaces, until that is deleted: its entries may still be used. Guarded
+   * by mmu_lock.
+   */
+  @Nullable BoundSlot replaced;
+
+  /**
    * Creates the slot, without any page mapped.
    *
    * @param user what is at user addresses
@@ -59,6 +65,7 @@ final class BoundSlot {
         vmHook == null || memslot.memfd() == null
             ? vmHook
             : Objects.requireNonNull(vmHook.ofFile(memslot.memfd().fileKey()), "ofFile");
+    this.replaced = old;
     this.table = new GuestPageTable(pages(memslot));
     this.fileFrames = memslot.memfd() == null ? null : memslot.memfd().frameAccess();
     this.counters = old == null ? new Counters<>(VmMeter.class) : old.counters;

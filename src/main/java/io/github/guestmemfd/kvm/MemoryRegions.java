@@ -128,18 +128,21 @@ final class MemoryRegions {
 
   /** See {@link VirtualMachine#setUserMemoryRegion2(Memslot)}. */
   void set(Memslot wanted) {
-    BoundSlot replaced = change(wanted.withoutIgnored());
-    if (replaced != null) {
+    Change change = change(wanted.withoutIgnored());
+    if (change.old != null) {
       try {
-        mmu.delete(replaced); // without the slots lock: it waits, and may free frames
+        mmu.delete(change.old, change.made); // without the slots lock: it waits, and may free frames
       } finally {
-        unbind(replaced);
+        unbind(change.old);
       }
     }
   }
 
-  /** Changes the set of memslots; returns the memslot that was removed or replaced, if any. */
-  private @Nullable BoundSlot change(Memslot wanted) {
+  /** The memslot that was deleted or replaced, and the one that was made, if any. */
+  private record Change(@Nullable BoundSlot old, @Nullable BoundSlot made) {}
+
+  /** Changes the set of memslots. */
+  private Change change(Memslot wanted) {
     int slot = wanted.slot();
     slotsLock.lock();
     try {
@@ -154,7 +157,7 @@ final class MemoryRegions {
         }
         slots.remove(slot);
         publish();
-        return old;
+        return new Change(old, null);
       }
       if (old != null) {
         String immutable = MemslotRules.immutable(old.memslot, wanted);
@@ -162,7 +165,7 @@ final class MemoryRegions {
           throw refuse(Errno.EINVAL, slot, immutable);
         }
         if (old.memslot.equals(wanted)) {
-          return null;
+          return new Change(null, null);
         }
       }
       requireFreeGuestAddresses(wanted);
@@ -184,8 +187,7 @@ final class MemoryRegions {
         }
         gmem = owner(memfd);
       }
-      bind(wanted, gmem, old);
-      return old;
+      return new Change(old, bind(wanted, gmem, old));
     } finally {
       slotsLock.unlock();
     }
@@ -233,7 +235,7 @@ final class MemoryRegions {
   }
 
   /** Makes a memslot, in place of the old one. Before a vCPU can find it, its memory knows it. */
-  private void bind(Memslot memslot, @Nullable Gmem gmem, @Nullable BoundSlot old) {
+  private BoundSlot bind(Memslot memslot, @Nullable Gmem gmem, @Nullable BoundSlot old) {
     GuestMemfd memfd = memslot.memfd();
     boolean fileOnly = memfd != null && (type == null || CreateFlag.MMAP.isIn(memfd.flags()));
     BoundSlot bound = new BoundSlot(memslot, gmem, fileOnly, user, old, hook);
@@ -245,6 +247,7 @@ final class MemoryRegions {
     }
     slots.put(memslot.slot(), bound);
     publish();
+    return bound;
   }
 
   private void unbind(BoundSlot slot) {

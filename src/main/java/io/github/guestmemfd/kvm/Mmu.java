@@ -358,15 +358,34 @@ final class Mmu {
     }
   }
 
-  /** Ends all use of a memslot that has been deleted. */
-  void delete(BoundSlot slot) {
+  /**
+   * Ends all use of a memslot that has been deleted, or replaced.
+   *
+   * @param by what has replaced it; null if it was deleted
+   */
+  void delete(BoundSlot slot, @Nullable BoundSlot by) {
     mmuLock.lock();
     try {
       slot.isGone = true; // from here on nothing is mapped
     } finally {
       mmuLock.unlock();
     }
-    zapUninterruptibly(new Pages(slot, 0, slot.pages()));
+    try {
+      zapUninterruptibly(new Pages(slot, 0, slot.pages()));
+    } finally {
+      if (by != null) {
+        forgetReplaced(by, slot);
+      }
+    }
+  }
+
+  private void forgetReplaced(BoundSlot by, BoundSlot slot) {
+    mmuLock.lock();
+    try {
+      by.replaced = slot.replaced; // which another thread may still be deleting
+    } finally {
+      mmuLock.unlock();
+    }
   }
 
   // ---- dirty log ----
@@ -387,12 +406,10 @@ final class Mmu {
     mmuLock.lock();
     try {
       taken = wanted == null ? log.takeAll() : log.take(wanted);
-      for (int page = taken.nextSetBit(0); page >= 0; page = taken.nextSetBit(page + 1)) {
-        long entry = slot.table.get(page);
-        if (TdpEntry.pfn(entry) != 0) {
-          written.add(TdpEntry.pfn(entry));
-          slot.table.put(page, TdpEntry.writeProtected(entry));
-        }
+      writeProtect(slot, taken, written);
+      for (BoundSlot old = slot.replaced; old != null; old = old.replaced) {
+        old.isGone = true; // it has the same log: nothing more may be written by it
+        writeProtect(old, taken, written);
       }
     } finally {
       mmuLock.unlock();
@@ -405,6 +422,16 @@ final class Mmu {
     } finally {
       if (!done) {
         putBack(log, taken);
+      }
+    }
+  }
+
+  private static void writeProtect(BoundSlot slot, BitSet pages, ZappedFrames written) {
+    for (int page = pages.nextSetBit(0); page >= 0; page = pages.nextSetBit(page + 1)) {
+      long entry = slot.table.get(page);
+      if (TdpEntry.pfn(entry) != 0) {
+        written.add(TdpEntry.pfn(entry));
+        slot.table.put(page, TdpEntry.writeProtected(entry));
       }
     }
   }

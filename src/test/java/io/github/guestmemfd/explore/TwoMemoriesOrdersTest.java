@@ -28,7 +28,7 @@ class TwoMemoriesOrdersTest {
 
   /** A page, shared at first and with a number of its own in each memory. */
   private static final class World {
-    final HostMemory host = HostMemory.ofBytes(8L * PAGE);
+    final HostMemory host = HostMemory.builder(8L * PAGE).poisonViews().build();
     final VirtualMachine vm = VirtualMachine.builder().type(VmType.SW_PROTECTED).build();
     final HostRam ram = vm.mapHostRam(host, PAGE);
     final GuestMemfd memfd = vm.createGuestMemfd(GuestMemfd.builder(host).size(PAGE));
@@ -69,6 +69,10 @@ class TwoMemoriesOrdersTest {
     }
 
     void close() {
+      MemoryAttribute now = vm.memoryAttribute(GPA).orElseThrow();
+      if (vcpu.tryRead(GPA, 8, now == SHARED ? PRIVATE : SHARED)) {
+        throw new AssertionError("still mapped as what it is no more");
+      }
       memfd.close();
       ram.close();
       assertThat(host.violations()).isEmpty();
@@ -185,6 +189,50 @@ class TwoMemoriesOrdersTest {
                 })
             .explore();
     assertThat(report.complete()).isTrue();
+  }
+
+  /** A memslot that is being replaced is still told: what it leads to is not freed under an access. */
+  @Test
+  void anAccessAgainstAMoveAndADiscard() {
+    Interleavings.Report report =
+        world(false, true)
+            .thread("guest", w -> w.read(SHARED))
+            .thread("move", w -> w.bind(false, 2 * GPA))
+            .thread("discard", w -> w.ram.discard(0, PAGE))
+            .explore();
+    assertThat(report.counterexample()).isEmpty();
+  }
+
+  /** A vCPU that still uses the memslot as it was writes nothing that the log does not know. */
+  @Test
+  void aWriteAgainstAMoveAndTheLog() {
+    Interleavings.Report report =
+        Interleavings.of(
+                () -> {
+                  World w = new World(false, false);
+                  w.bind(true, GPA);
+                  return w;
+                })
+            .maxPreemptions(2)
+            .thread("guest", w -> w.vcpu.tryWrite(GPA, 8, 7, SHARED))
+            .thread("move", w -> w.bind(true, 2 * GPA))
+            .thread(
+                "log",
+                w -> {
+                  if (!w.vm.getDirtyLog(0).isEmpty()) {
+                    w.copied = w.ram.mapping().getLong(0);
+                  }
+                })
+            .atEnd(
+                w -> {
+                  boolean written = w.ram.mapping().getLong(0) == 7;
+                  if (written && w.copied != 7 && w.vm.getDirtyLog(0).isEmpty()) {
+                    throw new AssertionError("the write is neither copied nor logged");
+                  }
+                  w.close();
+                })
+            .explore();
+    assertThat(report.counterexample()).isEmpty();
   }
 
   /**
