@@ -38,8 +38,8 @@ final class BoundSlot {
   boolean isGone;
 
   /**
-   * The memslot that this one replaces, until that is deleted: its entries may still be used. Guarded
-   * by mmu_lock.
+   * The memslot that this one replaces, until that is deleted: its entries may still be used.
+   * Guarded by mmu_lock.
    */
   @Nullable BoundSlot replaced;
 

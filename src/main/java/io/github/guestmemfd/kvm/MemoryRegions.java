@@ -131,7 +131,8 @@ final class MemoryRegions {
     Change change = change(wanted.withoutIgnored());
     if (change.old != null) {
       try {
-        mmu.delete(change.old, change.made); // without the slots lock: it waits, and may free frames
+        mmu.delete(
+            change.old, change.made); // without the slots lock: it waits, and may free frames
       } finally {
         unbind(change.old);
       }

@@ -191,7 +191,9 @@ class TwoMemoriesOrdersTest {
     assertThat(report.complete()).isTrue();
   }
 
-  /** A memslot that is being replaced is still told: what it leads to is not freed under an access. */
+  /**
+   * A memslot that is being replaced is still told: what it leads to is not freed under an access.
+   */
   @Test
   void anAccessAgainstAMoveAndADiscard() {
     Interleavings.Report report =
