@@ -27,7 +27,6 @@ import io.github.guestmemfd.spi.Announce;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
@@ -220,6 +219,15 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public long size() {
     return inode.size;
+  }
+
+  /**
+   * The flags that the file was created with.
+   *
+   * @return the {@linkplain CreateFlag#bit bits}
+   */
+  public long flags() {
+    return inode.flags;
   }
 
   /**
@@ -489,6 +497,52 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     fallocate(Fallocate.Operation.PUNCH.mode, offset, length);
   }
 
+  /**
+   * Writes whole pages: {@code pwrite}. Faster than stores through a mapping, since no page is
+   * faulted in, and none is zeroed that is written anyway. A page that is written is allocated, and
+   * ready for its first use.
+   *
+   * <p>Each page is written before or after a conversion or punch of it, as a whole. A {@linkplain
+   * Builder#listener listener} is not told.
+   *
+   * @param offset where to write, a multiple of 4096
+   * @param from the bytes, a multiple of 4096; its position is advanced by what is written
+   * @return how many bytes have been written: fewer than there are, a multiple of 4096, if a later
+   *     page cannot be written, or the thread is interrupted
+   * @throws GuestMemfdException in this order: EBADF; ENODEV if the file was created without {@link
+   *     CreateFlag#WRITE}; EINVAL if the range is not one of whole pages in the file. If nothing
+   *     has been written: EFAULT if the first page is inaccessible, EEXIST if it is out of the
+   *     direct map besides; EAGAIN if a conversion of it is pending; EHWPOISON; ENOMEM; EINTR;
+   *     EDEADLK from inside a callback; what {@link GuestMemfdOps#prepareAccessible} answers
+   * @throws UnsupportedOperationException if the host is metadata only
+   */
+  public int write(long offset, ByteBuffer from) {
+    return new Filling(file, isClosed(), "write", offset, from.remaining()).write(from);
+  }
+
+  /**
+   * Gives inaccessible pages that have never been used their first content: {@code
+   * kvm_gmem_populate}. Page by page: the content is copied, and then the hook hands the page over
+   * to the guest; the client does not prepare it. What comes before the page that fails is done.
+   *
+   * @param offset the first page, a multiple of 4096
+   * @param length a positive multiple of 4096, at most the size of the file
+   * @param source the content, from its position on, which is advanced by what is done; null for
+   *     zeroes
+   * @param hook called for each page, once its content is there
+   * @return how many bytes are done: fewer than asked for, a multiple of 4096, if a later page
+   *     fails
+   * @throws GuestMemfdException EBADF; EINVAL if the range is not one of whole pages in the file.
+   *     If nothing has been done: EEXIST if the page has been used, EINVAL if it is accessible;
+   *     EAGAIN if a conversion of it is pending; EHWPOISON; ENOMEM; EINTR; EDEADLK from inside a
+   *     callback; what the hook answers
+   * @throws IllegalArgumentException if the source is shorter
+   * @throws UnsupportedOperationException if there is a source, and the host is metadata only
+   */
+  public long populate(long offset, long length, @Nullable ByteBuffer source, PopulateHook hook) {
+    return new Filling(file, isClosed(), "populate", offset, length).populate(source, hook);
+  }
+
   // ---- folios ----
 
   /**
@@ -720,23 +774,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @throws GuestMemfdException EBADF; EINVAL if the range is not such a range in the file
    */
   public List<AttributeRange> attributes(long offset, long length) {
-    List<AttributeRange> parts = new ArrayList<>();
-    long end = offset + length;
-    boolean accessible = firstAccessible(offset, length) == offset;
-    for (long from = offset, to; from < end; from = to, accessible = !accessible) {
-      to = accessible ? firstInaccessible(from, end - from) : firstAccessible(from, end - from);
-      int last = parts.size() - 1;
-      if (to == from) { // a conversion came in between
-        continue;
-      }
-      if (last >= 0 && parts.get(last).accessible() == accessible) {
-        long start = parts.get(last).offset();
-        parts.set(last, new AttributeRange(start, to - start, accessible));
-      } else {
-        parts.add(new AttributeRange(from, to - from, accessible));
-      }
-    }
-    return List.copyOf(parts);
+    return AttributeParts.of(this, offset, length);
   }
 
   private long first(long offset, long length, boolean accessible) {

@@ -55,7 +55,10 @@ final class Machine {
     if (memfd.isAccessible(0)) {
       int pfn = memfd.tryGrab(0, HolderKind.SAFE);
       Frames.gap();
-      slot.table.put(0, TdpEntry.mapped(slot.table.get(0), pfn, MemoryAttribute.SHARED, false));
+      slot.table.put(
+          0,
+          TdpEntry.mapped(
+              slot.table.get(0), TdpEntry.ofFile(pfn, MemoryAttribute.SHARED, false), true));
       memfd.put(pfn, HolderKind.SAFE);
     }
   }

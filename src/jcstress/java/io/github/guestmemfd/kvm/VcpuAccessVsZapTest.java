@@ -34,10 +34,10 @@ public class VcpuAccessVsZapTest {
   @Actor
   public void access(I_Result r) {
     BoundSlot slot = machine.slot;
-    long access = machine.vcpu.walk.begin(slot, 0, MemoryAttribute.SHARED);
+    long access = machine.vcpu.walk.begin(slot, 0, MemoryAttribute.SHARED, false);
     if (access != 0) {
       r.r1 = revoked ? 2 : 1;
-      slot.frames.end(access);
+      machine.vcpu.walk.used().end(access);
     }
   }
 
@@ -68,11 +68,11 @@ public class VcpuAccessVsZapTest {
     public void access(I_Result r) {
       BoundSlot slot = machine.slot;
       long entry = slot.table.get(0);
-      if (TdpEntry.maps(entry, MemoryAttribute.SHARED)) {
+      if (TdpEntry.maps(entry, MemoryAttribute.SHARED, false)) {
         Frames.gapUntil(() -> revoked);
-        long access = slot.frames.begin(TdpEntry.pfn(entry));
+        long access = slot.frames(entry).begin(TdpEntry.pfn(entry));
         r.r1 = revoked ? 2 : 1;
-        slot.frames.end(access);
+        slot.frames(entry).end(access);
       }
     }
 

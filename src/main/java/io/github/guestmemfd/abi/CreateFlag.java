@@ -12,7 +12,12 @@ public enum CreateFlag {
    * Inaccessible folios are taken out of the host's direct map, and come back when they become
    * accessible or are freed. It comes from the mail thread; no released kernel has it.
    */
-  NO_DIRECT_MAP(1L << 32);
+  NO_DIRECT_MAP(1L << 32),
+  /**
+   * The file can be written ({@link io.github.guestmemfd.GuestMemfd#write}, {@code
+   * GUEST_MEMFD_FLAG_WRITE}). It comes from a series of November 2025; no released kernel has it.
+   */
+  WRITE(1L << 33);
 
   /** The bits that a caller of the kernel may set: those of {@link #MMAP}, {@link #INIT_SHARED}. */
   public static final long KERNEL_BITS = 3;

@@ -6,6 +6,7 @@ import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.InjectedFault;
 import io.github.guestmemfd.spi.LockOrder;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /** The callbacks of a file: each is made within the {@link CallbackContext} of its thread. */
@@ -65,6 +66,17 @@ final class Callbacks {
     try {
       return CallbackContext.answered(
           isRefused(name) ? Errno.ENOMEM : client.prepare(index, pfn, inaccessible));
+    } finally {
+      CallbackContext.leaveCallback();
+    }
+  }
+
+  /** As {@link #prepare}, by the hook of a population. */
+  Errno populated(long index, Supplier<@Nullable Errno> hook) {
+    LockOrder.beforeCall(Callback.PREPARE);
+    CallbackContext.enterCallback("populated", inode, Pages.bytes(index), Pages.SIZE);
+    try {
+      return CallbackContext.answered(isRefused("populated") ? Errno.ENOMEM : hook.get());
     } finally {
       CallbackContext.leaveCallback();
     }

@@ -49,6 +49,9 @@ public final class FileOperations implements FrameOwners.Listener {
   /** Counts holders. */
   public final HolderCounts holders;
 
+  /** Writes, and populates. */
+  public final Fill fill;
+
   /** Reads without a reference. */
   public final OptimisticRead optimisticRead;
 
@@ -94,6 +97,7 @@ public final class FileOperations implements FrameOwners.Listener {
       guestUnit = steps.oneStep ? steps.unit : 0;
       lookup = new Lookup(inode, preparation);
       guest = new GuestRefs(inode, lookup, steps);
+      fill = new Fill(inode, lookup, callbacks);
       optimisticRead = new OptimisticRead(inode);
       hostFault = new HostFault(inode, lookup);
       reverseMap = new ReverseMap(inode);

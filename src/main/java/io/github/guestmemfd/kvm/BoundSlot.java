@@ -12,41 +12,96 @@ final class BoundSlot {
 
   final Memslot memslot;
 
-  /** Null if the file was not created by the virtual machine. */
+  /** Null if it has no file, or one that was not created by the virtual machine. */
   final @Nullable Gmem gmem;
+
+  /** Whether the file has its shared pages too: {@code KVM_MEMSLOT_GMEM_ONLY}. */
+  final boolean isFileOnly;
 
   final GuestPageTable table;
 
   /** Counters of this slot; the virtual machine counts the same events separately. */
-  final Counters<VmMeter> counters = new Counters<>(VmMeter.class);
+  final Counters<VmMeter> counters;
 
-  /** The accesses of vCPUs to the frames of the file. */
-  final FrameAccess frames;
+  /** What the guest has written; null if that is not logged. Guarded by mmu_lock. */
+  final @Nullable DirtyLog dirty;
 
   /** Called at the race points of its file; null for none. */
   final @Nullable RaceHook hook;
+
+  /** The accesses of vCPUs to the frames of the file; null if it has none. */
+  private final @Nullable FrameAccess fileFrames;
+
+  private final UserMemory user;
 
   /** Whether the memslot is deleted: no entry is installed any more. Guarded by mmu_lock. */
   boolean isGone;
 
   /**
+   * The memslot that this one replaces, until that is deleted: its entries may still be used.
+   * Guarded by mmu_lock.
+   */
+  @Nullable BoundSlot replaced;
+
+  /**
    * Creates the slot, without any page mapped.
    *
+   * @param user what is at user addresses
+   * @param old what it replaces; null if it is new
    * @param vmHook what is called at the race points of the virtual machine; null for none
    */
-  BoundSlot(Memslot memslot, @Nullable Gmem gmem, @Nullable RaceHook vmHook) {
+  BoundSlot(
+      Memslot memslot,
+      @Nullable Gmem gmem,
+      boolean isFileOnly,
+      UserMemory user,
+      @Nullable BoundSlot old,
+      @Nullable RaceHook vmHook) {
     this.memslot = memslot;
     this.gmem = gmem;
+    this.isFileOnly = isFileOnly;
+    this.user = user;
     this.hook =
-        vmHook == null
-            ? null
+        vmHook == null || memslot.memfd() == null
+            ? vmHook
             : Objects.requireNonNull(vmHook.ofFile(memslot.memfd().fileKey()), "ofFile");
+    this.replaced = old;
     this.table = new GuestPageTable(pages(memslot));
-    this.frames = memslot.memfd().frameAccess();
+    this.fileFrames = memslot.memfd() == null ? null : memslot.memfd().frameAccess();
+    this.counters = old == null ? new Counters<>(VmMeter.class) : old.counters;
+    if (!memslot.has(MemslotFlag.LOG_DIRTY_PAGES)) {
+      this.dirty = null;
+    } else {
+      this.dirty = old == null || old.dirty == null ? new DirtyLog() : old.dirty;
+    }
   }
 
   private static long pages(Memslot memslot) {
     return memslot.size() >>> PAGE_SHIFT;
+  }
+
+  /** Whether a page of this attribute is the file's, else the host's at the user address. */
+  boolean isInFile(MemoryAttribute attribute) {
+    return memslot.memfd() != null && (isFileOnly || attribute == MemoryAttribute.PRIVATE);
+  }
+
+  boolean isReadOnly() {
+    return memslot.has(MemslotFlag.READONLY);
+  }
+
+  /** The accesses by which the frame of an entry is used. */
+  FrameAccess frames(long entry) {
+    return Objects.requireNonNull(TdpEntry.isHost(entry) ? user.frames() : fileFrames);
+  }
+
+  /** The accesses to the frames of the file; null if it has none. */
+  @Nullable FrameAccess fileFrames() {
+    return fileFrames;
+  }
+
+  /** The accesses to the host's memory; null if there has been none. */
+  @Nullable FrameAccess hostFrames() {
+    return user.frames();
   }
 
   long pages() {
@@ -67,14 +122,9 @@ final class BoundSlot {
     return memslot.offset() + (page << PAGE_SHIFT);
   }
 
-  /** The first page of this slot in a range of the file that begins there. */
-  long firstPage(long offset) {
-    return Math.max(0, (offset - memslot.offset()) >> PAGE_SHIFT);
-  }
-
-  /** The page after the last one of this slot in a range of the file. */
-  long endPage(long offset, long length) {
-    return Math.min(pages(), (offset + length - memslot.offset()) >> PAGE_SHIFT);
+  /** The user address of a page. */
+  long userAddress(long page) {
+    return memslot.userAddress() + (page << PAGE_SHIFT);
   }
 
   /** The address after the last one of this slot. */

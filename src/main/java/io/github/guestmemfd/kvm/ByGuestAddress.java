@@ -11,10 +11,14 @@ import java.util.Optional;
 
 /** The operations of a virtual machine monitor on the files behind guest addresses. */
 final class ByGuestAddress {
-  private final MemoryRegions regions;
+  private static final int PAGE_SHIFT = 12;
 
-  ByGuestAddress(MemoryRegions regions) {
+  private final MemoryRegions regions;
+  private final UserMemory user;
+
+  ByGuestAddress(MemoryRegions regions, UserMemory user) {
     this.regions = regions;
+    this.user = user;
   }
 
   HostMapping mmap(long gpa, long size, Protection... protection) {
@@ -24,17 +28,43 @@ final class ByGuestAddress {
   private HostMapping mmap(String operation, long gpa, long size, Protection... protection) {
     Memslots memslots = checked(operation, gpa, size);
     BoundSlot slot = at(memslots, gpa);
+    if (!slot.isInFile(MemoryAttribute.SHARED)) {
+      return mmapHostMemory(operation, gpa, size, slot, protection);
+    }
     long end = memslots.endOfPiece(slot, gpa + size);
     if (end < gpa + size) {
-      throw new GuestMemfdException(
-          Errno.EINVAL,
-          what(operation, gpa, size)
-              + ": expected one piece of one file, which ends at "
-              + Hex.of(end));
+      throw notOnePiece(operation, gpa, size, end);
     }
     try (GuestMemfd memfd = file(operation, gpa, size, slot)) {
       return memfd.mmap(slot.memslot.offsetOf(gpa), size, protection);
     }
+  }
+
+  private HostMapping mmapHostMemory(
+      String operation, long gpa, long size, BoundSlot slot, Protection... protection) {
+    long address = slot.userAddress(slot.page(gpa));
+    UserMemory.Area area = user.at(address);
+    Optional<GuestMemfd> memory = area == null ? Optional.empty() : area.file().reopen();
+    if (area == null || memory.isEmpty()) {
+      throw new GuestMemfdException(
+          Errno.EFAULT,
+          what(operation, gpa, size) + ": no memory of the host at " + Hex.of(address));
+    }
+    try (GuestMemfd memfd = memory.get()) {
+      long end = Math.min(slot.endGpa(), gpa + (area.end() - address));
+      if (end < gpa + size) {
+        throw notOnePiece(operation, gpa, size, end);
+      }
+      return memfd.mmap(address - area.address(), size, protection);
+    }
+  }
+
+  private static GuestMemfdException notOnePiece(String operation, long gpa, long size, long end) {
+    return new GuestMemfdException(
+        Errno.EINVAL,
+        what(operation, gpa, size)
+            + ": expected one piece of one file, which ends at "
+            + Hex.of(end));
   }
 
   HostReference pin(long gpa, long size) {
@@ -66,6 +96,100 @@ final class ByGuestAddress {
     }
   }
 
+  /** See {@link VirtualMachine#discardHostMemory}. */
+  void discardHostMemory(long gpa, long size) {
+    String wrong = GuestRange.wrong(gpa, size);
+    if (wrong != null) {
+      throw new GuestMemfdException(Errno.EINVAL, what("discard", gpa, size) + ": " + wrong);
+    }
+    for (Mmu.Pages pages :
+        regions.memslots().pages(gpa >>> PAGE_SHIFT, (gpa + size) >>> PAGE_SHIFT)) {
+      BoundSlot slot = pages.slot();
+      if (!slot.isInFile(MemoryAttribute.SHARED)) {
+        discardUserMemory(slot.userAddress(pages.from()), slot.userAddress(pages.to()));
+      }
+    }
+  }
+
+  private void discardUserMemory(long from, long to) {
+    for (UserMemory.Area area : user.between(from, to)) {
+      Optional<GuestMemfd> memory = area.file().reopen();
+      if (memory.isPresent()) {
+        try (GuestMemfd memfd = memory.get()) {
+          long first = Math.max(from, area.address());
+          memfd.punchHole(first - area.address(), Math.min(to, area.end()) - first);
+        }
+      }
+    }
+  }
+
+  // ---- how much is used ----
+
+  /** See {@link VirtualMachine#memoryUse}. */
+  MemoryUse use() {
+    long shared = 0;
+    long files = 0;
+    long doubled = 0;
+    for (BoundSlot slot : regions.memslots().all()) {
+      Pair pair = new Pair(slot);
+      files += pair.inFile(0, slot.pages());
+      if (!slot.isInFile(MemoryAttribute.SHARED)) {
+        shared += pair.shared(0, slot.pages());
+        doubled += pair.doubled(0, slot.pages());
+      }
+    }
+    return new MemoryUse(shared << PAGE_SHIFT, files << PAGE_SHIFT, doubled << PAGE_SHIFT);
+  }
+
+  /** The pages that are present of the two memories of a memslot. */
+  private final class Pair {
+    private final BoundSlot slot;
+
+    Pair(BoundSlot slot) {
+      this.slot = slot;
+    }
+
+    long inFile(long from, long to) {
+      Optional<GuestMemfd> file = slot.memslot.openFile();
+      if (file.isEmpty()) {
+        return 0;
+      }
+      try (GuestMemfd memfd = file.get()) {
+        return memfd.cachedPages(slot.offset(from), (to - from) << PAGE_SHIFT);
+      }
+    }
+
+    long shared(long from, long to) {
+      long start = slot.userAddress(from);
+      long end = slot.userAddress(to);
+      long pages = 0;
+      for (UserMemory.Area area : user.between(start, end)) {
+        Optional<GuestMemfd> memory = area.file().reopen();
+        if (memory.isPresent()) {
+          try (GuestMemfd memfd = memory.get()) {
+            long first = Math.max(start, area.address());
+            pages += memfd.cachedPages(first - area.address(), Math.min(end, area.end()) - first);
+          }
+        }
+      }
+      return pages;
+    }
+
+    /** Goes down only where both have some, and not all. */
+    long doubled(long from, long to) {
+      long a = inFile(from, to);
+      long b = a == 0 ? 0 : shared(from, to);
+      long pages = to - from;
+      if (a == 0 || b == 0 || a >= pages || b >= pages) {
+        return Math.min(a, b);
+      }
+      long middle = (from + to) >>> 1;
+      return doubled(from, middle) + doubled(middle, to);
+    }
+  }
+
+  // ---- what they share ----
+
   /** The memslots, which cover all of a range of pages. */
   private Memslots checked(String operation, long gpa, long size) {
     String wrong = GuestRange.wrong(gpa, size);
@@ -91,13 +215,11 @@ final class ByGuestAddress {
 
   private static GuestMemfd file(String operation, long gpa, long size, BoundSlot slot) {
     return slot.memslot
-        .memfd()
-        .reopen()
+        .openFile()
         .orElseThrow(
             () ->
                 new GuestMemfdException(
-                    Errno.EBADF,
-                    what(operation, gpa, size) + ": the file of " + slot.memslot + " is gone"));
+                    Errno.EBADF, what(operation, gpa, size) + ": " + slot.memslot.whyNoFile()));
   }
 
   private static String what(String operation, long gpa, long size) {

@@ -1,7 +1,6 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.spi.Announce;
-import java.util.Arrays;
 import java.util.concurrent.atomic.AtomicLongArray;
 import java.util.concurrent.atomic.AtomicReferenceArray;
 import org.jspecify.annotations.Nullable;
@@ -95,19 +94,6 @@ final class GuestPageTable {
         }
       }
       page = end;
-    }
-  }
-
-  /** Frames that entries have led to. Not safe for use by several threads. */
-  static final class Frames {
-    int[] pfns = new int[16];
-    int count;
-
-    void add(long entry) {
-      if (count == pfns.length) {
-        pfns = Arrays.copyOf(pfns, 2 * count);
-      }
-      pfns[count++] = TdpEntry.pfn(entry);
     }
   }
 }

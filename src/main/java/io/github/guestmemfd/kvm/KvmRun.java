@@ -20,6 +20,7 @@ final class KvmRun {
   private enum Reason {
     NONE,
     MEMORY_FAULT,
+    HOST_FAULT,
     MMIO,
     HYPERCALL,
     INTERRUPTED
@@ -90,6 +91,14 @@ final class KvmRun {
     counters.count(VmMeter.MEMORY_FAULT_EXITS);
   }
 
+  void exitHostFault(long at, long userAddress, Access by) {
+    reason = Reason.HOST_FAULT;
+    gpa = at & ~OFFSET_MASK;
+    value = userAddress;
+    access = by;
+    counters.count(VmMeter.HOST_FAULT_EXITS);
+  }
+
   void exitMmio(long at, int bytes, Access by, long number) {
     reason = Reason.MMIO;
     gpa = at;
@@ -113,6 +122,7 @@ final class KvmRun {
   VcpuExit exit() {
     return switch (reason) {
       case MEMORY_FAULT -> new VcpuExit.MemoryFault(gpa, size, attribute, access, errno, busy);
+      case HOST_FAULT -> new VcpuExit.HostFault(gpa, value, access);
       case MMIO -> new VcpuExit.Mmio(gpa, size, access, value);
       case HYPERCALL -> new VcpuExit.Hypercall(gpa, size, attribute);
       case INTERRUPTED -> new VcpuExit.Interrupted();

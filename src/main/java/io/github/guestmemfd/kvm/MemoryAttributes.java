@@ -15,10 +15,10 @@ import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The attributes of guest addresses, which are those of their files: reads and converts them
- * ({@code KVM_SET_MEMORY_ATTRIBUTES}).
+ * The attributes of guest addresses where those of their files count: reads them, and converts in
+ * place.
  */
-final class MemoryAttributes {
+final class MemoryAttributes implements Attributes {
   private final MemoryRegions regions;
 
   MemoryAttributes(MemoryRegions regions) {
@@ -28,12 +28,16 @@ final class MemoryAttributes {
   // ---- reading ----
 
   /** See {@link VirtualMachine#memoryAttribute}. */
-  Optional<MemoryAttribute> of(long gpa) {
+  @Override
+  public Optional<MemoryAttribute> of(long gpa) {
     BoundSlot slot = regions.memslots().find(gpa);
     if (slot == null) {
       return Optional.empty();
     }
-    Optional<GuestMemfd> file = slot.memslot.memfd().reopen();
+    if (slot.memslot.memfd() == null) {
+      return Optional.of(MemoryAttribute.SHARED);
+    }
+    Optional<GuestMemfd> file = slot.memslot.openFile();
     if (file.isEmpty()) {
       return Optional.empty();
     }
@@ -47,7 +51,8 @@ final class MemoryAttributes {
   }
 
   /** See {@link VirtualMachine#memoryAttributes}. */
-  List<MemoryAttributeRange> of(long gpa, long size) {
+  @Override
+  public List<MemoryAttributeRange> of(long gpa, long size) {
     String wrong = GuestRange.wrong(gpa, size);
     if (wrong != null) {
       throw new GuestMemfdException(
@@ -70,33 +75,39 @@ final class MemoryAttributes {
 
   /** Adds the parts of a memslot; the first may extend the last part added before. */
   private static void add(List<MemoryAttributeRange> parts, Memslot slot, long from, long to) {
-    Optional<GuestMemfd> file = slot.memfd().reopen();
+    if (slot.memfd() == null) {
+      add(parts, from, to - from, MemoryAttribute.SHARED);
+      return;
+    }
+    Optional<GuestMemfd> file = slot.openFile();
     if (file.isEmpty()) {
       return;
     }
     try (GuestMemfd memfd = file.get()) {
       for (AttributeRange range : memfd.attributes(slot.offsetOf(from), to - from)) {
-        MemoryAttribute attribute = attribute(range.accessible());
-        long start = slot.gpaOf(range.offset());
-        int last = parts.size() - 1;
-        MemoryAttributeRange before = last < 0 ? null : parts.get(last);
-        if (before != null
-            && before.attribute() == attribute
-            && before.gpa() + before.size() == start) {
-          parts.set(
-              last,
-              new MemoryAttributeRange(before.gpa(), before.size() + range.length(), attribute));
-        } else {
-          parts.add(new MemoryAttributeRange(start, range.length(), attribute));
-        }
+        add(parts, slot.gpaOf(range.offset()), range.length(), attribute(range.accessible()));
       }
+    }
+  }
+
+  private static void add(
+      List<MemoryAttributeRange> parts, long start, long size, MemoryAttribute attribute) {
+    int last = parts.size() - 1;
+    MemoryAttributeRange before = last < 0 ? null : parts.get(last);
+    if (before != null
+        && before.attribute() == attribute
+        && before.gpa() + before.size() == start) {
+      parts.set(last, new MemoryAttributeRange(before.gpa(), before.size() + size, attribute));
+    } else {
+      parts.add(new MemoryAttributeRange(start, size, attribute));
     }
   }
 
   // ---- converting ----
 
   /** See {@link VirtualMachine#setMemoryAttributes}. */
-  void set(long gpa, long size, MemoryAttribute attribute) {
+  @Override
+  public void set(long gpa, long size, MemoryAttribute attribute) {
     BusyGuestPage busy = new BusyGuestPage();
     Errno errno = trySet(gpa, size, attribute, busy);
     if (errno != Errno.OK) {
@@ -121,7 +132,8 @@ final class MemoryAttributes {
   }
 
   /** See {@link VirtualMachine#trySetMemoryAttributes}. */
-  Errno trySet(long gpa, long size, MemoryAttribute attribute, BusyGuestPage busy) {
+  @Override
+  public Errno trySet(long gpa, long size, MemoryAttribute attribute, BusyGuestPage busy) {
     Objects.requireNonNull(attribute, "attribute");
     Objects.requireNonNull(busy, "busy");
     busy.set(gpa);
@@ -139,7 +151,7 @@ final class MemoryAttributes {
       BoundSlot slot = Objects.requireNonNull(memslots.find(at));
       long offset = slot.memslot.offsetOf(at);
       long to = memslots.endOfPiece(slot, end);
-      Errno errno = convert(slot.memslot.memfd(), offset, to - at, attribute, busy.holders());
+      Errno errno = convert(slot.memslot, offset, to - at, attribute, busy.holders());
       if (errno == Errno.EAGAIN && attribute == MemoryAttribute.PRIVATE) {
         long busyOffset = busy.holders().offset();
         busy.set(busyOffset < 0 ? at : at + (busyOffset - offset), at, busyOffset >= 0);
@@ -154,8 +166,11 @@ final class MemoryAttributes {
   }
 
   private static Errno convert(
-      GuestMemfd weak, long offset, long length, MemoryAttribute attribute, BusyFolio busy) {
-    Optional<GuestMemfd> file = weak.reopen();
+      Memslot slot, long offset, long length, MemoryAttribute attribute, BusyFolio busy) {
+    if (slot.memfd() == null && attribute == MemoryAttribute.SHARED) {
+      return Errno.OK;
+    }
+    Optional<GuestMemfd> file = slot.openFile();
     if (file.isEmpty()) {
       return Errno.EBADF;
     }
@@ -169,7 +184,8 @@ final class MemoryAttributes {
   // ---- converting later ----
 
   /** See {@link VirtualMachine#setMemoryAttributesLater}. */
-  CompletableFuture<Void> setLater(long gpa, long size, MemoryAttribute attribute) {
+  @Override
+  public CompletableFuture<Void> setLater(long gpa, long size, MemoryAttribute attribute) {
     Objects.requireNonNull(attribute, "attribute");
     try {
       return convertLater(gpa, size, attribute);
@@ -197,9 +213,9 @@ final class MemoryAttributes {
       throw notLater(Errno.EINVAL, gpa, size, attribute, why, end);
     }
     long offset = slot.memslot.offsetOf(gpa);
-    Optional<GuestMemfd> file = slot.memslot.memfd().reopen();
+    Optional<GuestMemfd> file = slot.memslot.openFile();
     if (file.isEmpty()) {
-      String why = "the file of " + slot.memslot + " is gone";
+      String why = slot.memslot.whyNoFile();
       throw notLater(Errno.EBADF, gpa, size, attribute, why, gpa);
     }
     try (GuestMemfd memfd = file.get()) {

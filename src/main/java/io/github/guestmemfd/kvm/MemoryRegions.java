@@ -1,6 +1,9 @@
 package io.github.guestmemfd.kvm;
 
+import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.GuestMemfdOps;
+import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
@@ -9,9 +12,11 @@ import io.github.guestmemfd.spi.LockClass;
 import io.github.guestmemfd.spi.Mutex;
 import io.github.guestmemfd.spi.RaceHook;
 import java.util.ArrayList;
+import java.util.BitSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CopyOnWriteArrayList;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -19,14 +24,16 @@ import org.jspecify.annotations.Nullable;
  * it owns: {@code KVM_SET_USER_MEMORY_REGION2}.
  */
 final class MemoryRegions {
-  private static final long PAGE_MASK = 4095;
-  private static final long MAX_SLOT_BYTES = 1L << 43;
-
   /** What a file is bound to. */
   private final Object vm;
 
   private final Mmu mmu;
   private final KernelProfile profile;
+
+  /** Null for a machine that converts in place. */
+  private final @Nullable VmType type;
+
+  private final UserMemory user;
   private final @Nullable RaceHook hook;
   private final Mutex slotsLock = new Mutex(LockClass.SLOTS_LOCK);
 
@@ -35,15 +42,26 @@ final class MemoryRegions {
 
   private final Map<Integer, BoundSlot> slots = new HashMap<>();
 
+  /** The memslots whose pages may be at user addresses, also those that are being deleted. */
+  private final List<BoundSlot> userSlots = new CopyOnWriteArrayList<>();
+
   /** For readers without a lock; replaced as a whole. */
   private volatile Memslots memslots = Memslots.NONE;
 
   private record OwnedFile(GuestMemfd memfd, Gmem gmem) {}
 
-  MemoryRegions(Object vm, Mmu mmu, KernelProfile profile, @Nullable RaceHook hook) {
+  MemoryRegions(
+      Object vm,
+      Mmu mmu,
+      KernelProfile profile,
+      @Nullable VmType type,
+      UserMemory user,
+      @Nullable RaceHook hook) {
     this.vm = vm;
     this.mmu = mmu;
     this.profile = profile;
+    this.type = type;
+    this.user = user;
     this.hook = hook;
   }
 
@@ -56,6 +74,17 @@ final class MemoryRegions {
 
   /** Makes a file, whose client is of this virtual machine, belong to it. */
   void adopt(GuestMemfd memfd, Gmem gmem) {
+    long flags = memfd.flags() & ~CreateFlag.NO_DIRECT_MAP.bit();
+    if (type != null && (flags & ~type.fileFlags()) != 0) {
+      throw new GuestMemfdException(
+          Errno.EINVAL,
+          "file of a machine of type "
+              + type
+              + ": expected flags of "
+              + CreateFlag.names(type.fileFlags())
+              + ", actual "
+              + CreateFlag.names(flags));
+    }
     if (!memfd.bindTo(vm)) {
       throw new GuestMemfdException(
           Errno.EINVAL, "adopt: expected a file of no other virtual machine, actual " + memfd);
@@ -67,6 +96,11 @@ final class MemoryRegions {
     } finally {
       slotsLock.unlock();
     }
+  }
+
+  /** The callbacks of memory of the host at a user address. */
+  GuestMemfdOps clientOfHostMemory(long userAddress) {
+    return Gmem.ofHostMemory(mmu, Announce.read(userSlots), userAddress);
   }
 
   private @Nullable Gmem owner(GuestMemfd memfd) {
@@ -92,124 +126,173 @@ final class MemoryRegions {
     }
   }
 
-  /** See {@link VirtualMachine#setUserMemoryRegion2}. */
-  void set(int slot, long gpa, long size, @Nullable GuestMemfd memfd, long offset) {
-    BoundSlot deleted = change(slot, gpa, size, memfd, offset);
-    if (deleted != null) {
+  /** See {@link VirtualMachine#setUserMemoryRegion2(Memslot)}. */
+  void set(Memslot wanted) {
+    Change change = change(wanted.withoutIgnored());
+    if (change.old != null) {
       try {
-        mmu.delete(deleted); // without the slots lock: it waits, and may free frames
+        mmu.delete(
+            change.old, change.made); // without the slots lock: it waits, and may free frames
       } finally {
-        if (deleted.gmem != null) {
-          Announce.write(deleted.gmem.bindings).remove(deleted);
-        }
+        unbind(change.old);
       }
     }
   }
 
-  /** Changes the set of memslots; returns the memslot that was removed, if any. */
-  private @Nullable BoundSlot change(
-      int slot, long gpa, long size, @Nullable GuestMemfd memfd, long offset) {
+  /** The memslot that was deleted or replaced, and the one that was made, if any. */
+  private record Change(@Nullable BoundSlot old, @Nullable BoundSlot made) {}
+
+  /** Changes the set of memslots. */
+  private Change change(Memslot wanted) {
+    int slot = wanted.slot();
     slotsLock.lock();
     try {
-      String problem = problem(slot, gpa, size, offset);
+      String problem = MemslotRules.problem(wanted, type);
       if (problem != null) {
         throw refuse(Errno.EINVAL, slot, problem);
       }
-      if (size == 0) {
-        BoundSlot old = slots.remove(slot);
+      BoundSlot old = slots.get(slot);
+      if (wanted.size() == 0) {
         if (old == null) {
           throw refuse(Errno.EINVAL, slot, "there is none to delete");
         }
-        Announce.write(this).memslots = new Memslots(slots.values());
-        return old;
+        slots.remove(slot);
+        publish();
+        return new Change(old, null);
       }
-      if (slots.containsKey(slot)) {
-        throw refuse(
-            Errno.EINVAL, slot, "exists, and cannot be changed: " + slots.get(slot).memslot);
-      }
-      for (BoundSlot other : slots.values()) {
-        if (other.memslot.overlapsGuest(gpa, size)) {
-          throw refuse(Errno.EEXIST, slot, "guest addresses overlap " + other.memslot);
+      if (old != null) {
+        String immutable = MemslotRules.immutable(old.memslot, wanted);
+        if (immutable != null) {
+          throw refuse(Errno.EINVAL, slot, immutable);
+        }
+        if (old.memslot.equals(wanted)) {
+          return new Change(null, null);
         }
       }
-      if (memfd == null || !memfd.isOpen()) {
-        throw refuse(Errno.EBADF, slot, "expected an open descriptor, actual " + memfd);
-      }
-      if (isPastEnd(offset, size, memfd.size())) {
-        throw refuse(
-            Errno.EINVAL,
-            slot,
-            "expected a range in "
-                + memfd
-                + ", actual offset "
-                + Hex.of(offset)
-                + " and size "
-                + Long.toUnsignedString(size));
-      }
-      for (BoundSlot other : slots.values()) {
-        if (other.memslot.overlapsFile(memfd, offset, size)) {
-          throw refuse(profile.fileOverlap, slot, "file range overlaps " + other.memslot);
-        }
-      }
-      if (Long.compareUnsigned(gpa + size, GuestRange.LIMIT) > 0) {
+      requireFreeGuestAddresses(wanted);
+      GuestMemfd memfd = wanted.has(MemslotFlag.GUEST_MEMFD) ? checkedFile(wanted) : null;
+      if (Long.compareUnsigned(wanted.gpa() + wanted.size(), GuestRange.LIMIT) > 0) {
         throw refuse(
             Errno.EINVAL,
             slot,
             "expected guest addresses up to "
                 + Hex.of(GuestRange.LIMIT)
                 + ", actual up to "
-                + Hex.of(gpa + size));
+                + Hex.of(wanted.gpa() + wanted.size()));
       }
-      if (!memfd.bindTo(vm)) {
-        throw refuse(
-            Errno.EINVAL, slot, "expected a file of no other virtual machine, actual " + memfd);
+      Gmem gmem = null;
+      if (memfd != null) {
+        if (!memfd.bindTo(vm)) {
+          throw refuse(
+              Errno.EINVAL, slot, "expected a file of no other virtual machine, actual " + memfd);
+        }
+        gmem = owner(memfd);
       }
-      Gmem gmem = owner(memfd);
-      BoundSlot bound = new BoundSlot(new Memslot(slot, gpa, size, memfd, offset), gmem, hook);
-      if (gmem != null) {
-        Announce.write(gmem.bindings).add(bound); // before a vCPU can find it
-      }
-      slots.put(slot, bound);
-      Announce.write(this).memslots = new Memslots(slots.values());
-      return null;
+      return new Change(old, bind(wanted, gmem, old));
     } finally {
       slotsLock.unlock();
     }
   }
 
+  private void requireFreeGuestAddresses(Memslot wanted) {
+    for (BoundSlot other : slots.values()) {
+      if (other.memslot.slot() != wanted.slot()
+          && other.memslot.overlapsGuest(wanted.gpa(), wanted.size())) {
+        throw refuse(Errno.EEXIST, wanted.slot(), "guest addresses overlap " + other.memslot);
+      }
+    }
+  }
+
+  /** The file of a memslot to be made, if the range can be bound: {@code kvm_gmem_bind}. */
+  private GuestMemfd checkedFile(Memslot wanted) {
+    GuestMemfd memfd = wanted.memfd();
+    int slot = wanted.slot();
+    if (memfd == null || !memfd.isOpen()) {
+      throw refuse(Errno.EBADF, slot, "expected an open descriptor, actual " + memfd);
+    }
+    if (isPastEnd(wanted.offset(), wanted.size(), memfd.size())) {
+      throw refuse(
+          Errno.EINVAL,
+          slot,
+          "expected a range in "
+              + memfd
+              + ", actual offset "
+              + Hex.of(wanted.offset())
+              + " and size "
+              + Long.toUnsignedString(wanted.size()));
+    }
+    for (BoundSlot other : slots.values()) {
+      if (other.memslot.overlapsFile(memfd, wanted.offset(), wanted.size())) {
+        throw refuse(profile.fileOverlap, slot, "file range overlaps " + other.memslot);
+      }
+    }
+    return memfd;
+  }
+
   private boolean isPastEnd(long offset, long size, long fileSize) {
     return profile.signedOffsets
         ? offset < 0 || offset + size > fileSize // a sum past 2^63 - 1 is negative, and passes
-        : Long.compareUnsigned(offset + size, fileSize) > 0; // it does not wrap: see problem
+        : Long.compareUnsigned(offset + size, fileSize) > 0; // it does not wrap: see MemslotRules
   }
 
-  private static @Nullable String problem(int slot, long gpa, long size, long offset) {
+  /** Makes a memslot, in place of the old one. Before a vCPU can find it, its memory knows it. */
+  private BoundSlot bind(Memslot memslot, @Nullable Gmem gmem, @Nullable BoundSlot old) {
+    GuestMemfd memfd = memslot.memfd();
+    boolean fileOnly = memfd != null && (type == null || CreateFlag.MMAP.isIn(memfd.flags()));
+    BoundSlot bound = new BoundSlot(memslot, gmem, fileOnly, user, old, hook);
+    if (gmem != null) {
+      Announce.write(gmem.bindings).add(bound);
+    }
+    if (!fileOnly) {
+      Announce.write(userSlots).add(bound);
+    }
+    slots.put(memslot.slot(), bound);
+    publish();
+    return bound;
+  }
+
+  private void unbind(BoundSlot slot) {
+    if (slot.gmem != null) {
+      Announce.write(slot.gmem.bindings).remove(slot);
+    }
+    if (!slot.isFileOnly) {
+      Announce.write(userSlots).remove(slot);
+    }
+  }
+
+  private void publish() {
+    Announce.write(this).memslots = new Memslots(slots.values());
+  }
+
+  /** See {@link VirtualMachine#getDirtyLog}. */
+  BitSet takeDirty(int slot, @Nullable BitSet wanted) {
     if (slot < 0 || slot >= VirtualMachine.USER_SLOTS) {
-      return "expected a number of 0 to " + (VirtualMachine.USER_SLOTS - 1) + ", actual " + slot;
+      throw refuse(Errno.EINVAL, slot, "expected a number below " + VirtualMachine.USER_SLOTS);
     }
-    if (((gpa | size | offset) & PAGE_MASK) != 0) {
-      return "expected multiples of 4096, actual gpa "
-          + Hex.of(gpa)
-          + " size "
-          + Long.toUnsignedString(size)
-          + " offset "
-          + Hex.of(offset);
+    BoundSlot bound;
+    slotsLock.lock();
+    try {
+      bound = slots.get(slot);
+    } finally {
+      slotsLock.unlock();
     }
-    if (Long.compareUnsigned(gpa + size, gpa) < 0) {
-      return wraps("gpa", gpa, size);
+    if (bound == null || bound.dirty == null) {
+      throw refuse(
+          Errno.ENOENT,
+          slot,
+          "expected one with LOG_DIRTY_PAGES, actual " + (bound == null ? "none" : bound.memslot));
     }
-    if (Long.compareUnsigned(offset + size, offset) < 0) {
-      return wraps("offset", offset, size);
+    if (wanted != null && wanted.length() > bound.pages()) {
+      throw refuse(
+          Errno.EINVAL,
+          slot,
+          "expected pages below " + bound.pages() + ", actual " + (wanted.length() - 1));
     }
-    if (Long.compareUnsigned(size, MAX_SLOT_BYTES) >= 0) {
-      return "expected a size below " + MAX_SLOT_BYTES + ", actual " + Long.toUnsignedString(size);
+    try {
+      return mmu.takeDirty(bound, bound.dirty, wanted);
+    } catch (InterruptedException e) {
+      throw refuse(FrameAccess.interrupted(e), slot, "interrupted while writes were under way");
     }
-    return null;
-  }
-
-  private static String wraps(String what, long start, long size) {
-    return "expected an end below 2^64, actual %s %s and size %s"
-        .formatted(what, Hex.of(start), Long.toUnsignedString(size));
   }
 
   static GuestMemfdException refuse(Errno errno, int slot, String why) {

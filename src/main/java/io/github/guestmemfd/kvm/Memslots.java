@@ -1,7 +1,9 @@
 package io.github.guestmemfd.kvm;
 
+import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Hex;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
 import java.util.Comparator;
@@ -73,7 +75,7 @@ final class Memslots {
     while (last.endGpa() < end) {
       BoundSlot next = find(last.endGpa());
       if (next == null
-          || !next.memslot.memfd().sameFile(last.memslot.memfd())
+          || !next.memslot.isOf(last.memslot.memfd())
           || next.memslot.offset() != last.memslot.offset() + last.memslot.size()) {
         break;
       }
@@ -85,9 +87,24 @@ final class Memslots {
   /** The reason for the errno that this thread has just got for a guest address. */
   String why(Errno errno, long gpa) {
     BoundSlot slot = find(gpa);
-    return slot == null
-        ? "no memslot at " + Hex.of(gpa)
-        : "at " + Hex.of(gpa) + ": " + slot.memslot.memfd().why(errno);
+    if (slot == null) {
+      return "no memslot at " + Hex.of(gpa);
+    }
+    GuestMemfd memfd = slot.memslot.memfd();
+    return memfd == null ? slot.memslot.whyNoFile() : "at " + Hex.of(gpa) + ": " + memfd.why(errno);
+  }
+
+  /** The pages of all memslots in a range of guest frames. */
+  List<Mmu.Pages> pages(long first, long end) {
+    List<Mmu.Pages> pages = new ArrayList<>();
+    for (BoundSlot slot : sorted) {
+      long from = Math.max(first, slot.gfn(0)) - slot.gfn(0);
+      long to = Math.min(end, slot.gfn(slot.pages())) - slot.gfn(0);
+      if (from < to) {
+        pages.add(new Mmu.Pages(slot, from, to));
+      }
+    }
+    return pages;
   }
 
   List<BoundSlot> all() {

@@ -4,7 +4,6 @@ import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.HolderKind;
-import io.github.guestmemfd.kvm.GuestPageTable.Frames;
 import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.Counters;
@@ -15,9 +14,11 @@ import io.github.guestmemfd.spi.Mutex;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.spi.Wait;
+import java.util.BitSet;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The MMU of a virtual machine, which makes its guest page tables follow its files: {@code
@@ -44,16 +45,32 @@ final class Mmu {
   /** A fault found the page mapped, or mapped it. */
   static final int MAPPED = 0;
 
+  /** As MAPPED, and the entry is this fault's. */
+  private static final int MAPPED_HERE = 1;
+
   /** The page is of the other attribute. Neither this nor the next is an errno. */
   static final int MISMATCH = -1000;
 
   /** An invalidation came in between: retry. */
   static final int RETRY = -1001;
 
+  /** The host has no memory at the user address of the page. */
+  static final int NO_HOST_MEMORY = -1002;
+
+  /** A write to a read-only memslot. */
+  static final int READ_ONLY = -1003;
+
+  /** Pages of a memslot, from one up to another. */
+  record Pages(BoundSlot slot, long from, long to) {}
+
   private final Mutex mmuLock = new Mutex(LockClass.MMU_LOCK);
   private final IdleStrategy idle;
   private final boolean keepsReferences;
   private final Counters<VmMeter> counters;
+  private final UserMemory user;
+
+  /** Null where a page has the attribute that its file has for it. */
+  private final @Nullable VmAttributes attributes;
 
   /** Changed under {@code mmu_lock}. */
   private volatile long invalidateSeq;
@@ -63,10 +80,17 @@ final class Mmu {
   private long rangeStart;
   private long rangeEnd;
 
-  Mmu(IdleStrategy idle, boolean keepsReferences, Counters<VmMeter> counters) {
+  Mmu(
+      IdleStrategy idle,
+      boolean keepsReferences,
+      Counters<VmMeter> counters,
+      UserMemory user,
+      @Nullable VmAttributes attributes) {
     this.idle = idle;
     this.keepsReferences = keepsReferences;
     this.counters = counters;
+    this.user = user;
+    this.attributes = attributes;
   }
 
   // ---- faults ----
@@ -75,17 +99,35 @@ final class Mmu {
    * Maps a page of a memslot, if it is of the attribute wanted.
    *
    * @param by the counters to use
-   * @return MAPPED, MISMATCH, RETRY, or a negated errno
+   * @return MAPPED, MISMATCH, RETRY, NO_HOST_MEMORY, READ_ONLY, or a negated errno
    */
-  int fault(BoundSlot slot, long page, MemoryAttribute wanted, Counters<VmMeter> by) {
-    if (slot.gmem == null) {
+  int fault(
+      BoundSlot slot, long page, MemoryAttribute wanted, boolean write, Counters<VmMeter> by) {
+    boolean inFile = slot.isInFile(wanted);
+    if (inFile && slot.gmem == null) {
       return -Errno.EOPNOTSUPP.code(); // no invalidation would reach the guest page table
     }
     if (GuestMemfd.isInsideCallback()) {
       return -Errno.EDEADLK.code();
     }
     long seq = Announce.read(this).invalidateSeq; // first of all
-    Optional<GuestMemfd> file = slot.memslot.memfd().reopen();
+    if (attributes != null && attributes.of(slot.gfn(page)) != wanted) {
+      return MISMATCH;
+    }
+    int result =
+        inFile
+            ? faultInFile(slot, page, wanted, write, seq)
+            : faultInHostMemory(slot, page, wanted, write, seq);
+    if (result == RETRY) {
+      by.count(VmMeter.RETRIES);
+      slot.counters.count(VmMeter.RETRIES);
+    }
+    return result;
+  }
+
+  private int faultInFile(
+      BoundSlot slot, long page, MemoryAttribute wanted, boolean write, long seq) {
+    Optional<GuestMemfd> file = slot.memslot.openFile();
     if (file.isEmpty()) {
       return -Errno.EFAULT.code();
     }
@@ -98,47 +140,81 @@ final class Mmu {
       if (pfn < 0) {
         return pfn;
       }
-      int result = map(slot, page, wanted, seq, pfn, memfd);
-      if (result == RETRY) {
-        by.count(VmMeter.RETRIES);
-        slot.counters.count(VmMeter.RETRIES);
+      boolean kept = false;
+      try {
+        if (isOther(memfd, offset, wanted)) {
+          return MISMATCH; // it was converted while the page was being got
+        }
+        int result = install(slot, page, TdpEntry.ofFile(pfn, wanted, keepsReferences), write, seq);
+        kept = keepsReferences && result == MAPPED_HERE;
+        return result == MAPPED_HERE ? MAPPED : result;
+      } finally {
+        if (!kept) {
+          memfd.put(pfn, HolderKind.SAFE);
+        }
       }
-      return result;
     }
   }
 
-  private static boolean isOther(GuestMemfd memfd, long offset, MemoryAttribute wanted) {
-    return memfd.isAccessible(offset) != (wanted == MemoryAttribute.SHARED);
+  /** Where the file has the attributes, only they count. */
+  private boolean isOther(GuestMemfd memfd, long offset, MemoryAttribute wanted) {
+    return attributes == null && memfd.isAccessible(offset) != (wanted == MemoryAttribute.SHARED);
   }
 
-  private int map(
-      BoundSlot slot, long page, MemoryAttribute wanted, long seq, int pfn, GuestMemfd memfd) {
-    boolean kept = false;
-    try {
-      if (isOther(memfd, slot.offset(page), wanted)) {
-        return MISMATCH; // it was converted while the page was being got
+  private int faultInHostMemory(
+      BoundSlot slot, long page, MemoryAttribute wanted, boolean write, long seq) {
+    if (wanted == MemoryAttribute.PRIVATE) { // there is no file that could have it
+      return attributes == null ? MISMATCH : -Errno.EFAULT.code();
+    }
+    if (write && slot.isReadOnly()) {
+      return READ_ONLY;
+    }
+    long address = slot.userAddress(page);
+    UserMemory.Area area = user.at(address);
+    Optional<GuestMemfd> file = area == null ? Optional.empty() : area.file().reopen();
+    if (area == null || file.isEmpty()) {
+      return NO_HOST_MEMORY;
+    }
+    try (GuestMemfd memory = file.get()) {
+      int pfn = memory.tryGrab(address - area.address(), HolderKind.SAFE);
+      if (pfn < 0) {
+        return pfn == -Errno.EBADF.code() ? NO_HOST_MEMORY : pfn;
       }
-      at(slot, RacePoint.BEFORE_MMU_LOCK, slot.gfn(page));
-      mmuLock.lock();
       try {
-        if (slot.isGone || mustRetry(seq, slot.gfn(page))) {
-          return RETRY;
-        }
-        long old = slot.table.get(page);
-        if (TdpEntry.pfn(old) == 0) {
-          slot.table.put(page, TdpEntry.mapped(old, pfn, wanted, keepsReferences));
-          kept = keepsReferences;
-        } else if (TdpEntry.isZapped(old)) { // by an invalidation that was given up: the same page
-          slot.table.put(page, TdpEntry.mapped(old, pfn, wanted, TdpEntry.keepsReference(old)));
-        } // else another vCPU was faster
-        return MAPPED;
+        int result = install(slot, page, TdpEntry.ofHost(pfn), write, seq);
+        return result == MAPPED_HERE ? MAPPED : result;
       } finally {
-        mmuLock.unlock();
+        memory.put(pfn, HolderKind.SAFE);
       }
+    }
+  }
+
+  /**
+   * Installs an entry, unless an invalidation has come in between, or another vCPU was faster.
+   *
+   * @param wanted the page, with no version
+   * @return MAPPED, MAPPED_HERE or RETRY
+   */
+  private int install(BoundSlot slot, long page, long wanted, boolean write, long seq) {
+    at(slot, RacePoint.BEFORE_MMU_LOCK, slot.gfn(page));
+    mmuLock.lock();
+    try {
+      if (slot.isGone || mustRetry(seq, slot.gfn(page))) {
+        return RETRY;
+      }
+      long old = slot.table.get(page);
+      boolean isNew = TdpEntry.pfn(old) == 0;
+      boolean writable = !slot.isReadOnly() && (slot.dirty == null || write);
+      if (isNew || TdpEntry.isZapped(old) || (writable && !TdpEntry.isWritable(old))) {
+        // Zapped by an invalidation that was given up, or not writable: the same page.
+        slot.table.put(page, TdpEntry.mapped(old, wanted, writable));
+        if (slot.dirty != null && writable) {
+          slot.dirty.add(page); // before the write, and before the log can be read
+        }
+      }
+      return isNew ? MAPPED_HERE : MAPPED;
     } finally {
-      if (!kept) {
-        memfd.put(pfn, HolderKind.SAFE);
-      }
+      mmuLock.unlock();
     }
   }
 
@@ -157,12 +233,12 @@ final class Mmu {
   }
 
   /** An access has been announced. */
-  static void inFlight(BoundSlot slot, long access, long gfn) {
+  static void inFlight(BoundSlot slot, FrameAccess accesses, long access, long gfn) {
     if (slot.hook != null) {
       try {
         at(slot, RacePoint.ACCESS_IN_FLIGHT, gfn);
       } catch (Throwable e) {
-        slot.frames.end(access);
+        accesses.end(access);
         throw e;
       }
     }
@@ -179,20 +255,32 @@ final class Mmu {
   // ---- invalidations ----
 
   /**
-   * Begins an invalidation of a range of a file, wherever that is bound, and zaps it.
+   * Begins an invalidation of pages that a range of memory backs, and zaps them.
    *
+   * @param pages all pages that have the memory; what is bound later cannot get it
    * @return EINTR if the thread is interrupted while it waits for accesses under way; it has not
    *     begun then, but what was mapped has been zapped
    */
-  Errno invalidateBegin(List<BoundSlot> bindings, long offset, long length) {
-    List<BoundSlot> slots = List.copyOf(bindings); // what is bound later cannot get the pages
-    mark(slots, offset, length);
+  Errno invalidateBegin(List<Pages> pages) {
+    return invalidateBegin(pages, firstGfn(pages), endGfn(pages));
+  }
+
+  /**
+   * As {@link #invalidateBegin(List)}, of a range of guest frames.
+   *
+   * @param pages the pages of memslots in it
+   * @param first its first guest frame
+   * @param end the one after its last
+   */
+  Errno invalidateBegin(List<Pages> pages, long first, long end) {
+    mark(pages, first, end);
     boolean done = false;
     try {
-      for (BoundSlot slot : slots) {
-        Frames zapped = zap(slot, slot.firstPage(offset), slot.endPage(offset, length));
-        slot.frames.await(zapped.pfns, zapped.count);
-        remove(slot, slot.firstPage(offset), slot.endPage(offset, length));
+      for (Pages part : pages) {
+        Zapped zapped = zap(part);
+        zapped.ofFile.await(part.slot.fileFrames());
+        zapped.ofHost.await(part.slot.hostFrames());
+        remove(part);
       }
       done = true;
       return Errno.OK;
@@ -205,43 +293,54 @@ final class Mmu {
     }
   }
 
-  /** As {@link #invalidateBegin}, but an interrupt does not stop it. */
-  void invalidateBeginUninterruptibly(List<BoundSlot> bindings, long offset, long length) {
-    List<BoundSlot> slots = List.copyOf(bindings);
-    mark(slots, offset, length);
-    zapAll(slots.iterator(), offset, length);
+  /** As {@link #invalidateBegin(List)}, but an interrupt does not stop it. */
+  void invalidateBeginUninterruptibly(List<Pages> pages) {
+    mark(pages, firstGfn(pages), endGfn(pages));
+    zapAll(pages.iterator());
   }
 
-  /** Zaps all slots, whatever one of them throws: their frames are about to be used again. */
-  private void zapAll(Iterator<BoundSlot> slots, long offset, long length) {
-    while (slots.hasNext()) {
-      BoundSlot slot = slots.next();
+  private static long firstGfn(List<Pages> pages) {
+    long first = Long.MAX_VALUE;
+    for (Pages part : pages) {
+      first = Math.min(first, part.slot.gfn(part.from));
+    }
+    return first;
+  }
+
+  private static long endGfn(List<Pages> pages) {
+    long end = 0;
+    for (Pages part : pages) {
+      end = Math.max(end, part.slot.gfn(part.to));
+    }
+    return end;
+  }
+
+  /** Zaps all pages, whatever one part of them throws: their frames are about to be used again. */
+  private void zapAll(Iterator<Pages> parts) {
+    while (parts.hasNext()) {
+      Pages part = parts.next();
       try {
-        zapUninterruptibly(slot, slot.firstPage(offset), slot.endPage(offset, length));
+        zapUninterruptibly(part);
       } catch (Throwable e) {
-        zapAll(slots, offset, length);
+        zapAll(parts);
         throw e;
       }
     }
   }
 
-  private void mark(List<BoundSlot> slots, long offset, long length) {
+  private void mark(List<Pages> pages, long first, long end) {
     counters.count(VmMeter.INVALIDATIONS);
+    for (Pages part : pages) {
+      part.slot.counters.count(VmMeter.INVALIDATIONS);
+    }
     mmuLock.lock();
     try {
       if (inProgress++ == 0) {
         rangeStart = Long.MAX_VALUE;
         rangeEnd = 0;
       }
-      for (BoundSlot slot : slots) {
-        long from = slot.firstPage(offset);
-        long to = slot.endPage(offset, length);
-        if (from < to) {
-          slot.counters.count(VmMeter.INVALIDATIONS);
-          rangeStart = Math.min(rangeStart, slot.gfn(from));
-          rangeEnd = Math.max(rangeEnd, slot.gfn(to));
-        }
-      }
+      rangeStart = Math.min(rangeStart, first);
+      rangeEnd = Math.max(rangeEnd, end);
     } finally {
       mmuLock.unlock();
     }
@@ -259,39 +358,122 @@ final class Mmu {
     }
   }
 
-  /** Ends all use of a memslot that has been deleted. */
-  void delete(BoundSlot slot) {
+  /**
+   * Ends all use of a memslot that has been deleted, or replaced.
+   *
+   * @param by what has replaced it; null if it was deleted
+   */
+  void delete(BoundSlot slot, @Nullable BoundSlot by) {
     mmuLock.lock();
     try {
       slot.isGone = true; // from here on nothing is mapped
     } finally {
       mmuLock.unlock();
     }
-    zapUninterruptibly(slot, 0, slot.pages());
+    try {
+      zapUninterruptibly(new Pages(slot, 0, slot.pages()));
+    } finally {
+      if (by != null) {
+        forgetReplaced(by, slot);
+      }
+    }
+  }
+
+  private void forgetReplaced(BoundSlot by, BoundSlot slot) {
+    mmuLock.lock();
+    try {
+      by.replaced = slot.replaced; // which another thread may still be deleting
+    } finally {
+      mmuLock.unlock();
+    }
+  }
+
+  // ---- dirty log ----
+
+  /**
+   * Takes pages out of the dirty log of a memslot, and has the next write to each logged again.
+   *
+   * @param wanted the pages; null for all
+   * @return those that were in the log: what was written to them before the call returned is to be
+   *     seen in them
+   * @throws InterruptedException if the thread is interrupted while it waits for writes under way;
+   *     the log is as it was
+   */
+  BitSet takeDirty(BoundSlot slot, DirtyLog log, @Nullable BitSet wanted)
+      throws InterruptedException {
+    ZappedFrames written = new ZappedFrames();
+    BitSet taken;
+    mmuLock.lock();
+    try {
+      taken = wanted == null ? log.takeAll() : log.take(wanted);
+      writeProtect(slot, taken, written);
+      for (BoundSlot old = slot.replaced; old != null; old = old.replaced) {
+        old.isGone = true; // it has the same log: nothing more may be written by it
+        writeProtect(old, taken, written);
+      }
+    } finally {
+      mmuLock.unlock();
+    }
+    boolean done = false;
+    try {
+      written.await(slot.hostFrames());
+      done = true;
+      return taken;
+    } finally {
+      if (!done) {
+        putBack(log, taken);
+      }
+    }
+  }
+
+  private static void writeProtect(BoundSlot slot, BitSet pages, ZappedFrames written) {
+    for (int page = pages.nextSetBit(0); page >= 0; page = pages.nextSetBit(page + 1)) {
+      long entry = slot.table.get(page);
+      if (TdpEntry.pfn(entry) != 0) {
+        written.add(TdpEntry.pfn(entry));
+        slot.table.put(page, TdpEntry.writeProtected(entry));
+      }
+    }
+  }
+
+  private void putBack(DirtyLog log, BitSet taken) {
+    mmuLock.lock();
+    try {
+      log.addAll(taken);
+    } finally {
+      mmuLock.unlock();
+    }
   }
 
   // ---- zaps ----
 
-  private void zapUninterruptibly(BoundSlot slot, long from, long to) {
-    Frames zapped = zap(slot, from, to);
+  /** Frames that accesses may be under way to. */
+  private record Zapped(ZappedFrames ofFile, ZappedFrames ofHost) {}
+
+  private void zapUninterruptibly(Pages pages) {
+    Zapped zapped = zap(pages);
     try {
-      slot.frames.awaitUninterruptibly(zapped.pfns, zapped.count);
+      zapped.ofFile.awaitUninterruptibly(pages.slot.fileFrames());
     } finally {
-      remove(slot, from, to); // the accesses are over, also if the idle strategy has thrown
+      try {
+        zapped.ofHost.awaitUninterruptibly(pages.slot.hostFrames());
+      } finally {
+        remove(pages); // the accesses are over, also if the idle strategy has thrown
+      }
     }
   }
 
-  /** Prevents new accesses to a range; returns the frames that accesses may be under way to. */
-  private Frames zap(BoundSlot slot, long from, long to) {
-    Frames zapped = new Frames();
+  /** Prevents new accesses to pages; returns the frames that accesses may be under way to. */
+  private Zapped zap(Pages pages) {
+    Zapped zapped = new Zapped(new ZappedFrames(), new ZappedFrames());
     long[] fresh = new long[1];
     mmuLock.lock();
     try {
-      slot.table.update(
-          from,
-          to,
+      pages.slot.table.update(
+          pages.from,
+          pages.to,
           entry -> {
-            zapped.add(entry);
+            (TdpEntry.isHost(entry) ? zapped.ofHost : zapped.ofFile).add(TdpEntry.pfn(entry));
             if (TdpEntry.isZapped(entry)) {
               return entry; // zapped by another thread, which may not have waited
             }
@@ -302,38 +484,41 @@ final class Mmu {
       mmuLock.unlock();
     }
     counters.add(VmMeter.ZAPS, fresh[0]);
-    slot.counters.add(VmMeter.ZAPS, fresh[0]);
+    pages.slot.counters.add(VmMeter.ZAPS, fresh[0]);
     return zapped;
   }
 
   /**
-   * Removes the zapped entries of a range, through which no access is under way, and gives their
-   * references back: all, whatever one of them throws. None has been mapped anew since: the range
-   * is being invalidated, or its memslot gone.
+   * Removes the zapped entries of pages, through which no access is under way, and gives their
+   * references back: all, whatever one of them throws. None has been mapped anew since: the pages
+   * are being invalidated, or their memslot gone.
    */
-  private void remove(BoundSlot slot, long from, long to) {
-    Frames kept = new Frames();
+  private void remove(Pages pages) {
+    ZappedFrames kept = new ZappedFrames();
     mmuLock.lock();
     try {
-      slot.table.update(
-          from,
-          to,
+      pages.slot.table.update(
+          pages.from,
+          pages.to,
           entry -> {
             if (TdpEntry.keepsReference(entry)) {
-              kept.add(entry);
+              kept.add(TdpEntry.pfn(entry));
             }
             return TdpEntry.removed(entry);
           });
     } finally {
       mmuLock.unlock();
     }
-    release(slot.memslot.memfd(), kept);
+    GuestMemfd memfd = pages.slot.memslot.memfd();
+    if (memfd != null) {
+      release(memfd, kept);
+    }
   }
 
-  private static void release(GuestMemfd memfd, Frames kept) {
-    while (kept.count > 0) {
+  private static void release(GuestMemfd memfd, ZappedFrames kept) {
+    for (int pfn = kept.poll(); pfn != 0; pfn = kept.poll()) {
       try {
-        memfd.put(kept.pfns[--kept.count], HolderKind.SAFE);
+        memfd.put(pfn, HolderKind.SAFE);
       } catch (Throwable e) {
         release(memfd, kept);
         throw e;

@@ -54,7 +54,7 @@ final class PageWalk {
     Objects.requireNonNull(attribute, "attribute");
     if (!run.isExitRequested()) {
       BoundSlot slot = slotAt(gpa);
-      long begun = slot == null ? 0 : begin(slot, gpa, attribute);
+      long begun = slot == null ? 0 : begin(slot, gpa, attribute, access == Access.WRITE);
       if (begun != 0) {
         return begun;
       }
@@ -83,10 +83,10 @@ final class PageWalk {
     long page = slot.page(gpa);
     AtomicLongArray leaf = slot.table.leaf(page);
     long entry = GuestPageTable.get(leaf, page);
-    if (!TdpEntry.maps(entry, attribute)) {
+    if (!TdpEntry.maps(entry, attribute, false)) {
       return false;
     }
-    number = slot.frames.peek(TdpEntry.pfn(entry), (int) gpa & OFFSET_MASK, size);
+    number = slot.frames(entry).peek(TdpEntry.pfn(entry), (int) gpa & OFFSET_MASK, size);
     return GuestPageTable.get(leaf, page) == entry;
   }
 
@@ -95,26 +95,28 @@ final class PageWalk {
     return number;
   }
 
-  /** Announces an access to a page, if it is mapped for that view. */
-  long begin(BoundSlot slot, long gpa, MemoryAttribute attribute) {
+  /** Announces an access to a page, if it is mapped for that view, and for writing if need be. */
+  long begin(BoundSlot slot, long gpa, MemoryAttribute attribute, boolean write) {
     long page = slot.page(gpa);
     long entry = slot.table.get(page);
-    if (!TdpEntry.maps(entry, attribute)) {
+    if (!TdpEntry.maps(entry, attribute, write)) {
       return 0;
     }
-    long begun = slot.frames.begin(TdpEntry.pfn(entry));
+    FrameAccess frames = slot.frames(entry);
+    long begun = frames.begin(TdpEntry.pfn(entry));
     if (slot.table.get(page) != entry) { // checked again, now that the access is announced
-      slot.frames.end(begun);
+      frames.end(begun);
       return 0;
     }
-    Mmu.inFlight(slot, begun, gpa >>> PAGE_SHIFT);
-    used = slot.frames;
+    Mmu.inFlight(slot, frames, begun, gpa >>> PAGE_SHIFT);
+    used = frames;
     return begun;
   }
 
   private long beginSlowly(
       long gpa, int size, MemoryAttribute attribute, Access access, long number) {
     boolean counted = false;
+    boolean write = access == Access.WRITE;
     for (int round = 0; ; round++) {
       if (run.tryExitAsRequested()) {
         return 0;
@@ -125,7 +127,7 @@ final class PageWalk {
         return 0;
       }
       long page = slot.page(gpa);
-      long begun = begin(slot, gpa, attribute);
+      long begun = begin(slot, gpa, attribute, write);
       if (begun != 0) {
         return begun;
       }
@@ -134,16 +136,32 @@ final class PageWalk {
         slot.counters.count(VmMeter.FAULTS);
         counted = true;
       }
-      int result = mmu.fault(slot, page, attribute, counters);
+      int result = mmu.fault(slot, page, attribute, write, counters);
       if (result == Mmu.RETRY ? !mmu.awaitRetry(round) : result == -Errno.EINTR.code()) {
         run.exitInterrupted();
         return 0;
       }
       if (result != Mmu.RETRY && result != Mmu.MAPPED) {
-        Errno why = result == Mmu.MISMATCH ? Errno.EFAULT : Errno.ofResult(result);
-        run.exitMemoryFault(gpa, attribute, access, why);
+        exit(result, slot, gpa, size, attribute, access, number);
         return 0;
       }
+    }
+  }
+
+  /** Exits for what a fault has answered. */
+  private void exit(
+      int result,
+      BoundSlot slot,
+      long gpa,
+      int size,
+      MemoryAttribute attribute,
+      Access access,
+      long number) {
+    switch (result) {
+      case Mmu.READ_ONLY -> run.exitMmio(gpa, size, access, number);
+      case Mmu.NO_HOST_MEMORY -> run.exitHostFault(gpa, slot.userAddress(slot.page(gpa)), access);
+      case Mmu.MISMATCH -> run.exitMemoryFault(gpa, attribute, access, Errno.EFAULT);
+      default -> run.exitMemoryFault(gpa, attribute, access, Errno.ofResult(result));
     }
   }
 

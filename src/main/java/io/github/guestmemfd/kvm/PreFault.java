@@ -48,7 +48,10 @@ final class PreFault {
   private String whyNotMapped(Errno errno, long gpa) {
     Memslots memslots = regions.memslots();
     BoundSlot slot = memslots.find(gpa);
-    if (slot != null && slot.gmem == null) {
+    if (slot != null && slot.memslot.memfd() == null && errno == Errno.EFAULT) {
+      return "no memory of the host, or no file for what is private: " + slot.memslot;
+    }
+    if (slot != null && slot.memslot.memfd() != null && slot.gmem == null) {
       return "expected a file from createGuestMemfd, or adopted, actual " + slot.memslot;
     }
     return slot != null && errno == Errno.EFAULT
@@ -63,8 +66,10 @@ final class PreFault {
       if (slot == null) {
         return Errno.ENOENT;
       }
-      int result = mmu.fault(slot, slot.page(gpa), attribute, counters);
-      if (result == Mmu.MISMATCH) {
+      int result = mmu.fault(slot, slot.page(gpa), attribute, false, counters);
+      if (result == Mmu.NO_HOST_MEMORY) {
+        return Errno.EFAULT;
+      } else if (result == Mmu.MISMATCH) {
         attribute =
             attribute == MemoryAttribute.PRIVATE ? MemoryAttribute.SHARED : MemoryAttribute.PRIVATE;
       } else if (result != Mmu.RETRY) {

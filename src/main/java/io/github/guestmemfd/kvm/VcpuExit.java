@@ -98,7 +98,34 @@ public sealed interface VcpuExit {
   }
 
   /**
-   * An access where there is no memslot: {@code KVM_EXIT_MMIO}.
+   * The host has no memory for a shared page: {@code KVM_RUN} answers EFAULT, and fills in nothing
+   * ({@code KVM_EXIT_UNKNOWN}). The kernel does not say where; here it is known.
+   *
+   * @param gpa the first address of the page
+   * @param userAddress the user address of the page, where nothing is
+   * @param access what the access was
+   */
+  record HostFault(long gpa, long userAddress, Access access) implements VcpuExit {
+    /**
+     * Creates the exit.
+     *
+     * @param gpa as above
+     * @param userAddress as above
+     * @param access as above
+     */
+    public HostFault {
+      Objects.requireNonNull(access, "access");
+    }
+
+    @Override
+    public String toString() {
+      return "HostFault[gpa=%s, user address=%s, access=%s: no memory of the host there]"
+          .formatted(Hex.of(gpa), Hex.of(userAddress), access);
+    }
+  }
+
+  /**
+   * An access where there is no memslot, or a write to a read-only one: {@code KVM_EXIT_MMIO}.
    *
    * @param gpa the first address
    * @param size how many bytes; for a bulk access those up to the end of the page, at most
@@ -120,8 +147,13 @@ public sealed interface VcpuExit {
 
     @Override
     public String toString() {
-      return "Mmio[gpa=%s, size=%d, access=%s, value=%s: no memslot]"
-          .formatted(Hex.of(gpa), size, access, Hex.of(value));
+      return "Mmio[gpa=%s, size=%d, access=%s, value=%s: no memslot%s]"
+          .formatted(
+              Hex.of(gpa),
+              size,
+              access,
+              Hex.of(value),
+              access == Access.WRITE ? ", or a read-only one" : "");
     }
   }
 

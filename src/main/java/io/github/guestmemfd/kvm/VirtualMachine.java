@@ -3,7 +3,9 @@ package io.github.guestmemfd.kvm;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
+import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.PopulateHook;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Protection;
@@ -11,6 +13,8 @@ import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
+import java.nio.ByteBuffer;
+import java.util.BitSet;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
@@ -58,9 +62,12 @@ public final class VirtualMachine {
   final MemoryRegions regions;
   final Counters<VmMeter> counters = new Counters<>(VmMeter.class);
 
-  private final MemoryAttributes attributes;
+  private final UserMemory user = new UserMemory();
+  private final @Nullable VmType type;
+  private final Attributes attributes;
   private final ByGuestAddress byGuestAddress;
   private final PreFault preFault;
+  private final Populate populate;
   private final AtomicInteger vcpuIds = new AtomicInteger();
 
   /** Creates a virtual machine without memory. */
@@ -69,11 +76,17 @@ public final class VirtualMachine {
   }
 
   private VirtualMachine(Builder builder) {
-    mmu = new Mmu(builder.idle, builder.keepReferences, counters);
-    regions = new MemoryRegions(this, mmu, builder.profile, builder.hook);
-    attributes = new MemoryAttributes(regions);
-    byGuestAddress = new ByGuestAddress(regions);
+    type = builder.type;
+    VmAttributes own = type == null ? null : new VmAttributes();
+    mmu = new Mmu(builder.idle, builder.keepReferences, counters, user, own);
+    regions = new MemoryRegions(this, mmu, builder.profile, type, user, builder.hook);
+    attributes =
+        type == null || own == null
+            ? new MemoryAttributes(regions)
+            : new AttributesOfVm(type, own, regions, mmu);
+    byGuestAddress = new ByGuestAddress(regions, user);
     preFault = new PreFault(regions, mmu, counters);
+    populate = new Populate(regions, own);
   }
 
   /**
@@ -91,6 +104,7 @@ public final class VirtualMachine {
     private @Nullable RaceHook hook;
     private boolean keepReferences;
     private KernelProfile profile = KernelProfile.LINUX_6_18;
+    private @Nullable VmType type;
 
     private Builder() {}
 
@@ -102,6 +116,19 @@ public final class VirtualMachine {
      */
     public Builder kernelProfile(KernelProfile kernel) {
       profile = Objects.requireNonNull(kernel, "kernel");
+      return this;
+    }
+
+    /**
+     * Gives the virtual machine a type, and so two memories, as released kernels have it: a page
+     * that is private is the guest_memfd's, one that is shared is the host's at the memslot's user
+     * address, and which it is belongs to the machine, not to the file.
+     *
+     * @param vmType the type; by default there is none, and pages are converted in place
+     * @return this
+     */
+    public Builder type(VmType vmType) {
+      type = Objects.requireNonNull(vmType, "vmType");
       return this;
     }
 
@@ -180,8 +207,16 @@ public final class VirtualMachine {
   public GuestMemfd createGuestMemfd(GuestMemfd.Builder builder, GuestMemfdOps client) {
     GuestMemfdOps ops = ops(client);
     GuestMemfd memfd = builder.ops(ops).build();
-    adopt(memfd, ops);
-    return memfd;
+    boolean done = false;
+    try {
+      adopt(memfd, ops);
+      done = true;
+      return memfd;
+    } finally {
+      if (!done) {
+        memfd.close();
+      }
+    }
   }
 
   /**
@@ -193,7 +228,7 @@ public final class VirtualMachine {
    * @return the callbacks, for one file
    */
   public GuestMemfdOps ops(GuestMemfdOps client) {
-    return new Gmem(mmu, Objects.requireNonNull(client, "client"));
+    return Gmem.ofFile(mmu, Objects.requireNonNull(client, "client"));
   }
 
   /**
@@ -205,7 +240,8 @@ public final class VirtualMachine {
    * @param ops what {@link #ops} returned, and only this file was created with: otherwise the
    *     guest's mappings do not follow the file
    * @throws IllegalArgumentException if the callbacks are not of this virtual machine
-   * @throws GuestMemfdException EINVAL if the file is of another virtual machine
+   * @throws GuestMemfdException EINVAL if the file is of another virtual machine, or has flags that
+   *     {@linkplain VmType#fileFlags this type} does not support
    */
   public void adopt(GuestMemfd memfd, GuestMemfdOps ops) {
     if (!(ops instanceof Gmem gmem) || !gmem.isOf(mmu)) {
@@ -245,28 +281,46 @@ public final class VirtualMachine {
   }
 
   /**
-   * Creates a memslot, or deletes it if the size is 0. When a deletion returns, no vCPU uses the
-   * memory any more; for that it may wait for accesses under way, which only move bytes.
+   * Creates, changes or deletes a memslot: {@code KVM_SET_USER_MEMORY_REGION2}. When it is deleted,
+   * moved, or its pages are to be logged, no vCPU uses the memory as before when this returns; for
+   * that it may wait for accesses under way, which only move bytes.
    *
-   * <p>A memslot holds its file weakly: if the file is closed, it goes away, and the memslot is
-   * left without memory. A file that was not {@linkplain #createGuestMemfd created} by a virtual
-   * machine can be bound, but vCPUs cannot use it.
+   * <p>A memslot without a file may be moved to other guest addresses, and the logging of its dirty
+   * pages turned on and off. One with a file can only be deleted. It holds its file weakly: if the
+   * file is closed, it goes away, and the memslot is left without that memory. A file that was not
+   * {@linkplain #createGuestMemfd created} by a virtual machine can be bound, but vCPUs cannot use
+   * it.
+   *
+   * @param wanted the memslot; of size 0 to delete the one with this number
+   * @throws GuestMemfdException in this order: EINVAL if flags are not supported: {@link
+   *     MemslotFlag#LOG_DIRTY_PAGES} or {@link MemslotFlag#READONLY} with a file, {@code READONLY}
+   *     by the {@linkplain VmType#canHaveReadOnlyMemslots type}, others at all; if a number is not
+   *     a multiple of 4096, or wraps when the size is added, or the slot number or size is too
+   *     large, or user addresses reach beyond 2^47 - 4096; if a slot to be deleted does not exist;
+   *     if one that exists is to have a file or has one, or is to get another size, user address or
+   *     {@code READONLY}; EEXIST if the guest addresses overlap another slot; EBADF if the
+   *     descriptor is closed; EINVAL if the file is of another virtual machine, the range is not in
+   *     the file, or overlaps that of another slot, or the guest addresses reach beyond 2^52
+   */
+  public void setUserMemoryRegion2(Memslot wanted) {
+    regions.set(Objects.requireNonNull(wanted, "wanted"));
+  }
+
+  /**
+   * As {@link #setUserMemoryRegion2(Memslot)}: creates a memslot with a range of a file and no user
+   * address, or deletes a memslot if the size is 0.
    *
    * @param slot its number, 0 to 32763
    * @param gpa the first guest physical address, unsigned
    * @param size the size in bytes, unsigned
    * @param memfd the file behind it, ignored when a slot is deleted
-   * @param offset where the range starts in the file
-   * @throws GuestMemfdException in this order: EINVAL if a number is not a multiple of 4096, or
-   *     wraps when the size is added, or the slot number or size is too large, or a slot to be
-   *     deleted does not exist, or a slot to be made does; EEXIST if the guest addresses overlap
-   *     another slot; EBADF if the descriptor is closed; EINVAL if the file is of another virtual
-   *     machine, the range is not in the file, or overlaps that of another slot, or the guest
-   *     addresses reach beyond 2^52
+   * @param offset where the range starts in the file; ignored when a slot is deleted
+   * @throws GuestMemfdException as there
    */
   public void setUserMemoryRegion2(
       int slot, long gpa, long size, @Nullable GuestMemfd memfd, long offset) {
-    regions.set(slot, gpa, size, memfd, offset);
+    int flags = size == 0 ? 0 : MemslotFlag.GUEST_MEMFD.bit();
+    setUserMemoryRegion2(new Memslot(slot, flags, gpa, size, 0, memfd, offset));
   }
 
   /**
@@ -318,13 +372,82 @@ public final class VirtualMachine {
     return slot == null ? Optional.empty() : Optional.of(slot.memslot);
   }
 
+  /**
+   * Takes the dirty log of a memslot: {@code KVM_GET_DIRTY_LOG}. The next write of the guest to any
+   * of these pages is logged again.
+   *
+   * @param slot its number
+   * @return the pages of the memslot, counted from 0, that the guest has written since they were
+   *     taken last. What it has written to them before this returns can be read by the host; what
+   *     it writes later is logged
+   * @throws GuestMemfdException EINVAL if there cannot be such a memslot; ENOENT if there is none,
+   *     or its dirty pages are not logged; EINTR, and nothing is taken
+   */
+  public BitSet getDirtyLog(int slot) {
+    return regions.takeDirty(slot, null);
+  }
+
+  /**
+   * Takes pages out of the dirty log of a memslot, once their content has been dealt with: {@code
+   * KVM_CLEAR_DIRTY_LOG}.
+   *
+   * @param slot its number
+   * @param pages the pages of the memslot
+   * @return those of them that were in the log
+   * @throws GuestMemfdException as {@link #getDirtyLog}; EINVAL if a page is not in the memslot
+   */
+  public BitSet clearDirtyLog(int slot, BitSet pages) {
+    return regions.takeDirty(slot, (BitSet) Objects.requireNonNull(pages, "pages").clone());
+  }
+
+  // ---- the host's memory ----
+
+  /**
+   * Makes memory of the host at a free user address, for memslots: anonymous memory.
+   *
+   * @param host where its frames come from, the same for all memory of a virtual machine
+   * @param size the size in bytes, a positive multiple of 4096
+   * @return the memory, untouched
+   * @throws GuestMemfdException as {@link #mapHostRam(HostMemory, long, long)}
+   */
+  public HostRam mapHostRam(HostMemory host, long size) {
+    return mapHostRam(host, user.free(size), size);
+  }
+
+  /**
+   * Makes memory of the host at a user address, for memslots: anonymous memory.
+   *
+   * @param host where its frames come from, the same for all memory of a virtual machine
+   * @param userAddress where it begins, a multiple of 4096
+   * @param size the size in bytes, a positive multiple of 4096
+   * @return the memory, untouched
+   * @throws GuestMemfdException EINVAL if a number is not such a multiple; ENOMEM if it does not
+   *     end by 2^47 - 4096; EEXIST if there is memory already
+   * @throws IllegalArgumentException if other memory of the virtual machine is of another host
+   */
+  public HostRam mapHostRam(HostMemory host, long userAddress, long size) {
+    Objects.requireNonNull(host, "host");
+    return HostRam.map(host, user, regions.clientOfHostMemory(userAddress), userAddress, size);
+  }
+
+  /**
+   * Returns the type of the virtual machine.
+   *
+   * @return the type; nothing if it converts in place
+   */
+  public Optional<VmType> type() {
+    return Optional.ofNullable(type);
+  }
+
   // ---- attributes ----
 
   /**
    * Returns the attribute of a page: shared or private.
    *
    * @param gpa a guest physical address
-   * @return the attribute its file has for it; empty if there is no memslot, or its file is gone
+   * @return the attribute its file has for it; empty if there is no memslot, or its file is gone.
+   *     With a {@linkplain Builder#type type}, the attribute that the machine has for it, whatever
+   *     there is
    */
   public Optional<MemoryAttribute> memoryAttribute(long gpa) {
     return attributes.of(gpa);
@@ -344,8 +467,14 @@ public final class VirtualMachine {
   }
 
   /**
-   * Converts the memory behind a range of guest addresses, in place: {@code
-   * KVM_SET_MEMORY_ATTRIBUTES}. Contents stay.
+   * Converts the memory behind a range of guest addresses: {@code KVM_SET_MEMORY_ATTRIBUTES}.
+   * Contents stay.
+   *
+   * <p>With a {@linkplain Builder#type type} the attributes are the machine's: the guest uses the
+   * other memory from now on, all or nothing. A range needs no memslot; all are shared at first. No
+   * holder can block that.
+   *
+   * <p>Without a type pages are converted in place, and this is about that.
    *
    * <p>The range may span several memslots and files. The part that lies in one piece in one file
    * is converted all or nothing. Pieces are converted one after the other, and those that were done
@@ -369,9 +498,11 @@ public final class VirtualMachine {
    * @param size the size in bytes
    * @param attribute the new attribute of the pages
    * @param busy receives the address where it stopped, and the holders that blocked it
-   * @return {@link Errno#OK}; EINVAL if the range is not such a range below 2^52; ENOENT, and
-   *     nothing is converted, if a part of it has no memslot; EBADF if a file is gone; EAGAIN if a
-   *     host holder has a page; EINTR; EDEADLK from inside a callback; what a callback answers
+   * @return {@link Errno#OK}; EINVAL if the range is not such a range below 2^52. With a type:
+   *     EINVAL if it has no private memory, or the range is empty, wraps, or is not of whole pages;
+   *     EINTR, and nothing is converted. Without: ENOENT, and nothing is converted, if a part of it
+   *     has no memslot; EBADF if a file is gone; EAGAIN if a host holder has a page; EINTR; EDEADLK
+   *     from inside a callback; what a callback answers
    */
   public Errno trySetMemoryAttributes(
       long gpa, long size, MemoryAttribute attribute, BusyGuestPage busy) {
@@ -409,16 +540,18 @@ public final class VirtualMachine {
   // ---- the host's side, by guest address ----
 
   /**
-   * Maps the memory behind a range of guest addresses for the host, as {@link GuestMemfd#mmap(long,
-   * long, Protection...)}. Offset 0 of the mapping is the first address of the range. The mapping
-   * of the file survives the deletion of the memslot.
+   * Maps the shared memory behind a range of guest addresses for the host, as {@link
+   * GuestMemfd#mmap(long, long, Protection...)}: that of the file or, with two memories, the host's
+   * at the user address. Offset 0 of the mapping is the first address of the range. The mapping of
+   * the file survives the deletion of the memslot.
    *
    * @param gpa the first guest physical address, a multiple of 4096
    * @param size the size in bytes, a positive multiple of 4096
    * @param protection what the mapping may be used for
    * @return the mapping
    * @throws GuestMemfdException EINVAL if the range is not such a range below 2^52, or lies in more
-   *     than one piece; ENOENT if a part of it has no memslot; EBADF if the file is gone; as mmap
+   *     than one piece; ENOENT if a part of it has no memslot; EBADF if the file is gone; EFAULT if
+   *     the host has no memory at the user address; as mmap
    */
   public HostMapping mmap(long gpa, long size, Protection... protection) {
     Objects.requireNonNull(protection, "protection");
@@ -454,6 +587,52 @@ public final class VirtualMachine {
    */
   public void punchHole(long gpa, long size) {
     byGuestAddress.punchHole(gpa, size);
+  }
+
+  /**
+   * Discards the host's memory behind a range of guest addresses, as {@link HostRam#discard}: what
+   * is shared of it reads zero then. What has no memslot, or no memory of the host, is left out,
+   * and so is what a file has.
+   *
+   * @param gpa the first guest physical address, a multiple of 4096
+   * @param size the size in bytes, a positive multiple of 4096
+   * @throws GuestMemfdException EINVAL if the range is not such a range below 2^52; as {@link
+   *     HostRam#madvise}: what comes before has been discarded
+   */
+  public void discardHostMemory(long gpa, long size) {
+    byGuestAddress.discardHostMemory(gpa, size);
+  }
+
+  /**
+   * How much memory the memslots use, and how much of it twice. Takes time in proportion to what is
+   * allocated; waits for nothing.
+   *
+   * @return the figures; exact while nothing is being changed, and if no memory is in two memslots
+   */
+  public MemoryUse memoryUse() {
+    return byGuestAddress.use();
+  }
+
+  // ---- initial content ----
+
+  /**
+   * Gives private pages that have never been used their first content, before the guest runs:
+   * {@code kvm_gmem_populate}, as a launch update of SEV-SNP or the initial region of TDX does.
+   *
+   * @param gpa the first guest physical address, a multiple of 4096
+   * @param size the size in bytes, a positive multiple of 4096; cut to the memslot
+   * @param source the content, from its position on, which is advanced by what is done; null for
+   *     zeroes
+   * @param hook called for each page, once its content is there: it hands the page over to the
+   *     guest
+   * @return how many bytes are done, a multiple of 4096: fewer than asked for if a later page fails
+   * @throws GuestMemfdException EINVAL if the range is not such a range below 2^52, or there is no
+   *     memslot with a file; EFAULT if the file is gone. If nothing has been done: EEXIST if the
+   *     page has been used; EINVAL if it is shared; as {@link GuestMemfd#populate}
+   * @throws IllegalArgumentException if the source is shorter than what lies in the memslot
+   */
+  public long populate(long gpa, long size, @Nullable ByteBuffer source, PopulateHook hook) {
+    return populate.populate(gpa, size, source, hook);
   }
 
   // ---- prefaulting ----

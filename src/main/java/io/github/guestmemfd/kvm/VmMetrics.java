@@ -70,6 +70,15 @@ public final class VmMetrics {
   }
 
   /**
+   * Exits of vCPUs with a {@link VcpuExit.HostFault}.
+   *
+   * @return how many
+   */
+  public long hostFaultExits() {
+    return reading.of(VmMeter.HOST_FAULT_EXITS);
+  }
+
+  /**
    * Exits of vCPUs with an {@link VcpuExit.Mmio}.
    *
    * @return how many
@@ -102,7 +111,11 @@ public final class VmMetrics {
    * @return how many
    */
   public long exits() {
-    return memoryFaultExits() + mmioExits() + hypercallExits() + interruptExits();
+    return memoryFaultExits()
+        + hostFaultExits()
+        + mmioExits()
+        + hypercallExits()
+        + interruptExits();
   }
 
   /**

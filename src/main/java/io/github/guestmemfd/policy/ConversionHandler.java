@@ -18,6 +18,8 @@ import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.Wait;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
@@ -64,20 +66,28 @@ import org.jspecify.annotations.Nullable;
  *
  * <p><b>Every other exit</b> goes to {@linkplain Builder#otherwise another handler}.
  *
+ * <p><b>With two memories</b>, in a virtual machine with a {@linkplain VirtualMachine#type type}, a
+ * conversion moves no content, and no holder blocks it. {@linkplain Builder#onShared Private} and
+ * {@linkplain Builder#onPrivate shared} memory that the guest no longer uses is kept or discarded,
+ * one way, both ways or never. {@linkplain Builder#listener Listeners} are told: one that refuses
+ * leaves the pages private. What cannot be discarded, since the thread is interrupted or a client
+ * refuses, stays: see {@link VirtualMachine#memoryUse}.
+ *
  * <p>One handler serves all vCPUs of one virtual machine. Safe for use by any number of threads;
  * its waits are interruptible, and use its own {@linkplain Builder#idleStrategy idle strategy}.
  *
- * <p><b>With {@link PrivatePages#DISCARD}</b> a handler makes a range its own while it converts it.
- * So a thread that keeps a folio lock, or is inside a callback of {@link
- * io.github.guestmemfd.GuestMemfdOps}, must not have a vCPU exit to such a handler: another thread
- * may own the range and wait for that lock. With assertions on, that is reported. A conversion to
- * shared removes all content that was private when it began. One handler converts overlapping
- * ranges one after the other, so that if two vCPUs use one page as shared at once, neither punches
- * what the other has already written. Other handlers, and direct calls of {@link
- * VirtualMachine#setMemoryAttributes}, are not ordered with it. A guest that goes on using a page
- * as private while it converts it may expose what it writes there. A conversion that is refused
- * after the punch, by a callback for instance, leaves the pages private and empty; a punch that is
- * refused leaves them unconverted, and those before it in the range empty.
+ * <p><b>With {@link PrivatePages#DISCARD}</b>, or if anything has to be discarded or told in a
+ * machine with two memories, a handler makes a range its own while it converts it. So a thread that
+ * keeps a folio lock, or is inside a callback of {@link io.github.guestmemfd.GuestMemfdOps}, must
+ * not have a vCPU exit to such a handler: another thread may own the range and wait for that lock.
+ * With assertions on, that is reported. A conversion to shared removes all content that was private
+ * when it began. One handler converts overlapping ranges one after the other, so that if two vCPUs
+ * use one page as shared at once, neither punches what the other has already written. Other
+ * handlers, and direct calls of {@link VirtualMachine#setMemoryAttributes}, are not ordered with
+ * it. A guest that goes on using a page as private while it converts it may expose what it writes
+ * there. A conversion that is refused after the punch, by a callback for instance, leaves the pages
+ * private and empty; a punch that is refused leaves them unconverted, and those before it in the
+ * range empty.
  */
 public final class ConversionHandler implements ExitHandler {
   private static final int PAGE_SIZE = HostMemory.PAGE_SIZE;
@@ -94,24 +104,26 @@ public final class ConversionHandler implements ExitHandler {
 
   private final VirtualMachine vm;
   private final ConversionPolicy policy;
-  private final PrivatePages onShared;
+  private final Changes changes;
+  private final List<SharedMemoryListener> listeners;
   private final ConversionObserver observer;
   private final int retries;
   private final IdleStrategy idle;
   private final ExitHandler otherwise;
 
-  /** The ranges being converted, where private pages are discarded. */
-  private final RangesUnderWay underWay;
-
   private ConversionHandler(Builder builder) {
     vm = builder.vm;
     policy = builder.policy;
-    onShared = builder.onShared;
+    listeners = List.copyOf(builder.listeners);
     observer = builder.observer;
     retries = builder.retries;
     idle = builder.idle;
     otherwise = builder.otherwise;
-    underWay = new RangesUnderWay(idle);
+    RangesUnderWay underWay = new RangesUnderWay(idle);
+    changes =
+        vm.type().isEmpty()
+            ? new InPlaceChanges(vm, builder.onShared, underWay)
+            : new TwoMemories(vm, builder.onShared, builder.onPrivate, listeners, underWay);
   }
 
   /**
@@ -130,6 +142,8 @@ public final class ConversionHandler implements ExitHandler {
     private final VirtualMachine vm;
     private final ConversionPolicy policy;
     private PrivatePages onShared = PrivatePages.KEEP;
+    private SharedPages onPrivate = SharedPages.KEEP;
+    private final List<SharedMemoryListener> listeners = new ArrayList<>();
     private ConversionObserver observer = new ConversionObserver() {};
     private int retries = AS_A_FILE;
     private IdleStrategy idle = IdleStrategy.spinThenPark();
@@ -148,6 +162,31 @@ public final class ConversionHandler implements ExitHandler {
      */
     public Builder onShared(PrivatePages privatePages) {
       onShared = Objects.requireNonNull(privatePages, "privatePages");
+      return this;
+    }
+
+    /**
+     * Says what becomes of the host's memory when pages turn private. Only for a virtual machine
+     * with two memories: in place, there is no other.
+     *
+     * @param sharedPages {@link SharedPages#KEEP} by default
+     * @return this
+     */
+    public Builder onPrivate(SharedPages sharedPages) {
+      onPrivate = Objects.requireNonNull(sharedPages, "sharedPages");
+      return this;
+    }
+
+    /**
+     * Adds a listener that is told which pages are shared, and may refuse. Only for a virtual
+     * machine with two memories.
+     *
+     * @param listener told after those added before it; of pages that turn private in the same
+     *     order
+     * @return this
+     */
+    public Builder listener(SharedMemoryListener listener) {
+      listeners.add(Objects.requireNonNull(listener, "listener"));
       return this;
     }
 
@@ -211,19 +250,29 @@ public final class ConversionHandler implements ExitHandler {
      * Makes the handler.
      *
      * @return the handler
+     * @throws IllegalArgumentException if something is asked for that needs two memories, and the
+     *     virtual machine {@linkplain VirtualMachine#type has one}
      */
     public ConversionHandler build() {
+      if (vm.type().isEmpty() && (onPrivate == SharedPages.DISCARD || !listeners.isEmpty())) {
+        throw new IllegalArgumentException(
+            "expected a virtual machine with a type for "
+                + (listeners.isEmpty() ? "SharedPages.DISCARD" : "a listener")
+                + ", actual "
+                + vm);
+      }
       return new ConversionHandler(this);
     }
   }
 
   /**
-   * Converts what the policy wants private before the first vCPU runs.
+   * Converts what the policy wants private before the first vCPU runs, and tells the listeners what
+   * is shared then.
    *
    * @param memory the guest's memory
-   * @throws GuestMemfdException if a conversion is refused, even when it is {@linkplain
-   *     Builder#retries tried again}; EINTR; what has been converted stays so, and this can be
-   *     repeated
+   * @throws GuestMemfdException if a listener refuses; if a conversion is refused, even when it is
+   *     {@linkplain Builder#retries tried again}; EINTR; what has been converted stays so, and this
+   *     can be repeated
    * @throws IllegalStateException if the policy answers a range that is not in the memory
    * @throws NullPointerException if the policy answers null
    */
@@ -240,6 +289,9 @@ public final class ConversionHandler implements ExitHandler {
         throw new GuestMemfdException(
             progress.errno(), "conversion of " + range + " before the first run: " + why(progress));
       }
+    }
+    if (changes instanceof TwoMemories memories) {
+      memories.tellShared(memory);
     }
   }
 
@@ -470,7 +522,7 @@ public final class ConversionHandler implements ExitHandler {
     observer.begin(range, attribute);
     Errno errno = Errno.ECANCELED; // unless it returns
     try {
-      errno = change(range, attribute, busy);
+      errno = changes.change(range, attribute, busy);
       return new Progress(
           errno,
           errno == Errno.OK ? range.end() : Math.max(range.gpa(), busy.convertedUpTo()),
@@ -492,78 +544,6 @@ public final class ConversionHandler implements ExitHandler {
       policy().converted(range, attribute);
     } else if (busy.convertedUpTo() > range.gpa()) {
       policy().converted(new GpaRange(range.gpa(), busy.convertedUpTo() - range.gpa()), attribute);
-    }
-  }
-
-  private Errno change(GpaRange range, MemoryAttribute attribute, BusyGuestPage busy) {
-    if (onShared == PrivatePages.KEEP) {
-      return vm.trySetMemoryAttributes(range.gpa(), range.size(), attribute, busy);
-    }
-    // What depends on a conversion that this ends may convert the range too: it comes afterwards.
-    return GuestMemfd.completingAfter(() -> discardAndChange(range, attribute, busy));
-  }
-
-  private Errno discardAndChange(GpaRange range, MemoryAttribute attribute, BusyGuestPage busy) {
-    if (!underWay.lock(range)) {
-      return Errno.EINTR;
-    }
-    try {
-      Errno errno = attribute == MemoryAttribute.SHARED ? discard(range) : Errno.OK;
-      return errno == Errno.OK
-          ? vm.trySetMemoryAttributes(range.gpa(), range.size(), attribute, busy)
-          : errno;
-    } finally {
-      underWay.unlock(range);
-    }
-  }
-
-  // ---- discarding ----
-
-  /** Punches the private pages of a range. */
-  private Errno discard(GpaRange range) {
-    if (endOfMemory(range.gpa(), range.end()) < range.end()) {
-      return Errno.ENOENT; // before anything is lost
-    }
-    for (long at = range.gpa(); at < range.end(); ) {
-      Optional<Memslot> found = vm.memslotAt(at);
-      if (found.isEmpty()) {
-        return Errno.ENOENT;
-      }
-      Memslot slot = found.get();
-      long to = Math.min(range.end(), slot.gpa() + slot.size());
-      long offset = slot.offset() + (at - slot.gpa());
-      Errno errno = discard(slot.memfd(), offset, offset + (to - at));
-      if (errno != Errno.OK) {
-        return errno;
-      }
-      at = to;
-    }
-    return Errno.OK;
-  }
-
-  private static Errno discard(GuestMemfd weak, long offset, long end) {
-    Optional<GuestMemfd> file = weak.reopen();
-    if (file.isEmpty()) {
-      return Errno.EBADF;
-    }
-    try (GuestMemfd memfd = file.get()) {
-      for (long at = offset; at < end; ) {
-        if (Thread.currentThread().isInterrupted()) {
-          return Errno.EINTR;
-        }
-        long from = memfd.firstInaccessible(at, end - at);
-        if (from < end) {
-          at = memfd.firstAccessible(from, end - from);
-          if (from < at) {
-            memfd.punchHole(from, at - from);
-          }
-        } else {
-          at = end;
-        }
-      }
-      return Errno.OK;
-    } catch (GuestMemfdException e) {
-      return e.errno();
     }
   }
 }

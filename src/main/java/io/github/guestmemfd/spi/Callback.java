@@ -30,6 +30,8 @@ public enum Callback {
   EXECUTOR,
   /** A conversion policy or its observer, outside any callback of the above. */
   POLICY,
+  /** A listener to what is shared, of a machine with two memories. */
+  SHARED_MEMORY_LISTENER(LockClass.CONVERTED_RANGE),
   /** The handler of a vCPU's exits, outside any callback of the above. */
   EXIT_HANDLER,
   /** The task of a window on a mapping, outside any callback of the above. */

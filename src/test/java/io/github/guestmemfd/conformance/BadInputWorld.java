@@ -17,6 +17,7 @@ import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.Insides;
 import io.github.guestmemfd.Metrics;
 import io.github.guestmemfd.PfnWalker;
+import io.github.guestmemfd.PopulateHook;
 import io.github.guestmemfd.abi.AttributeRange;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.FileStat;
@@ -34,9 +35,11 @@ import io.github.guestmemfd.kvm.Access;
 import io.github.guestmemfd.kvm.BusyGuestPage;
 import io.github.guestmemfd.kvm.ExitHandler;
 import io.github.guestmemfd.kvm.GuestProgram;
+import io.github.guestmemfd.kvm.HostRam;
 import io.github.guestmemfd.kvm.KernelProfile;
 import io.github.guestmemfd.kvm.MemoryAttributeRange;
 import io.github.guestmemfd.kvm.MemoryAttributesException;
+import io.github.guestmemfd.kvm.MemoryUse;
 import io.github.guestmemfd.kvm.Memslot;
 import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VcpuExit;
@@ -60,6 +63,8 @@ import io.github.guestmemfd.policy.ConversionHandler;
 import io.github.guestmemfd.policy.ConversionObserver;
 import io.github.guestmemfd.policy.ConversionPolicy;
 import io.github.guestmemfd.policy.GpaRange;
+import io.github.guestmemfd.policy.PinnedSharedMemory;
+import io.github.guestmemfd.policy.SharedMemoryListener;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.KeptLock;
@@ -90,6 +95,7 @@ import java.time.Instant;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.Deque;
 import java.util.HashMap;
 import java.util.List;
@@ -446,8 +452,24 @@ final class BadInputWorld {
     make(VcpuExit.Interrupted.class, w -> new VcpuExit.Interrupted());
     make(VcpuExitException.class, w -> thrown(() -> w.vcpu.read(0, 1, SHARED)));
     make(VmMetrics.class, w -> w.vm.metrics());
-    make(Memslot.class, w -> w.vm.memslotAt(GPA).orElseThrow());
     make(HostMapping.Window.class, w -> (HostMapping.Window) (at, bytes) -> bytes.get(0));
+    make(
+        Memslot.class,
+        w -> w.vm.memslotAt(GPA).orElseThrow(),
+        w -> new Memslot(1, 3, 2 * GPA, PAGE, PAGE, null, -1),
+        w -> new Memslot(2, 4, 2 * GPA, PAGE, 1, w.other, 0),
+        w -> new Memslot(2, -1, -1, -1, -1, w.closed, -1),
+        w -> new Memslot(0, 0, GPA, SIZE, 0, null, 0));
+    make(
+        PopulateHook.class,
+        w -> (PopulateHook) folio -> Errno.OK,
+        w -> (PopulateHook) folio -> Errno.EIO);
+    make(SharedMemoryListener.class, w -> w.opened(new PinnedSharedMemory(w.vm, PAGE)));
+    make(PinnedSharedMemory.class, w -> w.opened(new PinnedSharedMemory(w.vm, PAGE)));
+    make(MemoryUse.class, w -> w.vm.memoryUse());
+    make(HostRam.class, w -> w.opened(w.vm.mapHostRam(w.host, PAGE)));
+    make(BitSet.class, w -> new BitSet(), w -> BitSet.valueOf(new long[] {-1}));
+    make(VcpuExit.HostFault.class, w -> new VcpuExit.HostFault(-1, -1, Access.READ));
     make(ExitHandler.class, w -> (ExitHandler) (v, e) -> false);
     make(GuestProgram.class, w -> (GuestProgram) v -> v.touch(-1, Access.READ, SHARED));
     make(ConversionPolicy.class, w -> POLICY);

@@ -929,7 +929,8 @@ class MessagesTest {
               w.vcpu().write(GPA, 8, 1, SHARED);
             }),
         says(
-            left + "Mmio[gpa=0x1000, size=8, access=WRITE, value=0xff: no memslot]",
+            left
+                + "Mmio[gpa=0x1000, size=8, access=WRITE, value=0xff: no memslot, or a read-only one]",
             w -> w.vcpu().write(PAGE, 8, 255, SHARED)),
         says(
             "atomic access: expected 4 or 8 bytes at a multiple of that, actual 8 at 0x100004",
@@ -1171,7 +1172,7 @@ class MessagesTest {
   void noAddressIsDecimalInTheSources() throws IOException {
     Pattern decimal =
         Pattern.compile(
-            "(offset|gpa|address|flags|mode)s?[ =]*\"\\s*\\+\\s*(?!Hex\\.|CreateFlag\\.|FallocMode\\.)\\w"
+            "(offset|gpa|address|flags|mode)s?[ =]*\"\\s*\\+\\s*(?!Hex\\.|CreateFlag\\.|FallocMode\\.|MemslotFlag\\.)\\w"
                 + "|0x\"\\s*\\+|%x|%#x");
     Path root = Path.of("src/main/java/io/github/guestmemfd");
     List<String> found = new ArrayList<>();

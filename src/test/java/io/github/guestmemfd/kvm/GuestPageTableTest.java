@@ -1,6 +1,5 @@
 package io.github.guestmemfd.kvm;
 
-import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -8,7 +7,6 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.fixtures.Announced;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.stream.IntStream;
 import java.util.stream.LongStream;
@@ -22,7 +20,8 @@ class GuestPageTableTest {
   private final GuestPageTable table = new GuestPageTable(PAGES);
 
   private static long entry(long page) {
-    return TdpEntry.mapped(0, (int) page + 1, MemoryAttribute.PRIVATE, false);
+    return TdpEntry.mapped(
+        0, TdpEntry.ofFile((int) page + 1, MemoryAttribute.PRIVATE, false), true);
   }
 
   private List<Integer> updated(long from, long to) {
@@ -101,10 +100,10 @@ class GuestPageTableTest {
 
   @Test
   void framesAreCollected() {
-    GuestPageTable.Frames frames = new GuestPageTable.Frames();
-    IntStream.range(0, 40).forEach(page -> frames.add(entry(page)));
-    assertEquals(40, frames.count);
-    assertArrayEquals(
-        IntStream.rangeClosed(1, 40).toArray(), Arrays.copyOf(frames.pfns, frames.count));
+    ZappedFrames frames = new ZappedFrames();
+    IntStream.rangeClosed(1, 40).forEach(frames::add);
+    for (int pfn = 40; pfn >= 0; pfn--) {
+      assertEquals(pfn, frames.poll());
+    }
   }
 }

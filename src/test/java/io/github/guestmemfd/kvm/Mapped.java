@@ -19,7 +19,7 @@ public final class Mapped {
       for (long page = 0; page < slot.pages(); page++) {
         long entry = slot.table.get(page);
         for (MemoryAttribute attribute : MemoryAttribute.values()) {
-          if (TdpEntry.maps(entry, attribute)) {
+          if (TdpEntry.maps(entry, attribute, false)) {
             mapped.add(new Page(slot.memslot.memfd(), slot.offset(page), attribute));
           }
         }

@@ -64,7 +64,7 @@ class MmuTest extends VmFixture {
     assertEquals(0, Mapped.invalidations(vm));
     assertTrue(TdpEntry.isZapped(entry(0)));
     assertEquals(42, read(vm.createVcpu(), GPA, PRIVATE));
-    assertTrue(TdpEntry.maps(entry(0), PRIVATE));
+    assertTrue(TdpEntry.maps(entry(0), PRIVATE, false));
     assertEquals(pfn, TdpEntry.pfn(entry(0)));
     assertEquals(keeps, TdpEntry.keepsReference(entry(0)), "one reference, as before");
     gate.release();
@@ -92,7 +92,8 @@ class MmuTest extends VmFixture {
     GuestMemfd memfd = bound(1);
     memfd.allocate(0, PAGE);
     races.at(RacePoint.AFTER_SLOT_LOAD, () -> memfd.makeInaccessible(0, PAGE));
-    assertEquals(Mmu.MISMATCH, vm.mmu.fault(slot(), 0, SHARED, new Counters<>(VmMeter.class)));
+    assertEquals(
+        Mmu.MISMATCH, vm.mmu.fault(slot(), 0, SHARED, false, new Counters<>(VmMeter.class)));
     assertEquals(0, TdpEntry.pfn(entry(0)));
   }
 
@@ -134,7 +135,7 @@ class MmuTest extends VmFixture {
   private long walk(BoundSlot slot) {
     Counters<VmMeter> counters = new Counters<>(VmMeter.class);
     PageWalk walk = new PageWalk(vm.regions, vm.mmu, new KvmRun("walk", counters), counters);
-    return walk.begin(slot, GPA, SHARED);
+    return walk.begin(slot, GPA, SHARED, false);
   }
 
   // ---- invalidations ----

@@ -30,6 +30,7 @@ class QuotedCodeTest {
                 TEST + "kvm/SmallVmm.java",
                 TEST + "kvm/SmallVmm.java",
                 TEST + "kvm/SmallVmm.java",
+                TEST + "policy/TwoMemoriesExampleTest.java",
                 TEST + "policy/PolicyExampleTest.java",
                 TEST + "testing/PatientPairTest.java",
                 TEST + "testing/GuestPageTableTest.java",

@@ -1,0 +1,94 @@
+package io.github.guestmemfd;
+
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.abi.RangeRule;
+import io.github.guestmemfd.file.FileOperations;
+import io.github.guestmemfd.file.Refusals;
+import java.nio.ByteBuffer;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/** Calls that put content into pages of a file: their arguments, and their errors in order. */
+final class Filling {
+  private final FileOperations file;
+  private final boolean closed;
+  private final String call;
+  private final long offset;
+  private final long length;
+
+  Filling(FileOperations file, boolean closed, String call, long offset, long length) {
+    this.file = file;
+    this.closed = closed;
+    this.call = call;
+    this.offset = offset;
+    this.length = length;
+  }
+
+  /** See {@link GuestMemfd#write}. */
+  int write(ByteBuffer from) {
+    if (closed) {
+      throw refused(Errno.EBADF, "the descriptor is closed");
+    }
+    if (!CreateFlag.WRITE.isIn(file.inode.flags)) {
+      throw refused(Errno.ENODEV, "expected a file created with WRITE");
+    }
+    if (length == 0) {
+      return 0;
+    }
+    return (int) done(file.fill.write(checkedPage(), length >> Pages.SHIFT, from));
+  }
+
+  /** See {@link GuestMemfd#populate}. */
+  long populate(@Nullable ByteBuffer source, PopulateHook hook) {
+    Objects.requireNonNull(hook, "hook");
+    if (closed) {
+      throw refused(Errno.EBADF, "the descriptor is closed");
+    }
+    long first = checkedPage();
+    if (source != null && source.remaining() < length) {
+      throw new IllegalArgumentException(
+          "populate: expected " + length + " bytes of content, actual " + source.remaining());
+    }
+    return done(
+        file.fill.populate(
+            first,
+            length >> Pages.SHIFT,
+            source,
+            (index, pfn) -> {
+              Folio folio = new Folio(file, index, pfn, null);
+              try {
+                return hook.populated(folio);
+              } finally {
+                folio.expire();
+              }
+            }));
+  }
+
+  /** The first page of a range that is in the file. */
+  private long checkedPage() {
+    RangeRule broken = RangeRule.broken(offset, length, file.inode.size);
+    if (broken != null) {
+      throw refused(Errno.EINVAL, broken.text("offset", "length", offset, length, file.inode.size));
+    }
+    return offset >> Pages.SHIFT;
+  }
+
+  private long done(long result) {
+    if (result < 0) {
+      throw file.inode.refused(Errno.ofResult((int) result), what());
+    }
+    return result << Pages.SHIFT;
+  }
+
+  private GuestMemfdException refused(Errno errno, String why) {
+    return Refusals.exception(errno, what() + ": " + why);
+  }
+
+  private String what() {
+    return call + Hex.range(offset, length) + " of " + file.inode;
+  }
+}

@@ -1,0 +1,156 @@
+package io.github.guestmemfd.kvm;
+
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.Pages;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The attributes of guest addresses where they belong to the virtual machine: {@code
+ * KVM_SET_MEMORY_ATTRIBUTES}. A change moves no content, and no holder blocks it: the next access
+ * of the guest is to the other memory.
+ */
+final class AttributesOfVm implements Attributes {
+  private final VmType type;
+  private final VmAttributes attributes;
+  private final MemoryRegions regions;
+  private final Mmu mmu;
+
+  AttributesOfVm(VmType type, VmAttributes attributes, MemoryRegions regions, Mmu mmu) {
+    this.type = type;
+    this.attributes = attributes;
+    this.regions = regions;
+    this.mmu = mmu;
+  }
+
+  @Override
+  public Optional<MemoryAttribute> of(long gpa) {
+    return Optional.of(attributes.of(gpa >>> Pages.SHIFT));
+  }
+
+  @Override
+  public List<MemoryAttributeRange> of(long gpa, long size) {
+    String wrong = wrong(gpa, size);
+    if (wrong != null) {
+      throw new GuestMemfdException(
+          Errno.EINVAL, "attributes gpa " + Hex.of(gpa) + " size " + size + ": " + wrong);
+    }
+    List<MemoryAttributeRange> parts = new ArrayList<>();
+    long end = end(gpa, size);
+    for (long at = gpa >>> Pages.SHIFT; at < end; ) {
+      MemoryAttribute attribute = attributes.of(at);
+      long to = attributes.firstOther(at, end, attribute);
+      if (to > at) { // else it was changed in between
+        parts.add(new MemoryAttributeRange(at << Pages.SHIFT, (to - at) << Pages.SHIFT, attribute));
+      }
+      at = to;
+    }
+    return List.copyOf(parts);
+  }
+
+  private static long end(long gpa, long size) {
+    return (gpa >>> Pages.SHIFT) + (size >>> Pages.SHIFT);
+  }
+
+  /** What is wrong with a range of unsigned numbers, in the kernel's order; null if nothing. */
+  private static @Nullable String wrong(long gpa, long size) {
+    if (size == 0) {
+      return "expected a size above 0, actual 0";
+    }
+    if (Long.compareUnsigned(gpa + size, gpa) < 0) {
+      return "expected an end below 2^64, actual gpa "
+          + Hex.of(gpa)
+          + " and size "
+          + Long.toUnsignedString(size);
+    }
+    return Pages.isAligned(gpa | size)
+        ? null
+        : "expected multiples of 4096, actual gpa "
+            + Hex.of(gpa)
+            + " and size "
+            + Long.toUnsignedString(size);
+  }
+
+  @Override
+  public void set(long gpa, long size, MemoryAttribute attribute) {
+    BusyGuestPage stopped = new BusyGuestPage();
+    Errno errno = trySet(gpa, size, attribute, stopped);
+    if (errno != Errno.OK) {
+      throw refused(errno, gpa, size, attribute);
+    }
+  }
+
+  private MemoryAttributesException refused(
+      Errno errno, long gpa, long size, MemoryAttribute attribute) {
+    String wrong =
+        unsupported(attribute)
+            ? "a machine of type " + type + " has no private memory"
+            : wrong(gpa, size);
+    String why =
+        switch (errno) {
+          case EINTR -> "the thread was interrupted";
+          default -> wrong == null ? errno.name() : wrong;
+        };
+    return new MemoryAttributesException(
+        errno,
+        "set memory attributes of gpa "
+            + Hex.of(gpa)
+            + " size "
+            + Long.toUnsignedString(size)
+            + " to "
+            + attribute
+            + ": "
+            + why,
+        gpa,
+        gpa);
+  }
+
+  private boolean unsupported(MemoryAttribute attribute) {
+    return attribute == MemoryAttribute.PRIVATE && !type.hasPrivateMemory();
+  }
+
+  @Override
+  public Errno trySet(long gpa, long size, MemoryAttribute attribute, BusyGuestPage busy) {
+    Objects.requireNonNull(attribute, "attribute");
+    Objects.requireNonNull(busy, "busy").set(gpa);
+    if (unsupported(attribute) || wrong(gpa, size) != null) {
+      return Errno.EINVAL;
+    }
+    Errno errno = change(gpa >>> Pages.SHIFT, end(gpa, size), attribute);
+    if (errno == Errno.OK) {
+      busy.set(gpa + size);
+    }
+    return errno;
+  }
+
+  private Errno change(long first, long end, MemoryAttribute attribute) {
+    if (attributes.firstOther(first, end, attribute) == end) {
+      return Errno.OK; // nothing is touched
+    }
+    Errno errno = mmu.invalidateBegin(regions.memslots().pages(first, end), first, end);
+    if (errno != Errno.OK) {
+      return errno;
+    }
+    try {
+      attributes.set(first, end, attribute);
+    } finally {
+      mmu.invalidateEnd();
+    }
+    return Errno.OK;
+  }
+
+  @Override
+  public CompletableFuture<Void> setLater(long gpa, long size, MemoryAttribute attribute) {
+    Objects.requireNonNull(attribute, "attribute");
+    Errno errno = trySet(gpa, size, attribute, new BusyGuestPage());
+    return errno == Errno.OK
+        ? CompletableFuture.completedFuture(null)
+        : CompletableFuture.failedFuture(refused(errno, gpa, size, attribute));
+  }
+}

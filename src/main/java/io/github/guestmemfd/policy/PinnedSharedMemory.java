@@ -1,0 +1,126 @@
+package io.github.guestmemfd.policy;
+
+import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.kvm.VirtualMachine;
+import io.github.guestmemfd.spi.Announce;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.concurrent.ConcurrentNavigableMap;
+import java.util.concurrent.ConcurrentSkipListMap;
+import java.util.concurrent.atomic.AtomicLong;
+
+/**
+ * A device that is passed through to the guest: it keeps every shared page pinned for its DMA, as
+ * VFIO does, and lets go of a page when it turns private. It refuses a conversion for which it may
+ * not pin enough: {@code RLIMIT_MEMLOCK}.
+ *
+ * <p>Addresses without a memslot are left out: they are no memory. Safe for use by any number of
+ * threads.
+ */
+public final class PinnedSharedMemory implements SharedMemoryListener, AutoCloseable {
+  private final VirtualMachine vm;
+  private final long limit;
+  private final AtomicLong bytes = new AtomicLong();
+
+  /** By guest address, a page each. */
+  private final ConcurrentNavigableMap<Long, HostReference> pins = new ConcurrentSkipListMap<>();
+
+  /**
+   * Makes the device, which has pinned nothing.
+   *
+   * @param vm the machine whose memory it reaches
+   * @param limit how many bytes it may pin
+   */
+  public PinnedSharedMemory(VirtualMachine vm, long limit) {
+    this.vm = Objects.requireNonNull(vm, "vm");
+    this.limit = limit;
+  }
+
+  /**
+   * How much it has pinned.
+   *
+   * @return the bytes
+   */
+  public long pinned() {
+    return Announce.read(bytes).get();
+  }
+
+  /**
+   * Pins pages, all or none.
+   *
+   * @param range the pages
+   * @return OK; ENOMEM beyond the limit; what {@link VirtualMachine#pin} answers: EFAULT where the
+   *     host has no memory
+   */
+  @Override
+  public Errno populated(GpaRange range) {
+    List<Long> done = new ArrayList<>();
+    Errno errno = Errno.ECANCELED; // unless it returns
+    try {
+      errno = pin(range, done);
+      return errno;
+    } finally {
+      if (errno != Errno.OK) {
+        unpin(done);
+      }
+    }
+  }
+
+  private Errno pin(GpaRange range, List<Long> done) {
+    for (long gpa = range.gpa(); gpa < range.end(); gpa += Pages.SIZE) {
+      if (vm.memslotAt(gpa).isEmpty() || Announce.read(pins).containsKey(gpa)) {
+        continue;
+      }
+      boolean pinned = false;
+      try {
+        if (Announce.write(bytes).addAndGet(Pages.SIZE) > limit) {
+          return Errno.ENOMEM;
+        }
+        HostReference pin = vm.pin(gpa, Pages.SIZE);
+        Announce.write(pins).put(gpa, pin);
+        done.add(gpa);
+        pinned = true;
+      } catch (GuestMemfdException e) {
+        return e.errno();
+      } finally {
+        if (!pinned) {
+          Announce.write(bytes).addAndGet(-Pages.SIZE);
+        }
+      }
+    }
+    return Errno.OK;
+  }
+
+  @Override
+  public void discarded(GpaRange range) {
+    unpin(Announce.read(pins).subMap(range.gpa(), range.end()).keySet());
+  }
+
+  private void unpin(Collection<Long> pages) {
+    for (Long gpa : List.copyOf(pages)) {
+      HostReference pin = Announce.write(pins).remove(gpa);
+      if (pin != null) {
+        Announce.write(bytes).addAndGet(-Pages.SIZE);
+        pin.close();
+      }
+    }
+  }
+
+  /** Unpins everything: the device is taken away. */
+  @Override
+  public void close() {
+    unpin(Announce.read(pins).keySet());
+  }
+
+  @Override
+  public String toString() {
+    Map<Long, HostReference> now = Announce.read(pins);
+    return "PinnedSharedMemory[pages=" + now.size() + "]";
+  }
+}
