@@ -19,6 +19,7 @@ import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.file.CallbackContext;
 import io.github.guestmemfd.file.FileOperations;
 import io.github.guestmemfd.file.Inode;
+import io.github.guestmemfd.file.Mapping;
 import io.github.guestmemfd.file.PendingConversion;
 import io.github.guestmemfd.file.Refusals;
 import io.github.guestmemfd.observe.Holder;
@@ -964,16 +965,18 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       throw call.refused(Errno.EBADF, "the file is gone");
     }
     try {
-      return newMapping(file, call.firstIndex(), call.pages(), call.read, call.write);
+      Mapping mapping = call.newMapping();
+      HostMapping made = newMapping(file, mapping);
+      file.reverseMap.add(mapping); // last: what has failed before leaves nothing behind
+      return made;
     } catch (Throwable e) { // no memory for the mapping
       inode.close();
       throw e;
     }
   }
 
-  HostMapping newMapping(
-      FileOperations of, long firstIndex, long pages, boolean read, boolean write) {
-    return new HostMapping(of, firstIndex, pages, read, write);
+  HostMapping newMapping(FileOperations of, Mapping mapping) {
+    return new HostMapping(of, mapping);
   }
 
   // ---- odds and ends ----

@@ -217,6 +217,51 @@ public interface GuestMemfdListener {
       @Nullable RuntimeException failure) {}
 
   /**
+   * {@link HostMapping#munmap} of a part.
+   *
+   * @param mapping the mapping
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @param failure why it was not done
+   */
+  default void munmap(
+      HostMapping mapping, long offset, long length, @Nullable RuntimeException failure) {}
+
+  /**
+   * {@link HostMapping#mprotect}.
+   *
+   * @param mapping the mapping
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @param protection what for
+   * @param failure why it was not done
+   */
+  default void mprotect(
+      HostMapping mapping,
+      long offset,
+      long length,
+      List<Protection> protection,
+      @Nullable RuntimeException failure) {}
+
+  /**
+   * {@link HostMapping#mremap}.
+   *
+   * @param mapping the mapping
+   * @param moved the moved part, if it was moved
+   * @param offset the start in bytes
+   * @param oldLength the old length in bytes
+   * @param newLength the new length in bytes
+   * @param failure why not
+   */
+  default void mremap(
+      HostMapping mapping,
+      @Nullable HostMapping moved,
+      long offset,
+      long oldLength,
+      long newLength,
+      @Nullable RuntimeException failure) {}
+
+  /**
    * {@link HostMapping#close} of a mapping that is mapped, about to begin.
    *
    * @param mapping the mapping

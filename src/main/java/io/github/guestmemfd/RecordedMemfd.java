@@ -7,6 +7,7 @@ import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.file.FileOperations;
+import io.github.guestmemfd.file.Mapping;
 import io.github.guestmemfd.file.PendingConversion;
 import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.LockOrder;
@@ -180,8 +181,7 @@ final class RecordedMemfd extends GuestMemfd {
   }
 
   @Override
-  HostMapping newMapping(
-      FileOperations file, long firstIndex, long pages, boolean read, boolean write) {
-    return new RecordedMapping(file, firstIndex, pages, read, write, listener);
+  HostMapping newMapping(FileOperations file, Mapping mapping) {
+    return new RecordedMapping(file, mapping, listener);
   }
 }

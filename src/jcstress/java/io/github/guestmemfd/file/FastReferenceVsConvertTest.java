@@ -36,7 +36,7 @@ import org.openjdk.jcstress.infra.results.II_Result;
 public class FastReferenceVsConvertTest {
   final FileOperations file = Files.file(Files.METADATA, 1);
   final Mapping window = Files.map(file);
-  private final UserPages userPages = new UserPages(window, file.lookup);
+  private final UserPages userPages = new UserPages(window, file.hostFault);
 
   public FastReferenceVsConvertTest() {
     file.hostFault.fault(window, 0, true);

@@ -28,6 +28,9 @@ public final class FileOperations implements FrameOwners.Listener {
   /** The host's mappings. */
   public final ReverseMap reverseMap;
 
+  /** Changes them. */
+  public final Remap remap;
+
   /** Allocates. */
   public final Allocation allocation;
 
@@ -84,6 +87,7 @@ public final class FileOperations implements FrameOwners.Listener {
       optimisticRead = new OptimisticRead(inode);
       hostFault = new HostFault(inode, lookup);
       reverseMap = new ReverseMap(inode);
+      remap = new Remap(inode, reverseMap, hostFault);
       holders = new HolderCounts(inode, reverseMap, steps);
       allocation = new Allocation(inode, lookup);
       rangeLock = new RangeLock(inode, locksWholeFile);

@@ -149,6 +149,17 @@ public final class ModelExecutor implements TraceExecutor {
                   find(mappings, name)
                       .madvise(call.number(1), call.number(2), Advice.valueOf(call.word(3))));
       case MUNMAP -> ok(() -> take(mappings, name).close());
+      case MUNMAP_PART -> ok(() -> find(mappings, name).munmap(call.number(1), call.number(2)));
+      case MPROTECT ->
+          ok(
+              () ->
+                  find(mappings, name)
+                      .mprotect(call.number(1), call.number(2), protection(call.word(3))));
+      case MREMAP ->
+          define(
+              mappings,
+              name,
+              find(mappings, call.word(1)).mremap(call.number(2), call.number(3), call.number(4)));
       case GUP ->
           define(
               references,

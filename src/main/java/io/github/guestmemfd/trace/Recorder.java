@@ -382,25 +382,28 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
       MapType type,
       List<Protection> protection,
       @Nullable RuntimeException failed) {
-    boolean r = protection.contains(Protection.READ);
-    boolean w = protection.contains(Protection.WRITE);
-    boolean x = protection.contains(Protection.EXEC);
-    String word = (r ? "r" : "") + (w ? "w" : "") + (x ? "x" : "");
+    String word = word(protection);
     String name = define("a", mappings, mapping);
     String arguments =
-        " offset="
-            + offset
-            + " length="
-            + length
-            + " prot="
-            + (word.isEmpty() ? "none" : word)
-            + " flags="
-            + type;
-    if (x && (w || !r)) {
+        " offset=" + offset + " length=" + length + " prot=" + word + " flags=" + type;
+    if (isUnsayable(word)) {
       comment("mmap " + name + " " + names.get(memfd) + arguments + " = " + failed);
     } else {
       define("mmap", name, mapping, memfd, arguments, failed);
     }
+  }
+
+  private static String word(List<Protection> protection) {
+    String word =
+        (protection.contains(Protection.READ) ? "r" : "")
+            + (protection.contains(Protection.WRITE) ? "w" : "")
+            + (protection.contains(Protection.EXEC) ? "x" : "");
+    return word.isEmpty() ? "none" : word;
+  }
+
+  /** Whether a trace has no word for a protection: of those to execute it has one. */
+  private static boolean isUnsayable(String word) {
+    return word.endsWith("x") && !word.equals("rx");
   }
 
   @Override
@@ -440,6 +443,41 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
       Advice advice,
       @Nullable RuntimeException failed) {
     call("madvise", mapping, " " + offset + " " + length + " " + advice, "ok", failed);
+  }
+
+  @Override
+  public void munmap(
+      HostMapping mapping, long offset, long length, @Nullable RuntimeException failed) {
+    call("munmap_part", mapping, " " + offset + " " + length, "ok", failed);
+  }
+
+  @Override
+  public void mprotect(
+      HostMapping mapping,
+      long offset,
+      long length,
+      List<Protection> protection,
+      @Nullable RuntimeException failed) {
+    String word = word(protection);
+    String arguments = " " + offset + " " + length + " " + word;
+    if (isUnsayable(word)) {
+      comment("mprotect " + names.get(mapping) + arguments + " = " + failed);
+    } else {
+      call("mprotect", mapping, arguments, "ok", failed);
+    }
+  }
+
+  @Override
+  public void mremap(
+      HostMapping mapping,
+      @Nullable HostMapping moved,
+      long offset,
+      long oldLength,
+      long newLength,
+      @Nullable RuntimeException failed) {
+    String name = define("a", mappings, moved);
+    String arguments = " " + offset + " " + oldLength + " " + newLength;
+    define("mremap", name, moved, mapping, arguments, failed);
   }
 
   @Override

@@ -37,6 +37,12 @@ public enum Verb {
       "DONTNEED|REMOVE|POPULATE_READ|POPULATE_WRITE|FREE|COLD|PAGEOUT|HUGEPAGE|COLLAPSE"),
   /** munmap of a whole mapping. */
   MUNMAP("a"),
+  /** munmap of a part of a mapping. */
+  MUNMAP_PART("a", "number", "number"),
+  /** mprotect. */
+  MPROTECT("a", "number", "number", "rw|r|w|none|rx"),
+  /** mremap of a part of a mapping to other addresses. */
+  MREMAP("new a", "a", "number", "number", "number"),
   /** vmsplice into a pipe. */
   GUP("new g", "a", "number", "number"),
   /** The pipe is read. */

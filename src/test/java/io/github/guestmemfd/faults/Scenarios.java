@@ -61,6 +61,8 @@ final class Scenarios {
         new ScenarioKind("later conversion, recorded", LaterConversion::new).recorded(),
         new ScenarioKind("accesses, recorded", Accesses::new).recorded(),
         new ScenarioKind("references, recorded", References::new).recorded(),
+        new ScenarioKind("parts of a mapping", Parts::new),
+        new ScenarioKind("parts of a mapping, recorded", Parts::new).recorded(),
         new ScenarioKind("descriptors", Descriptors::new),
         new ScenarioKind("folio lock", FolioLock::new).onlyIf(p -> !locks(p)),
         new ScenarioKind("direct map", DirectMap::new).remembersFrames(),
@@ -583,6 +585,64 @@ final class Scenarios {
           advice == Advice.REMOVE ? Leaves.ALL_OR_NOTHING : Leaves.SOME,
           () -> {
             w.madvise(0, (long) pages * PAGE, advice);
+            return OK;
+          });
+    }
+  }
+
+  /** Parts of a mapping are unmapped, protected and moved. */
+  private static final class Parts extends OneFile {
+    private HostMapping moved;
+    private HostMapping again;
+
+    Parts(Bench bench) {
+      super(bench);
+      write(0, 10);
+      write(1, 11);
+      write(2, 12);
+      some(
+          "protect",
+          () -> {
+            w.mprotect(0, PAGE, READ);
+            return OK;
+          });
+      some("write what is protected", () -> same(false, w.tryPutLong(0, 13)));
+      expect(0, 10);
+      some(
+          "protect against everything",
+          () -> {
+            w.mprotect(PAGE, PAGE);
+            return OK;
+          });
+      some(
+          "move",
+          () -> {
+            moved = bench.mapped(w.mremap(2L * PAGE, PAGE, 3L * PAGE));
+            return OK;
+          });
+      some("read what has moved", () -> same(12L, moved.getLong(0)));
+      some(
+          "map once more",
+          () -> {
+            again = bench.mapped(w.mremap(0, 0, 2L * PAGE));
+            return OK;
+          });
+      some(
+          "unmap",
+          () -> {
+            w.munmap(0, PAGE);
+            return OK;
+          });
+      some("read what is unmapped", () -> same(7L, w.tryGetLong(0, 7)));
+      inaccessible(0, 4);
+      accessible(0, 4);
+      some("read again", () -> same(10L, again.getLong(0)));
+      close("close what has moved", () -> moved);
+      close("close", () -> again);
+      some(
+          "unmap the rest",
+          () -> {
+            w.munmap(0, 4L * PAGE);
             return OK;
           });
     }

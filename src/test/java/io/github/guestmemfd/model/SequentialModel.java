@@ -14,12 +14,16 @@ import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
+import java.util.stream.LongStream;
+import java.util.stream.Stream;
 
 /**
  * What guest_memfd does, one call after the other: page numbers lead to contents, contents know
@@ -103,10 +107,22 @@ final class SequentialModel {
     final File file;
     final long firstPage;
     final long pages;
-    final Set<Protection> protection;
+    private final Optional<Set<Protection>> protection;
+
+    /** Pages whose protection is another by now; of those unmapped, none. */
+    private final Map<Long, Optional<Set<Protection>>> changed = new HashMap<>();
+
+    /** Pages for which huge ones are welcome; all of them if the first part of a move was. */
+    private final Set<Long> huge = new HashSet<>();
+
+    private boolean allHuge;
+
     boolean open = true;
 
-    Mapping(File file, long firstPage, long pages, Set<Protection> protection) {
+    /** Whether it has given up the file: it is closed, or nothing of it is mapped. */
+    boolean gone;
+
+    Mapping(File file, long firstPage, long pages, Optional<Set<Protection>> protection) {
       this.file = file;
       this.firstPage = firstPage;
       this.pages = pages;
@@ -117,13 +133,46 @@ final class SequentialModel {
       return pages * PAGE;
     }
 
-    boolean canWrite() {
-      return protection.contains(Protection.WRITE);
+    /** What a page may be used for, if it is mapped. */
+    Optional<Set<Protection>> protection(long page) {
+      return page < 0 || page >= pages ? Optional.empty() : changed.getOrDefault(page, protection);
+    }
+
+    boolean isHuge(long page) {
+      return allHuge || huge.contains(page);
+    }
+
+    /** Whether two pages are mapped, protected and advised alike. */
+    boolean alike(long page, long other) {
+      return protection(page).equals(protection(other)) && isHuge(page) == isHuge(other);
+    }
+
+    boolean isMapped(long page) {
+      return protection(page).isPresent();
+    }
+
+    boolean isFor(long page, Protection what) {
+      return protection(page).filter(p -> p.contains(what)).isPresent();
+    }
+
+    boolean canWrite(long page) {
+      return isFor(page, Protection.WRITE);
     }
 
     /** What may be written may be read, on x86. */
-    boolean canRead() {
-      return protection.contains(Protection.READ) || canWrite();
+    boolean canRead(long page) {
+      return isFor(page, Protection.READ) || canWrite(page);
+    }
+
+    /** Whether a page gives references on what it has mapped, which is not known here. */
+    boolean isForWritingAlone() {
+      return Stream.concat(Stream.of(protection), changed.values().stream())
+          .anyMatch(p -> p.isPresent() && p.get().equals(Set.of(Protection.WRITE)));
+    }
+
+    boolean isEmpty() {
+      long unmapped = changed.values().stream().filter(Optional::isEmpty).count();
+      return protection.isPresent() ? unmapped == pages : unmapped == changed.size();
     }
   }
 
@@ -609,14 +658,102 @@ final class SequentialModel {
       throw new Stop(Errno.EINVAL);
     }
     fd.file.opens++;
-    return new Mapping(fd.file, offset / PAGE, pages, protection);
+    return new Mapping(fd.file, offset / PAGE, pages, Optional.of(protection));
   }
 
   void munmap(Mapping mapping) {
     if (mapping.open) {
       mapping.open = false;
+      giveUp(mapping);
+    }
+  }
+
+  private void giveUp(Mapping mapping) {
+    if (!mapping.gone) {
+      mapping.gone = true;
       close(mapping.file);
     }
+  }
+
+  void munmap(Mapping mapping, long offset, long length) {
+    requireMapped(mapping);
+    if (offset % PAGE != 0 || length <= 0 || length > (1L << 47) - PAGE) {
+      throw new Stop(Errno.EINVAL);
+    }
+    unmap(mapping, Math.floorDiv(offset, PAGE), pages(length));
+  }
+
+  private void unmap(Mapping mapping, long from, long pages) {
+    for (long page = Math.max(from, 0); page < Math.min(from + pages, mapping.pages); page++) {
+      mapping.changed.put(page, Optional.empty());
+      mapping.huge.remove(page);
+    }
+    if (mapping.isEmpty()) {
+      giveUp(mapping);
+    }
+  }
+
+  private static long pages(long length) {
+    return (length - 1) / PAGE + 1;
+  }
+
+  void mprotect(Mapping mapping, long offset, long length, Set<Protection> protection) {
+    requireMapped(mapping);
+    if (offset % PAGE != 0) {
+      throw new Stop(Errno.EINVAL);
+    }
+    if (length == 0) {
+      return;
+    }
+    long first = Math.floorDiv(offset, PAGE);
+    if (length < 0 || !mapping.isMapped(first)) {
+      throw new Stop(Errno.ENOMEM);
+    }
+    if (protection.contains(Protection.EXEC)) {
+      throw new Stop(Errno.EACCES);
+    }
+    for (long page = first; page < first + pages(length); page++) {
+      if (!mapping.isMapped(page)) {
+        throw new Stop(Errno.ENOMEM);
+      }
+      mapping.changed.put(page, Optional.of(protection));
+    }
+  }
+
+  Mapping mremap(Mapping mapping, long offset, long oldLength, long newLength) {
+    requireMapped(mapping);
+    long most = (1L << 47) - 2 * PAGE;
+    boolean good = offset % PAGE == 0 && newLength > 0 && newLength <= most && oldLength <= most;
+    if (!good) {
+      throw new Stop(Errno.EINVAL);
+    }
+    long first = Math.floorDiv(offset, PAGE);
+    boolean tooLong = oldLength <= -PAGE; // as unsigned; what lies above rounds up to 0
+    long was = tooLong ? Long.MAX_VALUE / PAGE : oldLength <= 0 ? 0 : pages(oldLength);
+    long is = pages(newLength);
+    Optional<Set<Protection>> at = mapping.protection(first);
+    long kept = Math.min(was, is);
+    boolean alike =
+        at.isPresent()
+            && LongStream.range(first, first + kept).allMatch(p -> mapping.alike(first, p));
+    if (at.isEmpty() || (was != is && !alike)) {
+      throw new Stop(Errno.EFAULT);
+    }
+    if (tooLong) {
+      throw new Stop(Errno.EINVAL);
+    }
+    Mapping moved =
+        new Mapping(mapping.file, mapping.firstPage + first, is, was == is ? Optional.empty() : at);
+    for (long page = 0; page < Math.min(kept, mapping.pages - first); page++) {
+      moved.changed.put(page, mapping.protection(first + page));
+      if (mapping.isHuge(first + page)) {
+        moved.huge.add(page);
+      }
+    }
+    moved.allHuge = was != is && mapping.isHuge(first);
+    mapping.file.opens++;
+    unmap(mapping, first, was);
+    return moved;
   }
 
   private static void requireMapped(Mapping mapping) {
@@ -627,24 +764,27 @@ final class SequentialModel {
 
   // ---- touching ----
 
-  private static void check(Mapping mapping, long offset, int width, boolean write) {
+  private static void check(Mapping mapping, long offset, int width, boolean atomic) {
     if (offset < 0 || offset > mapping.length() - width) {
       throw new Stop(new Misuse("out of bounds"));
     }
-    if (write ? !mapping.canWrite() : !mapping.canRead()) {
-      throw new Stop(new Signal("SIGSEGV", offset));
-    }
-  }
-
-  private static void checkAtomic(long offset, int width) {
-    if (offset % width != 0) {
+    if (atomic && offset % width != 0) {
       throw new Stop(new Misuse("illegal argument"));
     }
   }
 
+  /** The folio behind a byte of a mapping, for an access. */
+  private Content touch(Mapping mapping, long offset, boolean write) {
+    requireMapped(mapping);
+    long page = offset / PAGE;
+    if (write ? !mapping.canWrite(page) : !mapping.canRead(page)) {
+      throw new Stop(new Signal("SIGSEGV", offset));
+    }
+    return touch(mapping, offset);
+  }
+
   /** The folio behind a byte of a mapping. */
   private Content touch(Mapping mapping, long offset) {
-    requireMapped(mapping);
     long page = mapping.firstPage + offset / PAGE;
     if (page >= mapping.file.pages || mapping.file.inaccessible.contains(page)) {
       throw new Stop(new Signal("SIGBUS", offset));
@@ -654,25 +794,19 @@ final class SequentialModel {
 
   /** Reads a number: byte by byte, from the first to the last. */
   long load(Mapping mapping, long offset, int width, boolean atomic) {
-    check(mapping, offset, width, false);
-    if (atomic) {
-      checkAtomic(offset, width);
-    }
+    check(mapping, offset, width, atomic);
     byte[] bytes = new byte[width];
     for (int i = 0; i < width; i++) {
-      bytes[i] = touch(mapping, offset + i).bytes[(int) ((offset + i) % PAGE)];
+      bytes[i] = touch(mapping, offset + i, false).bytes[(int) ((offset + i) % PAGE)];
     }
     return number(bytes, 0, width);
   }
 
   /** Writes a number: all of its bytes, or none if one of them cannot be touched. */
   void store(Mapping mapping, long offset, int width, boolean atomic, long value) {
-    check(mapping, offset, width, true);
-    if (atomic) {
-      checkAtomic(offset, width);
-    }
+    check(mapping, offset, width, atomic);
     for (int i = 0; i < width; i++) {
-      touch(mapping, offset + i);
+      touch(mapping, offset + i, true);
     }
     for (int i = 0; i < width; i++) {
       byte b = (byte) (value >>> (8 * i));
@@ -709,6 +843,7 @@ final class SequentialModel {
 
   boolean compareAndSet(Mapping mapping, long offset, int width, long expected, long value) {
     check(mapping, offset, width, true);
+    touch(mapping, offset, true);
     long old = load(mapping, offset, width, true);
     if (old != expected) {
       return false;
@@ -719,6 +854,7 @@ final class SequentialModel {
 
   long getAndAdd(Mapping mapping, long offset, long delta) {
     check(mapping, offset, 8, true);
+    touch(mapping, offset, true);
     long old = load(mapping, offset, 8, true);
     store(mapping, offset, 8, true, old + delta);
     return old;
@@ -729,9 +865,9 @@ final class SequentialModel {
     int moved = 0;
     Outcome end = new Outcome.Returned(null);
     try {
-      check(mapping, offset, bytes.length, write);
+      check(mapping, offset, bytes.length, false);
       for (; moved < bytes.length; moved++) {
-        Content content = touch(mapping, offset + moved);
+        Content content = touch(mapping, offset + moved, write);
         int at = (int) ((offset + moved) % PAGE);
         if (write) {
           content.bytes[at] = bytes[moved];
@@ -767,29 +903,33 @@ final class SequentialModel {
     }
     long first = Math.floorDiv(offset, PAGE);
     long end = first + (length - 1) / PAGE + 1;
-    long from = Math.max(first, 0);
-    long to = Math.min(end, mapping.pages);
-    if (from >= to) {
+    boolean populate = advice == Advice.POPULATE_READ || advice == Advice.POPULATE_WRITE;
+    Protection needed = advice == Advice.POPULATE_READ ? Protection.READ : Protection.WRITE;
+    boolean partlyUnmapped = first < 0 || end > mapping.pages;
+    if (populate && first < 0) {
       throw new Stop(Errno.ENOMEM);
     }
-    boolean partlyUnmapped = from != first || to != end;
-    switch (advice) {
-      case FREE, COLLAPSE -> throw new Stop(Errno.EINVAL);
-      case DONTNEED, COLD, PAGEOUT, HUGEPAGE -> {}
-      case REMOVE -> punch(mapping.file, mapping.firstPage + from, mapping.firstPage + to);
-      case POPULATE_READ, POPULATE_WRITE -> {
-        if (from != first) {
+    for (long page = Math.max(first, 0); page < Math.min(end, mapping.pages); page++) {
+      if (!mapping.isMapped(page)) {
+        if (populate) {
           throw new Stop(Errno.ENOMEM);
         }
-        boolean allowed =
-            mapping.protection.contains(
-                advice == Advice.POPULATE_READ ? Protection.READ : Protection.WRITE);
-        if (!allowed) {
-          throw new Stop(Errno.EINVAL);
+        partlyUnmapped = true;
+      } else if (advice == Advice.HUGEPAGE) {
+        mapping.huge.add(page);
+      } else if (advice == Advice.FREE || advice == Advice.COLLAPSE) {
+        throw new Stop(Errno.EINVAL);
+      } else if (populate && !mapping.isFor(page, needed)) {
+        throw new Stop(Errno.EINVAL);
+      } else if (populate) {
+        touchForKernel(mapping, page);
+      } else if (advice == Advice.REMOVE) { // may be refused by the file
+        long last = page; // the rest of its area
+        while (last + 1 < Math.min(end, mapping.pages) && mapping.alike(page, last + 1)) {
+          last++;
         }
-        for (long page = from; page < to; page++) {
-          touchForKernel(mapping, page);
-        }
+        punch(mapping.file, mapping.firstPage + page, mapping.firstPage + last + 1);
+        page = last;
       }
     }
     if (partlyUnmapped) {
@@ -816,15 +956,20 @@ final class SequentialModel {
     }
     List<Content> taken = new ArrayList<>();
     if (length == 0) {
-      return new Reference(taken, kind, 0, 0, mapping.canWrite());
+      return new Reference(taken, kind, 0, 0, true);
     }
     if (offset < 0 || offset >= mapping.length()) {
       throw new Stop(Errno.EFAULT);
     }
     long end = offset + Math.min(length, mapping.length() - offset);
+    boolean writable = true;
     for (long page = offset / PAGE; page * PAGE < end; page++) {
       try {
+        if (!mapping.isFor(page, Protection.READ)) {
+          throw new Stop(Errno.EFAULT);
+        }
         Content content = touchForKernel(mapping, page);
+        writable &= mapping.canWrite(page);
         content.holders.add(kind);
         taken.add(content);
       } catch (Stop e) {
@@ -836,7 +981,7 @@ final class SequentialModel {
         end = page * PAGE; // shorter than asked for
       }
     }
-    return new Reference(taken, kind, offset % PAGE, end - offset, mapping.canWrite());
+    return new Reference(taken, kind, offset % PAGE, end - offset, writable);
   }
 
   void close(Reference reference) {

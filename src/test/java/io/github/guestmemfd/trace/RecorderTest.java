@@ -172,7 +172,23 @@ class RecorderTest {
         return;
       }
       HostMapping mapping = any(mappings);
-      switch (random.nextInt(22)) {
+      switch (random.nextInt(25)) {
+        case 22 ->
+            mapping.munmap(page() + (random.nextInt(20) == 0 ? 1 : 0), random.nextInt(2 * PAGE));
+        case 23 ->
+            mapping.mprotect(
+                page() + (random.nextInt(20) == 0 ? 1 : 0),
+                pages(),
+                of(
+                    new Protection[] {Protection.READ, Protection.WRITE},
+                    new Protection[] {Protection.READ},
+                    new Protection[] {Protection.READ, Protection.EXEC},
+                    new Protection[0]));
+        case 24 -> {
+          long length = pages();
+          long grown = random.nextInt(3) * (long) PAGE;
+          mappings.add(mapping.mremap(page(), random.nextInt(4) == 0 ? 0 : length, length + grown));
+        }
         case 0 -> mapping.getByte(at());
         case 1 -> mapping.putByte(at(), (byte) random.nextInt());
         case 2 -> mapping.getShort(at());

@@ -26,6 +26,8 @@ final class Libc {
   static final int MAP_ANONYMOUS = 0x20;
   static final int MAP_NORESERVE = 0x4000;
   static final int MAP_FIXED_NOREPLACE = 0x100000;
+  static final int MREMAP_MAYMOVE = 1;
+  static final int MREMAP_FIXED = 2;
 
   static final int EINTR = 4;
   static final int ENOMEM = 12;
@@ -71,6 +73,13 @@ final class Libc {
   static native long mmap(long address, long length, int prot, int flags, int fd, long offset);
 
   static native int munmap(long address, long length);
+
+  static native int mprotect(long address, long length, int prot);
+
+  static native long mremap(
+      long address, long oldLength, long newLength, int flags, long newAddress);
+
+  static native int mincore(long address, long length, byte[] pages);
 
   static native int madvise(long address, long length, int advice);
 
