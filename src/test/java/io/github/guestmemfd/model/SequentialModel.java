@@ -14,16 +14,15 @@ import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
-import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.NavigableMap;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
-import java.util.stream.LongStream;
-import java.util.stream.Stream;
+import java.util.function.UnaryOperator;
 
 /**
  * What guest_memfd does, one call after the other: page numbers lead to contents, contents know
@@ -107,52 +106,64 @@ final class SequentialModel {
     final File file;
     final long firstPage;
     final long pages;
-    private final Optional<Set<Protection>> protection;
-
-    /** Pages whose protection is another by now; of those unmapped, none. */
-    private final Map<Long, Optional<Set<Protection>>> changed = new HashMap<>();
-
-    /** Pages for which huge ones are welcome; all of them if the first part of a move was. */
-    private final Set<Long> huge = new HashSet<>();
-
-    private boolean allHuge;
-
     boolean open = true;
 
     /** Whether it has given up the file: it is closed, or nothing of it is mapped. */
     boolean gone;
 
-    Mapping(File file, long firstPage, long pages, Optional<Set<Protection>> protection) {
+    /** What pages are, from each key up to the next; the last key is the end. */
+    private final NavigableMap<Long, Area> areas = new TreeMap<>();
+
+    Mapping(File file, long firstPage, long pages, Area area) {
       this.file = file;
       this.firstPage = firstPage;
       this.pages = pages;
-      this.protection = protection;
+      areas.put(0L, area);
+      areas.put(pages, Area.UNMAPPED);
     }
 
     long length() {
       return pages * PAGE;
     }
 
-    /** What a page may be used for, if it is mapped. */
-    Optional<Set<Protection>> protection(long page) {
-      return page < 0 || page >= pages ? Optional.empty() : changed.getOrDefault(page, protection);
+    Area area(long page) {
+      return page < 0 || page >= pages ? Area.UNMAPPED : areas.floorEntry(page).getValue();
     }
 
-    boolean isHuge(long page) {
-      return allHuge || huge.contains(page);
+    /** The first page from one on, and in the mapping, that is not like it. */
+    long end(long page) {
+      return areas.tailMap(page, false).entrySet().stream()
+          .filter(e -> e.getKey() == pages || !e.getValue().equals(area(page)))
+          .findFirst()
+          .orElseThrow()
+          .getKey();
     }
 
-    /** Whether two pages are mapped, protected and advised alike. */
-    boolean alike(long page, long other) {
-      return protection(page).equals(protection(other)) && isHuge(page) == isHuge(other);
+    /** Changes pages that are mapped. */
+    void change(long from, long to, UnaryOperator<Area> change) {
+      long first = Math.max(from, 0);
+      long end = Math.min(to, pages);
+      if (first < end) {
+        areas.put(first, area(first));
+        areas.computeIfAbsent(end, this::area);
+        areas
+            .subMap(first, end)
+            .replaceAll((page, area) -> area.isMapped() ? change.apply(area) : area);
+      }
+    }
+
+    /** Says what pages are. */
+    void set(long from, long to, Area area) {
+      areas.computeIfAbsent(to, this::area);
+      areas.put(from, area);
     }
 
     boolean isMapped(long page) {
-      return protection(page).isPresent();
+      return area(page).isMapped();
     }
 
     boolean isFor(long page, Protection what) {
-      return protection(page).filter(p -> p.contains(what)).isPresent();
+      return area(page).protection.filter(p -> p.contains(what)).isPresent();
     }
 
     boolean canWrite(long page) {
@@ -166,13 +177,26 @@ final class SequentialModel {
 
     /** Whether a page gives references on what it has mapped, which is not known here. */
     boolean isForWritingAlone() {
-      return Stream.concat(Stream.of(protection), changed.values().stream())
-          .anyMatch(p -> p.isPresent() && p.get().equals(Set.of(Protection.WRITE)));
+      return areas.values().stream()
+          .anyMatch(a -> a.protection.equals(Optional.of(Set.of(Protection.WRITE))));
     }
 
     boolean isEmpty() {
-      long unmapped = changed.values().stream().filter(Optional::isEmpty).count();
-      return protection.isPresent() ? unmapped == pages : unmapped == changed.size();
+      return areas.values().stream().noneMatch(Area::isMapped);
+    }
+  }
+
+  /**
+   * What pages of a mapping are.
+   *
+   * @param protection what they may be used for, if they are mapped
+   * @param huge whether huge pages are welcome
+   */
+  record Area(Optional<Set<Protection>> protection, boolean huge) {
+    static final Area UNMAPPED = new Area(Optional.empty(), false);
+
+    boolean isMapped() {
+      return protection.isPresent();
     }
   }
 
@@ -658,7 +682,7 @@ final class SequentialModel {
       throw new Stop(Errno.EINVAL);
     }
     fd.file.opens++;
-    return new Mapping(fd.file, offset / PAGE, pages, Optional.of(protection));
+    return new Mapping(fd.file, offset / PAGE, pages, new Area(Optional.of(protection), false));
   }
 
   void munmap(Mapping mapping) {
@@ -684,10 +708,7 @@ final class SequentialModel {
   }
 
   private void unmap(Mapping mapping, long from, long pages) {
-    for (long page = Math.max(from, 0); page < Math.min(from + pages, mapping.pages); page++) {
-      mapping.changed.put(page, Optional.empty());
-      mapping.huge.remove(page);
-    }
+    mapping.change(from, from + pages, area -> Area.UNMAPPED);
     if (mapping.isEmpty()) {
       giveUp(mapping);
     }
@@ -712,11 +733,14 @@ final class SequentialModel {
     if (protection.contains(Protection.EXEC)) {
       throw new Stop(Errno.EACCES);
     }
-    for (long page = first; page < first + pages(length); page++) {
-      if (!mapping.isMapped(page)) {
-        throw new Stop(Errno.ENOMEM);
-      }
-      mapping.changed.put(page, Optional.of(protection));
+    long end = first + pages(length);
+    long to = first;
+    while (to < end && mapping.isMapped(to)) {
+      to = mapping.end(to);
+    }
+    mapping.change(first, Math.min(to, end), a -> new Area(Optional.of(protection), a.huge));
+    if (to < end) {
+      throw new Stop(Errno.ENOMEM);
     }
   }
 
@@ -731,26 +755,27 @@ final class SequentialModel {
     boolean tooLong = oldLength <= -PAGE; // as unsigned; what lies above rounds up to 0
     long was = tooLong ? Long.MAX_VALUE / PAGE : oldLength <= 0 ? 0 : pages(oldLength);
     long is = pages(newLength);
-    Optional<Set<Protection>> at = mapping.protection(first);
     long kept = Math.min(was, is);
-    boolean alike =
-        at.isPresent()
-            && LongStream.range(first, first + kept).allMatch(p -> mapping.alike(first, p));
-    if (at.isEmpty() || (was != is && !alike)) {
+    boolean alike = mapping.isMapped(first) && mapping.end(first) >= first + kept;
+    if (!mapping.isMapped(first) || (was != is && !alike)) {
       throw new Stop(Errno.EFAULT);
     }
     if (tooLong) {
       throw new Stop(Errno.EINVAL);
     }
     Mapping moved =
-        new Mapping(mapping.file, mapping.firstPage + first, is, was == is ? Optional.empty() : at);
-    for (long page = 0; page < Math.min(kept, mapping.pages - first); page++) {
-      moved.changed.put(page, mapping.protection(first + page));
-      if (mapping.isHuge(first + page)) {
-        moved.huge.add(page);
+        new Mapping(
+            mapping.file,
+            mapping.firstPage + first,
+            is,
+            was == is ? Area.UNMAPPED : mapping.area(first));
+    if (was == is) {
+      for (long page = first; page < Math.min(first + is, mapping.pages); ) {
+        long end = Math.min(mapping.end(page), first + is);
+        moved.set(page - first, end - first, mapping.area(page));
+        page = end;
       }
     }
-    moved.allHuge = was != is && mapping.isHuge(first);
     mapping.file.opens++;
     unmap(mapping, first, was);
     return moved;
@@ -909,27 +934,26 @@ final class SequentialModel {
     if (populate && first < 0) {
       throw new Stop(Errno.ENOMEM);
     }
-    for (long page = Math.max(first, 0); page < Math.min(end, mapping.pages); page++) {
+    long to = Math.min(end, mapping.pages);
+    for (long page = Math.max(first, 0), next; page < to; page = next) {
+      next = Math.min(mapping.end(page), to);
       if (!mapping.isMapped(page)) {
         if (populate) {
           throw new Stop(Errno.ENOMEM);
         }
         partlyUnmapped = true;
-      } else if (advice == Advice.HUGEPAGE) {
-        mapping.huge.add(page);
       } else if (advice == Advice.FREE || advice == Advice.COLLAPSE) {
         throw new Stop(Errno.EINVAL);
       } else if (populate && !mapping.isFor(page, needed)) {
         throw new Stop(Errno.EINVAL);
       } else if (populate) {
-        touchForKernel(mapping, page);
-      } else if (advice == Advice.REMOVE) { // may be refused by the file
-        long last = page; // the rest of its area
-        while (last + 1 < Math.min(end, mapping.pages) && mapping.alike(page, last + 1)) {
-          last++;
+        for (long each = page; each < next; each++) {
+          touchForKernel(mapping, each);
         }
-        punch(mapping.file, mapping.firstPage + page, mapping.firstPage + last + 1);
-        page = last;
+      } else if (advice == Advice.REMOVE) { // may be refused by the file
+        punch(mapping.file, mapping.firstPage + page, mapping.firstPage + next);
+      } else if (advice == Advice.HUGEPAGE) {
+        mapping.change(page, next, area -> new Area(area.protection, true));
       }
     }
     if (partlyUnmapped) {
