@@ -4,6 +4,7 @@ import io.github.guestmemfd.abi.AttributeRange;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.FallocMode;
+import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.abi.FileStat;
 import io.github.guestmemfd.abi.FolioHolders;
 import io.github.guestmemfd.abi.GuestMemfdException;
@@ -980,6 +981,17 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   // ---- odds and ends ----
+
+  /**
+   * Makes a call that a guest_memfd has no use for.
+   *
+   * @param call the call
+   * @return its answer; EBADF if the descriptor is closed
+   */
+  public Errno call(FileCall call) {
+    Errno answer = call.answer();
+    return isClosed() ? Errno.EBADF : answer;
+  }
 
   private void requireOpen(String operation) {
     if (isClosed()) {

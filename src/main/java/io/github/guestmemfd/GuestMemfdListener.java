@@ -2,6 +2,7 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.abi.FileStat;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
@@ -135,6 +136,15 @@ public interface GuestMemfdListener {
    * @param errno OK, or why not
    */
   default void grab(GuestMemfd memfd, long offset, HolderKind kind, Errno errno) {}
+
+  /**
+   * {@link GuestMemfd#call}.
+   *
+   * @param memfd the descriptor
+   * @param call the call
+   * @param answer what it answered
+   */
+  default void call(GuestMemfd memfd, FileCall call, Errno answer) {}
 
   /**
    * {@link GuestMemfd#close} of an open descriptor, about to begin.

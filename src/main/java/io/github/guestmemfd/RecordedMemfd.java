@@ -1,6 +1,7 @@
 package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.abi.FileStat;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.HolderKind;
@@ -93,6 +94,13 @@ final class RecordedMemfd extends GuestMemfd {
       told().ftruncate(this, length, e);
       throw e;
     }
+  }
+
+  @Override
+  public Errno call(FileCall call) {
+    Errno answer = super.call(call);
+    told().call(this, call, answer);
+    return answer;
   }
 
   @Override

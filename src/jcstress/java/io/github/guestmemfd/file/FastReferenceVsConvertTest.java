@@ -57,7 +57,7 @@ public class FastReferenceVsConvertTest {
     if (r.r1 == 1) {
       file.inode.frames.put(SlotWord.pfn(file.inode.cache.slot(0)), Counts.REF);
     }
-    file.reverseMap.munmap(window, null);
+    file.remap.close(window);
     file.inode.close();
   }
 

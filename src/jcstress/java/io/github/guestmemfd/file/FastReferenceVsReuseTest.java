@@ -60,7 +60,7 @@ public class FastReferenceVsReuseTest {
 
   @Arbiter
   public void free() {
-    file.reverseMap.munmap(window, null);
+    file.remap.close(window);
     file.inode.close();
     other.inode.close();
   }

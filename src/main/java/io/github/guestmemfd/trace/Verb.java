@@ -15,6 +15,11 @@ public enum Verb {
   FALLOCATE("m", "mode", "number", "number"),
   /** ftruncate. */
   FTRUNCATE("m"),
+  /** A call that a guest_memfd has no use for. */
+  CALL(
+      "m",
+      "READ|WRITE|PREAD|PWRITE|LSEEK|FSYNC|FDATASYNC|SYNC_FILE_RANGE|FADVISE|READAHEAD|GET_SEALS"
+          + "|ADD_SEALS|FCHMOD|FCHOWN|FUTIMENS"),
   /** cachestat. */
   CACHED("m"),
   /** mmap. */

@@ -593,7 +593,7 @@ sealed interface Call {
     @Override
     public void run(World world) {
       Pair<HostMapping, Mapping> on = world.mappings.choose(map);
-      if (on == null || on.model.isForWritingAlone()) {
+      if (on == null || on.model.areas.isForWritingAlone()) {
         return; // of a mapping for writing alone it gives what is mapped, which the model knows not
       }
       long offset = at.in(on.real.length());

@@ -17,12 +17,10 @@ import java.util.Collections;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
-import java.util.NavigableMap;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
-import java.util.function.UnaryOperator;
 
 /**
  * What guest_memfd does, one call after the other: page numbers lead to contents, contents know
@@ -111,92 +109,17 @@ final class SequentialModel {
     /** Whether it has given up the file: it is closed, or nothing of it is mapped. */
     boolean gone;
 
-    /** What pages are, from each key up to the next; the last key is the end. */
-    private final NavigableMap<Long, Area> areas = new TreeMap<>();
+    final Areas areas;
 
-    Mapping(File file, long firstPage, long pages, Area area) {
+    Mapping(File file, long firstPage, Areas areas) {
       this.file = file;
       this.firstPage = firstPage;
-      this.pages = pages;
-      areas.put(0L, area);
-      areas.put(pages, Area.UNMAPPED);
+      this.pages = areas.pages;
+      this.areas = areas;
     }
 
     long length() {
       return pages * PAGE;
-    }
-
-    Area area(long page) {
-      return page < 0 || page >= pages ? Area.UNMAPPED : areas.floorEntry(page).getValue();
-    }
-
-    /** The first page from one on, and in the mapping, that is not like it. */
-    long end(long page) {
-      return areas.tailMap(page, false).entrySet().stream()
-          .filter(e -> e.getKey() == pages || !e.getValue().equals(area(page)))
-          .findFirst()
-          .orElseThrow()
-          .getKey();
-    }
-
-    /** Changes pages that are mapped. */
-    void change(long from, long to, UnaryOperator<Area> change) {
-      long first = Math.max(from, 0);
-      long end = Math.min(to, pages);
-      if (first < end) {
-        areas.put(first, area(first));
-        areas.computeIfAbsent(end, this::area);
-        areas
-            .subMap(first, end)
-            .replaceAll((page, area) -> area.isMapped() ? change.apply(area) : area);
-      }
-    }
-
-    /** Says what pages are. */
-    void set(long from, long to, Area area) {
-      areas.computeIfAbsent(to, this::area);
-      areas.put(from, area);
-    }
-
-    boolean isMapped(long page) {
-      return area(page).isMapped();
-    }
-
-    boolean isFor(long page, Protection what) {
-      return area(page).protection.filter(p -> p.contains(what)).isPresent();
-    }
-
-    boolean canWrite(long page) {
-      return isFor(page, Protection.WRITE);
-    }
-
-    /** What may be written may be read, on x86. */
-    boolean canRead(long page) {
-      return isFor(page, Protection.READ) || canWrite(page);
-    }
-
-    /** Whether a page gives references on what it has mapped, which is not known here. */
-    boolean isForWritingAlone() {
-      return areas.values().stream()
-          .anyMatch(a -> a.protection.equals(Optional.of(Set.of(Protection.WRITE))));
-    }
-
-    boolean isEmpty() {
-      return areas.values().stream().noneMatch(Area::isMapped);
-    }
-  }
-
-  /**
-   * What pages of a mapping are.
-   *
-   * @param protection what they may be used for, if they are mapped
-   * @param huge whether huge pages are welcome
-   */
-  record Area(Optional<Set<Protection>> protection, boolean huge) {
-    static final Area UNMAPPED = new Area(Optional.empty(), false);
-
-    boolean isMapped() {
-      return protection.isPresent();
     }
   }
 
@@ -682,7 +605,8 @@ final class SequentialModel {
       throw new Stop(Errno.EINVAL);
     }
     fd.file.opens++;
-    return new Mapping(fd.file, offset / PAGE, pages, new Area(Optional.of(protection), false));
+    return new Mapping(
+        fd.file, offset / PAGE, new Areas(pages, new Areas.Area(Optional.of(protection), false)));
   }
 
   void munmap(Mapping mapping) {
@@ -708,8 +632,8 @@ final class SequentialModel {
   }
 
   private void unmap(Mapping mapping, long from, long pages) {
-    mapping.change(from, from + pages, area -> Area.UNMAPPED);
-    if (mapping.isEmpty()) {
+    mapping.areas.change(from, from + pages, area -> Areas.Area.UNMAPPED);
+    if (mapping.areas.isEmpty()) {
       giveUp(mapping);
     }
   }
@@ -727,7 +651,7 @@ final class SequentialModel {
       return;
     }
     long first = Math.floorDiv(offset, PAGE);
-    if (length < 0 || !mapping.isMapped(first)) {
+    if (length < 0 || !mapping.areas.isMapped(first)) {
       throw new Stop(Errno.ENOMEM);
     }
     if (protection.contains(Protection.EXEC)) {
@@ -735,10 +659,11 @@ final class SequentialModel {
     }
     long end = first + pages(length);
     long to = first;
-    while (to < end && mapping.isMapped(to)) {
-      to = mapping.end(to);
+    while (to < end && mapping.areas.isMapped(to)) {
+      to = mapping.areas.end(to);
     }
-    mapping.change(first, Math.min(to, end), a -> new Area(Optional.of(protection), a.huge));
+    mapping.areas.change(
+        first, Math.min(to, end), a -> new Areas.Area(Optional.of(protection), a.huge()));
     if (to < end) {
       throw new Stop(Errno.ENOMEM);
     }
@@ -756,8 +681,8 @@ final class SequentialModel {
     long was = tooLong ? Long.MAX_VALUE / PAGE : oldLength <= 0 ? 0 : pages(oldLength);
     long is = pages(newLength);
     long kept = Math.min(was, is);
-    boolean alike = mapping.isMapped(first) && mapping.end(first) >= first + kept;
-    if (!mapping.isMapped(first) || (was != is && !alike)) {
+    boolean alike = mapping.areas.isMapped(first) && mapping.areas.end(first) >= first + kept;
+    if (!mapping.areas.isMapped(first) || (was != is && !alike)) {
       throw new Stop(Errno.EFAULT);
     }
     if (tooLong) {
@@ -767,12 +692,11 @@ final class SequentialModel {
         new Mapping(
             mapping.file,
             mapping.firstPage + first,
-            is,
-            was == is ? Area.UNMAPPED : mapping.area(first));
+            new Areas(is, was == is ? Areas.Area.UNMAPPED : mapping.areas.area(first)));
     if (was == is) {
       for (long page = first; page < Math.min(first + is, mapping.pages); ) {
-        long end = Math.min(mapping.end(page), first + is);
-        moved.set(page - first, end - first, mapping.area(page));
+        long end = Math.min(mapping.areas.end(page), first + is);
+        moved.areas.set(page - first, end - first, mapping.areas.area(page));
         page = end;
       }
     }
@@ -802,7 +726,7 @@ final class SequentialModel {
   private Content touch(Mapping mapping, long offset, boolean write) {
     requireMapped(mapping);
     long page = offset / PAGE;
-    if (write ? !mapping.canWrite(page) : !mapping.canRead(page)) {
+    if (write ? !mapping.areas.canWrite(page) : !mapping.areas.canRead(page)) {
       throw new Stop(new Signal("SIGSEGV", offset));
     }
     return touch(mapping, offset);
@@ -936,15 +860,15 @@ final class SequentialModel {
     }
     long to = Math.min(end, mapping.pages);
     for (long page = Math.max(first, 0), next; page < to; page = next) {
-      next = Math.min(mapping.end(page), to);
-      if (!mapping.isMapped(page)) {
+      next = Math.min(mapping.areas.end(page), to);
+      if (!mapping.areas.isMapped(page)) {
         if (populate) {
           throw new Stop(Errno.ENOMEM);
         }
         partlyUnmapped = true;
       } else if (advice == Advice.FREE || advice == Advice.COLLAPSE) {
         throw new Stop(Errno.EINVAL);
-      } else if (populate && !mapping.isFor(page, needed)) {
+      } else if (populate && !mapping.areas.isFor(page, needed)) {
         throw new Stop(Errno.EINVAL);
       } else if (populate) {
         for (long each = page; each < next; each++) {
@@ -953,7 +877,7 @@ final class SequentialModel {
       } else if (advice == Advice.REMOVE) { // may be refused by the file
         punch(mapping.file, mapping.firstPage + page, mapping.firstPage + next);
       } else if (advice == Advice.HUGEPAGE) {
-        mapping.change(page, next, area -> new Area(area.protection, true));
+        mapping.areas.change(page, next, area -> new Areas.Area(area.protection(), true));
       }
     }
     if (partlyUnmapped) {
@@ -989,11 +913,11 @@ final class SequentialModel {
     boolean writable = true;
     for (long page = offset / PAGE; page * PAGE < end; page++) {
       try {
-        if (!mapping.isFor(page, Protection.READ)) {
+        if (!mapping.areas.isFor(page, Protection.READ)) {
           throw new Stop(Errno.EFAULT);
         }
         Content content = touchForKernel(mapping, page);
-        writable &= mapping.canWrite(page);
+        writable &= mapping.areas.canWrite(page);
         content.holders.add(kind);
         taken.add(content);
       } catch (Stop e) {

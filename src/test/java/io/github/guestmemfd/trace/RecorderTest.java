@@ -12,6 +12,7 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.abi.Protection;
@@ -130,7 +131,10 @@ class RecorderTest {
         case 4 -> memfd.allocate(page(), pages());
         case 5, 6 -> memfd.punchHole(page(), pages());
         case 7 -> memfd.fallocate(random.nextInt(256) - 8, page(), pages());
-        case 8 -> memfd.isAccessible(page());
+        case 8 -> {
+          memfd.isAccessible(page());
+          memfd.call(of(FileCall.values()));
+        }
         case 9, 10 -> memfd.makeInaccessible(page(), pages());
         case 11 -> memfd.tryMakeInaccessible(page(), pages(), new BusyFolio());
         case 12 -> memfd.makeAccessible(page(), pages());

@@ -1,5 +1,6 @@
 package io.github.guestmemfd.lab.kernel;
 
+import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.trace.Trace;
 import io.github.guestmemfd.trace.TraceExecutor;
 import java.nio.ByteBuffer;
@@ -225,6 +226,7 @@ public final class KernelExecutor implements TraceExecutor {
       case DUP -> define(name, Libc.dup(fd(call.word(1))));
       case FALLOCATE -> fallocate(fd(name), call.mode(1), call.number(2), call.number(3));
       case FTRUNCATE -> answer(Libc.ftruncate(fd(name), 0));
+      case CALL -> call(fd(name), FileCall.valueOf(call.word(1)));
       case CACHED -> cached(fd(name));
       case MMAP -> mmap(name, call);
       case LOAD -> load(mapping(name), call.number(1));
@@ -292,6 +294,34 @@ public final class KernelExecutor implements TraceExecutor {
     do {
       result = Libc.fallocate(fd, mode, offset, length);
     } while (result < 0 && Libc.errno() == Libc.EINTR);
+    return answer(result);
+  }
+
+  private static String call(int fd, FileCall call) {
+    if (call == FileCall.FADVISE) { // returns its error
+      int errno = Libc.posix_fadvise(fd, 0, 0, Libc.POSIX_FADV_DONTNEED);
+      return errno == 0 ? "ok" : Libc.name(errno);
+    }
+    byte[] bytes = new byte[1];
+    long result =
+        switch (call) {
+          case READ -> Libc.read(fd, bytes, 1);
+          case WRITE -> Libc.write(fd, bytes, 1);
+          case PREAD -> Libc.pread(fd, bytes, 1, 0);
+          case PWRITE -> Libc.pwrite(fd, bytes, 1, 0);
+          case LSEEK -> Libc.lseek(fd, 0, 0);
+          case FSYNC -> Libc.fsync(fd);
+          case FDATASYNC -> Libc.fdatasync(fd);
+          case SYNC_FILE_RANGE ->
+              Libc.sync_file_range(fd, 0, PAGE_SIZE, Libc.SYNC_FILE_RANGE_WRITE);
+          case FADVISE -> throw new AssertionError(call);
+          case READAHEAD -> Libc.readahead(fd, 0, PAGE_SIZE);
+          case GET_SEALS -> Libc.fcntl(fd, Libc.F_GET_SEALS, 0);
+          case ADD_SEALS -> Libc.fcntl(fd, Libc.F_ADD_SEALS, Libc.F_SEAL_WRITE);
+          case FCHMOD -> Libc.fchmod(fd, 0600);
+          case FCHOWN -> Libc.fchown(fd, -1, -1);
+          case FUTIMENS -> Libc.futimens(fd, new long[] {5, 0, 6, 0});
+        };
     return answer(result);
   }
 

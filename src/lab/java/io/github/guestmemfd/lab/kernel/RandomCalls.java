@@ -1,5 +1,6 @@
 package io.github.guestmemfd.lab.kernel;
 
+import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.trace.Trace;
 import io.github.guestmemfd.trace.Verb;
 import java.util.ArrayList;
@@ -141,8 +142,12 @@ public final class RandomCalls {
       return Trace.Call.of(Verb.CACHED, memfd().name);
     } else if (kind < 256) {
       return Trace.Call.of(Verb.STAT, memfd().name);
-    } else if (kind < 260) {
+    } else if (kind < 258) {
       return Trace.Call.of(Verb.FTRUNCATE, memfd().name);
+    } else if (kind < 260) {
+      FileCall[] calls = FileCall.values();
+      String call = calls[random.nextInt(calls.length)].name();
+      return Trace.Call.of(Verb.CALL, memfd().name, call);
     } else if (kind < 268) {
       return dup();
     } else if (kind < 285) {
