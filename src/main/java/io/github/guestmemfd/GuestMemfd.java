@@ -989,8 +989,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @return its answer; EBADF if the descriptor is closed
    */
   public Errno call(FileCall call) {
-    Errno answer = call.answer();
-    return isClosed() ? Errno.EBADF : answer;
+    return isClosed() ? Errno.EBADF : call.answer();
   }
 
   private void requireOpen(String operation) {

@@ -91,7 +91,7 @@ final class Scenarios {
   }
 
   /** One file of four pages, mapped. */
-  private abstract static class OneFile extends Scenario {
+  abstract static class OneFile extends Scenario {
     GuestMemfd f;
     HostMapping w;
 
@@ -167,7 +167,7 @@ final class Scenarios {
     }
   }
 
-  private interface Supply<T> {
+  interface Supply<T> {
     T get();
   }
 
@@ -585,64 +585,6 @@ final class Scenarios {
           advice == Advice.REMOVE ? Leaves.ALL_OR_NOTHING : Leaves.SOME,
           () -> {
             w.madvise(0, (long) pages * PAGE, advice);
-            return OK;
-          });
-    }
-  }
-
-  /** Parts of a mapping are unmapped, protected and moved. */
-  private static final class Parts extends OneFile {
-    private HostMapping moved;
-    private HostMapping again;
-
-    Parts(Bench bench) {
-      super(bench);
-      write(0, 10);
-      write(1, 11);
-      write(2, 12);
-      some(
-          "protect",
-          () -> {
-            w.mprotect(0, PAGE, READ);
-            return OK;
-          });
-      some("write what is protected", () -> same(false, w.tryPutLong(0, 13)));
-      expect(0, 10);
-      some(
-          "protect against everything",
-          () -> {
-            w.mprotect(PAGE, PAGE);
-            return OK;
-          });
-      some(
-          "move",
-          () -> {
-            moved = bench.mapped(w.mremap(2L * PAGE, PAGE, 3L * PAGE));
-            return OK;
-          });
-      some("read what has moved", () -> same(12L, moved.getLong(0)));
-      some(
-          "map once more",
-          () -> {
-            again = bench.mapped(w.mremap(0, 0, 2L * PAGE));
-            return OK;
-          });
-      some(
-          "unmap",
-          () -> {
-            w.munmap(0, PAGE);
-            return OK;
-          });
-      some("read what is unmapped", () -> same(7L, w.tryGetLong(0, 7)));
-      inaccessible(0, 4);
-      accessible(0, 4);
-      some("read again", () -> same(10L, again.getLong(0)));
-      close("close what has moved", () -> moved);
-      close("close", () -> again);
-      some(
-          "unmap the rest",
-          () -> {
-            w.munmap(0, 4L * PAGE);
             return OK;
           });
     }
