@@ -50,8 +50,11 @@ public final class Mapping {
   /** Changed by {@link #change} alone. */
   private volatile Areas areas;
 
-  /** Whether it has given up the file, because nothing of it is mapped. Of the lock's holder. */
-  private boolean released;
+  /** Whether it has left the file's mappings, because nothing of it is mapped. */
+  private final AtomicBoolean left = new AtomicBoolean();
+
+  /** Whether it has given up the file. */
+  private final AtomicBoolean released = new AtomicBoolean();
 
   /**
    * Makes a mapping whose page table has no entries, and which no unmapping finds yet.
@@ -78,6 +81,11 @@ public final class Mapping {
   /** Enters it into the register of holders: the last step of making it. */
   void track() {
     holder = inode.track(TrackedHolder.Kind.MAPPING, Pages.bytes(firstIndex), length());
+  }
+
+  /** Removes it from the register of holders. */
+  void untrack() {
+    inode.host.untrack(holder);
   }
 
   /**
@@ -109,14 +117,14 @@ public final class Mapping {
     return areas().isMapped(page);
   }
 
-  /** Says, once, that it gives up the file: to be called with the lock held. */
-  boolean release() {
-    boolean first = !released;
-    released = true;
-    if (first) {
-      inode.host.untrack(holder);
-    }
-    return first;
+  /** Says, once, that nothing of it is mapped any more. */
+  boolean tryLeave() {
+    return Announce.write(left).compareAndSet(false, true);
+  }
+
+  /** Says, once, after {@link #tryLeave}, that it gives up the file. */
+  boolean tryRelease() {
+    return Announce.read(left).get() && Announce.write(released).compareAndSet(false, true);
   }
 
   /**

@@ -53,12 +53,18 @@ public final class Remap {
       return;
     }
     Failures failures = new Failures();
-    failures.attempt(mapping.lock::lockUninterruptibly);
+    CallbackContext.enterOperation(); // what a put has others do is done without the lock
     try {
-      unmap(mapping, 0, mapping.pages, failures);
+      failures.attempt(mapping.lock::lockUninterruptibly);
+      try {
+        unmap(mapping, 0, mapping.pages, failures);
+      } finally {
+        mapping.lock.unlock();
+      }
     } finally {
-      mapping.lock.unlock();
+      failures.attempt(CallbackContext::leaveOperation);
     }
+    failures.attempt(() -> release(mapping));
     failures.throwIfAny();
   }
 
@@ -85,11 +91,12 @@ public final class Remap {
         () -> {
           mapping.change(from, to, bits -> Areas.UNMAPPED);
           drain(mapping, from, to);
-          Failures failures = new Failures();
-          failures.attempt(() -> mapping.remove(from, to));
-          releaseIfEmpty(mapping, failures);
-          failures.throwIfAny();
-          return null;
+          try {
+            mapping.remove(from, to);
+          } finally {
+            leaveIfEmpty(mapping);
+          }
+          return mapping;
         });
   }
 
@@ -102,16 +109,22 @@ public final class Remap {
       failures.attempt(() -> underWay.awaitUninterruptibly(inode.host.idle));
     }
     failures.attempt(() -> mapping.remove(from, to));
-    releaseIfEmpty(mapping, failures);
+    leaveIfEmpty(mapping);
   }
 
-  /** Gives up the file once nothing is mapped and no entry is left. */
-  private void releaseIfEmpty(Mapping mapping, Failures failures) {
+  /** Takes a mapping out of the file's once nothing is mapped and no entry is left. */
+  private void leaveIfEmpty(Mapping mapping) {
     boolean empty =
         mapping.areas().isEmpty() && mapping.table.next(0, mapping.pages) == mapping.pages;
-    if (empty && mapping.release()) {
+    if (empty && mapping.tryLeave()) {
       reverseMap.remove(mapping);
-      failures.attempt(inode::close);
+    }
+  }
+
+  /** Gives up the file of a mapping that has left it. It may end here: the lock is not held. */
+  private void release(Mapping mapping) {
+    if (mapping.tryRelease()) {
+      inode.close();
     }
   }
 
@@ -170,7 +183,7 @@ public final class Remap {
           call,
           () -> {
             protect(mapping, offset, length, protection, call);
-            return null;
+            return mapping;
           });
     }
   }
@@ -269,6 +282,7 @@ public final class Remap {
         to.tryClose();
         Failures failures = new Failures();
         unmap(to, 0, is, failures);
+        failures.attempt(() -> release(to)); // which the other one keeps from ending
         failures.throwIfAny();
       }
     }
@@ -291,15 +305,17 @@ public final class Remap {
 
   // ---- what they share ----
 
-  /** A change, which may be interrupted while it waits. */
+  /**
+   * A change, which may be interrupted while it waits; it answers the mapping to use from now on.
+   */
   @FunctionalInterface
-  private interface Change<T extends @Nullable Object> {
-    T make() throws InterruptedException;
+  private interface Change {
+    Mapping make() throws InterruptedException;
   }
 
   /** Makes a change with the lock of the mapping held. */
-  private static <T extends @Nullable Object> T locked(
-      Mapping mapping, String call, Change<T> change) {
+  private Mapping locked(Mapping mapping, String call, Change change) {
+    CallbackContext.enterOperation(); // as in close
     try {
       mapping.lock.lock();
       try {
@@ -310,6 +326,12 @@ public final class Remap {
       }
     } catch (InterruptedException e) {
       throw Refusals.interrupted(e, call);
+    } finally {
+      try {
+        CallbackContext.leaveOperation();
+      } finally {
+        release(mapping);
+      }
     }
   }
 

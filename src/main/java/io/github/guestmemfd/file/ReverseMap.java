@@ -42,6 +42,7 @@ public final class ReverseMap {
 
   /** Takes a mapping out, which has no entries and will have none. */
   void remove(Mapping mapping) {
+    mapping.untrack();
     Announce.write(mappings).remove(mapping);
   }
 

@@ -298,7 +298,12 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
 
   @Override
   public void call(GuestMemfd memfd, FileCall call, Errno answer) {
-    call("call", memfd, " " + call, ModelExecutor.answer(answer), null);
+    call(
+        "call",
+        memfd,
+        " " + call,
+        ModelExecutor.answer(Objects.requireNonNull(answer, "answer")),
+        null);
   }
 
   @Override
