@@ -19,7 +19,7 @@ final class LineWriter {
    */
   private static final long LOOK_AGAIN_NANOS = 1_000_000;
 
-  private static final Logger LOG = LoggerFactory.getLogger(Recorder.class);
+  private static final Logger LOG = LoggerFactory.getLogger(LineWriter.class);
 
   private final Writer out;
   private final IdleStrategy idle;
