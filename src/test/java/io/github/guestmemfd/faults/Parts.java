@@ -3,6 +3,8 @@ package io.github.guestmemfd.faults;
 import static io.github.guestmemfd.abi.Protection.READ;
 
 import io.github.guestmemfd.HostMapping;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FileCall;
 
 /** Parts of a mapping are unmapped, protected and moved. */
 final class Parts extends Scenarios.OneFile {
@@ -51,6 +53,7 @@ final class Parts extends Scenarios.OneFile {
     inaccessible(0, 4);
     accessible(0, 4);
     some("read again", () -> same(10L, again.getLong(0)));
+    some("a call of no use", () -> same(Errno.EINVAL, f.call(FileCall.READ)));
     close("close what has moved", () -> moved);
     close("close", () -> again);
     some(
