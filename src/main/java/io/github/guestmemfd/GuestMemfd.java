@@ -4,6 +4,7 @@ import io.github.guestmemfd.abi.AttributeRange;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.FallocMode;
+import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.abi.FileStat;
 import io.github.guestmemfd.abi.FolioHolders;
 import io.github.guestmemfd.abi.GuestMemfdException;
@@ -19,6 +20,7 @@ import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.file.CallbackContext;
 import io.github.guestmemfd.file.FileOperations;
 import io.github.guestmemfd.file.Inode;
+import io.github.guestmemfd.file.Mapping;
 import io.github.guestmemfd.file.PendingConversion;
 import io.github.guestmemfd.file.Refusals;
 import io.github.guestmemfd.observe.Holder;
@@ -1000,19 +1002,31 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       throw call.refused(Errno.EBADF, "the file is gone");
     }
     try {
-      return newMapping(file, call.firstIndex(), call.pages(), call.read, call.write);
+      Mapping mapping = call.newMapping();
+      HostMapping made = newMapping(file, mapping);
+      file.reverseMap.add(mapping); // last: what has failed before leaves nothing behind
+      return made;
     } catch (Throwable e) { // no memory for the mapping
       inode.close();
       throw e;
     }
   }
 
-  HostMapping newMapping(
-      FileOperations of, long firstIndex, long pages, boolean read, boolean write) {
-    return new HostMapping(of, firstIndex, pages, read, write);
+  HostMapping newMapping(FileOperations of, Mapping mapping) {
+    return new HostMapping(of, mapping);
   }
 
   // ---- odds and ends ----
+
+  /**
+   * Makes a call that a guest_memfd has no use for.
+   *
+   * @param call the call
+   * @return its answer; EBADF if the descriptor is closed
+   */
+  public Errno call(FileCall call) {
+    return isClosed() ? Errno.EBADF : call.answer();
+  }
 
   private void requireOpen(String operation) {
     if (isClosed()) {

@@ -2,6 +2,7 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.abi.FileStat;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
@@ -137,6 +138,15 @@ public interface GuestMemfdListener {
   default void grab(GuestMemfd memfd, long offset, HolderKind kind, Errno errno) {}
 
   /**
+   * {@link GuestMemfd#call}.
+   *
+   * @param memfd the descriptor
+   * @param call the call
+   * @param answer what it answered
+   */
+  default void call(GuestMemfd memfd, FileCall call, Errno answer) {}
+
+  /**
    * {@link GuestMemfd#close} of an open descriptor, about to begin.
    *
    * @param memfd the descriptor
@@ -214,6 +224,51 @@ public interface GuestMemfdListener {
       long offset,
       long length,
       Advice advice,
+      @Nullable RuntimeException failure) {}
+
+  /**
+   * {@link HostMapping#munmap} of a part.
+   *
+   * @param mapping the mapping
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @param failure why it was not done
+   */
+  default void munmap(
+      HostMapping mapping, long offset, long length, @Nullable RuntimeException failure) {}
+
+  /**
+   * {@link HostMapping#mprotect}.
+   *
+   * @param mapping the mapping
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @param protection what for
+   * @param failure why it was not done
+   */
+  default void mprotect(
+      HostMapping mapping,
+      long offset,
+      long length,
+      List<Protection> protection,
+      @Nullable RuntimeException failure) {}
+
+  /**
+   * {@link HostMapping#mremap}.
+   *
+   * @param mapping the mapping
+   * @param moved the moved part, if it was moved
+   * @param offset the start in bytes
+   * @param oldLength the old length in bytes
+   * @param newLength the new length in bytes
+   * @param failure why not
+   */
+  default void mremap(
+      HostMapping mapping,
+      @Nullable HostMapping moved,
+      long offset,
+      long oldLength,
+      long newLength,
       @Nullable RuntimeException failure) {}
 
   /**

@@ -7,21 +7,19 @@ import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.abi.SigSegvException;
-import io.github.guestmemfd.abi.TrackedHolder;
 import io.github.guestmemfd.file.Bytes;
 import io.github.guestmemfd.file.CallbackContext;
 import io.github.guestmemfd.file.FileOperations;
 import io.github.guestmemfd.file.HostAccess;
 import io.github.guestmemfd.file.Madvise;
 import io.github.guestmemfd.file.Mapping;
+import io.github.guestmemfd.file.ProtectionBits;
 import io.github.guestmemfd.file.UserPages;
 import io.github.guestmemfd.file.WindowMove;
 import io.github.guestmemfd.memory.Counts;
-import io.github.guestmemfd.observe.Holder;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
 import java.util.Objects;
-import org.jspecify.annotations.Nullable;
 
 /**
  * A part of a guest_memfd mapped by the host: real bytes, a page at a time, for as long as each
@@ -59,18 +57,14 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
   private final HostAccess access;
   private final UserPages userPages;
   private final Madvise madvise;
-  private final @Nullable Holder tracked;
 
   /** Takes over the caller's hold on the file. */
-  HostMapping(FileOperations file, long firstIndex, long pages, boolean read, boolean write) {
+  HostMapping(FileOperations file, Mapping mapping) {
     this.file = file;
-    this.mapping = new Mapping(file.inode, firstIndex, pages, read, write);
+    this.mapping = mapping;
     this.access = new HostAccess(mapping, file.hostFault);
-    this.userPages = new UserPages(mapping, file.lookup);
+    this.userPages = new UserPages(mapping, file.hostFault);
     this.madvise = new Madvise(mapping, file);
-    this.tracked =
-        file.inode.track(TrackedHolder.Kind.MAPPING, Pages.bytes(firstIndex), Pages.bytes(pages));
-    file.reverseMap.add(mapping); // last: what has failed before leaves nothing behind
   }
 
   /**
@@ -98,7 +92,73 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
    */
   @Override
   public void close() {
-    file.reverseMap.munmap(mapping, tracked);
+    file.remap.close(mapping);
+  }
+
+  // ---- parts ----
+
+  /**
+   * Unmaps a part: {@code munmap}. What is left keeps its offsets, and what is unmapped stays a
+   * hole: an access there is a {@link SigSegvException}. When nothing is left, the mapping holds
+   * the file no longer, as if it had been closed.
+   *
+   * @param offset the start in bytes, a multiple of 4096; may lie outside the mapping, where
+   *     nothing is mapped
+   * @param length the length in bytes, rounded up to whole pages
+   * @throws GuestMemfdException EINVAL if the offset is unaligned, or the length 0, negative or
+   *     longer than an address space; EDEADLK from inside a callback; EINTR before anything has
+   *     changed, or while it waits for an access under way. In that case no access to the range
+   *     begins any more; call again to wait for those that have begun
+   */
+  public void munmap(long offset, long length) {
+    file.remap.munmap(mapping, offset, length);
+  }
+
+  /**
+   * Changes what a part may be used for: {@code mprotect}. Pages that are mapped stay so, also
+   * where no access is allowed.
+   *
+   * @param offset the start in bytes, a multiple of 4096
+   * @param length the length in bytes, rounded up to whole pages
+   * @param protection what for; none at all is allowed
+   * @throws GuestMemfdException in this order: EINVAL if the offset is unaligned; then length 0
+   *     succeeds; ENOMEM if nothing is mapped at its start, or the length is negative; EACCES for
+   *     {@link Protection#EXEC}; ENOMEM if the range reaches over a part that is not mapped, and
+   *     the protection has changed up to that. EDEADLK and EINTR as {@link #munmap}
+   */
+  public void mprotect(long offset, long length, Protection... protection) {
+    file.remap.mprotect(mapping, offset, length, ProtectionBits.of(protection));
+  }
+
+  /**
+   * Moves a part to addresses of its own, and makes it longer or shorter: {@code mremap} with
+   * {@code MREMAP_MAYMOVE} and {@code MREMAP_FIXED}. Page table entries go with it; here the part
+   * is unmapped. Of a part that is made shorter, the rest is unmapped too.
+   *
+   * @param offset the start in bytes, a multiple of 4096
+   * @param oldLength the length in bytes, rounded up to whole pages; 0 to map from the offset on
+   *     once more, in addition to this mapping
+   * @param newLength the new length in bytes, rounded up to whole pages; it may reach past the end
+   *     of the file
+   * @return the moved part, a mapping of its own, which is to be closed
+   * @throws GuestMemfdException in this order: EINVAL if the offset is unaligned, the new length 0,
+   *     or one of the lengths longer than an address space; EFAULT if nothing is mapped at the
+   *     start, or if the length changes and what is kept of the range is not mapped and protected
+   *     alike. Otherwise holes and protections go with it. EDEADLK from inside a callback; EINTR,
+   *     and nothing has changed
+   */
+  public HostMapping mremap(long offset, long oldLength, long newLength) {
+    Mapping moved = file.remap.mremap(mapping, offset, oldLength, newLength);
+    try {
+      return newMapping(moved);
+    } catch (Throwable e) { // no memory for it
+      file.remap.close(moved);
+      throw e;
+    }
+  }
+
+  HostMapping newMapping(Mapping of) {
+    return new HostMapping(file, of);
   }
 
   // ---- one number ----
@@ -569,31 +629,30 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
   HostReference reference(long offset, long length, long unit) {
     UserPages.Taken taken = userPages.reference(offset, length, unit);
     try {
-      return newReference(taken, unit, offset);
+      long first = Pages.index(offset);
+      boolean writable = mapping.areas().allows(first, first + taken.pfns().length, true);
+      return newReference(taken, unit, offset, writable);
     } catch (Throwable e) { // no memory for the reference
       userPages.giveBack(taken, unit);
       throw e;
     }
   }
 
-  HostReference newReference(UserPages.Taken taken, long unit, long offset) {
-    return new HostReference(file.inode, taken, unit, fileOffset(offset), mapping.write);
+  HostReference newReference(UserPages.Taken taken, long unit, long offset, boolean writable) {
+    return new HostReference(file.inode, taken, unit, fileOffset(offset), writable);
   }
 
   final long fileOffset(long offset) {
     return Pages.bytes(mapping.firstIndex) + offset;
   }
 
+  /** Whether a byte of the mapping may be read, or written. */
+  final boolean isAllowed(long offset, boolean write) {
+    return mapping.areas().allows(Pages.index(offset), write);
+  }
+
   final FileOperations file() {
     return file;
-  }
-
-  final boolean isReadable() {
-    return mapping.read || mapping.write;
-  }
-
-  final boolean isWritable() {
-    return mapping.write;
   }
 
   @Override

@@ -8,6 +8,8 @@ import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.file.Inode;
+import io.github.guestmemfd.file.Mapping;
+import io.github.guestmemfd.file.ProtectionBits;
 import io.github.guestmemfd.file.Refusals;
 import java.util.Objects;
 
@@ -16,9 +18,7 @@ final class Mmap {
   /** The size of the address space of a process on x86-64. */
   private static final long TASK_SIZE = (1L << 47) - Pages.SIZE;
 
-  final boolean read;
-  final boolean write;
-  private final boolean exec;
+  final ProtectionBits protection;
 
   private final Inode inode;
   private final long offset;
@@ -30,26 +30,13 @@ final class Mmap {
     this.offset = offset;
     this.length = length;
     this.type = Objects.requireNonNull(type, "type");
-    boolean r = false;
-    boolean w = false;
-    boolean x = false;
-    for (Protection p : Objects.requireNonNull(protection, "protection")) {
-      Objects.requireNonNull(p, "protection");
-      r |= p == Protection.READ;
-      w |= p == Protection.WRITE;
-      x |= p == Protection.EXEC;
-    }
-    read = r;
-    write = w;
-    exec = x;
+    this.protection = ProtectionBits.of(protection);
   }
 
-  long firstIndex() {
-    return offset >> Pages.SHIFT;
-  }
-
-  long pages() {
-    return ((length - 1) >> Pages.SHIFT) + 1;
+  /** The mapping that is asked for, of a file that the caller has opened. */
+  Mapping newMapping() {
+    long pages = ((length - 1) >> Pages.SHIFT) + 1;
+    return new Mapping(inode, Pages.index(offset), pages, protection.read(), protection.write());
   }
 
   /**
@@ -87,7 +74,7 @@ final class Mmap {
               + Hex.of(offset + length);
       throw refused(Errno.EOVERFLOW, why);
     }
-    if (exec) {
+    if (protection.exec()) {
       throw refused(Errno.EPERM, "expected READ and WRITE at most, actual also EXEC");
     }
     if (!CreateFlag.MMAP.isIn(inode.flags)) {

@@ -2,11 +2,14 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.abi.SigBusException;
+import io.github.guestmemfd.abi.SigSegvException;
 import io.github.guestmemfd.file.Bytes;
 import io.github.guestmemfd.file.CallbackContext;
 import io.github.guestmemfd.file.FileOperations;
 import io.github.guestmemfd.file.HostAccess;
+import io.github.guestmemfd.file.Mapping;
 import io.github.guestmemfd.file.UserPages;
 import io.github.guestmemfd.memory.Counts;
 import java.util.ArrayList;
@@ -16,14 +19,8 @@ import java.util.List;
 final class RecordedMapping extends HostMapping {
   private final GuestMemfdListener listener;
 
-  RecordedMapping(
-      FileOperations file,
-      long firstIndex,
-      long pages,
-      boolean read,
-      boolean write,
-      GuestMemfdListener listener) {
-    super(file, firstIndex, pages, read, write);
+  RecordedMapping(FileOperations file, Mapping mapping, GuestMemfdListener listener) {
+    super(file, mapping);
     this.listener = listener;
   }
 
@@ -43,13 +40,21 @@ final class RecordedMapping extends HostMapping {
     return e instanceof IndexOutOfBoundsException;
   }
 
+  /** The byte at which an access was a signal; none for another failure. */
+  private static long signalled(RuntimeException e) {
+    return e instanceof SigBusException bus
+        ? bus.offset()
+        : e instanceof SigSegvException segv ? segv.offset() : Long.MIN_VALUE;
+  }
+
   /**
    * Tells the listener of an access that failed at {@code next}, when the bytes before were done.
    */
   private void failed(boolean write, long offset, long next, RuntimeException e) {
     long at = next;
-    if (e instanceof SigBusException sigbus) {
-      at = sigbus.offset();
+    long signalled = signalled(e);
+    if (signalled >= 0) {
+      at = signalled;
     } else if (isOutOfBounds(e)) {
       at = offset < 0 ? offset : Math.max(offset, length()); // the first byte that is outside
     }
@@ -78,7 +83,7 @@ final class RecordedMapping extends HostMapping {
     try {
       super.store(offset, width, mode, value);
     } catch (RuntimeException e) {
-      if (e instanceof SigBusException sigbus && sigbus.offset() > offset) {
+      if (signalled(e) > offset) {
         told().touch(this, offset); // the first of two pages
       }
       failed(true, offset, offset, e);
@@ -89,7 +94,7 @@ final class RecordedMapping extends HostMapping {
 
   @Override
   public long tryGetLong(long offset, long otherwise) {
-    if ((offset & 7) != 0 || offset < 0 || offset >= length() || !isReadable()) {
+    if ((offset & 7) != 0 || offset < 0 || offset >= length() || !isAllowed(offset, false)) {
       return otherwise;
     }
     try {
@@ -101,7 +106,7 @@ final class RecordedMapping extends HostMapping {
 
   @Override
   public boolean tryPutLong(long offset, long value) {
-    if ((offset & 7) != 0 || offset < 0 || offset >= length() || !isWritable()) {
+    if ((offset & 7) != 0 || offset < 0 || offset >= length() || !isAllowed(offset, true)) {
       return false;
     }
     try {
@@ -189,6 +194,47 @@ final class RecordedMapping extends HostMapping {
   }
 
   @Override
+  public void munmap(long offset, long length) {
+    try {
+      super.munmap(offset, length);
+    } catch (RuntimeException e) {
+      told().munmap(this, offset, length, e);
+      throw e;
+    }
+    told().munmap(this, offset, length, null);
+  }
+
+  @Override
+  public void mprotect(long offset, long length, Protection... protection) {
+    List<Protection> asked = List.of(protection);
+    try {
+      super.mprotect(offset, length, protection);
+    } catch (RuntimeException e) {
+      told().mprotect(this, offset, length, asked, e);
+      throw e;
+    }
+    told().mprotect(this, offset, length, asked, null);
+  }
+
+  @Override
+  public HostMapping mremap(long offset, long oldLength, long newLength) {
+    HostMapping moved;
+    try {
+      moved = super.mremap(offset, oldLength, newLength);
+    } catch (RuntimeException e) {
+      told().mremap(this, null, offset, oldLength, newLength, e);
+      throw e;
+    }
+    told().mremap(this, moved, offset, oldLength, newLength, null);
+    return moved;
+  }
+
+  @Override
+  HostMapping newMapping(Mapping of) {
+    return new RecordedMapping(file(), of, listener);
+  }
+
+  @Override
   public void close() {
     if (!isClosed() && !CallbackContext.isInside()) {
       told().munmap(this);
@@ -211,8 +257,7 @@ final class RecordedMapping extends HostMapping {
   }
 
   @Override
-  HostReference newReference(UserPages.Taken taken, long unit, long offset) {
-    return new RecordedReference(
-        file().inode, taken, unit, fileOffset(offset), isWritable(), listener);
+  HostReference newReference(UserPages.Taken taken, long unit, long offset, boolean writable) {
+    return new RecordedReference(file().inode, taken, unit, fileOffset(offset), writable, listener);
   }
 }

@@ -1,12 +1,14 @@
 package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.abi.FileStat;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.file.FileOperations;
+import io.github.guestmemfd.file.Mapping;
 import io.github.guestmemfd.file.PendingConversion;
 import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.LockOrder;
@@ -95,6 +97,13 @@ final class RecordedMemfd extends GuestMemfd {
   }
 
   @Override
+  public Errno call(FileCall call) {
+    Errno answer = super.call(call);
+    told().call(this, call, answer);
+    return answer;
+  }
+
+  @Override
   public void close() {
     if (isOpen()) {
       told().close(this);
@@ -180,8 +189,7 @@ final class RecordedMemfd extends GuestMemfd {
   }
 
   @Override
-  HostMapping newMapping(
-      FileOperations file, long firstIndex, long pages, boolean read, boolean write) {
-    return new RecordedMapping(file, firstIndex, pages, read, write, listener);
+  HostMapping newMapping(FileOperations file, Mapping mapping) {
+    return new RecordedMapping(file, mapping, listener);
   }
 }

@@ -89,7 +89,7 @@ class MetricsTest extends HostFixture {
       assertThrows(GuestMemfdException.class, () -> memfd.makeInaccessible(0, PAGE));
       assertEquals(user.pfn(), pin.pfn(0));
     }
-    counted(memfd, Map.of("refusedOthersCounted", 1L));
+    counted(memfd, Map.of("faults", 1L, "refusedOthersCounted", 1L)); // the conversion unmaps
   }
 
   /** A protocol that lets no holder keep the folio, refused by a safe holder alone. */
@@ -152,7 +152,7 @@ class MetricsTest extends HostFixture {
     GuestMemfd memfd =
         file(1, b -> b.retryPolicy(RetryPolicy.spinThenWait(3, Duration.ofNanos(1))));
     HostReference reference = map(memfd).getUserPages(0, PAGE);
-    counted(memfd, Map.of("firstUses", 1L));
+    counted(memfd, Map.of("faults", 1L, "firstUses", 1L));
     assertEquals(Errno.EAGAIN, memfd.tryMakeInaccessible(0, PAGE));
     counted(memfd, Map.of("retries", 3L, "holderWaits", 1L, "refusedOthersCounted", 1L));
     Worker<Errno> conversion = Worker.start(() -> memfd.tryMakeInaccessible(0, PAGE));
@@ -167,7 +167,7 @@ class MetricsTest extends HostFixture {
         file(1, b -> b.retryPolicy(RetryPolicy.spinThenWait(0, Duration.ofHours(1))));
     HostReference reference = map(memfd).getUserPages(0, PAGE);
     races.at(RacePoint.ON_MISMATCH, reference::close);
-    counted(memfd, Map.of("firstUses", 1L));
+    counted(memfd, Map.of("faults", 1L, "firstUses", 1L));
     assertEquals(Errno.OK, memfd.tryMakeInaccessible(0, PAGE));
     counted(memfd, Map.of("retries", 1L, "holderWaits", 1L, "conversionsToInaccessible", 1L));
   }
@@ -177,7 +177,7 @@ class MetricsTest extends HostFixture {
     GuestMemfd memfd = later(1);
     HostMapping window = map(memfd);
     HostReference reference = window.getUserPages(0, PAGE);
-    counted(memfd, Map.of("firstUses", 1L));
+    counted(memfd, Map.of("faults", 1L, "firstUses", 1L));
     CompletableFuture<Void> cancelled = memfd.makeInaccessibleLater(0, PAGE);
     counted(memfd, Map.of("pendingBegun", 1L));
     cancelled.cancel(true);
@@ -206,7 +206,17 @@ class MetricsTest extends HostFixture {
     assertThat(later).isCompletedExceptionally();
     counted(
         memfd,
-        Map.of("firstUses", 1L, "pendingBegun", 1L, "pendingUndone", 1L, "conversionsFailed", 1L));
+        Map.of(
+            "faults",
+            1L,
+            "firstUses",
+            1L,
+            "pendingBegun",
+            1L,
+            "pendingUndone",
+            1L,
+            "conversionsFailed",
+            1L));
   }
 
   @Test

@@ -36,7 +36,7 @@ import org.openjdk.jcstress.infra.results.II_Result;
 public class FastReferenceVsConvertTest {
   final FileOperations file = Files.file(Files.METADATA, 1);
   final Mapping window = Files.map(file);
-  private final UserPages userPages = new UserPages(window, file.lookup);
+  private final UserPages userPages = new UserPages(window, file.hostFault);
 
   public FastReferenceVsConvertTest() {
     file.hostFault.fault(window, 0, true);
@@ -57,7 +57,7 @@ public class FastReferenceVsConvertTest {
     if (r.r1 == 1) {
       file.inode.frames.put(SlotWord.pfn(file.inode.cache.slot(0)), Counts.REF);
     }
-    file.reverseMap.munmap(window, null);
+    file.remap.close(window);
     file.inode.close();
   }
 

@@ -34,7 +34,7 @@ public class FastReferenceVsReuseTest {
   final FileOperations file = Files.file(Files.METADATA, 1);
   final FileOperations other = Files.file(Files.METADATA, 1);
   final Mapping window = Files.map(file);
-  private final UserPages userPages = new UserPages(window, file.lookup);
+  private final UserPages userPages = new UserPages(window, file.hostFault);
   volatile boolean reused;
 
   public FastReferenceVsReuseTest() {
@@ -60,7 +60,7 @@ public class FastReferenceVsReuseTest {
 
   @Arbiter
   public void free() {
-    file.reverseMap.munmap(window, null);
+    file.remap.close(window);
     file.inode.close();
     other.inode.close();
   }

@@ -37,7 +37,7 @@ public class FaultVsMunmapTest {
 
   @Actor
   public void munmap() {
-    file.reverseMap.munmap(window, null);
+    file.remap.close(window);
   }
 
   @Arbiter
@@ -74,7 +74,7 @@ public class FaultVsMunmapTest {
 
     @Actor
     public void munmap() {
-      file.reverseMap.munmap(window, null);
+      file.remap.close(window);
     }
 
     @Arbiter

@@ -45,7 +45,7 @@ public class FaultVsPunchTest {
   public void compare(Z_Result r) {
     int mapped = PageTable.held(window.table.entry(0));
     r.r1 = mapped == 0 || mapped == SlotWord.pfn(file.inode.cache.slot(0));
-    file.reverseMap.munmap(window, null);
+    file.remap.close(window);
     file.inode.close();
   }
 
@@ -79,7 +79,7 @@ public class FaultVsPunchTest {
     public void compare(Z_Result r) {
       int mapped = PageTable.held(window.table.entry(0));
       r.r1 = mapped == 0 || mapped == SlotWord.pfn(file.inode.cache.slot(0));
-      file.reverseMap.munmap(window, null);
+      file.remap.close(window);
       file.inode.close();
     }
   }

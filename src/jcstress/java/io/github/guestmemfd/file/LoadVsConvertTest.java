@@ -52,7 +52,7 @@ public class LoadVsConvertTest {
 
   @Arbiter
   public void free() {
-    file.reverseMap.munmap(window, null);
+    file.remap.close(window);
     file.inode.close();
   }
 

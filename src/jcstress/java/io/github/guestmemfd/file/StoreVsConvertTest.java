@@ -56,7 +56,7 @@ public class StoreVsConvertTest {
   @Arbiter
   public void compare(J_Result r) {
     r.r1 = converted ? Files.guestReads(file) : -1;
-    file.reverseMap.munmap(window, null);
+    file.remap.close(window);
     file.inode.close();
   }
 

@@ -2,7 +2,6 @@ package io.github.guestmemfd.cache;
 
 import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.FrameTable;
-import io.github.guestmemfd.spi.Announce;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -17,10 +16,9 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>An entry is entered in two steps, since the fault that enters it may come too late. First it
  * is <i>pending</i> (P): accesses take it for unmapped, but unmapping finds it. Then, if the page
- * still is what the fault found and the mapping is open, it is confirmed. Any fault may confirm a
- * pending entry. A fault may remove one through which no access can be under way; unmapping may
- * remove any. An entry holds a reference on its frame, which entering takes over and removing gives
- * back.
+ * still is what the fault found and is mapped, it is confirmed. Any fault may confirm a pending
+ * entry. A fault may remove one through which no access can be under way; unmapping may remove any.
+ * An entry holds a reference on its frame, which entering takes over and removing gives back.
  *
  * <p>Unmapping goes by three steps too: {@link #revoke} turns entries pending, so that no access
  * begins; then the accesses under way are waited for ({@link Accesses}); then {@link #remove} gives
@@ -28,7 +26,7 @@ import org.jspecify.annotations.Nullable;
  * the next unmapping finds them, and a fault may confirm them again.
  *
  * <p><b>Assumptions.</b> A thread that revokes entries of a range first makes it impossible to
- * confirm new ones: the pages are busy, or the table closed.
+ * confirm new ones: the pages are busy, or no longer mapped.
  *
  * <p><b>Guarantees.</b> Every step but confirming raises the version, so that a fault which has
  * looked at the page before an entry was revoked cannot confirm or remove it after that. An access
@@ -45,7 +43,6 @@ public final class PageTable {
 
   private final SparseWords entries;
   private final Accesses accesses;
-  private volatile boolean closed;
 
   /**
    * Makes a page table with no entries.
@@ -119,22 +116,6 @@ public final class PageTable {
     return (int) (entry & PFN_MASK);
   }
 
-  /**
-   * Closes the table: no entry is confirmed any more. Comes before the last entries are removed.
-   */
-  public void close() {
-    Announce.write(this).closed = true;
-  }
-
-  /**
-   * Whether the table is closed.
-   *
-   * @return true after {@link #close}
-   */
-  public boolean isClosed() {
-    return Announce.read(this).closed;
-  }
-
   // ---- faults ----
 
   /**
@@ -162,7 +143,7 @@ public final class PageTable {
    *
    * @param page the page of the mapping
    * @param pending the entry, as the caller saw it before it looked whether the page still is what
-   *     the entry says, and the table open
+   *     the entry says, and is mapped
    */
   public void confirm(long page, long pending) {
     entries.compareAndSet(page, pending, pending & ~PENDING);

@@ -31,6 +31,9 @@ public final class FileOperations implements FrameOwners.Listener {
   /** The host's mappings. */
   public final ReverseMap reverseMap;
 
+  /** Changes them. */
+  public final Remap remap;
+
   /** Allocates. */
   public final Allocation allocation;
 
@@ -101,6 +104,7 @@ public final class FileOperations implements FrameOwners.Listener {
       optimisticRead = new OptimisticRead(inode);
       hostFault = new HostFault(inode, lookup);
       reverseMap = new ReverseMap(inode);
+      remap = new Remap(inode, reverseMap, hostFault);
       holders = new HolderCounts(inode, reverseMap, steps);
       allocation = new Allocation(inode, lookup);
       rangeLock = new RangeLock(inode, locksWholeFile);

@@ -35,9 +35,6 @@ public final class HostAccess {
   /** The length of the mapping in bytes. */
   private final long size;
 
-  private final boolean read;
-  private final boolean write;
-
   /**
    * Accesses to a mapping.
    *
@@ -53,8 +50,6 @@ public final class HostAccess {
     this.contents = inode.host.contents;
     this.hook = inode.hook;
     this.size = mapping.length();
-    this.read = mapping.read;
-    this.write = mapping.write;
   }
 
   // ---- one number ----
@@ -68,7 +63,7 @@ public final class HostAccess {
    * @return the number, sign-extended
    */
   public long load(long offset, int width, int mode) {
-    long page = page(offset, width, false);
+    long page = page(offset, width);
     int in = (int) offset & Pages.OFFSET_MASK;
     if (mode != Bytes.PLAIN) {
       requireAligned(offset, width);
@@ -76,6 +71,7 @@ public final class HostAccess {
       return byByte(offset, width, at -> load(at, 1, Bytes.PLAIN));
     }
     for (; ; ) {
+      Areas areas = areas(page, offset, false);
       long[] leaf = table.leaf(page);
       long entry = PageTable.entry(leaf, page);
       int pfn = PageTable.pfn(entry);
@@ -83,7 +79,7 @@ public final class HostAccess {
         FrameContents c = bytes();
         long value = Bytes.get(c.chunkToRead(pfn), FrameContents.base(pfn) + in, width, mode);
         VarHandle.acquireFence(); // the bytes before the entry: see PageTable
-        if (PageTable.entry(leaf, page) == entry) {
+        if (PageTable.entry(leaf, page) == entry && mapping.areas() == areas) {
           return value;
         }
       } else {
@@ -129,7 +125,7 @@ public final class HostAccess {
    * @param value the number
    */
   public void store(long offset, int width, int mode, long value) {
-    long page = page(offset, width, true);
+    long page = page(offset, width);
     int in = (int) offset & Pages.OFFSET_MASK;
     if (mode != Bytes.PLAIN) {
       requireAligned(offset, width);
@@ -155,8 +151,9 @@ public final class HostAccess {
       long access = begin(page, offset, true);
       long next = 0;
       try {
+        Areas areas = areas(page + 1, second, true);
         next = table.begin(page + 1, 1);
-        if (next != 0) {
+        if (next != 0 && mapping.areas() == areas) {
           for (int i = 0; i < width; i++) {
             long at = offset + i;
             int frame = Accesses.pfn(at < second ? access : next);
@@ -171,7 +168,9 @@ public final class HostAccess {
           accesses.end(next);
         }
       }
-      faultIn(page + 1, second, true); // with nothing announced: a fault may have to wait
+      if (next == 0) {
+        faultIn(page + 1, second, true); // with nothing announced: a fault may have to wait
+      }
     }
   }
 
@@ -183,11 +182,15 @@ public final class HostAccess {
    * @return the number, or the answer
    */
   public long tryGetLong(long offset, long otherwise) {
-    if ((offset & 7) != 0 || offset < 0 || offset >= size || !(read || write)) {
+    if ((offset & 7) != 0 || offset < 0 || offset >= size) {
       return otherwise;
     }
     long page = offset >> Pages.SHIFT;
     for (; ; ) {
+      Areas areas = mapping.areas();
+      if (!areas.allows(page, false)) {
+        return otherwise;
+      }
       long[] leaf = table.leaf(page);
       long entry = PageTable.entry(leaf, page);
       int pfn = PageTable.pfn(entry);
@@ -197,7 +200,7 @@ public final class HostAccess {
                 .chunkToRead(pfn)
                 .getLong(FrameContents.base(pfn) + ((int) offset & Pages.OFFSET_MASK));
         VarHandle.acquireFence(); // the bytes before the entry: see PageTable
-        if (PageTable.entry(leaf, page) == entry) {
+        if (PageTable.entry(leaf, page) == entry && mapping.areas() == areas) {
           return value;
         }
       } else if (!tryFault(page, false)) {
@@ -214,14 +217,25 @@ public final class HostAccess {
    * @return whether it was written
    */
   public boolean tryPutLong(long offset, long value) {
-    if ((offset & 7) != 0 || offset < 0 || offset >= size || !write) {
+    if ((offset & 7) != 0 || offset < 0 || offset >= size) {
       return false;
     }
     long page = offset >> Pages.SHIFT;
     long access;
-    while ((access = table.begin(page, 1)) == 0) {
-      if (!tryFault(page, true)) {
+    for (; ; ) {
+      Areas areas = mapping.areas();
+      if (!areas.allows(page, true)) {
         return false;
+      }
+      access = table.begin(page, 1);
+      if (access == 0) {
+        if (!tryFault(page, true)) {
+          return false;
+        }
+      } else if (mapping.areas() == areas) {
+        break;
+      } else {
+        accesses.end(access);
       }
     }
     int pfn = Accesses.pfn(access);
@@ -243,7 +257,7 @@ public final class HostAccess {
    * @return the old number
    */
   public long getAndAddLong(long offset, long delta) {
-    long page = page(offset, 8, true);
+    long page = page(offset, 8);
     requireAligned(offset, 8);
     long access = begin(page, offset, true);
     int pfn = Accesses.pfn(access);
@@ -266,7 +280,7 @@ public final class HostAccess {
    * @return whether it was replaced
    */
   public boolean compareAndSet(long offset, int width, long expected, long value) {
-    long page = page(offset, width, true);
+    long page = page(offset, width);
     requireAligned(offset, width);
     long access = begin(page, offset, true);
     int pfn = Accesses.pfn(access);
@@ -304,7 +318,7 @@ public final class HostAccess {
    * @param move moves them
    */
   public void move(long offset, int length, boolean write, Move move) {
-    page(offset, length, write);
+    page(offset, length);
     for (int done = 0; done < length; ) {
       long at = offset + done;
       int in = (int) at & Pages.OFFSET_MASK;
@@ -338,14 +352,18 @@ public final class HostAccess {
   /** Announces an access to one page at least, and as many as can be at once. */
   private long begin(long page, int most, long offset, boolean forWrite) {
     for (; ; ) {
-      long access = table.begin(page, most);
-      if (access != 0) {
+      Areas areas = areas(page, offset, forWrite);
+      long access = table.begin(page, (int) Math.min(most, areas.end(page) - page));
+      if (access == 0) {
+        faultIn(page, offset, forWrite);
+      } else if (mapping.areas() == areas) { // again, now that it is announced
         if (hook != null) {
           inFlight(hook, page, access);
         }
         return access;
+      } else {
+        accesses.end(access);
       }
-      faultIn(page, offset, forWrite);
     }
   }
 
@@ -360,7 +378,8 @@ public final class HostAccess {
 
   /** Maps a page; false if it cannot be mapped. */
   private boolean tryFault(long page, boolean forWrite) {
-    return !mapping.isClosed() && accessFault(page, forWrite) == 0;
+    int result = accessFault(page, forWrite);
+    return result == 0 || result == HostFault.UNMAPPED; // which the areas say too
   }
 
   /** A fault by an access: one that is refused for what the page is, is a SIGBUS. */
@@ -374,7 +393,6 @@ public final class HostAccess {
 
   /** Maps a page, or throws what the access gets. */
   private void faultIn(long page, long offset, boolean forWrite) {
-    mapping.requireMapped();
     int result = accessFault(page, forWrite);
     if (result == Lookup.SIGBUS) {
       throw new SigBusException(
@@ -390,10 +408,7 @@ public final class HostAccess {
           SigBusException.Code.BUS_MCEERR_AR,
           "the memory of " + inode.page(mapping.firstIndex + page) + " has failed");
     }
-    if (result == HostFault.UNMAPPED) {
-      mapping.requireMapped();
-    }
-    if (result < 0) {
+    if (result < 0 && result != HostFault.UNMAPPED) { // that the areas say too
       throw inode.refused(
           Errno.ofResult(result), "fault at offset " + Hex.of(offset) + " of " + mapping);
     }
@@ -409,11 +424,11 @@ public final class HostAccess {
    * @param forWrite whether it is a write
    */
   public void require(long offset, int length, boolean forWrite) {
-    page(offset, length, forWrite);
+    areas(page(offset, length), offset, forWrite);
   }
 
-  /** As {@link #require}; returns the first page. */
-  private long page(long offset, int length, boolean forWrite) {
+  /** The page of an access, which is in the mapping. */
+  private long page(long offset, int length) {
     if (offset < 0 || offset > size - length) {
       throw new IndexOutOfBoundsException(
           "access to "
@@ -425,11 +440,18 @@ public final class HostAccess {
               + " bytes at "
               + Hex.of(offset));
     }
-    if (forWrite ? !write : !read && !write) {
+    return offset >> Pages.SHIFT;
+  }
+
+  /** The areas as they are now, which allow an access to a page. */
+  private Areas areas(long page, long offset, boolean forWrite) {
+    Areas areas = mapping.areas();
+    if (!areas.allows(page, forWrite)) {
+      mapping.requireMapped();
       throw new SigSegvException(
           offset, (forWrite ? "write" : "read") + " forbidden by " + mapping);
     }
-    return offset >> Pages.SHIFT;
+    return areas;
   }
 
   private static void requireAligned(long offset, int width) {

@@ -25,7 +25,7 @@ import io.github.guestmemfd.spi.RacePoint;
  * references, and need not.
  */
 public final class HostFault {
-  /** A fault in a mapping that has been closed. Not an errno. */
+  /** A fault on a page that has been unmapped. Not an errno. */
   public static final int UNMAPPED = -1001;
 
   private final Inode inode;
@@ -78,6 +78,31 @@ public final class HostFault {
     if (write) {
       inode.updateMtime();
     }
+    return enter(mapping, page, pfn);
+  }
+
+  /**
+   * Maps a page that another mapping of the file has mapped, unless that means to wait: a page that
+   * is not there and ready loses its entries, and the next access faults.
+   *
+   * @param mapping the mapping
+   * @param page the page of the mapping
+   */
+  void copyEntry(Mapping mapping, long page) {
+    long slot = cache.lookup(mapping.firstIndex + page, Counts.REF, Wanted.ACCESSIBLE);
+    if (PageCache.isHit(slot, Wanted.ACCESSIBLE)) {
+      int pfn = SlotWord.pfn(slot);
+      if (SlotWord.isReady(slot)) {
+        enter(mapping, page, pfn);
+      } else {
+        frames.undoGet(pfn, Counts.REF);
+      }
+    }
+  }
+
+  /** Enters a page into the page table, with the reference on its frame that the caller has. */
+  private int enter(Mapping mapping, long page, int pfn) {
+    long index = mapping.firstIndex + page;
     long installed = 0;
     try {
       inode.at(RacePoint.BEFORE_PTE_INSTALL, index);
@@ -97,7 +122,7 @@ public final class HostFault {
     } finally {
       settle(mapping, page, index, installed, done);
     }
-    return mapping.table.isClosed() ? UNMAPPED : 0;
+    return mapping.isMapped(page) ? 0 : UNMAPPED;
   }
 
   /**
@@ -119,7 +144,7 @@ public final class HostFault {
             && SlotWord.pfn(slot) == PageTable.held(entry)
             && PageCache.isHit(slot, Wanted.ACCESSIBLE)
             && SlotWord.isReady(slot) // no more if its memory has failed
-            && !mapping.table.isClosed();
+            && mapping.isMapped(page);
     if (good) {
       mapping.table.confirm(page, entry);
     } else if ((installed != 0 || SlotWord.pfn(slot) != PageTable.held(entry))

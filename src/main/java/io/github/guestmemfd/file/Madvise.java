@@ -58,50 +58,56 @@ public final class Madvise {
     return "madvise " + advice + Hex.range(offset, length) + " of " + mapping;
   }
 
+  /** Advises about each area of a range; the first refusal ends it. */
   private void advise(long offset, long length, Advice advice) {
-    long first = offset >> Pages.SHIFT;
-    long end = first + ((length - 1) >> Pages.SHIFT) + 1;
-    long from = Math.max(first, 0);
+    long end = Pages.index(offset) + ((length - 1) >> Pages.SHIFT) + 1;
     long to = Math.min(end, mapping.pages);
-    boolean clipped = from != first || to != end;
-    if (from < to) {
-      switch (advice) {
-        case DONTNEED -> {
-          Errno errno = dontNeed(from, to);
-          if (errno != Errno.OK) {
-            throw inode.refused(errno, describe(offset, length, advice));
-          }
-        }
-        case REMOVE -> {
-          Mismatch busy = new Mismatch();
-          Errno errno =
-              file.truncation.punch(mapping.firstIndex + from, mapping.firstIndex + to, busy);
-          if (errno != Errno.OK) {
-            throw !busy.isAny()
-                ? inode.refused(errno, describe(offset, length, advice))
-                : notAdvised(errno, offset, length, advice, "busy folio at " + busy);
-          }
-        }
-        case POPULATE_READ, POPULATE_WRITE -> {
-          if (from == first) {
-            populate(offset, length, advice, from, to);
-          }
-        }
-        case COLD, PAGEOUT, HUGEPAGE -> {}
-        default ->
-            throw notAdvised(
-                Errno.EINVAL, offset, length, advice, "a guest_memfd does not take this advice");
+    long unmapped = Pages.index(offset) < 0 ? Pages.index(offset) : end; // the first such page
+    boolean populates = advice == Advice.POPULATE_READ || advice == Advice.POPULATE_WRITE;
+    Areas areas = mapping.areas();
+    for (long page = Math.max(Pages.index(offset), 0), next; page < to; page = next) {
+      next = Math.min(areas.end(page), to);
+      if (!areas.isMapped(page)) {
+        unmapped = Math.min(unmapped, page);
+      } else if (!populates) {
+        adviseArea(offset, length, advice, page, next);
+      } else if (unmapped == end) { // it goes no farther than what is mapped
+        populate(offset, length, advice, page, next);
       }
     }
-    if (clipped) {
-      String why =
-          "expected a range in the mapping, from 0x0 to "
-              + Hex.of(mapping.length())
-              + ", actual "
-              + Hex.of(offset)
-              + " to "
-              + Hex.of(end << Pages.SHIFT);
+    if (to < end) {
+      unmapped = Math.min(unmapped, Math.max(to, Pages.index(offset)));
+    }
+    if (unmapped < end) {
+      String why = "nothing is mapped at offset " + Hex.of(Pages.bytes(unmapped));
       throw notAdvised(Errno.ENOMEM, offset, length, advice, why);
+    }
+  }
+
+  private void adviseArea(long offset, long length, Advice advice, long from, long to) {
+    switch (advice) {
+      case DONTNEED -> {
+        Errno errno = dontNeed(from, to);
+        if (errno != Errno.OK) {
+          throw inode.refused(errno, describe(offset, length, advice));
+        }
+      }
+      case REMOVE -> {
+        Mismatch busy = new Mismatch();
+        Errno errno =
+            file.truncation.punch(mapping.firstIndex + from, mapping.firstIndex + to, busy);
+        if (errno != Errno.OK) {
+          throw !busy.isAny()
+              ? inode.refused(errno, describe(offset, length, advice))
+              : notAdvised(errno, offset, length, advice, "busy folio at " + busy);
+        }
+      }
+      case HUGEPAGE -> mapping.change(from, to, b -> b == Areas.UNMAPPED ? b : b | Areas.HUGEPAGE);
+      case COLD, PAGEOUT -> {}
+      default -> {
+        String why = "a guest_memfd does not take this advice";
+        throw notAdvised(Errno.EINVAL, offset, length, advice, why);
+      }
     }
   }
 
@@ -130,7 +136,8 @@ public final class Madvise {
 
   private void populate(long offset, long length, Advice advice, long from, long to) {
     boolean forWrite = advice == Advice.POPULATE_WRITE;
-    if (forWrite ? !mapping.write : !mapping.read) {
+    Areas areas = mapping.areas();
+    if (forWrite ? !areas.allows(from, true) : !areas.isMadeForReading(from)) {
       String why = "expected a mapping for " + (forWrite ? "WRITE" : "READ");
       throw notAdvised(Errno.EINVAL, offset, length, advice, why);
     }

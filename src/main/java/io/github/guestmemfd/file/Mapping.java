@@ -4,14 +4,30 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.abi.TrackedHolder;
 import io.github.guestmemfd.cache.PageTable;
 import io.github.guestmemfd.memory.Counts;
+import io.github.guestmemfd.observe.Holder;
 import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Wait;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.IntUnaryOperator;
+import org.jspecify.annotations.Nullable;
 
 /** A mapping of a part of a file: the kernel's {@code vm_area_struct}, with its page table. */
 public final class Mapping {
+  private static final VarHandle AREAS;
+
+  static {
+    try {
+      AREAS = MethodHandles.lookup().findVarHandle(Mapping.class, "areas", Areas.class);
+    } catch (ReflectiveOperationException e) {
+      throw new ExceptionInInitializerError(e);
+    }
+  }
+
   /** The file. */
   public final Inode inode;
 
@@ -24,13 +40,21 @@ public final class Mapping {
   /** The length in pages. */
   public final long pages;
 
-  /** Whether it was made for reading. */
-  public final boolean read;
+  /** Makes {@link Remap} exclusive. */
+  final MmapLock lock;
 
-  /** Whether it was made for writing. */
-  public final boolean write;
+  private @Nullable Holder holder;
 
   private final AtomicBoolean closed = new AtomicBoolean();
+
+  /** Changed by {@link #change} alone. */
+  private volatile Areas areas;
+
+  /** Whether it has left the file's mappings, because nothing of it is mapped. */
+  private final AtomicBoolean left = new AtomicBoolean();
+
+  /** Whether it has given up the file. */
+  private final AtomicBoolean released = new AtomicBoolean();
 
   /**
    * Makes a mapping whose page table has no entries, and which no unmapping finds yet.
@@ -42,12 +66,65 @@ public final class Mapping {
    * @param write whether it is for writing
    */
   public Mapping(Inode inode, long firstIndex, long pages, boolean read, boolean write) {
+    this(inode, firstIndex, Areas.of(pages, Areas.bits(read, write)));
+  }
+
+  Mapping(Inode inode, long firstIndex, Areas areas) {
     this.inode = inode;
     this.firstIndex = firstIndex;
-    this.pages = pages;
-    this.read = read;
-    this.write = write;
+    this.pages = areas.pages();
+    this.areas = areas;
     this.table = new PageTable(pages, inode.frames.accesses);
+    this.lock = new MmapLock(inode.host.idle);
+  }
+
+  /** Enters it into the register of holders: the last step of making it. */
+  void track() {
+    holder = inode.track(TrackedHolder.Kind.MAPPING, Pages.bytes(firstIndex), length());
+  }
+
+  /** Removes it from the register of holders. */
+  void untrack() {
+    inode.host.untrack(holder);
+  }
+
+  /**
+   * What is mapped, and how it may be used.
+   *
+   * @return the areas, as they are now
+   */
+  public Areas areas() {
+    return Announce.read(this).areas;
+  }
+
+  /**
+   * Changes the bits of a range. Who makes pages unmapped or changes their protection holds the
+   * lock.
+   *
+   * @param bits the new bits of those that an area has
+   */
+  void change(long from, long to, IntUnaryOperator bits) {
+    for (; ; ) {
+      Areas now = areas();
+      if (AREAS.compareAndSet(Announce.write(this), now, now.with(from, to, bits))) {
+        return;
+      }
+    }
+  }
+
+  /** Whether a page of the mapping is mapped. */
+  boolean isMapped(long page) {
+    return areas().isMapped(page);
+  }
+
+  /** Says, once, that nothing of it is mapped any more. */
+  boolean tryLeave() {
+    return Announce.write(left).compareAndSet(false, true);
+  }
+
+  /** Says, once, after {@link #tryLeave}, that it gives up the file. */
+  boolean tryRelease() {
+    return Announce.read(left).get() && Announce.write(released).compareAndSet(false, true);
   }
 
   /**
@@ -80,7 +157,7 @@ public final class Mapping {
    */
   public void requireMapped() {
     if (Announce.read(closed).get()) {
-      throw new IllegalStateException(this + " is unmapped");
+      throw new IllegalStateException(this + " is closed");
     }
   }
 
@@ -146,8 +223,7 @@ public final class Mapping {
         + ", length="
         + length()
         + ", "
-        + (read ? "r" : "-")
-        + (write ? "w" : "-")
+        + areas()
         + "] of "
         + inode;
   }

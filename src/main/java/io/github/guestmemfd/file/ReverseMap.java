@@ -6,7 +6,6 @@ import io.github.guestmemfd.cache.PageTable;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.FrameTable;
-import io.github.guestmemfd.observe.Holder;
 import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.RacePoint;
 import java.util.List;
@@ -33,54 +32,19 @@ public final class ReverseMap {
   }
 
   /**
-   * Adds a mapping of the file, which its maker has opened: {@link #munmap} closes it.
+   * Adds a mapping of the file, which its maker has opened: {@link Remap} takes it out.
    *
    * @param mapping the mapping
    */
   public void add(Mapping mapping) {
+    mapping.track();
     Announce.write(mappings).add(mapping);
   }
 
-  /**
-   * Unmaps a mapping as a whole: {@code munmap}. A second call does nothing.
-   *
-   * @param mapping the mapping
-   * @param holder the holder to remove from the register; null if it is not tracked
-   */
-  public void munmap(Mapping mapping, @Nullable Holder holder) {
-    CallbackContext.forbid("munmap");
-    if (!mapping.tryClose()) {
-      return;
-    }
-    PageTable table = mapping.table;
-    long pages = mapping.pages;
-    table.close();
-    for (long page = table.next(0, pages); page < pages; page = table.next(page + 1, pages)) {
-      table.revoke(page);
-    }
-    Failures failures = new Failures();
-    failures.attempt(() -> awaitAccesses(mapping));
-    failures.attempt(() -> mapping.remove(0, pages));
+  /** Takes a mapping out, which has no entries and will have none. */
+  void remove(Mapping mapping) {
+    mapping.untrack();
     Announce.write(mappings).remove(mapping);
-    inode.host.untrack(holder);
-    failures.attempt(inode::close);
-    failures.throwIfAny();
-  }
-
-  /**
-   * Waits for accesses under way to the frames of all entries. This takes no interrupt: they only
-   * move bytes, and end soon.
-   */
-  private void awaitAccesses(Mapping mapping) {
-    PageTable table = mapping.table;
-    Accesses.UnderWay underWay = frames.accesses.underWay();
-    if (underWay != null) {
-      long pages = mapping.pages;
-      for (long page = table.next(0, pages); page < pages; page = table.next(page + 1, pages)) {
-        underWay.include(PageTable.held(table.entry(page)));
-      }
-      underWay.awaitUninterruptibly(inode.host.idle);
-    }
   }
 
   /**

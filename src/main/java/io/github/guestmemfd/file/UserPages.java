@@ -24,19 +24,19 @@ public final class UserPages {
 
   private final Mapping mapping;
   private final Inode inode;
-  private final Lookup lookup;
+  private final HostFault hostFault;
   private final FrameTable frames;
 
   /**
    * References to a mapping.
    *
    * @param mapping the mapping
-   * @param lookup finds its folios
+   * @param hostFault maps its pages
    */
-  public UserPages(Mapping mapping, Lookup lookup) {
+  public UserPages(Mapping mapping, HostFault hostFault) {
     this.mapping = mapping;
     this.inode = mapping.inode;
-    this.lookup = lookup;
+    this.hostFault = hostFault;
     this.frames = inode.frames;
   }
 
@@ -71,13 +71,7 @@ public final class UserPages {
     Errno end = wanted < length ? Errno.EFAULT : Errno.OK;
     try {
       while (got < wanted) {
-        int pfn = getFast(first + n, unit);
-        if (pfn == 0) { // the page table does not know what a mapping may do, only what it has
-          pfn =
-              mapping.read
-                  ? lookup.get(mapping.firstIndex + first + n, unit)
-                  : -Errno.EFAULT.code();
-        }
+        int pfn = get(first + n, unit);
         if (pfn < 0) {
           end = Errno.ofResult(pfn);
           if (n == 0) {
@@ -102,6 +96,28 @@ public final class UserPages {
   }
 
   /**
+   * Takes a reference on a page. An entry that can be used at all gives one: a page table knows
+   * nothing of reading and writing, but by the hardware's bits, of which there is none for writing
+   * alone. Where there is none the mapping must be for reading, and the page is mapped first.
+   */
+  private int get(long page, long unit) {
+    for (; ; ) {
+      Areas areas = mapping.areas();
+      int pfn = areas.allows(page, false) ? getFast(page, unit) : 0;
+      if (pfn != 0) {
+        return pfn;
+      }
+      int result =
+          areas.isMadeForReading(page) ? hostFault.fault(mapping, page, false) : Lookup.SIGBUS;
+      if (result != 0) {
+        return result == Lookup.SIGBUS || result == HostFault.UNMAPPED
+            ? -Errno.EFAULT.code()
+            : result;
+      }
+    }
+  }
+
+  /**
    * Takes a reference by way of the page table alone, without the page cache: the kernel's GUP-fast
    * ({@code gup_fast_pte_range}). The caller has looked at the protection, which is the same for
    * all entries.
@@ -118,7 +134,7 @@ public final class UserPages {
    *
    * <p><b>Progress.</b> Wait-free: no second attempt.
    *
-   * @return the frame, or 0 if the page cache must be asked
+   * @return the frame, or 0 if the page must be mapped first
    */
   int getFast(long page, long unit) {
     long entry = mapping.table.entry(page);
@@ -163,7 +179,7 @@ public final class UserPages {
       return Refusals.exception(
           Errno.EFAULT, Mapping.noPage(call, page) + ": " + Refusals.why(errno, inode.host));
     }
-    if (errno == Errno.EFAULT && !mapping.read) {
+    if (errno == Errno.EFAULT && !mapping.areas().isMadeForReading(page)) {
       String why = "expected a mapping for READ, or one that has mapped the page";
       return noReference(errno, offset, length, why);
     }

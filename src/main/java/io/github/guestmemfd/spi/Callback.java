@@ -19,7 +19,11 @@ public enum Callback {
   /** {@code GuestMemfdOps.prepareAccessible} and {@code prepareInaccessible}. */
   PREPARE(LockClass.CONVERTED_RANGE, LockClass.INVALIDATE_LOCK, LockClass.FOLIO_LOCK),
   /** {@code GuestMemfdOps.freeFolio}: what a punch holds, or a callback that drops a reference. */
-  FREE_FOLIO(LockClass.CONVERTED_RANGE, LockClass.INVALIDATE_LOCK, LockClass.FOLIO_LOCK),
+  FREE_FOLIO(
+      LockClass.CONVERTED_RANGE,
+      LockClass.MMAP_LOCK,
+      LockClass.INVALIDATE_LOCK,
+      LockClass.FOLIO_LOCK),
   /** {@code GuestMemfdOps.release}. */
   RELEASE(LockClass.INVALIDATE_LOCK),
   /** A listener to the calls of a program, outside any callback of the above. */
@@ -38,7 +42,11 @@ public enum Callback {
   WINDOW(LockClass.ACCESS),
   /** A race hook. */
   RACE_HOOK(
-      LockClass.CONVERTED_RANGE, LockClass.INVALIDATE_LOCK, LockClass.FOLIO_LOCK, LockClass.ACCESS);
+      LockClass.CONVERTED_RANGE,
+      LockClass.MMAP_LOCK,
+      LockClass.INVALIDATE_LOCK,
+      LockClass.FOLIO_LOCK,
+      LockClass.ACCESS);
 
   @SuppressWarnings("ImmutableEnumChecker") // filled by the constructor alone
   private final Set<LockClass> held = EnumSet.of(LockClass.KEPT_FOLIO_LOCK);

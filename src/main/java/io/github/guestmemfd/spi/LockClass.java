@@ -14,6 +14,9 @@ public enum LockClass {
    */
   KEPT_FOLIO_LOCK("kept folio lock", Rule.WAITS_ASCENDING),
 
+  /** What changes a mapping: munmap, mprotect, mremap. Its holder waits for accesses alone. */
+  MMAP_LOCK("mmap_lock", Rule.WAITS),
+
   /** Busy bits of a range of pages. */
   INVALIDATE_LOCK("invalidate lock", Rule.WAITS),
 

@@ -7,6 +7,7 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.abi.FileStat;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.MapType;
@@ -138,6 +139,7 @@ public final class ModelExecutor implements TraceExecutor {
       case FALLOCATE ->
           ok(() -> find(memfds, name).fallocate(call.mode(1), call.number(2), call.number(3)));
       case FTRUNCATE -> ok(() -> find(memfds, name).ftruncate(0));
+      case CALL -> answer(find(memfds, name).call(FileCall.valueOf(call.word(1))));
       case CACHED -> Long.toString(find(memfds, name).cachedPages());
       case MMAP -> define(mappings, name, mmap(call));
       case LOAD ->
@@ -149,6 +151,17 @@ public final class ModelExecutor implements TraceExecutor {
                   find(mappings, name)
                       .madvise(call.number(1), call.number(2), Advice.valueOf(call.word(3))));
       case MUNMAP -> ok(() -> take(mappings, name).close());
+      case MUNMAP_PART -> ok(() -> find(mappings, name).munmap(call.number(1), call.number(2)));
+      case MPROTECT ->
+          ok(
+              () ->
+                  find(mappings, name)
+                      .mprotect(call.number(1), call.number(2), protection(call.word(3))));
+      case MREMAP ->
+          define(
+              mappings,
+              name,
+              find(mappings, call.word(1)).mremap(call.number(2), call.number(3), call.number(4)));
       case GUP ->
           define(
               references,
@@ -227,9 +240,10 @@ public final class ModelExecutor implements TraceExecutor {
   }
 
   static String converted(Errno errno, long busyOffset) {
-    if (busyOffset >= 0) {
-      return errno + " error_offset=" + busyOffset;
-    }
+    return busyOffset >= 0 ? errno + " error_offset=" + busyOffset : answer(errno);
+  }
+
+  static String answer(Errno errno) {
     return errno == Errno.OK ? "ok" : errno.name();
   }
 

@@ -8,6 +8,7 @@ import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.FallocMode;
+import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.abi.FileStat;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
@@ -16,7 +17,6 @@ import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.LockClass;
 import io.github.guestmemfd.spi.Mutex;
-import io.github.guestmemfd.spi.Wait;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.io.Writer;
@@ -32,10 +32,7 @@ import java.util.Objects;
 import java.util.WeakHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
-import org.jctools.queues.atomic.MpscAtomicArrayQueue;
 import org.jspecify.annotations.Nullable;
-import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /**
  * Records the calls of a program as a trace that {@link Replay} accepts. It is attached to a file
@@ -74,18 +71,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
 
   private static final int MAX_CAPACITY = 1 << 24;
 
-  /**
-   * The longest sleep of a wait for lines or for room. It is longer than {@link
-   * Wait#LOOK_AGAIN_NANOS}: the writing thread is idle for most of a program's life.
-   */
-  private static final long LOOK_AGAIN_NANOS = 1_000_000;
-
-  private static final Logger LOG = LoggerFactory.getLogger(Recorder.class);
-
-  private final Writer out;
-  private final IdleStrategy idle;
-  private final MpscAtomicArrayQueue<String> lines;
-  private final Thread writer;
+  private final LineWriter lines;
   private final AtomicLong inexact = new AtomicLong();
 
   /** The names of descriptors, mappings and references, as long as the program has them. */
@@ -104,18 +90,9 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   private @Nullable VirtualMachine machine;
   private int lastSlot = -1;
 
-  private volatile boolean closing;
-  private volatile boolean done;
-  private volatile @Nullable IOException failure;
-
-  private Recorder(Writer out, int capacity, IdleStrategy idle) {
-    this.out = Objects.requireNonNull(out, "out");
-    this.idle = Objects.requireNonNull(idle, "idle");
-    this.lines = new MpscAtomicArrayQueue<>(capacity);
-    lines.offer(Trace.HEADER);
-    writer = new Thread(this::write, "guest-memfd-recorder");
-    writer.setDaemon(true);
-    writer.start();
+  private Recorder(LineWriter lines) {
+    this.lines = lines;
+    lines.add(Trace.HEADER);
   }
 
   /**
@@ -146,7 +123,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
       throw new IllegalArgumentException(
           "capacity: expected 2 to " + MAX_CAPACITY + ", actual " + capacity);
     }
-    return new Recorder(out, capacity, idle);
+    return new Recorder(new LineWriter(out, capacity, idle));
   }
 
   /**
@@ -169,68 +146,19 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
    */
   @Override
   public void close() {
-    closing = true;
-    Wait.awaitUninterruptibly(idle, () -> done, LOOK_AGAIN_NANOS);
-    IOException e = failure;
-    if (e != null) {
-      throw new UncheckedIOException("recording: expected to write all lines", e);
-    }
+    lines.close();
   }
 
-  // ---- the queue ----
-
-  /** The writing thread. */
-  private void write() {
-    try (out) {
-      for (; ; ) {
-        boolean last = closing;
-        String line = lines.poll();
-        if (line != null) {
-          append(line);
-        } else if (last) {
-          break;
-        } else {
-          Wait.awaitUninterruptibly(idle, () -> closing || !lines.isEmpty(), LOOK_AGAIN_NANOS);
-        }
-      }
-    } catch (IOException e) {
-      failed(e);
-    } finally {
-      done = true;
-    }
-  }
-
-  private void append(String line) {
-    if (failure == null) {
-      try {
-        out.append(line).append('\n');
-      } catch (IOException e) {
-        failed(e);
-      } catch (RuntimeException e) {
-        failed(new IOException(e));
-      }
-    }
-  }
-
-  private void failed(IOException e) {
-    if (failure == null) {
-      failure = e;
-      LOG.warn("the recording breaks off", e);
-    }
-  }
-
-  private void line(String line) {
-    if (!closing && !lines.offer(line)) {
-      Wait.awaitUninterruptibly(idle, () -> closing || lines.offer(line), LOOK_AGAIN_NANOS);
-    }
-  }
+  // ---- lines ----
 
   private void comment(String text) {
     inexact.incrementAndGet();
     line("# " + text);
   }
 
-  // ---- lines ----
+  private void line(String line) {
+    lines.add(line);
+  }
 
   /** Names a new object. A failed call defines a name too, which is never used again. */
   private String define(String kind, AtomicInteger last, @Nullable Object object) {
@@ -369,6 +297,16 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   }
 
   @Override
+  public void call(GuestMemfd memfd, FileCall call, Errno answer) {
+    call(
+        "call",
+        memfd,
+        " " + call,
+        ModelExecutor.answer(Objects.requireNonNull(answer, "answer")),
+        null);
+  }
+
+  @Override
   public void close(GuestMemfd memfd) {
     call("close", memfd, "", "ok", null);
   }
@@ -382,25 +320,28 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
       MapType type,
       List<Protection> protection,
       @Nullable RuntimeException failed) {
-    boolean r = protection.contains(Protection.READ);
-    boolean w = protection.contains(Protection.WRITE);
-    boolean x = protection.contains(Protection.EXEC);
-    String word = (r ? "r" : "") + (w ? "w" : "") + (x ? "x" : "");
+    String word = word(protection);
     String name = define("a", mappings, mapping);
     String arguments =
-        " offset="
-            + offset
-            + " length="
-            + length
-            + " prot="
-            + (word.isEmpty() ? "none" : word)
-            + " flags="
-            + type;
-    if (x && (w || !r)) {
+        " offset=" + offset + " length=" + length + " prot=" + word + " flags=" + type;
+    if (isUnsayable(word)) {
       comment("mmap " + name + " " + names.get(memfd) + arguments + " = " + failed);
     } else {
       define("mmap", name, mapping, memfd, arguments, failed);
     }
+  }
+
+  private static String word(List<Protection> protection) {
+    String word =
+        (protection.contains(Protection.READ) ? "r" : "")
+            + (protection.contains(Protection.WRITE) ? "w" : "")
+            + (protection.contains(Protection.EXEC) ? "x" : "");
+    return word.isEmpty() ? "none" : word;
+  }
+
+  /** Whether a trace has no word for a protection: of those to execute it has one. */
+  private static boolean isUnsayable(String word) {
+    return word.endsWith("x") && !word.equals("rx");
   }
 
   @Override
@@ -440,6 +381,41 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
       Advice advice,
       @Nullable RuntimeException failed) {
     call("madvise", mapping, " " + offset + " " + length + " " + advice, "ok", failed);
+  }
+
+  @Override
+  public void munmap(
+      HostMapping mapping, long offset, long length, @Nullable RuntimeException failed) {
+    call("munmap_part", mapping, " " + offset + " " + length, "ok", failed);
+  }
+
+  @Override
+  public void mprotect(
+      HostMapping mapping,
+      long offset,
+      long length,
+      List<Protection> protection,
+      @Nullable RuntimeException failed) {
+    String word = word(protection);
+    String arguments = " " + offset + " " + length + " " + word;
+    if (isUnsayable(word)) {
+      comment("mprotect " + names.get(mapping) + arguments + " = " + failed);
+    } else {
+      call("mprotect", mapping, arguments, "ok", failed);
+    }
+  }
+
+  @Override
+  public void mremap(
+      HostMapping mapping,
+      @Nullable HostMapping moved,
+      long offset,
+      long oldLength,
+      long newLength,
+      @Nullable RuntimeException failed) {
+    String name = define("a", mappings, moved);
+    String arguments = " " + offset + " " + oldLength + " " + newLength;
+    define("mremap", name, moved, mapping, arguments, failed);
   }
 
   @Override

@@ -15,6 +15,11 @@ public enum Verb {
   FALLOCATE("m", "mode", "number", "number"),
   /** ftruncate. */
   FTRUNCATE("m"),
+  /** A call that a guest_memfd has no use for. */
+  CALL(
+      "m",
+      "READ|WRITE|PREAD|PWRITE|LSEEK|FSYNC|FDATASYNC|SYNC_FILE_RANGE|FADVISE|READAHEAD|GET_SEALS"
+          + "|ADD_SEALS|FCHMOD|FCHOWN|FUTIMENS"),
   /** cachestat. */
   CACHED("m"),
   /** mmap. */
@@ -37,6 +42,12 @@ public enum Verb {
       "DONTNEED|REMOVE|POPULATE_READ|POPULATE_WRITE|FREE|COLD|PAGEOUT|HUGEPAGE|COLLAPSE"),
   /** munmap of a whole mapping. */
   MUNMAP("a"),
+  /** munmap of a part of a mapping. */
+  MUNMAP_PART("a", "number", "number"),
+  /** mprotect. */
+  MPROTECT("a", "number", "number", "rw|r|w|none|rx"),
+  /** mremap of a part of a mapping to other addresses. */
+  MREMAP("new a", "a", "number", "number", "number"),
   /** vmsplice into a pipe. */
   GUP("new g", "a", "number", "number"),
   /** The pipe is read. */

@@ -170,13 +170,6 @@ class PageTableTest {
     assertEquals(far, table.next(0, 1L << 40));
   }
 
-  @Test
-  void isClosedForGood() {
-    assertFalse(table.isClosed());
-    table.close();
-    assertTrue(table.isClosed());
-  }
-
   /** Each step but confirming is one that a late fault or an optimistic reader notices. */
   @Test
   void everyStepRaisesTheVersion() {

@@ -102,7 +102,9 @@ final class Matrix {
     boolean transientReference =
         operations.contains(Operation.SCAN)
             || operations.contains(Operation.MIGRATE)
-            || operations.contains(Operation.MUNMAP);
+            || operations.contains(Operation.MUNMAP)
+            || operations.contains(Operation.MUNMAP_PART)
+            || operations.contains(Operation.MREMAP);
     boolean grabInSteps =
         Set.of("both-counters", "timed-wait").contains(protocol.id())
             && operations.contains(Operation.GRAB);

@@ -104,6 +104,22 @@ final class SmallVm {
           w.window.madvise(r.offset(), r.length(), Advice.DONTNEED);
           return "unmapped";
         }),
+    MUNMAP_PART(
+        (w, r) -> {
+          w.window.munmap(r.offset(), r.length());
+          return "unmapped";
+        }),
+    MPROTECT(
+        (w, r) -> {
+          w.window.mprotect(r.offset(), r.length(), Protection.READ);
+          return "protected";
+        }),
+    MREMAP(
+        (w, r) -> {
+          HostMapping moved = w.window.mremap(r.offset(), r.length(), r.length());
+          w.open.push(moved);
+          return moved.tryPutLong(0, 3) ? "moved and written" : "moved";
+        }),
     MUNMAP(
         (w, r) -> {
           w.window.close();

@@ -61,6 +61,8 @@ final class Scenarios {
         new ScenarioKind("later conversion, recorded", LaterConversion::new).recorded(),
         new ScenarioKind("accesses, recorded", Accesses::new).recorded(),
         new ScenarioKind("references, recorded", References::new).recorded(),
+        new ScenarioKind("parts of a mapping", Parts::new),
+        new ScenarioKind("parts of a mapping, recorded", Parts::new).recorded(),
         new ScenarioKind("descriptors", Descriptors::new),
         new ScenarioKind("folio lock", FolioLock::new).onlyIf(p -> !locks(p)),
         new ScenarioKind("direct map", DirectMap::new).remembersFrames(),
@@ -89,7 +91,7 @@ final class Scenarios {
   }
 
   /** One file of four pages, mapped. */
-  private abstract static class OneFile extends Scenario {
+  abstract static class OneFile extends Scenario {
     GuestMemfd f;
     HostMapping w;
 
@@ -165,7 +167,7 @@ final class Scenarios {
     }
   }
 
-  private interface Supply<T> {
+  interface Supply<T> {
     T get();
   }
 

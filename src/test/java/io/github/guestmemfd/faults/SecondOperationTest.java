@@ -34,6 +34,7 @@ import java.util.ArrayList;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AutoClose;
 import org.junit.jupiter.api.Timeout;
@@ -81,6 +82,9 @@ class SecondOperationTest {
     PUNCH,
     DONT_NEED,
     MEMORY_FAILURE,
+    MUNMAP_PART,
+    MPROTECT,
+    MREMAP,
     MUNMAP,
     UNBIND,
     /** Closes the last descriptor, and the mapping. */
@@ -88,6 +92,19 @@ class SecondOperationTest {
 
     boolean isInterruptible() {
       return compareTo(MUNMAP) < 0;
+    }
+
+    /** Whether it changes what the mapping maps: with its lock, and not with the page busy. */
+    boolean isOfMapping() {
+      return compareTo(MUNMAP_PART) >= 0 && compareTo(MUNMAP) <= 0;
+    }
+
+    boolean unmaps() {
+      return this == MUNMAP_PART || closesMapping();
+    }
+
+    boolean closesMapping() {
+      return this == MUNMAP || this == CLOSE;
     }
   }
 
@@ -113,10 +130,16 @@ class SecondOperationTest {
     List<Arguments> all = new ArrayList<>();
     for (Way way : Way.values()) {
       for (Operation first : Operation.values()) {
-        if (way.isPrivate() && first == Operation.MUNMAP) {
+        if (way.isPrivate() && first.isOfMapping()) {
           continue; // a mapping has no entry of such a page, and waits for nothing
         }
         for (Operation second : SECONDS) {
+          if (first.unmaps() && second.isOfMapping() && !second.unmaps()) {
+            continue; // what is not mapped is neither protected nor moved
+          }
+          if (first.closesMapping() && second == Operation.MUNMAP_PART) {
+            continue; // a mapping that is closed is used no more
+          }
           for (Disturbance disturbance : Disturbance.values()) {
             all.add(Arguments.of(way, first, second, disturbance));
           }
@@ -151,6 +174,7 @@ class SecondOperationTest {
     private final GuestMemfd neighbour = GuestMemfd.builder(host).size(2L * PAGE).build();
     private final GuestMemfd memfd;
     private final HostMapping window;
+    private final List<HostMapping> moved = new CopyOnWriteArrayList<>();
     private final int pfn;
 
     Run(Way way, Operation first, Operation second, Disturbance disturbance) {
@@ -187,9 +211,7 @@ class SecondOperationTest {
     private boolean isMapped() {
       return way == Way.MAPPING
           || (!way.isPrivate()
-              && (first == Operation.MUNMAP
-                  || first == Operation.DONT_NEED
-                  || second == Operation.MUNMAP));
+              && (first.isOfMapping() || first == Operation.DONT_NEED || second.isOfMapping()));
     }
 
     void play() throws Exception {
@@ -213,7 +235,9 @@ class SecondOperationTest {
         if (isLeftToTheFirst()) {
           probe.awaitWaiting(one, 2); // has given up, and waits again to end the file
         }
-        if (first.isInterruptible() && second.isInterruptible()) {
+        if (first.isInterruptible()
+            && second.isInterruptible()
+            && first.isOfMapping() == second.isOfMapping()) {
           probe.awaitWaiting(two, 2); // no more for the first, but for the access
         }
       }
@@ -272,6 +296,9 @@ class SecondOperationTest {
           case MEMORY_FAILURE -> {
             return host.pfnWalker().memoryFailure(pfn);
           }
+          case MUNMAP_PART -> window.munmap(0, PAGE);
+          case MPROTECT -> window.mprotect(0, PAGE);
+          case MREMAP -> moved.add(window.mremap(0, PAGE, 2L * PAGE));
           case MUNMAP -> window.close();
           case UNBIND -> vm.unbind(0);
           case CLOSE -> {
@@ -330,7 +357,7 @@ class SecondOperationTest {
 
     /** Whether the second has nothing to wait for: what it would wait for is the first's to end. */
     private boolean doesNotWait() {
-      if (second == Operation.MUNMAP && !isMapped()) {
+      if (second.isOfMapping() && !isMapped()) {
         return true;
       }
       return switch (first) {
@@ -398,6 +425,7 @@ class SecondOperationTest {
           memfd.punchHole(0, PAGE);
         }
       }
+      moved.forEach(HostMapping::close);
       window.close();
       memfd.close();
       assertEquals(PAGE, host.used(), "memory of the file is in use after its end");

@@ -279,12 +279,64 @@ sealed interface Call {
           (real, model) -> world.require("length", model.length(), real.length()));
     }
 
-    private static String word(Set<Protection> protection) {
+    static String word(Set<Protection> protection) {
       String letters =
           (protection.contains(Protection.READ) ? "r" : "")
               + (protection.contains(Protection.WRITE) ? "w" : "")
               + (protection.contains(Protection.EXEC) ? "x" : "");
       return letters.isEmpty() ? "none" : letters;
+    }
+  }
+
+  /** Unmaps a part. */
+  record MunmapPart(int map, At at, Length length) implements Call {
+    @Override
+    public void run(World world) {
+      Pair<HostMapping, Mapping> on = world.mappings.choose(map);
+      if (on != null) {
+        long offset = at.in(on.real.length());
+        long bytes = length.from(offset, on.real.length());
+        world.act(
+            World.line(Verb.MUNMAP_PART, on, offset, bytes),
+            () -> on.real.munmap(offset, bytes),
+            () -> world.model.munmap(on.model, offset, bytes));
+      }
+    }
+  }
+
+  /** Protects a part. */
+  record Mprotect(int map, At at, Length length, Set<Protection> protection) implements Call {
+    @Override
+    public void run(World world) {
+      Pair<HostMapping, Mapping> on = world.mappings.choose(map);
+      if (on != null) {
+        long offset = at.in(on.real.length());
+        long bytes = length.from(offset, on.real.length());
+        Protection[] list = protection.toArray(new Protection[0]);
+        world.act(
+            World.line(Verb.MPROTECT, on, offset, bytes, Mmap.word(protection)),
+            () -> on.real.mprotect(offset, bytes, list),
+            () -> world.model.mprotect(on.model, offset, bytes, protection));
+      }
+    }
+  }
+
+  /** Moves a part. */
+  record Mremap(int map, At at, Length from, Length to, boolean same) implements Call {
+    @Override
+    public void run(World world) {
+      Pair<HostMapping, Mapping> on = world.mappings.choose(map);
+      if (on != null) {
+        long offset = at.in(on.real.length());
+        long was = from.from(offset, on.real.length());
+        long is = same ? was : to.from(offset, on.real.length());
+        world.open(
+            world.mappings,
+            World.line(Verb.MREMAP, world.mappings.nextName(), on, offset, was, is),
+            () -> on.real.mremap(offset, was, is),
+            () -> world.model.mremap(on.model, offset, was, is),
+            (real, model) -> world.require("length", model.length(), real.length()));
+      }
     }
   }
 
@@ -541,7 +593,7 @@ sealed interface Call {
     @Override
     public void run(World world) {
       Pair<HostMapping, Mapping> on = world.mappings.choose(map);
-      if (on == null || !on.model.protection.contains(Protection.READ)) {
+      if (on == null || on.model.areas.isForWritingAlone()) {
         return; // of a mapping for writing alone it gives what is mapped, which the model knows not
       }
       long offset = at.in(on.real.length());

@@ -227,17 +227,19 @@ final class Scripts {
         .as(Call.Convert::new);
   }
 
+  private static Arbitrary<Set<Protection>> protection() {
+    return Arbitraries.frequency(
+        Tuple.of(12, protections(Protection.READ, Protection.WRITE)),
+        Tuple.of(4, protections(Protection.READ)),
+        Tuple.of(3, protections(Protection.WRITE)),
+        Tuple.of(2, protections()),
+        Tuple.of(1, protections(Protection.READ, Protection.EXEC)));
+  }
+
   private static Arbitrary<Call> mmap() {
-    Arbitrary<Set<Protection>> protection =
-        Arbitraries.frequency(
-            Tuple.of(12, protections(Protection.READ, Protection.WRITE)),
-            Tuple.of(4, protections(Protection.READ)),
-            Tuple.of(3, protections(Protection.WRITE)),
-            Tuple.of(2, protections()),
-            Tuple.of(1, protections(Protection.READ, Protection.EXEC)));
     Arbitrary<MapType> type =
         Arbitraries.frequency(Tuple.of(15, MapType.SHARED), Tuple.of(1, MapType.PRIVATE));
-    return Combinators.combine(object(), pageAt(), length(), type, protection).as(Call.Mmap::new);
+    return Combinators.combine(object(), pageAt(), length(), type, protection()).as(Call.Mmap::new);
   }
 
   private static Set<Protection> protections(Protection... some) {
@@ -300,6 +302,14 @@ final class Scripts {
         Tuple.of(16, convert()),
         Tuple.of(4, mmap()),
         Tuple.of(2, object().map(Call.Munmap::new)),
+        Tuple.of(3, Combinators.combine(object(), pageAt(), length()).as(Call.MunmapPart::new)),
+        Tuple.of(
+            4,
+            Combinators.combine(object(), pageAt(), length(), protection()).as(Call.Mprotect::new)),
+        Tuple.of(
+            3,
+            Combinators.combine(object(), pageAt(), length(), length(), coin())
+                .as(Call.Mremap::new)),
         Tuple.of(8, Combinators.combine(object(), byteAt(), widths(), modes()).as(Call.Load::new)),
         Tuple.of(2, Combinators.combine(object(), atomicAt(), values()).as(Call.TryLoad::new)),
         Tuple.of(2, Combinators.combine(object(), atomicAt(), values()).as(Call.TryStore::new)),

@@ -17,6 +17,7 @@ import java.util.Collections;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
@@ -103,27 +104,22 @@ final class SequentialModel {
     final File file;
     final long firstPage;
     final long pages;
-    final Set<Protection> protection;
     boolean open = true;
 
-    Mapping(File file, long firstPage, long pages, Set<Protection> protection) {
+    /** Whether it has given up the file: it is closed, or nothing of it is mapped. */
+    boolean gone;
+
+    final Areas areas;
+
+    Mapping(File file, long firstPage, Areas areas) {
       this.file = file;
       this.firstPage = firstPage;
-      this.pages = pages;
-      this.protection = protection;
+      this.pages = areas.pages;
+      this.areas = areas;
     }
 
     long length() {
       return pages * PAGE;
-    }
-
-    boolean canWrite() {
-      return protection.contains(Protection.WRITE);
-    }
-
-    /** What may be written may be read, on x86. */
-    boolean canRead() {
-      return protection.contains(Protection.READ) || canWrite();
     }
   }
 
@@ -609,14 +605,104 @@ final class SequentialModel {
       throw new Stop(Errno.EINVAL);
     }
     fd.file.opens++;
-    return new Mapping(fd.file, offset / PAGE, pages, protection);
+    return new Mapping(
+        fd.file, offset / PAGE, new Areas(pages, new Areas.Area(Optional.of(protection), false)));
   }
 
   void munmap(Mapping mapping) {
     if (mapping.open) {
       mapping.open = false;
+      giveUp(mapping);
+    }
+  }
+
+  private void giveUp(Mapping mapping) {
+    if (!mapping.gone) {
+      mapping.gone = true;
       close(mapping.file);
     }
+  }
+
+  void munmap(Mapping mapping, long offset, long length) {
+    requireMapped(mapping);
+    if (offset % PAGE != 0 || length <= 0 || length > (1L << 47) - PAGE) {
+      throw new Stop(Errno.EINVAL);
+    }
+    unmap(mapping, Math.floorDiv(offset, PAGE), pages(length));
+  }
+
+  private void unmap(Mapping mapping, long from, long pages) {
+    mapping.areas.change(from, from + pages, area -> Areas.Area.UNMAPPED);
+    if (mapping.areas.isEmpty()) {
+      giveUp(mapping);
+    }
+  }
+
+  private static long pages(long length) {
+    return (length - 1) / PAGE + 1;
+  }
+
+  void mprotect(Mapping mapping, long offset, long length, Set<Protection> protection) {
+    requireMapped(mapping);
+    if (offset % PAGE != 0) {
+      throw new Stop(Errno.EINVAL);
+    }
+    if (length == 0) {
+      return;
+    }
+    long first = Math.floorDiv(offset, PAGE);
+    if (length < 0 || !mapping.areas.isMapped(first)) {
+      throw new Stop(Errno.ENOMEM);
+    }
+    if (protection.contains(Protection.EXEC)) {
+      throw new Stop(Errno.EACCES);
+    }
+    long end = first + pages(length);
+    long to = first;
+    while (to < end && mapping.areas.isMapped(to)) {
+      to = mapping.areas.end(to);
+    }
+    mapping.areas.change(
+        first, Math.min(to, end), a -> new Areas.Area(Optional.of(protection), a.huge()));
+    if (to < end) {
+      throw new Stop(Errno.ENOMEM);
+    }
+  }
+
+  Mapping mremap(Mapping mapping, long offset, long oldLength, long newLength) {
+    requireMapped(mapping);
+    long most = (1L << 47) - 2 * PAGE;
+    boolean good = offset % PAGE == 0 && newLength > 0 && newLength <= most && oldLength <= most;
+    if (!good) {
+      throw new Stop(Errno.EINVAL);
+    }
+    long first = Math.floorDiv(offset, PAGE);
+    boolean tooLong = oldLength <= -PAGE; // as unsigned; what lies above rounds up to 0
+    long was = tooLong ? Long.MAX_VALUE / PAGE : oldLength <= 0 ? 0 : pages(oldLength);
+    long is = pages(newLength);
+    long kept = Math.min(was, is);
+    boolean alike = mapping.areas.isMapped(first) && mapping.areas.end(first) >= first + kept;
+    if (!mapping.areas.isMapped(first) || (was != is && !alike)) {
+      throw new Stop(Errno.EFAULT);
+    }
+    if (tooLong) {
+      throw new Stop(Errno.EINVAL);
+    }
+    Mapping moved =
+        new Mapping(
+            mapping.file,
+            mapping.firstPage + first,
+            new Areas(is, was == is ? Areas.Area.UNMAPPED : mapping.areas.area(first)));
+    if (was == is) {
+      for (long page = first; page < Math.min(first + is, mapping.pages); ) {
+        long end = Math.min(mapping.areas.end(page), first + is);
+        moved.areas.set(page - first, end - first, mapping.areas.area(page));
+        page = end;
+      }
+    }
+    mapping.file.opens++;
+    unmap(mapping, first, was);
+    return moved;
   }
 
   private static void requireMapped(Mapping mapping) {
@@ -627,24 +713,27 @@ final class SequentialModel {
 
   // ---- touching ----
 
-  private static void check(Mapping mapping, long offset, int width, boolean write) {
+  private static void check(Mapping mapping, long offset, int width, boolean atomic) {
     if (offset < 0 || offset > mapping.length() - width) {
       throw new Stop(new Misuse("out of bounds"));
     }
-    if (write ? !mapping.canWrite() : !mapping.canRead()) {
-      throw new Stop(new Signal("SIGSEGV", offset));
-    }
-  }
-
-  private static void checkAtomic(long offset, int width) {
-    if (offset % width != 0) {
+    if (atomic && offset % width != 0) {
       throw new Stop(new Misuse("illegal argument"));
     }
   }
 
+  /** The folio behind a byte of a mapping, for an access. */
+  private Content touch(Mapping mapping, long offset, boolean write) {
+    requireMapped(mapping);
+    long page = offset / PAGE;
+    if (write ? !mapping.areas.canWrite(page) : !mapping.areas.canRead(page)) {
+      throw new Stop(new Signal("SIGSEGV", offset));
+    }
+    return touch(mapping, offset);
+  }
+
   /** The folio behind a byte of a mapping. */
   private Content touch(Mapping mapping, long offset) {
-    requireMapped(mapping);
     long page = mapping.firstPage + offset / PAGE;
     if (page >= mapping.file.pages || mapping.file.inaccessible.contains(page)) {
       throw new Stop(new Signal("SIGBUS", offset));
@@ -654,25 +743,19 @@ final class SequentialModel {
 
   /** Reads a number: byte by byte, from the first to the last. */
   long load(Mapping mapping, long offset, int width, boolean atomic) {
-    check(mapping, offset, width, false);
-    if (atomic) {
-      checkAtomic(offset, width);
-    }
+    check(mapping, offset, width, atomic);
     byte[] bytes = new byte[width];
     for (int i = 0; i < width; i++) {
-      bytes[i] = touch(mapping, offset + i).bytes[(int) ((offset + i) % PAGE)];
+      bytes[i] = touch(mapping, offset + i, false).bytes[(int) ((offset + i) % PAGE)];
     }
     return number(bytes, 0, width);
   }
 
   /** Writes a number: all of its bytes, or none if one of them cannot be touched. */
   void store(Mapping mapping, long offset, int width, boolean atomic, long value) {
-    check(mapping, offset, width, true);
-    if (atomic) {
-      checkAtomic(offset, width);
-    }
+    check(mapping, offset, width, atomic);
     for (int i = 0; i < width; i++) {
-      touch(mapping, offset + i);
+      touch(mapping, offset + i, true);
     }
     for (int i = 0; i < width; i++) {
       byte b = (byte) (value >>> (8 * i));
@@ -709,6 +792,7 @@ final class SequentialModel {
 
   boolean compareAndSet(Mapping mapping, long offset, int width, long expected, long value) {
     check(mapping, offset, width, true);
+    touch(mapping, offset, true);
     long old = load(mapping, offset, width, true);
     if (old != expected) {
       return false;
@@ -719,6 +803,7 @@ final class SequentialModel {
 
   long getAndAdd(Mapping mapping, long offset, long delta) {
     check(mapping, offset, 8, true);
+    touch(mapping, offset, true);
     long old = load(mapping, offset, 8, true);
     store(mapping, offset, 8, true, old + delta);
     return old;
@@ -729,9 +814,9 @@ final class SequentialModel {
     int moved = 0;
     Outcome end = new Outcome.Returned(null);
     try {
-      check(mapping, offset, bytes.length, write);
+      check(mapping, offset, bytes.length, false);
       for (; moved < bytes.length; moved++) {
-        Content content = touch(mapping, offset + moved);
+        Content content = touch(mapping, offset + moved, write);
         int at = (int) ((offset + moved) % PAGE);
         if (write) {
           content.bytes[at] = bytes[moved];
@@ -767,29 +852,32 @@ final class SequentialModel {
     }
     long first = Math.floorDiv(offset, PAGE);
     long end = first + (length - 1) / PAGE + 1;
-    long from = Math.max(first, 0);
-    long to = Math.min(end, mapping.pages);
-    if (from >= to) {
+    boolean populate = advice == Advice.POPULATE_READ || advice == Advice.POPULATE_WRITE;
+    Protection needed = advice == Advice.POPULATE_READ ? Protection.READ : Protection.WRITE;
+    boolean partlyUnmapped = first < 0 || end > mapping.pages;
+    if (populate && first < 0) {
       throw new Stop(Errno.ENOMEM);
     }
-    boolean partlyUnmapped = from != first || to != end;
-    switch (advice) {
-      case FREE, COLLAPSE -> throw new Stop(Errno.EINVAL);
-      case DONTNEED, COLD, PAGEOUT, HUGEPAGE -> {}
-      case REMOVE -> punch(mapping.file, mapping.firstPage + from, mapping.firstPage + to);
-      case POPULATE_READ, POPULATE_WRITE -> {
-        if (from != first) {
+    long to = Math.min(end, mapping.pages);
+    for (long page = Math.max(first, 0), next; page < to; page = next) {
+      next = Math.min(mapping.areas.end(page), to);
+      if (!mapping.areas.isMapped(page)) {
+        if (populate) {
           throw new Stop(Errno.ENOMEM);
         }
-        boolean allowed =
-            mapping.protection.contains(
-                advice == Advice.POPULATE_READ ? Protection.READ : Protection.WRITE);
-        if (!allowed) {
-          throw new Stop(Errno.EINVAL);
+        partlyUnmapped = true;
+      } else if (advice == Advice.FREE || advice == Advice.COLLAPSE) {
+        throw new Stop(Errno.EINVAL);
+      } else if (populate && !mapping.areas.isFor(page, needed)) {
+        throw new Stop(Errno.EINVAL);
+      } else if (populate) {
+        for (long each = page; each < next; each++) {
+          touchForKernel(mapping, each);
         }
-        for (long page = from; page < to; page++) {
-          touchForKernel(mapping, page);
-        }
+      } else if (advice == Advice.REMOVE) { // may be refused by the file
+        punch(mapping.file, mapping.firstPage + page, mapping.firstPage + next);
+      } else if (advice == Advice.HUGEPAGE) {
+        mapping.areas.change(page, next, area -> new Areas.Area(area.protection(), true));
       }
     }
     if (partlyUnmapped) {
@@ -816,15 +904,20 @@ final class SequentialModel {
     }
     List<Content> taken = new ArrayList<>();
     if (length == 0) {
-      return new Reference(taken, kind, 0, 0, mapping.canWrite());
+      return new Reference(taken, kind, 0, 0, true);
     }
     if (offset < 0 || offset >= mapping.length()) {
       throw new Stop(Errno.EFAULT);
     }
     long end = offset + Math.min(length, mapping.length() - offset);
+    boolean writable = true;
     for (long page = offset / PAGE; page * PAGE < end; page++) {
       try {
+        if (!mapping.areas.isFor(page, Protection.READ)) {
+          throw new Stop(Errno.EFAULT);
+        }
         Content content = touchForKernel(mapping, page);
+        writable &= mapping.areas.canWrite(page);
         content.holders.add(kind);
         taken.add(content);
       } catch (Stop e) {
@@ -836,7 +929,7 @@ final class SequentialModel {
         end = page * PAGE; // shorter than asked for
       }
     }
-    return new Reference(taken, kind, offset % PAGE, end - offset, mapping.canWrite());
+    return new Reference(taken, kind, offset % PAGE, end - offset, writable);
   }
 
   void close(Reference reference) {

@@ -257,6 +257,24 @@ class RacePointTableTest {
           return () -> w.closing(window.pin(0, PAGE));
         });
     row(
+        "`munmap` of a part",
+        w -> {
+          HostMapping window = w.touched(w.ready());
+          return () -> window.munmap(0, PAGE);
+        });
+    row(
+        "`mprotect`",
+        w -> {
+          HostMapping window = w.touched(w.ready());
+          return () -> window.mprotect(0, PAGE);
+        });
+    row(
+        "`mremap` of a mapped page",
+        w -> {
+          HostMapping window = w.touched(w.ready());
+          return () -> w.closing(window.mremap(0, PAGE, PAGE));
+        });
+    row(
         "`HostReference.close`",
         w -> {
           HostReference pin = w.map(w.ready()).pin(0, PAGE);

@@ -12,6 +12,7 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.abi.Protection;
@@ -130,7 +131,10 @@ class RecorderTest {
         case 4 -> memfd.allocate(page(), pages());
         case 5, 6 -> memfd.punchHole(page(), pages());
         case 7 -> memfd.fallocate(random.nextInt(256) - 8, page(), pages());
-        case 8 -> memfd.isAccessible(page());
+        case 8 -> {
+          memfd.isAccessible(page());
+          memfd.call(of(FileCall.values()));
+        }
         case 9, 10 -> memfd.makeInaccessible(page(), pages());
         case 11 -> memfd.tryMakeInaccessible(page(), pages(), new BusyFolio());
         case 12 -> memfd.makeAccessible(page(), pages());
@@ -172,7 +176,23 @@ class RecorderTest {
         return;
       }
       HostMapping mapping = any(mappings);
-      switch (random.nextInt(22)) {
+      switch (random.nextInt(25)) {
+        case 22 ->
+            mapping.munmap(page() + (random.nextInt(20) == 0 ? 1 : 0), random.nextInt(2 * PAGE));
+        case 23 ->
+            mapping.mprotect(
+                page() + (random.nextInt(20) == 0 ? 1 : 0),
+                pages(),
+                of(
+                    new Protection[] {Protection.READ, Protection.WRITE},
+                    new Protection[] {Protection.READ},
+                    new Protection[] {Protection.READ, Protection.EXEC},
+                    new Protection[0]));
+        case 24 -> {
+          long length = pages();
+          long grown = random.nextInt(3) * (long) PAGE;
+          mappings.add(mapping.mremap(page(), random.nextInt(4) == 0 ? 0 : length, length + grown));
+        }
         case 0 -> mapping.getByte(at());
         case 1 -> mapping.putByte(at(), (byte) random.nextInt());
         case 2 -> mapping.getShort(at());

@@ -1,5 +1,6 @@
 package io.github.guestmemfd.lab.kernel;
 
+import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.trace.Trace;
 import io.github.guestmemfd.trace.TraceExecutor;
 import java.nio.ByteBuffer;
@@ -23,8 +24,8 @@ import org.jspecify.annotations.Nullable;
  * <p><b>Signals.</b> The JVM never touches a mapping: a byte is moved by a system call from or to a
  * pipe, for which the kernel's own access faults, and EFAULT takes the place of the signal. Which
  * signal it would have been the kernel says too: to populate the page is EFAULT where a touch is a
- * SIGBUS, EINVAL where it is a SIGSEGV, and so is ENOMEM outside the mapping; inside it ENOMEM is
- * the answer.
+ * SIGBUS, EINVAL where it is a SIGSEGV, and so is ENOMEM where nothing is mapped; elsewhere ENOMEM
+ * is the answer.
  *
  * <p><b>Neighbours.</b> Each mapping lies alone, in a part of the address space that nothing else
  * uses, with {@link #GAP} bytes of nothing on both sides, which is checked before it is made, so
@@ -225,12 +226,16 @@ public final class KernelExecutor implements TraceExecutor {
       case DUP -> define(name, Libc.dup(fd(call.word(1))));
       case FALLOCATE -> fallocate(fd(name), call.mode(1), call.number(2), call.number(3));
       case FTRUNCATE -> answer(Libc.ftruncate(fd(name), 0));
+      case CALL -> call(fd(name), FileCall.valueOf(call.word(1)));
       case CACHED -> cached(fd(name));
       case MMAP -> mmap(name, call);
       case LOAD -> load(mapping(name), call.number(1));
       case STORE -> store(mapping(name), call.number(1), (byte) call.number(2));
       case MADVISE -> madvise(mapping(name), call.number(1), call.number(2), advice(call.word(3)));
       case MUNMAP -> munmap(name);
+      case MUNMAP_PART -> munmap(mapping(name), call.number(1), call.number(2));
+      case MPROTECT -> mprotect(mapping(name), call);
+      case MREMAP -> mremap(name, mapping(call.word(1)), call);
       case GUP -> gup(name, address(mapping(call.word(1)), call.number(2)), call.number(3));
       case GUP_RELEASE -> release(name);
       case BIND -> bind(name, call.number(2), call.number(3), fd(call.word(1)), call.number(4));
@@ -292,6 +297,34 @@ public final class KernelExecutor implements TraceExecutor {
     return answer(result);
   }
 
+  private static String call(int fd, FileCall call) {
+    if (call == FileCall.FADVISE) { // returns its error
+      int errno = Libc.posix_fadvise(fd, 0, 0, Libc.POSIX_FADV_DONTNEED);
+      return errno == 0 ? "ok" : Libc.name(errno);
+    }
+    byte[] bytes = new byte[1];
+    long result =
+        switch (call) {
+          case READ -> Libc.read(fd, bytes, 1);
+          case WRITE -> Libc.write(fd, bytes, 1);
+          case PREAD -> Libc.pread(fd, bytes, 1, 0);
+          case PWRITE -> Libc.pwrite(fd, bytes, 1, 0);
+          case LSEEK -> Libc.lseek(fd, 0, 0);
+          case FSYNC -> Libc.fsync(fd);
+          case FDATASYNC -> Libc.fdatasync(fd);
+          case SYNC_FILE_RANGE ->
+              Libc.sync_file_range(fd, 0, PAGE_SIZE, Libc.SYNC_FILE_RANGE_WRITE);
+          case FADVISE -> throw new AssertionError(call);
+          case READAHEAD -> Libc.readahead(fd, 0, PAGE_SIZE);
+          case GET_SEALS -> Libc.fcntl(fd, Libc.F_GET_SEALS, 0);
+          case ADD_SEALS -> Libc.fcntl(fd, Libc.F_ADD_SEALS, Libc.F_SEAL_WRITE);
+          case FCHMOD -> Libc.fchmod(fd, 0600);
+          case FCHOWN -> Libc.fchown(fd, -1, -1);
+          case FUTIMENS -> Libc.futimens(fd, new long[] {5, 0, 6, 0});
+        };
+    return answer(result);
+  }
+
   private static String cached(int fd) {
     long[] status = new long[5];
     return Libc.syscall(Libc.SYS_CACHESTAT, fd, new long[2], status, 0) < 0
@@ -335,11 +368,7 @@ public final class KernelExecutor implements TraceExecutor {
 
   private String mmap(String name, Trace.Call call) {
     long length = call.number(3);
-    String prot = call.word(4);
-    int bits =
-        (prot.contains("r") ? Libc.PROT_READ : 0)
-            | (prot.contains("w") ? Libc.PROT_WRITE : 0)
-            | (prot.contains("x") ? Libc.PROT_EXEC : 0);
+    int bits = protection(call.word(4));
     int flags = call.word(5).equals("PRIVATE") ? Libc.MAP_PRIVATE : Libc.MAP_SHARED;
     long mapped = (length + PAGE_SIZE - 1) & -PAGE_SIZE;
     for (int attempt = 0; attempt < MOST_PLACES; attempt++) {
@@ -358,6 +387,14 @@ public final class KernelExecutor implements TraceExecutor {
       Libc.munmap(address, mapped); // something is there since: try elsewhere
     }
     throw new IllegalStateException("no free addresses for " + length + " bytes");
+  }
+
+  private static int protection(String word) {
+    return word.equals("none")
+        ? Libc.PROT_NONE
+        : (word.contains("r") ? Libc.PROT_READ : 0)
+            | (word.contains("w") ? Libc.PROT_WRITE : 0)
+            | (word.contains("x") ? Libc.PROT_EXEC : 0);
   }
 
   private static boolean canBeMade(long length) {
@@ -396,6 +433,40 @@ public final class KernelExecutor implements TraceExecutor {
     Mapping mapping = mapping(name);
     mappings.remove(name);
     return answer(Libc.munmap(mapping.address, mapping.length));
+  }
+
+  private static String munmap(Mapping mapping, long offset, long length) {
+    requireAlone(mapping, offset, length);
+    return answer(Libc.munmap(mapping.address + offset, length));
+  }
+
+  private static String mprotect(Mapping mapping, Trace.Call call) {
+    requireAlone(mapping, call.number(1), call.number(2));
+    long address = mapping.address + call.number(1);
+    return answer(Libc.mprotect(address, call.number(2), protection(call.word(3))));
+  }
+
+  /** Moves to a place where nothing is, also what could grow where it lies. */
+  private String mremap(String name, Mapping mapping, Trace.Call call) {
+    long offset = call.number(2);
+    long oldLength = call.number(3);
+    long newLength = call.number(4);
+    requireAlone(mapping, offset, oldLength);
+    long mapped = (newLength + PAGE_SIZE - 1) & -PAGE_SIZE;
+    for (int attempt = 0; attempt < MOST_PLACES; attempt++) {
+      long place = place(newLength);
+      if (canBeMade(newLength) && !isFree(place - GAP, mapped + 2 * GAP)) {
+        continue;
+      }
+      int flags = Libc.MREMAP_MAYMOVE | Libc.MREMAP_FIXED;
+      long from = mapping.address + offset;
+      if (Libc.mremap(from, oldLength, newLength, flags, place) == -1) {
+        return Libc.name(Libc.errno());
+      }
+      mappings.put(name, new Mapping(place, mapped));
+      return "ok";
+    }
+    throw new IllegalStateException("no free addresses for " + newLength + " bytes");
   }
 
   private static int advice(String word) {
@@ -477,8 +548,8 @@ public final class KernelExecutor implements TraceExecutor {
     if (Libc.errno() != Libc.EFAULT) {
       return Libc.name(Libc.errno());
     }
-    boolean inside = offset >= 0 && offset < mapping.length;
     long page = (mapping.address + offset) & -PAGE_SIZE;
+    boolean inside = Libc.mincore(page, PAGE_SIZE, new byte[1]) == 0; // where nothing is: ENOMEM
     String signal = signal(populate(page, POPULATE_WRITE), inside);
     return write || !signal.equals("SIGSEGV")
         ? signal
@@ -486,8 +557,8 @@ public final class KernelExecutor implements TraceExecutor {
   }
 
   /**
-   * The same by what populate answers. ENOMEM is a range where nothing is mapped, which is not so
-   * inside a mapping: there memory has run out.
+   * The same by what populate answers. ENOMEM is a range where nothing is mapped, or else memory
+   * has run out.
    */
   static String signal(int errno, boolean inside) {
     return switch (errno) {

@@ -12,6 +12,11 @@ final class Libc {
   static final int O_RDWR_CLOEXEC = 0x2 | 0x80000;
   static final int O_CLOEXEC = 0x80000;
   static final int F_SETPIPE_SZ = 1031;
+  static final int F_ADD_SEALS = 1033;
+  static final int F_GET_SEALS = 1034;
+  static final int F_SEAL_WRITE = 8;
+  static final int SYNC_FILE_RANGE_WRITE = 2;
+  static final int POSIX_FADV_DONTNEED = 4;
   static final int SPLICE_F_NONBLOCK = 2;
   static final int AT_EMPTY_PATH = 0x1000;
   static final int STATX_BASIC_STATS = 0x7ff;
@@ -26,6 +31,8 @@ final class Libc {
   static final int MAP_ANONYMOUS = 0x20;
   static final int MAP_NORESERVE = 0x4000;
   static final int MAP_FIXED_NOREPLACE = 0x100000;
+  static final int MREMAP_MAYMOVE = 1;
+  static final int MREMAP_FIXED = 2;
 
   static final int EINTR = 4;
   static final int ENOMEM = 12;
@@ -58,6 +65,29 @@ final class Libc {
 
   static native int ftruncate(int fd, long length);
 
+  static native long pread(int fd, byte[] into, long length, long offset);
+
+  static native long pwrite(int fd, byte[] from, long length, long offset);
+
+  static native long lseek(int fd, long offset, int whence);
+
+  static native int fsync(int fd);
+
+  static native int fdatasync(int fd);
+
+  static native int sync_file_range(int fd, long offset, long length, int flags);
+
+  /** Returns the number of the error itself. */
+  static native int posix_fadvise(int fd, long offset, long length, int advice);
+
+  static native long readahead(int fd, long offset, long length);
+
+  static native int fchmod(int fd, int mode);
+
+  static native int fchown(int fd, int owner, int group);
+
+  static native int futimens(int fd, long[] times);
+
   static native int fallocate(int fd, int mode, long offset, long length);
 
   static native int statx(int fd, String path, int flags, int mask, byte[] status);
@@ -71,6 +101,13 @@ final class Libc {
   static native long mmap(long address, long length, int prot, int flags, int fd, long offset);
 
   static native int munmap(long address, long length);
+
+  static native int mprotect(long address, long length, int prot);
+
+  static native long mremap(
+      long address, long oldLength, long newLength, int flags, long newAddress);
+
+  static native int mincore(long address, long length, byte[] pages);
 
   static native int madvise(long address, long length, int advice);
 

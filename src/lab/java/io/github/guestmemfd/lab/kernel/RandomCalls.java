@@ -1,5 +1,6 @@
 package io.github.guestmemfd.lab.kernel;
 
+import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.trace.Trace;
 import io.github.guestmemfd.trace.Verb;
 import java.util.ArrayList;
@@ -141,8 +142,12 @@ public final class RandomCalls {
       return Trace.Call.of(Verb.CACHED, memfd().name);
     } else if (kind < 256) {
       return Trace.Call.of(Verb.STAT, memfd().name);
-    } else if (kind < 260) {
+    } else if (kind < 258) {
       return Trace.Call.of(Verb.FTRUNCATE, memfd().name);
+    } else if (kind < 260) {
+      FileCall[] calls = FileCall.values();
+      String call = calls[random.nextInt(calls.length)].name();
+      return Trace.Call.of(Verb.CALL, memfd().name, call);
     } else if (kind < 268) {
       return dup();
     } else if (kind < 285) {
@@ -153,8 +158,14 @@ public final class RandomCalls {
       return unbind();
     } else if (kind < 420 || windows.isEmpty()) {
       return windows.size() < 10 ? mmap() : munmap();
-    } else if (kind < 450) {
+    } else if (kind < 442) {
       return munmap();
+    } else if (kind < 455) {
+      return munmapPart();
+    } else if (kind < 480) {
+      return mprotect();
+    } else if (kind < 500) {
+      return windows.size() < 16 ? mremap() : munmap();
     } else if (kind < 630) {
       Window w = pick(windows);
       return Trace.Call.of(Verb.LOAD, w.name, "" + touched(w));
@@ -348,6 +359,70 @@ public final class RandomCalls {
     Window window = pick(windows);
     ifOk = () -> windows.remove(window);
     return Trace.Call.of(Verb.MUNMAP, window.name);
+  }
+
+  private Trace.Call munmapPart() {
+    Window w = pick(windows);
+    long offset = inWindow(w);
+    return Trace.Call.of(Verb.MUNMAP_PART, w.name, "" + offset, "" + length(w, offset, 4));
+  }
+
+  private Trace.Call mprotect() {
+    Window w = pick(windows);
+    long offset = inWindow(w);
+    int kind = random.nextInt(16);
+    String prot = kind < 9 ? "rw" : kind < 11 ? "r" : kind < 13 ? "w" : kind < 15 ? "none" : "rx";
+    String length = "" + length(w, offset, 8);
+    return Trace.Call.of(Verb.MPROTECT, w.name, "" + offset, length, prot);
+  }
+
+  /** Mostly of the same length: only such a move takes holes and protections along. */
+  private Trace.Call mremap() {
+    Window w = pick(windows);
+    long offset = inWindow(w);
+    long oldLength = oneIn(8) ? 0 : length(w, offset, 8);
+    long newLength =
+        switch (random.nextInt(12)) {
+          case 0 -> pick(0, 1, inPage(), -1, -PAGE, -PAGE + 1, 1L << 47, pick(HUGE));
+          case 1, 2 -> pages(8);
+          case 3, 4 -> oldLength + pages(4);
+          case 5 -> oldLength - pages(2);
+          default -> oldLength;
+        };
+    if (newLength > KernelExecutor.LONGEST_MAPPING && newLength < 1L << 47) {
+      newLength = pages(16);
+    }
+    String name = newName("a");
+    long length = (newLength + PAGE - 1) & -PAGE;
+    ifOk = () -> windows.add(new Window(name, w.memfd, w.offset + offset, length));
+    return Trace.Call.of(Verb.MREMAP, name, w.name, "" + offset, "" + oldLength, "" + newLength);
+  }
+
+  /** Where a range begins that is to be changed: a page of a mapping, or next to it, or wrong. */
+  private long inWindow(Window w) {
+    return switch (random.nextInt(20)) {
+      case 0 -> page(w.length) + inPage();
+      case 1 -> -pages(4);
+      case 2 -> w.length + PAGE * random.nextInt(3);
+      case 3 -> w.length - PAGE;
+      case 4, 5, 6 -> 0;
+      default -> page(w.length);
+    };
+  }
+
+  /** How long it is: mostly a few pages, so that something is left. */
+  private long length(Window w, long offset, int most) {
+    long length =
+        switch (random.nextInt(24)) {
+          case 0 -> 0;
+          case 1 -> pick(-1, -PAGE + 1, -PAGE, -pages(64), -(1L << 40));
+          case 2 -> pages(most) + pick(-1, 1, inPage());
+          case 3, 4 -> w.length - offset;
+          case 5 -> w.length - offset + pages(4);
+          case 6 -> w.length;
+          default -> pages(most);
+        };
+    return offset + length > w.length + NEAR ? pages(most) : length;
   }
 
   /** A byte of a mapping, or at times one next to it. */

@@ -75,7 +75,7 @@ class DifferentialTest {
     "mmap, EOVERFLOW, EINVAL, 2",
     "store, SIGBUS, SIGSEGV, 3",
     "madvise, EFAULT, ENOMEM, 3",
-    "gup, EFAULT, EINVAL, 3",
+    "gup, EFAULT, EINVAL, 4",
     "bind, EEXIST, EINVAL, 6",
     "unbind, EINVAL, ok, 6",
     "close, EBADF, ok, 3",

@@ -1,0 +1,360 @@
+package io.github.guestmemfd.file;
+
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.cache.PageTable;
+import io.github.guestmemfd.memory.Accesses;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Changes of what a mapping maps, and how it may be used: {@code munmap}, {@code mprotect} and
+ * {@code mremap}.
+ *
+ * <h2>A change against an access and a fault</h2>
+ *
+ * A change first replaces the {@link Areas} of the mapping, then looks at its entries and at the
+ * accesses under way. An access looks at the areas when it begins, and again when it is announced
+ * or, if it is optimistic, when it has the bytes. A fault enters its page as pending and then looks
+ * at the areas. Each writes one word and then reads the other's (store buffering), so that the
+ * change finds the access or the entry, or these find the areas changed.
+ *
+ * <p>A change takes no page's busy bit. It meets a conversion or a punch in the entries alone, of
+ * which each is removed, and its reference dropped, by one of them.
+ */
+public final class Remap {
+  /** The size of the address space of a process on x86-64. */
+  private static final long TASK_SIZE = (1L << 47) - Pages.SIZE;
+
+  private static final String OLD_LENGTH =
+      "expected an old length of 0 to " + (TASK_SIZE - Pages.SIZE);
+
+  private final Inode inode;
+  private final ReverseMap reverseMap;
+  private final HostFault hostFault;
+
+  Remap(Inode inode, ReverseMap reverseMap, HostFault hostFault) {
+    this.inode = inode;
+    this.reverseMap = reverseMap;
+    this.hostFault = hostFault;
+  }
+
+  // ---- munmap ----
+
+  /**
+   * Unmaps a mapping as a whole: {@code munmap}. A second call does nothing.
+   *
+   * @param mapping the mapping
+   */
+  public void close(Mapping mapping) {
+    CallbackContext.forbid("munmap");
+    if (!mapping.tryClose()) {
+      return;
+    }
+    Failures failures = new Failures();
+    CallbackContext.enterOperation(); // what a put has others do is done without the lock
+    try {
+      failures.attempt(mapping.lock::lockUninterruptibly);
+      try {
+        unmap(mapping, 0, mapping.pages, failures);
+      } finally {
+        mapping.lock.unlock();
+      }
+    } finally {
+      failures.attempt(CallbackContext::leaveOperation);
+    }
+    failures.attempt(() -> release(mapping));
+    failures.throwIfAny();
+  }
+
+  /**
+   * Unmaps a part of a mapping.
+   *
+   * @param mapping the mapping
+   * @param offset the start in bytes; may lie outside, where nothing is mapped
+   * @param length the length in bytes
+   */
+  public void munmap(Mapping mapping, long offset, long length) {
+    String call = "munmap" + Hex.range(offset, length) + " of " + mapping;
+    CallbackContext.forbid("munmap");
+    mapping.requireMapped();
+    requireAligned(offset, call);
+    if (length <= 0 || length > TASK_SIZE) {
+      throw refused(Errno.EINVAL, call, "expected a length of 1 to " + TASK_SIZE);
+    }
+    long from = clip(mapping, Pages.index(offset));
+    long to = clip(mapping, Pages.index(offset) + pages(length));
+    locked(
+        mapping,
+        call,
+        () -> {
+          mapping.change(from, to, bits -> Areas.UNMAPPED);
+          drain(mapping, from, to);
+          try {
+            mapping.remove(from, to);
+          } finally {
+            leaveIfEmpty(mapping);
+          }
+          return mapping;
+        });
+  }
+
+  /** Unmaps what is mapped in a range, and takes no interrupt meanwhile. The lock is held. */
+  private void unmap(Mapping mapping, long from, long to, Failures failures) {
+    mapping.change(from, to, bits -> Areas.UNMAPPED);
+    revoke(mapping, from, to);
+    Accesses.UnderWay underWay = underWay(mapping, from, to);
+    if (underWay != null) {
+      failures.attempt(() -> underWay.awaitUninterruptibly(inode.host.idle));
+    }
+    failures.attempt(() -> mapping.remove(from, to));
+    leaveIfEmpty(mapping);
+  }
+
+  /** Takes a mapping out of the file's once nothing is mapped and no entry is left. */
+  private void leaveIfEmpty(Mapping mapping) {
+    boolean empty =
+        mapping.areas().isEmpty() && mapping.table.next(0, mapping.pages) == mapping.pages;
+    if (empty && mapping.tryLeave()) {
+      reverseMap.remove(mapping);
+    }
+  }
+
+  /** Gives up the file of a mapping that has left it. It may end here: the lock is not held. */
+  private void release(Mapping mapping) {
+    if (mapping.tryRelease()) {
+      inode.close();
+    }
+  }
+
+  /**
+   * Revokes the entries of a range and waits for the accesses under way to their frames. They only
+   * move bytes, and end soon.
+   */
+  private void drain(Mapping mapping, long from, long to) throws InterruptedException {
+    revoke(mapping, from, to);
+    await(mapping, from, to);
+  }
+
+  private static void revoke(Mapping mapping, long from, long to) {
+    PageTable table = mapping.table;
+    for (long page = table.next(from, to); page < to; page = table.next(page + 1, to)) {
+      table.revoke(page);
+    }
+  }
+
+  private void await(Mapping mapping, long from, long to) throws InterruptedException {
+    Accesses.UnderWay underWay = underWay(mapping, from, to);
+    if (underWay != null) {
+      underWay.await(inode.host.idle);
+    }
+  }
+
+  private Accesses.@Nullable UnderWay underWay(Mapping mapping, long from, long to) {
+    PageTable table = mapping.table;
+    Accesses.UnderWay underWay = inode.frames.accesses.underWay();
+    if (underWay != null) {
+      for (long page = table.next(from, to); page < to; page = table.next(page + 1, to)) {
+        underWay.include(PageTable.held(table.entry(page)));
+      }
+    }
+    return underWay;
+  }
+
+  // ---- mprotect ----
+
+  /**
+   * Changes what a part of a mapping may be used for. Its entries stay.
+   *
+   * @param mapping the mapping
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @param protection what for
+   */
+  public void mprotect(Mapping mapping, long offset, long length, ProtectionBits protection) {
+    String call = "mprotect " + protection + Hex.range(offset, length) + " of " + mapping;
+    CallbackContext.forbid("mprotect");
+    mapping.requireMapped();
+    requireAligned(offset, call);
+    if (length != 0) {
+      locked(
+          mapping,
+          call,
+          () -> {
+            protect(mapping, offset, length, protection, call);
+            return mapping;
+          });
+    }
+  }
+
+  /** Changes what is mapped up to the first page that is not. */
+  private void protect(
+      Mapping mapping, long offset, long length, ProtectionBits protection, String call)
+      throws InterruptedException {
+    Areas areas = mapping.areas();
+    long from = Pages.index(offset);
+    if (length < 0 || from != clip(mapping, from) || !isMapped(areas, from)) {
+      throw refused(Errno.ENOMEM, call, "nothing is mapped at its start");
+    }
+    if (protection.exec()) {
+      throw refused(Errno.EACCES, call, "expected READ and WRITE at most, actual also EXEC");
+    }
+    long end = from + pages(length);
+    long to = from;
+    while (to < end && isMapped(areas, to)) {
+      to = Math.min(end, areas.end(to));
+    }
+    mapping.change(from, to, bits -> Areas.protect(bits, protection.read(), protection.write()));
+    await(mapping, from, to);
+    if (to < end) {
+      String why = "nothing is mapped at offset " + Hex.of(Pages.bytes(to));
+      throw refused(Errno.ENOMEM, call, why);
+    }
+  }
+
+  // ---- mremap ----
+
+  /**
+   * Moves a part of a mapping to where nothing else is.
+   *
+   * @param mapping the mapping
+   * @param offset the start in bytes
+   * @param oldLength the length in bytes; 0 to map the same again
+   * @param newLength the length afterwards in bytes
+   * @return the moved part, a mapping of its own
+   */
+  public Mapping mremap(Mapping mapping, long offset, long oldLength, long newLength) {
+    String call =
+        "mremap" + Hex.range(offset, oldLength) + " to length " + newLength + " of " + mapping;
+    CallbackContext.forbid("mremap");
+    mapping.requireMapped();
+    requireAligned(offset, call);
+    long was = (oldLength + Pages.OFFSET_MASK) & ~Pages.OFFSET_MASK; // as unsigned: -1 is 0
+    long is = (newLength + Pages.OFFSET_MASK) & ~Pages.OFFSET_MASK;
+    if (is <= 0 || is > TASK_SIZE - Pages.SIZE) {
+      String why = "expected a new length of 1 to " + (TASK_SIZE - Pages.SIZE);
+      throw refused(Errno.EINVAL, call, why);
+    }
+    if (oldLength > TASK_SIZE - Pages.SIZE) {
+      throw refused(Errno.EINVAL, call, OLD_LENGTH);
+    }
+    return locked(
+        mapping,
+        call,
+        () -> move(mapping, Pages.index(offset), Pages.index(was), Pages.index(is), call));
+  }
+
+  private Mapping move(Mapping mapping, long first, long was, long is, String call)
+      throws InterruptedException {
+    Areas areas = mapping.areas();
+    if (first != clip(mapping, first) || !isMapped(areas, first)) {
+      throw refused(Errno.EFAULT, call, "nothing is mapped at its start");
+    }
+    boolean resized = was != is;
+    long kept = was < 0 ? is : Math.min(was, is); // below 0 it is long, unsigned
+    if (resized && areas.end(first) < first + kept) {
+      throw refused(Errno.EFAULT, call, "expected a range that is mapped and protected alike");
+    }
+    if (was < 0) {
+      throw refused(Errno.EINVAL, call, OLD_LENGTH);
+    }
+    Areas moved = resized ? Areas.of(is, areas.at(first)) : areas.from(first, is);
+    if (!inode.tryOpen()) {
+      throw refused(Errno.EFAULT, call, "the file is gone");
+    }
+    Mapping to = make(mapping.firstIndex + first, moved);
+    long end = clip(mapping, first + kept);
+    boolean done = false;
+    try {
+      drain(mapping, first, end); // while giving up is possible: nothing has changed yet
+      PageTable table = mapping.table;
+      for (long page = table.next(first, end); page < end; page = table.next(page + 1, end)) {
+        hostFault.copyEntry(to, page - first);
+      }
+      Failures failures = new Failures();
+      unmap(mapping, first, clip(mapping, first + was), failures);
+      failures.throwIfAny();
+      done = true;
+      return to;
+    } finally {
+      if (!done) { // no other thread knows it
+        to.tryClose();
+        Failures failures = new Failures();
+        unmap(to, 0, is, failures);
+        failures.attempt(() -> release(to)); // which the other one keeps from ending
+        failures.throwIfAny();
+      }
+    }
+  }
+
+  /** A mapping for which the caller has opened the file. */
+  private Mapping make(long firstIndex, Areas areas) {
+    boolean done = false;
+    try {
+      Mapping mapping = new Mapping(inode, firstIndex, areas);
+      reverseMap.add(mapping);
+      done = true;
+      return mapping;
+    } finally {
+      if (!done) { // no memory for it
+        inode.close();
+      }
+    }
+  }
+
+  // ---- what they share ----
+
+  /**
+   * A change, which may be interrupted while it waits; it answers the mapping to use from now on.
+   */
+  @FunctionalInterface
+  private interface Change {
+    Mapping make() throws InterruptedException;
+  }
+
+  /** Makes a change with the lock of the mapping held. */
+  private Mapping locked(Mapping mapping, String call, Change change) {
+    CallbackContext.enterOperation(); // as in close
+    try {
+      mapping.lock.lock();
+      try {
+        mapping.requireMapped();
+        return change.make();
+      } finally {
+        mapping.lock.unlock();
+      }
+    } catch (InterruptedException e) {
+      throw Refusals.interrupted(e, call);
+    } finally {
+      try {
+        CallbackContext.leaveOperation();
+      } finally {
+        release(mapping);
+      }
+    }
+  }
+
+  private static boolean isMapped(Areas areas, long page) {
+    return page < areas.pages() && areas.isMapped(page);
+  }
+
+  /** The page of the mapping that is nearest to a number; its length is one too. */
+  private static long clip(Mapping mapping, long page) {
+    return Math.min(Math.max(page, 0), mapping.pages);
+  }
+
+  private static long pages(long length) {
+    return ((length - 1) >> Pages.SHIFT) + 1;
+  }
+
+  private static void requireAligned(long offset, String call) {
+    if ((offset & Pages.OFFSET_MASK) != 0) {
+      throw refused(Errno.EINVAL, call, "expected a multiple of 4096 as offset");
+    }
+  }
+
+  private static GuestMemfdException refused(Errno errno, String call, String why) {
+    return Refusals.exception(errno, call + ": " + why);
+  }
+}
