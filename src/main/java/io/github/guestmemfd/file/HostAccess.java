@@ -353,7 +353,8 @@ public final class HostAccess {
   private long begin(long page, int most, long offset, boolean forWrite) {
     for (; ; ) {
       Areas areas = areas(page, offset, forWrite);
-      long access = table.begin(page, (int) Math.min(most, areas.end(page) - page));
+      int pages = most == 1 ? 1 : (int) Math.min(most, areas.end(page) - page);
+      long access = table.begin(page, pages);
       if (access == 0) {
         faultIn(page, offset, forWrite);
       } else if (mapping.areas() == areas) { // again, now that it is announced

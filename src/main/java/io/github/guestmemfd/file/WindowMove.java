@@ -16,6 +16,7 @@ public final class WindowMove implements HostAccess.Move {
   /**
    * Shows a range.
    *
+   * @param mapping the mapping
    * @param offset where it begins, in bytes from the start of the mapping
    * @param write whether the task may write
    * @param task is given each piece, and where in the mapping it begins
