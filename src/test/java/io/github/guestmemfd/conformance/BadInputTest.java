@@ -86,6 +86,7 @@ class BadInputTest {
   static final Set<String> IN_PARTS =
       Set.of(
           "HostMapping.madvise", // the populated prefix; the mapped part
+          "HostRam.madvise", // the same
           "HostMapping.put", // what lies before the page that faults
           "HostMapping.get", // the same, and it has been faulted in
           "HostMapping.getShort", // a number in two pages, of which the first has been faulted in
