@@ -3,21 +3,32 @@ package io.github.guestmemfd;
 import io.github.guestmemfd.abi.AttributeRange;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.LongBinaryOperator;
 
 /** The attributes of a range of a file, as parts of one attribute each. */
 final class AttributeParts {
   private AttributeParts() {}
 
-  /** See {@link GuestMemfd#attributes}. */
-  static List<AttributeRange> of(GuestMemfd memfd, long offset, long length) {
+  /**
+   * Finds the parts.
+   *
+   * @param accessibleFrom the first accessible page of a range, by its start and length; its end if
+   *     there is none
+   * @param inaccessibleFrom the same of inaccessible pages
+   */
+  static List<AttributeRange> of(
+      long offset,
+      long length,
+      LongBinaryOperator accessibleFrom,
+      LongBinaryOperator inaccessibleFrom) {
     List<AttributeRange> parts = new ArrayList<>();
     long end = offset + length;
-    boolean accessible = memfd.firstAccessible(offset, length) == offset;
+    boolean accessible = accessibleFrom.applyAsLong(offset, length) == offset;
     for (long from = offset, to; from < end; from = to, accessible = !accessible) {
       to =
           accessible
-              ? memfd.firstInaccessible(from, end - from)
-              : memfd.firstAccessible(from, end - from);
+              ? inaccessibleFrom.applyAsLong(from, end - from)
+              : accessibleFrom.applyAsLong(from, end - from);
       int last = parts.size() - 1;
       if (to == from) { // a conversion came in between
         continue;

@@ -776,7 +776,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @throws GuestMemfdException EBADF; EINVAL if the range is not such a range in the file
    */
   public List<AttributeRange> attributes(long offset, long length) {
-    return AttributeParts.of(this, offset, length);
+    return AttributeParts.of(offset, length, this::firstAccessible, this::firstInaccessible);
   }
 
   private long first(long offset, long length, boolean accessible) {

@@ -54,21 +54,16 @@ public final class HostRam implements AutoCloseable {
             .flags(CreateFlag.MMAP, CreateFlag.INIT_SHARED)
             .ops(client)
             .build();
+    UserMemory.Area area = new UserMemory.Area(userAddress, size, file);
     boolean done = false;
     try {
+      user.add(host, area); // first: inside a callback a mapping could not be taken back
       HostMapping mapping = file.mmap(0, size, Protection.READ, Protection.WRITE);
-      UserMemory.Area area = new UserMemory.Area(userAddress, size, file);
-      try {
-        user.add(host, area);
-        done = true;
-        return new HostRam(user, area, mapping);
-      } finally {
-        if (!done) {
-          mapping.close();
-        }
-      }
+      done = true;
+      return new HostRam(user, area, mapping);
     } finally {
       if (!done) {
+        user.remove(area);
         file.close();
       }
     }

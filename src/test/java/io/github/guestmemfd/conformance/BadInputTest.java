@@ -87,6 +87,7 @@ class BadInputTest {
       Set.of(
           "HostMapping.madvise", // the populated prefix; the mapped part
           "HostMapping.window", // the pieces before
+          "HostRam.madvise", // the same
           "HostMapping.put", // what lies before the page that faults
           "HostMapping.get", // the same, and it has been faulted in
           "HostMapping.getShort", // a number in two pages, of which the first has been faulted in
