@@ -79,6 +79,7 @@ public final class Madvise {
       unmapped = Math.min(unmapped, Math.max(to, Pages.index(offset)));
     }
     if (unmapped < end) {
+      mapping.requireMapped(); // or it has been closed since
       String why = "nothing is mapped at offset " + Hex.of(Pages.bytes(unmapped));
       throw notAdvised(Errno.ENOMEM, offset, length, advice, why);
     }
@@ -145,6 +146,7 @@ public final class Madvise {
       while (PageTable.pfn(mapping.table.entry(page)) == 0) {
         int result = file.hostFault.fault(mapping, page, forWrite);
         if (result == HostFault.UNMAPPED) {
+          mapping.requireMapped();
           throw notAdvised(Errno.ENOMEM, offset, length, advice, "it has been unmapped");
         }
         if (result != 0) {

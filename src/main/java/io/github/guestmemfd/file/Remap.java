@@ -90,9 +90,12 @@ public final class Remap {
         call,
         () -> {
           mapping.change(from, to, bits -> Areas.UNMAPPED);
-          drain(mapping, from, to);
+          boolean all = mapping.areas().isEmpty();
+          long first = all ? 0 : from; // with what an interrupted one has left
+          long end = all ? mapping.pages : to;
+          drain(mapping, first, end);
           try {
-            mapping.remove(from, to);
+            mapping.remove(first, end);
           } finally {
             leaveIfEmpty(mapping);
           }
@@ -103,20 +106,24 @@ public final class Remap {
   /** Unmaps what is mapped in a range, and takes no interrupt meanwhile. The lock is held. */
   private void unmap(Mapping mapping, long from, long to, Failures failures) {
     mapping.change(from, to, bits -> Areas.UNMAPPED);
-    revoke(mapping, from, to);
-    Accesses.UnderWay underWay = underWay(mapping, from, to);
+    boolean all = mapping.areas().isEmpty();
+    long first = all ? 0 : from; // with what an interrupted one has left
+    long end = all ? mapping.pages : to;
+    revoke(mapping, first, end);
+    Accesses.UnderWay underWay = underWay(mapping, first, end);
     if (underWay != null) {
       failures.attempt(() -> underWay.awaitUninterruptibly(inode.host.idle));
     }
-    failures.attempt(() -> mapping.remove(from, to));
+    failures.attempt(() -> mapping.remove(first, end));
     leaveIfEmpty(mapping);
   }
 
-  /** Takes a mapping out of the file's once nothing is mapped and no entry is left. */
+  /**
+   * Takes a mapping out of the file's once nothing of it is mapped, and its entries are removed. A
+   * late fault may be about to take back one that it has just entered.
+   */
   private void leaveIfEmpty(Mapping mapping) {
-    boolean empty =
-        mapping.areas().isEmpty() && mapping.table.next(0, mapping.pages) == mapping.pages;
-    if (empty && mapping.tryLeave()) {
+    if (mapping.areas().isEmpty() && mapping.tryLeave()) {
       reverseMap.remove(mapping);
     }
   }

@@ -107,12 +107,13 @@ public final class UserPages {
       if (pfn != 0) {
         return pfn;
       }
-      int result =
-          areas.isMadeForReading(page) ? hostFault.fault(mapping, page, false) : Lookup.SIGBUS;
-      if (result != 0) {
-        return result == Lookup.SIGBUS || result == HostFault.UNMAPPED
-            ? -Errno.EFAULT.code()
-            : result;
+      if (!areas.isMadeForReading(page)) {
+        mapping.requireMapped(); // or it has been closed since
+        return -Errno.EFAULT.code();
+      }
+      int result = hostFault.fault(mapping, page, false);
+      if (result != 0 && result != HostFault.UNMAPPED) { // that the areas say too
+        return result == Lookup.SIGBUS ? -Errno.EFAULT.code() : result;
       }
     }
   }
