@@ -107,7 +107,7 @@ final class LabOptions {
       split = ",",
       completionCandidates = Names.Platforms.class,
       description = {
-        "Instead of measuring: which protocols, with hypercall, and which policies, with atomic-pair,"
+        "Instead of measuring: which protocols, with hypercall, and which policies, with the default one,"
             + " a guest of these platforms survives; with commas between, or all:",
         "${COMPLETION-CANDIDATES}.",
         "--protocol, --policy, --workload, --vcpus, --size, --seed and --seconds apply."

@@ -10,6 +10,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.fixtures.Duel;
@@ -68,6 +69,7 @@ class CountLimitsTest extends ProtocolFixture {
       memfd.put(pfn, full);
     }
     assertThrows(IllegalStateException.class, () -> memfd.put(pfn, full));
+    window.madvise(0, PAGE, Advice.DONTNEED); // the entry by which the folio was found
     assertCounts(1, 0, pfn);
     assertQuiet(memfd);
   }
@@ -106,7 +108,7 @@ class CountLimitsTest extends ProtocolFixture {
               }
             });
     assertTrue(e.getMessage().contains("too many references"), e::getMessage);
-    assertEquals(928, pins.size());
+    assertEquals(927, pins.size()); // beside the entry of the page table
     for (int i = 0; i < 3; i++) {
       assertThrows(IllegalStateException.class, () -> window.pin(0, PAGE));
     }

@@ -14,6 +14,7 @@ import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostReference;
+import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.conversion.ConversionProtocol;
@@ -135,7 +136,10 @@ class DraftDefectsTest extends ProtocolFixture {
       throws Exception {
     GuestMemfd memfd = file(3, protocol, policy);
     int first = write(memfd, 0, 1);
-    HostReference pin = map(memfd).pin(PAGE, PAGE);
+    HostMapping window = map(memfd);
+    HostReference pin = window.pin(PAGE, PAGE);
+    window.madvise(
+        PAGE, PAGE, Advice.DONTNEED); // a conversion would remove the entry, refused or not
     int last = write(memfd, 2 * PAGE, 3);
     long[] before = counts(first, pin.pfn(0), last);
     for (int i = 0; i < 2; i++) {

@@ -180,8 +180,8 @@ class ModelCounterexamplesTest {
     assertFound(
         referenceAgainstConversion("pin-check"),
         "a reference of the host reads the guest's secret",
-        "PageCache.lookup",
-        "Conversion.commit");
+        "PageCache.grab",
+        "SlotChange.commit");
   }
 
   @ParameterizedTest
@@ -204,7 +204,7 @@ class ModelCounterexamplesTest {
     assertFound(
         grabAgainstConversion(protocol, RetryPolicy.failAtOnce()),
         "EAGAIN though no user of the host has the page",
-        "PageCache.lookup",
+        "PageCache.grab",
         protocol.equals("last-put") ? "FrameCounts.freeze" : "RefCheck.");
   }
 
@@ -370,7 +370,7 @@ class ModelCounterexamplesTest {
     assertFound(
         faultElsewhere("invalidate-lock"),
         "a fault waited for a page that is not converted",
-        "PageCache.lookup");
+        "PageCache.grab");
   }
 
   @Test
