@@ -41,6 +41,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What a program did, as a trace that replays. */
 @Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
@@ -369,6 +370,38 @@ class RecorderTest {
             "# dup m1 of the closed m0 = ok")
         .endsWith("munmap a0 = ok")
         .hasSize(18);
+    assertThat(Replay.run(parse(out.toString()), ConversionProtocol.atomicPair()).differences())
+        .isEmpty();
+  }
+
+  /** What a window's task has written before it throws is recorded too. */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void aWindowWhoseTaskThrows(boolean error) {
+    StringWriter out = new StringWriter();
+    try (HostMemory host = HostMemory.ofBytes(1L << 20);
+        Recorder recorder = Recorder.to(out, 16, IdleStrategy.spinThenPark())) {
+      GuestMemfd memfd = file(host, recorder, RetryPolicy.failAtOnce());
+      HostMapping window = memfd.mmap(0, 2L * PAGE, Protection.READ, Protection.WRITE);
+      assertThatThrownBy(
+              () ->
+                  window.window(
+                      8,
+                      4,
+                      Protection.WRITE,
+                      (offset, bytes) -> {
+                        bytes.put(0, (byte) 7);
+                        if (error) {
+                          throw new AssertionError("thrown");
+                        }
+                        throw new IllegalStateException("thrown");
+                      }))
+          .hasMessage("thrown");
+      window.getByte(8);
+      window.close();
+      memfd.close();
+    }
+    assertThat(out.toString()).contains("store a0 8 0x07 = ok", "load a0 8 = 0x07");
     assertThat(Replay.run(parse(out.toString()), ConversionProtocol.atomicPair()).differences())
         .isEmpty();
   }
