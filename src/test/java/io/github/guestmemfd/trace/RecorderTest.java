@@ -12,7 +12,9 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.FileCall;
+import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.abi.Protection;
@@ -41,7 +43,6 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
-import org.junit.jupiter.params.provider.ValueSource;
 
 /** What a program did, as a trace that replays. */
 @Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
@@ -374,10 +375,18 @@ class RecorderTest {
         .isEmpty();
   }
 
-  /** What a window's task has written before it throws is recorded too. */
+  static List<Throwable> failuresOfTasks() {
+    return List.of(
+        new IllegalStateException("thrown"),
+        new AssertionError("thrown"),
+        new IndexOutOfBoundsException("thrown"),
+        new GuestMemfdException(Errno.EAGAIN, "thrown"));
+  }
+
+  /** What a window's task has written before it throws is recorded, and no fault of the access. */
   @ParameterizedTest
-  @ValueSource(booleans = {false, true})
-  void aWindowWhoseTaskThrows(boolean error) {
+  @MethodSource("failuresOfTasks")
+  void aWindowWhoseTaskThrows(Throwable thrown) {
     StringWriter out = new StringWriter();
     try (HostMemory host = HostMemory.ofBytes(1L << 20);
         Recorder recorder = Recorder.to(out, 16, IdleStrategy.spinThenPark())) {
@@ -387,21 +396,22 @@ class RecorderTest {
               () ->
                   window.window(
                       8,
-                      4,
+                      1,
                       Protection.WRITE,
                       (offset, bytes) -> {
                         bytes.put(0, (byte) 7);
-                        if (error) {
-                          throw new AssertionError("thrown");
+                        if (thrown instanceof Error error) {
+                          throw error;
                         }
-                        throw new IllegalStateException("thrown");
+                        throw (RuntimeException) thrown;
                       }))
-          .hasMessage("thrown");
+          .isSameAs(thrown);
       window.getByte(8);
       window.close();
       memfd.close();
     }
-    assertThat(out.toString()).contains("store a0 8 0x07 = ok", "load a0 8 = 0x07");
+    assertThat(out.toString().lines().toList().subList(3, 5))
+        .containsExactly("store a0 8 0x07 = ok", "load a0 8 = 0x07");
     assertThat(Replay.run(parse(out.toString()), ConversionProtocol.atomicPair()).differences())
         .isEmpty();
   }
