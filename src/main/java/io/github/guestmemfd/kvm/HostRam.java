@@ -38,8 +38,7 @@ public final class HostRam implements AutoCloseable {
   }
 
   /** See {@link VirtualMachine#mapHostRam(HostMemory, long, long)}. */
-  static HostRam map(
-      HostMemory host, UserMemory user, Gmem client, long userAddress, long size) {
+  static HostRam map(HostMemory host, UserMemory user, Gmem client, long userAddress, long size) {
     if (size <= 0 || !Pages.isAligned(size | userAddress)) {
       throw new GuestMemfdException(
           Errno.EINVAL,

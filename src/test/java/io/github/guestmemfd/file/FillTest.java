@@ -393,8 +393,7 @@ class FillTest extends VmFixture {
             return on.get() ? Errno.EPERM : Errno.OK;
           }
         };
-    GuestMemfd memfd =
-        writing ? made(1, refusing, MMAP, INIT_SHARED, WRITE) : made(1, refusing);
+    GuestMemfd memfd = writing ? made(1, refusing, MMAP, INIT_SHARED, WRITE) : made(1, refusing);
     assertEquals(Errno.EPERM, errno(() -> memfd.grab(0).close()));
     if (writing) {
       assertEquals(Errno.EPERM, errno(() -> memfd.write(0, content(1))));

@@ -432,8 +432,7 @@ class TwoMemoriesRaceTest extends VmFixture {
       gate.awaitReached();
       ram.close();
       assertFalse(vcpu.tryRead(GPA, 8, SHARED), "read after the memory was unmapped");
-      assertEquals(
-          new VcpuExit.HostFault(GPA, ram.userAddress(), Access.READ), vcpu.exit());
+      assertEquals(new VcpuExit.HostFault(GPA, ram.userAddress(), Access.READ), vcpu.exit());
     }
     fault.result();
     assertEquals(0, host.used());
