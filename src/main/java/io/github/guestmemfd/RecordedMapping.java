@@ -12,8 +12,10 @@ import io.github.guestmemfd.file.HostAccess;
 import io.github.guestmemfd.file.Mapping;
 import io.github.guestmemfd.file.UserPages;
 import io.github.guestmemfd.memory.Counts;
+import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /** A mapping that tells a listener its calls. */
 final class RecordedMapping extends HostMapping {
@@ -148,27 +150,50 @@ final class RecordedMapping extends HostMapping {
     return set;
   }
 
+  /** What was moved, also by a move that throws: a window's task may have written before that. */
+  private static final class Moved implements HostAccess.Move {
+    private final HostAccess.Move move;
+    final List<byte[]> pieces = new ArrayList<>();
+
+    /** Whether the move has thrown, and not the access. */
+    boolean hasThrown;
+
+    Moved(HostAccess.Move move) {
+      this.move = move;
+    }
+
+    @Override
+    public void bytes(ByteBuffer chunk, int at, int done, int length) {
+      hasThrown = true;
+      try {
+        move.bytes(chunk, at, done, length);
+        hasThrown = false;
+      } finally {
+        byte[] bytes = new byte[length];
+        chunk.get(at, bytes);
+        pieces.add(bytes);
+      }
+    }
+  }
+
   /** Keeps what was moved until the access is over: a thread must not wait in the middle of one. */
   @Override
   void move(long offset, int length, boolean write, HostAccess.Move move) {
-    List<byte[]> moved = new ArrayList<>();
+    Moved moved = new Moved(move);
     RuntimeException failure = null;
     try {
-      super.move(
-          offset,
-          length,
-          write,
-          (chunk, at, done, n) -> {
-            move.bytes(chunk, at, done, n);
-            byte[] bytes = new byte[n];
-            chunk.get(at, bytes);
-            moved.add(bytes);
-          });
+      super.move(offset, length, write, moved);
     } catch (RuntimeException e) {
       failure = e;
+      throw e;
+    } finally {
+      tell(offset, write, moved, failure);
     }
+  }
+
+  private void tell(long offset, boolean write, Moved moved, @Nullable RuntimeException failure) {
     long next = offset;
-    for (byte[] bytes : moved) {
+    for (byte[] bytes : moved.pieces) {
       if (write) {
         told().store(this, next, bytes);
       } else {
@@ -176,9 +201,8 @@ final class RecordedMapping extends HostMapping {
       }
       next += bytes.length;
     }
-    if (failure != null) {
+    if (failure != null && !moved.hasThrown) {
       failed(write, offset, next, failure);
-      throw failure;
     }
   }
 

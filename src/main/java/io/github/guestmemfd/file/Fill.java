@@ -147,6 +147,9 @@ public final class Fill {
       Errno errno = refused(slot, pfn, hook);
       if (errno == Errno.OK) {
         boolean isNew = !frames.isPrepared(pfn);
+        if (isNew) {
+          frames.beginFill(pfn); // before the first byte: the client may refuse, or throw
+        }
         copy(pfn, from);
         errno = isNew ? prepare(index, pfn, hook) : Errno.OK;
         if (errno == Errno.OK && !SlotWord.isReady(slot)) {

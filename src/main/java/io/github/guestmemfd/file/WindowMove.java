@@ -1,6 +1,7 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.spi.Callback;
+import io.github.guestmemfd.spi.LockClass;
 import io.github.guestmemfd.spi.LockOrder;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -37,11 +38,13 @@ public final class WindowMove implements HostAccess.Move {
     if (!CallbackContext.isInside()) {
       LockOrder.beforeCall(Callback.WINDOW);
     }
+    LockOrder.turned(LockClass.ACCESS, LockClass.WINDOW);
     CallbackContext.enterCallback("window", mapping.inode, offset + done, length);
     try {
       task.accept(piece.order(ByteOrder.LITTLE_ENDIAN), offset + done);
     } finally {
       CallbackContext.leaveCallback();
+      LockOrder.turned(LockClass.WINDOW, LockClass.ACCESS);
     }
   }
 }

@@ -1,5 +1,6 @@
 package io.github.guestmemfd.kvm;
 
+import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
@@ -95,6 +96,7 @@ final class AttributesOfVm implements Attributes {
     String why =
         switch (errno) {
           case EINTR -> "the thread was interrupted";
+          case EDEADLK -> "called from inside a callback";
           default -> wrong == null ? errno.name() : wrong;
         };
     return new MemoryAttributesException(
@@ -132,6 +134,9 @@ final class AttributesOfVm implements Attributes {
   private Errno change(long first, long end, MemoryAttribute attribute) {
     if (attributes.firstOther(first, end, attribute) == end) {
       return Errno.OK; // nothing is touched
+    }
+    if (GuestMemfd.isInsideCallback()) {
+      return Errno.EDEADLK; // in a window the thread would wait for its own access
     }
     Errno errno = mmu.invalidateBegin(regions.memslots().pages(first, end), first, end);
     if (errno != Errno.OK) {

@@ -118,6 +118,15 @@ final class Gmem implements GuestMemfdOps {
     next.freeFolio(folio);
   }
 
+  /** Zaps the pages of a range that no fault finds any more. An interrupt does not stop it. */
+  void zap(long offset, long length) {
+    try {
+      mmu.invalidateBeginUninterruptibly(pages(offset, length));
+    } finally {
+      mmu.invalidateEnd();
+    }
+  }
+
   boolean isOf(Mmu other) {
     return mmu == other;
   }

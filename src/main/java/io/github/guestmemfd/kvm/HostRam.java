@@ -1,7 +1,6 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Advice;
@@ -29,16 +28,17 @@ public final class HostRam implements AutoCloseable {
   private final UserMemory user;
   private final UserMemory.Area area;
   private final HostMapping mapping;
+  private final Gmem client;
 
-  private HostRam(UserMemory user, UserMemory.Area area, HostMapping mapping) {
+  private HostRam(UserMemory user, UserMemory.Area area, HostMapping mapping, Gmem client) {
     this.user = user;
+    this.client = client;
     this.area = area;
     this.mapping = mapping;
   }
 
   /** See {@link VirtualMachine#mapHostRam(HostMemory, long, long)}. */
-  static HostRam map(
-      HostMemory host, UserMemory user, GuestMemfdOps client, long userAddress, long size) {
+  static HostRam map(HostMemory host, UserMemory user, Gmem client, long userAddress, long size) {
     if (size <= 0 || !Pages.isAligned(size | userAddress)) {
       throw new GuestMemfdException(
           Errno.EINVAL,
@@ -60,7 +60,7 @@ public final class HostRam implements AutoCloseable {
       user.add(host, area); // first: inside a callback a mapping could not be taken back
       HostMapping mapping = file.mmap(0, size, Protection.READ, Protection.WRITE);
       done = true;
-      return new HostRam(user, area, mapping);
+      return new HostRam(user, area, mapping, client);
     } finally {
       if (!done) {
         user.remove(area);
@@ -89,7 +89,8 @@ public final class HostRam implements AutoCloseable {
 
   /**
    * The host's view: bytes, and references by GUP. Offset 0 is its first byte. It is closed with
-   * this.
+   * this. To unmap, protect or move a part of it changes this view alone: the guest goes on using
+   * the memory.
    *
    * @return the mapping, always the same; its {@code madvise} is that of a file, see {@link
    *     #madvise}
@@ -151,6 +152,7 @@ public final class HostRam implements AutoCloseable {
   public void close() {
     mapping.close(); // first: it may refuse
     user.remove(area);
+    client.zap(0, size()); // a fault under way may keep the file from ending
     area.file().close();
   }
 

@@ -2,7 +2,6 @@ package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
@@ -99,7 +98,7 @@ final class MemoryRegions {
   }
 
   /** The callbacks of memory of the host at a user address. */
-  GuestMemfdOps clientOfHostMemory(long userAddress) {
+  Gmem clientOfHostMemory(long userAddress) {
     return Gmem.ofHostMemory(mmu, Announce.read(userSlots), userAddress);
   }
 
@@ -128,6 +127,7 @@ final class MemoryRegions {
 
   /** See {@link VirtualMachine#setUserMemoryRegion2(Memslot)}. */
   void set(Memslot wanted) {
+    forbidInsideCallback(wanted.slot());
     Change change = change(wanted.withoutIgnored());
     if (change.old != null) {
       try {
@@ -266,6 +266,7 @@ final class MemoryRegions {
 
   /** See {@link VirtualMachine#getDirtyLog}. */
   BitSet takeDirty(int slot, @Nullable BitSet wanted) {
+    forbidInsideCallback(slot);
     if (slot < 0 || slot >= VirtualMachine.USER_SLOTS) {
       throw refuse(Errno.EINVAL, slot, "expected a number below " + VirtualMachine.USER_SLOTS);
     }
@@ -292,6 +293,13 @@ final class MemoryRegions {
       return mmu.takeDirty(bound, bound.dirty, wanted);
     } catch (InterruptedException e) {
       throw refuse(FrameAccess.interrupted(e), slot, "interrupted while writes were under way");
+    }
+  }
+
+  /** What waits for accesses must not do so for the thread's own: in a window it has one. */
+  private static void forbidInsideCallback(int slot) {
+    if (GuestMemfd.isInsideCallback()) {
+      throw refuse(Errno.EDEADLK, slot, "called from inside a callback");
     }
   }
 

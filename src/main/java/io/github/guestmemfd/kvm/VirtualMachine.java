@@ -300,7 +300,8 @@ public final class VirtualMachine {
    *     if one that exists is to have a file or has one, or is to get another size, user address or
    *     {@code READONLY}; EEXIST if the guest addresses overlap another slot; EBADF if the
    *     descriptor is closed; EINVAL if the file is of another virtual machine, the range is not in
-   *     the file, or overlaps that of another slot, or the guest addresses reach beyond 2^52
+   *     the file, or overlaps that of another slot, or the guest addresses reach beyond 2^52;
+   *     before all that EDEADLK from inside a callback or a window
    */
   public void setUserMemoryRegion2(Memslot wanted) {
     regions.set(Objects.requireNonNull(wanted, "wanted"));
@@ -381,7 +382,8 @@ public final class VirtualMachine {
    *     taken last. What it has written to them before this returns can be read by the host; what
    *     it writes later is logged
    * @throws GuestMemfdException EINVAL if there cannot be such a memslot; ENOENT if there is none,
-   *     or its dirty pages are not logged; EINTR, and nothing is taken
+   *     or its dirty pages are not logged; EINTR, and nothing is taken; EDEADLK from inside a
+   *     callback or a window
    */
   public BitSet getDirtyLog(int slot) {
     return regions.takeDirty(slot, null);
@@ -500,9 +502,9 @@ public final class VirtualMachine {
    * @param busy receives the address where it stopped, and the holders that blocked it
    * @return {@link Errno#OK}; EINVAL if the range is not such a range below 2^52. With a type:
    *     EINVAL if it has no private memory, or the range is empty, wraps, or is not of whole pages;
-   *     EINTR, and nothing is converted. Without: ENOENT, and nothing is converted, if a part of it
-   *     has no memslot; EBADF if a file is gone; EAGAIN if a host holder has a page; EINTR; EDEADLK
-   *     from inside a callback; what a callback answers
+   *     EINTR or EDEADLK as below, and nothing is converted. Without: ENOENT, and nothing is
+   *     converted, if a part of it has no memslot; EBADF if a file is gone; EAGAIN if a host holder
+   *     has a page; EINTR; EDEADLK from inside a callback; what a callback answers
    */
   public Errno trySetMemoryAttributes(
       long gpa, long size, MemoryAttribute attribute, BusyGuestPage busy) {

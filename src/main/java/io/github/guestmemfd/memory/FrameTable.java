@@ -199,6 +199,17 @@ public final class FrameTable extends FrameCounts {
   }
 
   /**
+   * Notes that the frame's bytes are about to be replaced: until {@link #setUptodate} they are not
+   * its content.
+   *
+   * @param pfn the frame, locked
+   */
+  public void beginFill(int pfn) {
+    mark(pfn);
+    clearState(pfn, FrameState.UPTODATE);
+  }
+
+  /**
    * Notes that the operations know what the folio is used for.
    *
    * @param pfn the frame, locked

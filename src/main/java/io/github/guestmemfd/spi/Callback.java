@@ -18,12 +18,13 @@ public enum Callback {
   INVALIDATE_END(LockClass.CONVERTED_RANGE, LockClass.INVALIDATE_LOCK),
   /** {@code GuestMemfdOps.prepareAccessible} and {@code prepareInaccessible}. */
   PREPARE(LockClass.CONVERTED_RANGE, LockClass.INVALIDATE_LOCK, LockClass.FOLIO_LOCK),
-  /** {@code GuestMemfdOps.freeFolio}: what a punch holds, or a callback that drops a reference. */
+  /** {@code GuestMemfdOps.freeFolio}: what a punch or a window holds, or a callback. */
   FREE_FOLIO(
       LockClass.CONVERTED_RANGE,
       LockClass.MMAP_LOCK,
       LockClass.INVALIDATE_LOCK,
-      LockClass.FOLIO_LOCK),
+      LockClass.FOLIO_LOCK,
+      LockClass.WINDOW),
   /** {@code GuestMemfdOps.release}. */
   RELEASE(LockClass.INVALIDATE_LOCK),
   /** A listener to the calls of a program, outside any callback of the above. */
@@ -46,6 +47,7 @@ public enum Callback {
       LockClass.MMAP_LOCK,
       LockClass.INVALIDATE_LOCK,
       LockClass.FOLIO_LOCK,
+      LockClass.WINDOW,
       LockClass.ACCESS);
 
   @SuppressWarnings("ImmutableEnumChecker") // filled by the constructor alone

@@ -79,6 +79,16 @@ final class HeldLocks {
     removed.kept = null;
   }
 
+  /** Makes the lock of a class that was taken last one of another class. */
+  void turn(LockClass from, LockClass to) {
+    for (int i = count - 1; i >= 0 && !playsOthers; i--) {
+      if (entries[i].lockClass == from) {
+        entries[i].lockClass = to;
+        return;
+      }
+    }
+  }
+
   /** Forgets all. */
   void clear() {
     while (count > 0) {
@@ -116,7 +126,7 @@ final class HeldLocks {
   /** Whether the thread may wait for something that is no lock. */
   boolean mayWait() {
     for (int i = 0; i < count; i++) {
-      if (entries[i].lockClass.isLeaf() && !playsOthers) {
+      if (!entries[i].lockClass.mayWait() && !playsOthers) {
         return false;
       }
     }

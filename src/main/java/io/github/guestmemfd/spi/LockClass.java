@@ -26,6 +26,9 @@ public enum LockClass {
   /** What makes a memslot call and its line in a recording one step. Its holder waits for vCPUs. */
   RECORDER_LOCK("lock of a recorder", Rule.WAITS),
 
+  /** An announced access that a user's task makes in place. It must be quick, and not wait. */
+  WINDOW("window on a mapping", Rule.TAKES_LEAVES),
+
   /** The lock of a lent page, of Gunyah. */
   PARCEL_LOCK("lock of a lent page", Rule.LEAF),
 
@@ -56,6 +59,8 @@ public enum LockClass {
      * wait for the very lock that it has answers EDEADLK.
      */
     WAITS_ASCENDING,
+    /** It waits for nothing but leaves. */
+    TAKES_LEAVES,
     /** It waits for nothing, takes no lock and calls nothing. */
     LEAF
   }
@@ -71,6 +76,11 @@ public enum LockClass {
   /** Whether its holder waits for nothing, and takes no other lock. */
   boolean isLeaf() {
     return rule == Rule.LEAF;
+  }
+
+  /** Whether its holder may wait for something that is no lock. */
+  boolean mayWait() {
+    return rule == Rule.WAITS || rule == Rule.WAITS_ASCENDING;
   }
 
   /** Whether a thread may hold several of one owner, taken in ascending order. */

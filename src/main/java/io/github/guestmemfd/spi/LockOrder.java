@@ -2,6 +2,7 @@ package io.github.guestmemfd.spi;
 
 import java.util.Arrays;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
@@ -99,6 +100,18 @@ public final class LockOrder {
   }
 
   /**
+   * The calling thread goes on with a lock as with one of another class.
+   *
+   * @param from the class of the lock, which of that class it has taken last
+   * @param to what it is from here on
+   */
+  public static void turned(LockClass from, LockClass to) {
+    if (ON) {
+      HELD.get().turn(from, to);
+    }
+  }
+
+  /**
    * The calling thread has taken a folio lock that a user keeps.
    *
    * @param file the file
@@ -125,7 +138,7 @@ public final class LockOrder {
     if (ON && !HELD.get().mayWait()) {
       throw report(
           "expected a thread that waits to hold none of "
-              + leaves()
+              + those(c -> !c.mayWait())
               + "; actual: it holds "
               + HELD.get());
     }
@@ -197,12 +210,12 @@ public final class LockOrder {
             .map(LockClass::toString)
             .collect(Collectors.joining(" -> "))
         + " -> one of "
-        + leaves();
+        + those(LockClass::isLeaf);
   }
 
-  private static String leaves() {
+  private static String those(Predicate<LockClass> which) {
     return Arrays.stream(LockClass.values())
-        .filter(LockClass::isLeaf)
+        .filter(which)
         .map(LockClass::toString)
         .collect(Collectors.joining(", "));
   }

@@ -359,6 +359,51 @@ class FillTest extends VmFixture {
     assertThat(told).endsWith("hook 3 0");
   }
 
+  /** What was refused is in no other file's page either. */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void contentThatWasRefusedLeavesWithItsFrame(boolean punched) {
+    GuestMemfd memfd = made(1, GuestMemfdOps.NONE);
+    assertEquals(Errno.EIO, errno(() -> memfd.populate(0, PAGE, content(1), hook(Errno.EIO))));
+    if (punched) {
+      memfd.punchHole(0, PAGE);
+    } else {
+      memfd.close();
+    }
+    GuestMemfd next = made(63, GuestMemfdOps.NONE, MMAP, INIT_SHARED);
+    for (int page = 0; page < 63; page++) {
+      assertEquals(0, first(next, page), "page " + page);
+    }
+  }
+
+  /** A page that was zeroed, but whose client refused its first use, is zero at the next. */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void contentThatWasRefusedTwice(boolean writing) {
+    AtomicBoolean on = new AtomicBoolean(true);
+    GuestMemfdOps refusing =
+        new GuestMemfdOps() {
+          @Override
+          public Errno prepareAccessible(Folio folio) {
+            return on.get() ? Errno.EPERM : Errno.OK;
+          }
+
+          @Override
+          public Errno prepareInaccessible(Folio folio) {
+            return on.get() ? Errno.EPERM : Errno.OK;
+          }
+        };
+    GuestMemfd memfd = writing ? made(1, refusing, MMAP, INIT_SHARED, WRITE) : made(1, refusing);
+    assertEquals(Errno.EPERM, errno(() -> memfd.grab(0).close()));
+    if (writing) {
+      assertEquals(Errno.EPERM, errno(() -> memfd.write(0, content(1))));
+    } else {
+      assertEquals(Errno.EIO, errno(() -> memfd.populate(0, PAGE, content(1), hook(Errno.EIO))));
+    }
+    on.set(false);
+    assertEquals(0, first(memfd, 0));
+  }
+
   /** What comes before the page that fails is done; that page is as if it had never been used. */
   @Test
   void aHookThatRefusesKeepsThePrefix() {

@@ -10,6 +10,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.CreateFlag;
@@ -17,8 +18,10 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.abi.SigSegvException;
+import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.fixtures.Worker;
 import java.nio.ReadOnlyBufferException;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
@@ -244,5 +247,50 @@ class WindowTest extends RaceFixture {
     pending.get();
     assertTrue(pending.isDone());
     assertFalse(memfd.isAccessible(0));
+  }
+
+  /** A put in a window wakes a conversion of another page that waits for it. */
+  @Test
+  void aPutInAWindowWakesAConversion() throws Exception {
+    GuestMemfd memfd =
+        file(2, b -> b.retryPolicy(RetryPolicy.spinThenWait(1, Duration.ofSeconds(20))));
+    HostMapping window = map(memfd);
+    Folio held = memfd.grab(0, UNSAFE);
+    Worker<Errno> conversion = Worker.start(() -> memfd.tryMakeInaccessible(0, PAGE));
+    probe.awaitWaiting(conversion);
+    window.window(PAGE, PAGE, WRITE, (offset, bytes) -> held.close());
+    assertEquals(Errno.OK, conversion.result());
+  }
+
+  /** The last put of an orphan frees it, and tells the client; the last close ends a file. */
+  @Test
+  void whatEndsInAWindow() {
+    List<String> told = new ArrayList<>();
+    GuestMemfdOps client =
+        new GuestMemfdOps() {
+          @Override
+          public void freeFolio(Folio folio) {
+            told.add("free");
+          }
+
+          @Override
+          public void release() {
+            told.add("release");
+          }
+        };
+    GuestMemfd other = file(1, client);
+    Folio orphan = other.grab(0);
+    other.punchHole(0, PAGE);
+    HostMapping window = map(file(1));
+    window.window(
+        0,
+        PAGE,
+        WRITE,
+        (offset, bytes) -> {
+          orphan.close();
+          other.close();
+          told.add("end");
+        });
+    assertEquals(List.of("free", "end", "release"), told);
   }
 }

@@ -11,6 +11,7 @@ import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.fixtures.VmFixture;
 import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.spi.RacePoint;
@@ -23,6 +24,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Faults and accesses of a machine with two memories against what may come in between. */
 class TwoMemoriesRaceTest extends VmFixture {
@@ -369,5 +371,85 @@ class TwoMemoriesRaceTest extends VmFixture {
       copied[0] = ram.mapping().getLong(2L * PAGE);
     }
     assertEquals(last, copied[0]);
+  }
+
+  // ---- inside a window ----
+
+  /** What would wait for the very access that the thread is in the middle of. */
+  @ParameterizedTest
+  @ValueSource(strings = {"log", "attributes", "delete", "move"})
+  void insideAWindowNothingWaitsForIt(String call) throws Exception {
+    slot(0, 0, GPA, 0, null);
+    slot(1, LOG, GPA, 2, null);
+    write(vcpu, GPA, 1, SHARED);
+    Worker<Errno> worker =
+        Worker.start(
+            () -> {
+              List<Errno> answers = new ArrayList<>();
+              ram.mapping()
+                  .window(
+                      2L * PAGE,
+                      PAGE,
+                      Protection.WRITE,
+                      (offset, bytes) -> answers.add(errno(() -> make(call))));
+              return answers.get(0);
+            });
+    assertEquals(Errno.EDEADLK, worker.result());
+    assertEquals(1, read(vcpu, GPA, SHARED));
+    assertEquals(BitSet.valueOf(new long[] {1}), vm.getDirtyLog(1));
+    make(call);
+  }
+
+  private void make(String call) {
+    switch (call) {
+      case "log" -> vm.getDirtyLog(1);
+      case "attributes" -> vm.setMemoryAttributes(GPA, PAGE, PRIVATE);
+      case "delete" -> slot(1, 0, GPA, 0, null);
+      default -> slot(1, LOG, 2 * GPA, 2, null);
+    }
+  }
+
+  private static Errno errno(Runnable call) {
+    try {
+      call.run();
+      return Errno.OK;
+    } catch (GuestMemfdException e) {
+      return e.errno();
+    }
+  }
+
+  // ---- memory that goes away ----
+
+  /** Another vCPU's fault holds the memory open: what is mapped goes away all the same. */
+  @Test
+  void memoryThatIsClosedDuringAFaultIsGoneForTheOthers() throws Exception {
+    Vcpu other = vm.createVcpu();
+    ram.mapping().putLong(0, 42);
+    assertEquals(42, read(vcpu, GPA, SHARED));
+    Worker<Boolean> fault;
+    try (RacePoints.Gate gate = races.hold(RacePoint.BEFORE_MMU_LOCK)) {
+      fault = Worker.start(() -> other.tryRead(GPA + PAGE, 8, SHARED));
+      gate.awaitReached();
+      ram.close();
+      assertFalse(vcpu.tryRead(GPA, 8, SHARED), "read after the memory was unmapped");
+      assertEquals(new VcpuExit.HostFault(GPA, ram.userAddress(), Access.READ), vcpu.exit());
+    }
+    fault.result();
+    assertEquals(0, host.used());
+  }
+
+  /** What is changed of the host's view is no change of the guest's, until the memory goes. */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void aPartOfTheViewThatIsUnmapped(boolean moved) {
+    ram.mapping().putLong(0, 42);
+    if (moved) {
+      closing(ram.mapping().mremap(0, PAGE, PAGE));
+    } else {
+      ram.mapping().munmap(0, PAGE);
+    }
+    assertEquals(42, read(vcpu, GPA, SHARED));
+    ram.close();
+    assertFalse(vcpu.tryRead(GPA, 8, SHARED));
   }
 }

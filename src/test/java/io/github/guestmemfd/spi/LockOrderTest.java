@@ -88,7 +88,7 @@ class LockOrderTest {
         assertThat(reported(() -> LockOrder.beforeWait(wanted, other, 2)))
             .contains("actual: the " + wanted + " is waited for")
             .contains("while the thread holds " + held)
-            .contains("invalidate lock -> folio lock -> lock of a recorder -> one of ");
+            .contains("folio lock -> lock of a recorder -> window on a mapping -> one of ");
       }
       LockOrder.givenBack(held, this, 1, 2);
     }
@@ -234,6 +234,22 @@ class LockOrderTest {
       mutex.unlock();
       wait.execute();
     }
+  }
+
+  /** A window is an access still: it may take a leaf, and waits for nothing else. */
+  @Test
+  void aWaitInAWindowIsReported() throws Throwable {
+    Mutex mutex = new Mutex(LockClass.MMU_LOCK);
+    LockOrder.taken(LockClass.ACCESS, this, 1, 2);
+    assertThat(reported(mutex::lock)).contains("holds announced access");
+    LockOrder.turned(LockClass.ACCESS, LockClass.WINDOW);
+    mutex.lock();
+    mutex.unlock();
+    for (Executable wait : waits()) {
+      assertThat(reported(wait)).contains("a thread that waits", "actual: it holds window");
+    }
+    LockOrder.turned(LockClass.WINDOW, LockClass.ACCESS);
+    LockOrder.givenBack(LockClass.ACCESS, this, 1, 2);
   }
 
   /** It does not wait, so it may hold anything. */

@@ -12,7 +12,9 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.FileCall;
+import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.abi.Protection;
@@ -369,6 +371,47 @@ class RecorderTest {
             "# dup m1 of the closed m0 = ok")
         .endsWith("munmap a0 = ok")
         .hasSize(18);
+    assertThat(Replay.run(parse(out.toString()), ConversionProtocol.atomicPair()).differences())
+        .isEmpty();
+  }
+
+  static List<Throwable> failuresOfTasks() {
+    return List.of(
+        new IllegalStateException("thrown"),
+        new AssertionError("thrown"),
+        new IndexOutOfBoundsException("thrown"),
+        new GuestMemfdException(Errno.EAGAIN, "thrown"));
+  }
+
+  /** What a window's task has written before it throws is recorded, and no fault of the access. */
+  @ParameterizedTest
+  @MethodSource("failuresOfTasks")
+  void aWindowWhoseTaskThrows(Throwable thrown) {
+    StringWriter out = new StringWriter();
+    try (HostMemory host = HostMemory.ofBytes(1L << 20);
+        Recorder recorder = Recorder.to(out, 16, IdleStrategy.spinThenPark())) {
+      GuestMemfd memfd = file(host, recorder, RetryPolicy.failAtOnce());
+      HostMapping window = memfd.mmap(0, 2L * PAGE, Protection.READ, Protection.WRITE);
+      assertThatThrownBy(
+              () ->
+                  window.window(
+                      8,
+                      1,
+                      Protection.WRITE,
+                      (offset, bytes) -> {
+                        bytes.put(0, (byte) 7);
+                        if (thrown instanceof Error error) {
+                          throw error;
+                        }
+                        throw (RuntimeException) thrown;
+                      }))
+          .isSameAs(thrown);
+      window.getByte(8);
+      window.close();
+      memfd.close();
+    }
+    assertThat(out.toString().lines().toList().subList(3, 5))
+        .containsExactly("store a0 8 0x07 = ok", "load a0 8 = 0x07");
     assertThat(Replay.run(parse(out.toString()), ConversionProtocol.atomicPair()).differences())
         .isEmpty();
   }
