@@ -138,7 +138,7 @@ final class AttributesOfVm implements Attributes {
     if (GuestMemfd.isInsideCallback()) {
       return Errno.EDEADLK; // in a window the thread would wait for its own access
     }
-    Errno errno = mmu.invalidateBegin(regions.memslots().pages(first, end), first, end);
+    Errno errno = mmu.invalidateBegin(() -> regions.memslots().pages(first, end), first, end);
     if (errno != Errno.OK) {
       return errno;
     }

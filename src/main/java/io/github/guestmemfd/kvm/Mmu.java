@@ -18,6 +18,7 @@ import java.util.BitSet;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Optional;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -262,21 +263,22 @@ final class Mmu {
    *     begun then, but what was mapped has been zapped
    */
   Errno invalidateBegin(List<Pages> pages) {
-    return invalidateBegin(pages, firstGfn(pages), endGfn(pages));
+    return invalidateBegin(() -> pages, firstGfn(pages), endGfn(pages));
   }
 
   /**
    * As {@link #invalidateBegin(List)}, of a range of guest frames.
    *
-   * @param pages the pages of memslots in it
+   * @param pages the pages of memslots in it; asked once the range is marked, so that in a memslot
+   *     which is made later no fault maps a page of it
    * @param first its first guest frame
    * @param end the one after its last
    */
-  Errno invalidateBegin(List<Pages> pages, long first, long end) {
-    mark(pages, first, end);
+  Errno invalidateBegin(Supplier<List<Pages>> pages, long first, long end) {
+    mark(first, end);
     boolean done = false;
     try {
-      for (Pages part : pages) {
+      for (Pages part : counted(pages.get())) {
         Zapped zapped = zap(part);
         zapped.ofFile.await(part.slot.fileFrames());
         zapped.ofHost.await(part.slot.hostFrames());
@@ -295,8 +297,8 @@ final class Mmu {
 
   /** As {@link #invalidateBegin(List)}, but an interrupt does not stop it. */
   void invalidateBeginUninterruptibly(List<Pages> pages) {
-    mark(pages, firstGfn(pages), endGfn(pages));
-    zapAll(pages.iterator());
+    mark(firstGfn(pages), endGfn(pages));
+    zapAll(counted(pages).iterator());
   }
 
   private static long firstGfn(List<Pages> pages) {
@@ -328,11 +330,15 @@ final class Mmu {
     }
   }
 
-  private void mark(List<Pages> pages, long first, long end) {
-    counters.count(VmMeter.INVALIDATIONS);
+  private static List<Pages> counted(List<Pages> pages) {
     for (Pages part : pages) {
       part.slot.counters.count(VmMeter.INVALIDATIONS);
     }
+    return pages;
+  }
+
+  private void mark(long first, long end) {
+    counters.count(VmMeter.INVALIDATIONS);
     mmuLock.lock();
     try {
       if (inProgress++ == 0) {

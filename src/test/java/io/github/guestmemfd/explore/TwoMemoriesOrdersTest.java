@@ -131,6 +131,29 @@ class TwoMemoriesOrdersTest {
     assertThat(report.complete()).isTrue();
   }
 
+  /** A memslot that is made or moved meanwhile is one whose pages change too. */
+  @Test
+  void anAccessByANewMemslotAgainstAConversion() {
+    Interleavings.Report report =
+        Interleavings.of(
+                () -> {
+                  World made = new World(true, false);
+                  made.vm.unbind(0);
+                  return made;
+                })
+            .maxPreemptions(2)
+            .atEnd(World::close)
+            .thread(
+                "hotplug",
+                w -> {
+                  w.bind(false, GPA);
+                  w.read(SHARED);
+                })
+            .thread("vmm", w -> w.convert(PRIVATE))
+            .explore();
+    assertThat(report.complete()).isTrue();
+  }
+
   /**
    * What is in the log that is taken is copied: of a write after that, the page is logged again.
    */
