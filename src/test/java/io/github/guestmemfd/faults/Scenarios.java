@@ -21,7 +21,6 @@ import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.FallocMode;
-import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.conversion.ConversionProtocol;
@@ -30,7 +29,6 @@ import io.github.guestmemfd.conversion.Step;
 import io.github.guestmemfd.gunyah.MemoryParcels;
 import io.github.guestmemfd.kvm.Access;
 import io.github.guestmemfd.kvm.BusyGuestPage;
-import io.github.guestmemfd.kvm.HostRam;
 import io.github.guestmemfd.kvm.MemoryAttribute;
 import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VcpuExit;
@@ -38,7 +36,6 @@ import io.github.guestmemfd.kvm.VirtualMachine;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.time.Duration;
-import java.util.BitSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CancellationException;
@@ -67,6 +64,7 @@ final class Scenarios {
         new ScenarioKind("parts of a mapping", Parts::new),
         new ScenarioKind("parts of a mapping, recorded", Parts::new).recorded(),
         new ScenarioKind("windows and initial content", Windows::new),
+        new ScenarioKind("machine without memslots", EmptyMachine::new).withoutClient(),
         new ScenarioKind("descriptors", Descriptors::new),
         new ScenarioKind("folio lock", FolioLock::new).onlyIf(p -> !locks(p)),
         new ScenarioKind("direct map", DirectMap::new).remembersFrames(),
@@ -905,20 +903,6 @@ final class Scenarios {
             return OK;
           });
       some("nothing there", () -> same(Optional.empty(), vm.memoryAttribute(GPA)));
-      some("type", () -> same(Optional.empty(), vm.type()));
-      some("nothing is used twice", () -> same(0L, vm.memoryUse().doubled()));
-      some(
-          "memory of the host",
-          () -> {
-            try (HostRam ram = vm.mapHostRam(bench.host, PAGE)) {
-              vm.discardHostMemory(GPA + 4L * PAGE, PAGE); // which is the file's: left alone
-              return same((long) PAGE, ram.size());
-            }
-          });
-      some("no dirty log", () -> refused("ENOENT", () -> vm.getDirtyLog(2)));
-      some(
-          "no dirty log to clear",
-          () -> refused("ENOENT", () -> vm.clearDirtyLog(2, new BitSet())));
       some(
           "ask it to leave",
           () -> {
@@ -927,15 +911,6 @@ final class Scenarios {
                 ? "touched"
                 : vcpu.exit() instanceof VcpuExit.Interrupted ? OK : vcpu.exit().toString();
           });
-    }
-
-    /** OK if a call is refused as expected. */
-    private static String refused(String errno, Supply<?> call) {
-      try {
-        return "expected " + errno + ", actual " + call.get();
-      } catch (GuestMemfdException e) {
-        return e.errno().name().equals(errno) ? OK : e.errno().name();
-      }
     }
 
     private GuestMemfd.Builder describe(int pages) {
