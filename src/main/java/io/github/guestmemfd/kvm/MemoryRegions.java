@@ -276,7 +276,8 @@ final class MemoryRegions {
         throw refuse(
             Errno.ENOENT,
             slot,
-            "expected one with LOG_DIRTY_PAGES, actual " + (bound == null ? "none" : bound.memslot));
+            "expected one with LOG_DIRTY_PAGES, actual "
+                + (bound == null ? "none" : bound.memslot));
       }
       if (wanted != null && wanted.length() > bound.pages()) {
         throw refuse(
