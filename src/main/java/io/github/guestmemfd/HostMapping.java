@@ -546,6 +546,9 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
       throw new IllegalArgumentException("window: expected READ or WRITE, actual " + protection);
     }
     Objects.requireNonNull(window, "window");
+    if (length < 0) {
+      throw new IndexOutOfBoundsException("window: expected 0 bytes or more, actual " + length);
+    }
     CallbackContext.enterOperation(); // work that the task causes is done after its access
     try {
       move(

@@ -270,29 +270,40 @@ final class MemoryRegions {
     if (slot < 0 || slot >= VirtualMachine.USER_SLOTS) {
       throw refuse(Errno.EINVAL, slot, "expected a number below " + VirtualMachine.USER_SLOTS);
     }
-    BoundSlot bound;
+    for (; ; ) {
+      BoundSlot bound = bound(slot);
+      if (bound == null || bound.dirty == null) {
+        throw refuse(
+            Errno.ENOENT,
+            slot,
+            "expected one with LOG_DIRTY_PAGES, actual "
+                + (bound == null ? "none" : bound.memslot));
+      }
+      if (wanted != null && wanted.length() > bound.pages()) {
+        throw refuse(
+            Errno.EINVAL,
+            slot,
+            "expected pages below " + bound.pages() + ", actual " + (wanted.length() - 1));
+      }
+      BitSet taken;
+      try {
+        taken = mmu.takeDirty(bound, bound.dirty, wanted);
+      } catch (InterruptedException e) {
+        throw refuse(FrameAccess.interrupted(e), slot, "interrupted while writes were under way");
+      }
+      if (bound(slot) == bound) {
+        return taken;
+      }
+      mmu.putBack(bound.dirty, taken); // what has replaced it may have written, and writes on
+    }
+  }
+
+  private @Nullable BoundSlot bound(int slot) {
     slotsLock.lock();
     try {
-      bound = slots.get(slot);
+      return slots.get(slot);
     } finally {
       slotsLock.unlock();
-    }
-    if (bound == null || bound.dirty == null) {
-      throw refuse(
-          Errno.ENOENT,
-          slot,
-          "expected one with LOG_DIRTY_PAGES, actual " + (bound == null ? "none" : bound.memslot));
-    }
-    if (wanted != null && wanted.length() > bound.pages()) {
-      throw refuse(
-          Errno.EINVAL,
-          slot,
-          "expected pages below " + bound.pages() + ", actual " + (wanted.length() - 1));
-    }
-    try {
-      return mmu.takeDirty(bound, bound.dirty, wanted);
-    } catch (InterruptedException e) {
-      throw refuse(FrameAccess.interrupted(e), slot, "interrupted while writes were under way");
     }
   }
 

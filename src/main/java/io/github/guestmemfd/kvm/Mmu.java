@@ -442,7 +442,8 @@ final class Mmu {
     }
   }
 
-  private void putBack(DirtyLog log, BitSet taken) {
+  /** Puts pages back into a log that they were taken from. */
+  void putBack(DirtyLog log, BitSet taken) {
     mmuLock.lock();
     try {
       log.addAll(taken);

@@ -260,6 +260,42 @@ class TwoMemoriesOrdersTest {
     assertThat(report.counterexample()).isEmpty();
   }
 
+  /** The log is that of the memslot as it is now, not as it was when the call began. */
+  @Test
+  void writesAfterAMoveAgainstTheLog() {
+    Interleavings.Report report =
+        Interleavings.of(
+                () -> {
+                  World w = new World(false, false);
+                  w.bind(true, GPA);
+                  return w;
+                })
+            .maxPreemptions(2)
+            .thread(
+                "move",
+                w -> {
+                  w.bind(true, 2 * GPA);
+                  w.vcpu.tryWrite(2 * GPA, 8, 6, SHARED);
+                  w.vcpu.tryWrite(2 * GPA, 8, 7, SHARED);
+                })
+            .thread(
+                "log",
+                w -> {
+                  if (!w.vm.getDirtyLog(0).isEmpty()) {
+                    w.copied = w.ram.mapping().getLong(0);
+                  }
+                })
+            .atEnd(
+                w -> {
+                  if (w.copied != 7 && w.vm.getDirtyLog(0).isEmpty()) {
+                    throw new AssertionError("the write is neither copied nor logged");
+                  }
+                  w.close();
+                })
+            .explore();
+    assertThat(report.counterexample()).isEmpty();
+  }
+
   /**
    * Two conversions and a fault: there is one order of the conversions, and no entry of the other.
    */

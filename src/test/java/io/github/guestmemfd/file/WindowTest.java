@@ -108,6 +108,8 @@ class WindowTest extends RaceFixture {
     assertThrows(SigSegvException.class, () -> readable.window(0, 8, WRITE, task));
     assertThrows(IndexOutOfBoundsException.class, () -> readable.window(0, PAGE + 1, READ, task));
     assertThrows(IndexOutOfBoundsException.class, () -> readable.window(-1, 1, READ, task));
+    assertThrows(IndexOutOfBoundsException.class, () -> readable.window(0, -1, READ, task));
+    assertThrows(IndexOutOfBoundsException.class, () -> readable.window(PAGE + 1, -2, READ, task));
     assertThrows(
         IllegalArgumentException.class, () -> readable.window(0, 8, Protection.EXEC, task));
     assertThrows(NullPointerException.class, () -> readable.window(0, 8, null, task));
