@@ -682,7 +682,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @throws IllegalStateException if the frame has never been in use
    */
   public ByteBuffer buffer(int pfn) {
-    return inode.host.bytes().view(inode.host.checked(pfn));
+    return inode.host.view(pfn);
   }
 
   /**

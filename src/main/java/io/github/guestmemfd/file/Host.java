@@ -14,6 +14,7 @@ import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
+import java.nio.ByteBuffer;
 import java.util.concurrent.Executor;
 import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
@@ -145,6 +146,21 @@ public final class Host {
       throw new UnsupportedOperationException("the host memory is metadata only: it has no bytes");
     }
     return c;
+  }
+
+  /**
+   * The bytes of a frame that the caller names, and may write: perhaps one that was never used.
+   *
+   * @param pfn the number
+   * @return a new view of one page
+   * @throws UnsupportedOperationException if the host is metadata only
+   * @throws IndexOutOfBoundsException if the host has no such frame
+   * @throws IllegalStateException if the frame has never been in use
+   */
+  public ByteBuffer view(int pfn) {
+    FrameContents c = bytes();
+    frames.mark(checked(pfn));
+    return c.view(pfn);
   }
 
   /**

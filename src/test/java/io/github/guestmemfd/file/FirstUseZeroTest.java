@@ -94,4 +94,15 @@ class FirstUseZeroTest {
     assertZero(memfd);
     closeAll(memfd, host);
   }
+
+  /** A client that writes to a frame it does not have, by its number. */
+  @Test
+  void whatWasWrittenByNumberBefore() {
+    HostMemory host = HostMemory.ofBytes(2 * PAGE);
+    GuestMemfd memfd = GuestMemfd.builder(host).size(2 * PAGE).build();
+    memfd.grab(PAGE).close();
+    memfd.buffer(2).put(ones());
+    assertZero(memfd);
+    closeAll(memfd, host);
+  }
 }

@@ -27,8 +27,10 @@ import jdk.jfr.consumer.RecordingFile;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.api.parallel.Isolated;
 
 /** The events of the flight recorder: each appears, with the right fields. */
+@Isolated // JFR records the events of every test that runs meanwhile
 class EventsTest extends HostFixture {
   private static final String NAMES = "io.github.guestmemfd.";
 
