@@ -64,7 +64,9 @@ final class Scenarios {
         new ScenarioKind("parts of a mapping", Parts::new),
         new ScenarioKind("parts of a mapping, recorded", Parts::new).recorded(),
         new ScenarioKind("windows and initial content", Windows::new),
-        new ScenarioKind("machine without memslots", EmptyMachine::new).withoutClient(),
+        new ScenarioKind("machine without memslots", EmptyMachine::new)
+            .withoutClient()
+            .without(Fault.Kind.NO_MEMORY),
         new ScenarioKind("descriptors", Descriptors::new),
         new ScenarioKind("folio lock", FolioLock::new).onlyIf(p -> !locks(p)),
         new ScenarioKind("direct map", DirectMap::new).remembersFrames(),

@@ -566,8 +566,9 @@ class PathPairTest {
           }
           assertEquals(Errno.EAGAIN, errno);
           assertTrue(busy.offset() == PAGE || busy.offset() == 2L * PAGE, busy::toString);
-          assertEquals(pinned ? 1 : 0, busy.pinnedHolders(), busy::toString);
-          assertEquals(pinned ? 0 : 1, busy.unsafeHolders(), busy::toString);
+          // A pin maps its page first: what is in the way may be the reference of that fault.
+          assertEquals(1, busy.pinnedHolders() + busy.unsafeHolders(), busy::toString);
+          assertTrue(pinned || busy.pinnedHolders() == 0, busy::toString);
           return false;
         });
     assertRest(host, memfd, 0);
