@@ -4,10 +4,10 @@ import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE;
 import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
 import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
-import io.github.guestmemfd.CreateFlag;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.memory.Frames;
 import org.openjdk.jcstress.annotations.Actor;
 import org.openjdk.jcstress.annotations.Arbiter;
@@ -90,8 +90,8 @@ public class VcpuReadVsReuseTest {
       for (int i = 0; i < 10; i++) {
         Frames.gap(); // the other actor has much to do
       }
-      if (TdpEntry.maps(entry, MemoryAttribute.SHARED)) {
-        r.r1 = (int) slot.frames.peek(TdpEntry.pfn(entry), 0, Long.BYTES);
+      if (TdpEntry.maps(entry, MemoryAttribute.SHARED, false)) {
+        r.r1 = (int) slot.frames(entry).peek(TdpEntry.pfn(entry), 0, Long.BYTES);
       }
     }
 
