@@ -34,6 +34,7 @@ public final class Frames {
       table.reserve(1);
       frames[i] = table.allocate(owner);
       table.thaw(frames[i], Counts.REF);
+      table.mark(frames[i]); // as use does, once and for all
     }
     for (int pfn : frames) {
       table.put(pfn, Counts.REF);
