@@ -75,7 +75,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   private final @Nullable HolderRegister register;
   private final @Nullable Holder tracked;
 
-  /** The size of the file in bytes; 0 once closed. So one compare checks an offset, and both. */
+  /** The size of the file in bytes; 0 once closed, so that no offset is below it then. */
   private volatile long openSize;
 
   GuestMemfd(FileOperations file) {
@@ -631,7 +631,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public void put(int pfn, HolderKind kind) {
     Objects.requireNonNull(kind, "kind");
-    file.checked(pfn);
+    inode.host.checked(pfn);
     if (register == null) {
       file.put(-1, pfn, kind);
       return;

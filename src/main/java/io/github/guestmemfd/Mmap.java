@@ -15,9 +15,6 @@ import java.util.Objects;
 
 /** A call of {@code mmap}: its arguments, and its errors in order. */
 final class Mmap {
-  /** The size of the address space of a process on x86-64. */
-  private static final long TASK_SIZE = (1L << 47) - Pages.SIZE;
-
   final ProtectionBits protection;
 
   private final Inode inode;
@@ -56,10 +53,10 @@ final class Mmap {
     if (length == 0) {
       throw refused(Errno.EINVAL, "expected a length above 0, actual 0");
     }
-    if (length < 0 || length > TASK_SIZE - Pages.SIZE) {
+    if (length < 0 || length > Mapping.TASK_SIZE - Pages.SIZE) {
       String why =
           "expected a length up to "
-              + (TASK_SIZE - Pages.SIZE)
+              + (Mapping.TASK_SIZE - Pages.SIZE)
               + ", which fits an address space, actual "
               + Long.toUnsignedString(length);
       throw refused(Errno.ENOMEM, why);

@@ -159,7 +159,7 @@ public final class PageCache {
       return 0;
     }
     long slot = SparseWords.getVolatile(leaf, index);
-    if (!SlotWord.isReadyAndOpen(slot) || !wanted.matches(slot)) {
+    if (!isReadyHit(slot, wanted)) {
       return 0;
     }
     int pfn = SlotWord.pfn(slot);
@@ -221,6 +221,17 @@ public final class PageCache {
    */
   public static boolean isHit(long slot, Wanted wanted) {
     return SlotWord.pfn(slot) != 0 && !SlotWord.isClosed(slot) && wanted.matches(slot);
+  }
+
+  /**
+   * Whether a lookup that returned this slot holds a reference, on a folio that is ready.
+   *
+   * @param slot what {@link #lookup} returned
+   * @param wanted what it was asked for
+   * @return the answer
+   */
+  public static boolean isReadyHit(long slot, Wanted wanted) {
+    return SlotWord.isReadyAndOpen(slot) && wanted.matches(slot);
   }
 
   // ---- folios come ----

@@ -163,17 +163,6 @@ public final class FileOperations implements FrameOwners.Listener {
     }
   }
 
-  /**
-   * As {@link Host#checked}.
-   *
-   * @param pfn the number of a frame
-   */
-  public void checked(int pfn) {
-    if (pfn < 1 || pfn > frames.limit()) {
-      inode.host.checked(pfn);
-    }
-  }
-
   private static long unit(HolderKind kind) {
     return kind == HolderKind.ACCESSIBLE ? Counts.ACCESSIBLE_REF : Counts.UNSAFE_REF;
   }

@@ -182,7 +182,6 @@ public final class Fill {
   private void copy(int pfn, @Nullable ByteBuffer from) {
     FrameContents contents = inode.host.contents;
     if (from != null) {
-      frames.mark(pfn); // what is written may be refused, and must be zeroed then
       inode.host.bytes().chunk(pfn).put(FrameContents.base(pfn), from, from.position(), Pages.SIZE);
     } else if (contents != null) {
       contents.zero(pfn);

@@ -140,7 +140,7 @@ public final class GuestRefs {
    */
   private boolean isInPlace(long index, int pfn) {
     long slot = inode.cache.slot(index);
-    return SlotWord.pfn(slot) == pfn && PageCache.isHit(slot, Wanted.ANY) && SlotWord.isReady(slot);
+    return SlotWord.pfn(slot) == pfn && PageCache.isReadyHit(slot, Wanted.ANY);
   }
 
   /**

@@ -142,8 +142,7 @@ public final class HostFault {
     boolean good =
         wanted
             && SlotWord.pfn(slot) == PageTable.held(entry)
-            && PageCache.isHit(slot, Wanted.ACCESSIBLE)
-            && SlotWord.isReady(slot) // no more if its memory has failed
+            && PageCache.isReadyHit(slot, Wanted.ACCESSIBLE) // not if its memory has failed
             && mapping.isMapped(page);
     if (good) {
       mapping.table.confirm(page, entry);

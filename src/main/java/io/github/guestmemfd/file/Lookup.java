@@ -41,7 +41,7 @@ public final class Lookup {
 
   private int getInSteps(long index, long unit, Wanted wanted) {
     long slot = look(index, unit, wanted);
-    return PageCache.isHit(slot, wanted) && SlotWord.isReady(slot)
+    return PageCache.isReadyHit(slot, wanted)
         ? SlotWord.pfn(slot)
         : getSlowly(index, unit, wanted, slot);
   }

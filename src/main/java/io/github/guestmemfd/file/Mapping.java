@@ -28,6 +28,9 @@ public final class Mapping {
     }
   }
 
+  /** The size of the address space of a process on x86-64. */
+  public static final long TASK_SIZE = (1L << 47) - Pages.SIZE;
+
   /** The file. */
   public final Inode inode;
 

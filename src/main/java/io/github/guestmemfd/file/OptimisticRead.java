@@ -50,7 +50,7 @@ public final class OptimisticRead {
     }
     long index = offset >> Pages.SHIFT;
     long slot = cache.slot(index);
-    if (!PageCache.isHit(slot, Wanted.ANY) || !SlotWord.isReady(slot)) {
+    if (!PageCache.isReadyHit(slot, Wanted.ANY)) {
       return -Errno.EAGAIN.code();
     }
     inode.at(RacePoint.AFTER_SLOT_LOAD, index);

@@ -5,6 +5,8 @@ import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.observe.Meter;
 import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Wait;
+import java.util.Collection;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.ConcurrentNavigableMap;
@@ -47,13 +49,6 @@ final class PendingConversions {
   }
 
   private Errno makeBusyAndUndo(long from, long to, String operation) {
-    if (isNone()) {
-      Errno errno = rangeLock.makeBusy(rangeLock.first(from), rangeLock.last(to));
-      if (errno != Errno.OK || isNone()) {
-        return errno; // none of these pages can become pending now
-      }
-      cache.unlock(rangeLock.first(from), rangeLock.last(to));
-    }
     long low = Math.min(rangeLock.first(from), firstPending(from));
     long high = Math.max(rangeLock.last(to), endPending(to));
     for (; ; ) {
@@ -75,8 +70,7 @@ final class PendingConversions {
     }
     boolean done = false;
     try {
-      for (PendingConversion later :
-          Announce.read(pending).subMap(firstPending(from), to).values()) {
+      for (PendingConversion later : between(from, to)) {
         undo(later, operation);
       }
       done = true;
@@ -116,13 +110,20 @@ final class PendingConversions {
 
   /** Where the last pending conversion ends that begins before a page; at least at that page. */
   private long endPending(long end) {
-    Map.Entry<Long, PendingConversion> entry = Announce.read(pending).lowerEntry(end);
+    Map.Entry<Long, PendingConversion> entry =
+        isNone() ? null : Announce.read(pending).lowerEntry(end);
     return entry == null ? end : Math.max(end, entry.getValue().to);
+  }
+
+  /** The pending conversions that have pages of a range. */
+  private Collection<PendingConversion> between(long from, long to) {
+    return isNone() ? List.of() : Announce.read(pending).subMap(firstPending(from), to).values();
   }
 
   /** The pending conversion that a page is part of; null if there is none. */
   @Nullable PendingConversion at(long index) {
-    Map.Entry<Long, PendingConversion> entry = Announce.read(pending).floorEntry(index);
+    Map.Entry<Long, PendingConversion> entry =
+        isNone() ? null : Announce.read(pending).floorEntry(index);
     return entry == null || entry.getValue().to <= index ? null : entry.getValue();
   }
 

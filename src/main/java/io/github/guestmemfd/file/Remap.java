@@ -24,11 +24,8 @@ import org.jspecify.annotations.Nullable;
  * which each is removed, and its reference dropped, by one of them.
  */
 public final class Remap {
-  /** The size of the address space of a process on x86-64. */
-  private static final long TASK_SIZE = (1L << 47) - Pages.SIZE;
-
   private static final String OLD_LENGTH =
-      "expected an old length of 0 to " + (TASK_SIZE - Pages.SIZE);
+      "expected an old length of 0 to " + (Mapping.TASK_SIZE - Pages.SIZE);
 
   private final Inode inode;
   private final ReverseMap reverseMap;
@@ -80,8 +77,8 @@ public final class Remap {
     CallbackContext.forbid("munmap");
     mapping.requireMapped();
     requireAligned(offset, call);
-    if (length <= 0 || length > TASK_SIZE) {
-      throw refused(Errno.EINVAL, call, "expected a length of 1 to " + TASK_SIZE);
+    if (length <= 0 || length > Mapping.TASK_SIZE) {
+      throw refused(Errno.EINVAL, call, "expected a length of 1 to " + Mapping.TASK_SIZE);
     }
     long from = clip(mapping, Pages.index(offset));
     long to = clip(mapping, Pages.index(offset) + pages(length));
@@ -239,11 +236,11 @@ public final class Remap {
     requireAligned(offset, call);
     long was = (oldLength + Pages.OFFSET_MASK) & ~Pages.OFFSET_MASK; // as unsigned: -1 is 0
     long is = (newLength + Pages.OFFSET_MASK) & ~Pages.OFFSET_MASK;
-    if (is <= 0 || is > TASK_SIZE - Pages.SIZE) {
-      String why = "expected a new length of 1 to " + (TASK_SIZE - Pages.SIZE);
+    if (is <= 0 || is > Mapping.TASK_SIZE - Pages.SIZE) {
+      String why = "expected a new length of 1 to " + (Mapping.TASK_SIZE - Pages.SIZE);
       throw refused(Errno.EINVAL, call, why);
     }
-    if (oldLength > TASK_SIZE - Pages.SIZE) {
+    if (oldLength > Mapping.TASK_SIZE - Pages.SIZE) {
       throw refused(Errno.EINVAL, call, OLD_LENGTH);
     }
     return locked(

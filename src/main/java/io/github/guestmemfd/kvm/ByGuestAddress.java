@@ -6,13 +6,12 @@ import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.Protection;
 import java.util.Optional;
 
 /** The operations of a virtual machine monitor on the files behind guest addresses. */
 final class ByGuestAddress {
-  private static final int PAGE_SHIFT = 12;
-
   private final MemoryRegions regions;
   private final UserMemory user;
 
@@ -103,21 +102,29 @@ final class ByGuestAddress {
       throw new GuestMemfdException(Errno.EINVAL, what("discard", gpa, size) + ": " + wrong);
     }
     for (Mmu.Pages pages :
-        regions.memslots().pages(gpa >>> PAGE_SHIFT, (gpa + size) >>> PAGE_SHIFT)) {
+        regions.memslots().pages(gpa >>> Pages.SHIFT, (gpa + size) >>> Pages.SHIFT)) {
       BoundSlot slot = pages.slot();
       if (!slot.isInFile(MemoryAttribute.SHARED)) {
-        discardUserMemory(slot.userAddress(pages.from()), slot.userAddress(pages.to()));
+        eachPiece(
+            slot.userAddress(pages.from()), slot.userAddress(pages.to()), GuestMemfd::punchHole);
       }
     }
   }
 
-  private void discardUserMemory(long from, long to) {
+  /** A range of a file that is memory of the host. */
+  @FunctionalInterface
+  private interface Piece {
+    void use(GuestMemfd memfd, long offset, long length);
+  }
+
+  /** The pieces of memory between two user addresses, in ascending order. */
+  private void eachPiece(long from, long to, Piece piece) {
     for (UserMemory.Area area : user.between(from, to)) {
       Optional<GuestMemfd> memory = area.file().reopen();
       if (memory.isPresent()) {
         try (GuestMemfd memfd = memory.get()) {
           long first = Math.max(from, area.address());
-          memfd.punchHole(first - area.address(), Math.min(to, area.end()) - first);
+          piece.use(memfd, first - area.address(), Math.min(to, area.end()) - first);
         }
       }
     }
@@ -138,7 +145,7 @@ final class ByGuestAddress {
         doubled += pair.doubled(0, slot.pages());
       }
     }
-    return new MemoryUse(shared << PAGE_SHIFT, files << PAGE_SHIFT, doubled << PAGE_SHIFT);
+    return new MemoryUse(shared << Pages.SHIFT, files << Pages.SHIFT, doubled << Pages.SHIFT);
   }
 
   /** The pages that are present of the two memories of a memslot. */
@@ -155,24 +162,17 @@ final class ByGuestAddress {
         return 0;
       }
       try (GuestMemfd memfd = file.get()) {
-        return memfd.cachedPages(slot.offset(from), (to - from) << PAGE_SHIFT);
+        return memfd.cachedPages(slot.offset(from), (to - from) << Pages.SHIFT);
       }
     }
 
     long shared(long from, long to) {
-      long start = slot.userAddress(from);
-      long end = slot.userAddress(to);
-      long pages = 0;
-      for (UserMemory.Area area : user.between(start, end)) {
-        Optional<GuestMemfd> memory = area.file().reopen();
-        if (memory.isPresent()) {
-          try (GuestMemfd memfd = memory.get()) {
-            long first = Math.max(start, area.address());
-            pages += memfd.cachedPages(first - area.address(), Math.min(end, area.end()) - first);
-          }
-        }
-      }
-      return pages;
+      long[] pages = new long[1];
+      eachPiece(
+          slot.userAddress(from),
+          slot.userAddress(to),
+          (memfd, offset, length) -> pages[0] += memfd.cachedPages(offset, length));
+      return pages[0];
     }
 
     /** Goes down only where both have some, and not all. */

@@ -3,6 +3,7 @@ package io.github.guestmemfd.kvm;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.spi.Announce;
 import java.util.ArrayList;
 import java.util.List;
@@ -16,8 +17,6 @@ import java.util.concurrent.CopyOnWriteArrayList;
  * mmu_notifier}. What differs is where a memslot begins in it.
  */
 final class Gmem implements GuestMemfdOps {
-  private static final int PAGE_SHIFT = 12;
-
   /** Not a user address: for a file, whose memslots begin at their offsets. */
   private static final long NONE = -1;
 
@@ -59,8 +58,8 @@ final class Gmem implements GuestMemfdOps {
     for (BoundSlot slot : Announce.read(bindings)) { // what is bound later cannot get the pages
       long start =
           userAddress == NONE ? slot.memslot.offset() : slot.memslot.userAddress() - userAddress;
-      long from = Math.max(0, (offset - start) >> PAGE_SHIFT);
-      long to = Math.min(slot.pages(), (offset + length - start) >> PAGE_SHIFT);
+      long from = Math.max(0, (offset - start) >> Pages.SHIFT);
+      long to = Math.min(slot.pages(), (offset + length - start) >> Pages.SHIFT);
       if (from < to) {
         pages.add(new Mmu.Pages(slot, from, to));
       }

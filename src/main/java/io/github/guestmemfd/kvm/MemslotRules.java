@@ -1,6 +1,7 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.Pages;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -8,11 +9,10 @@ import org.jspecify.annotations.Nullable;
  * kvm_set_memory_region}, all of which answer EINVAL, and those of a change of a memslot.
  */
 final class MemslotRules {
-  private static final long PAGE_MASK = 4095;
   private static final long MAX_SLOT_BYTES = 1L << 43;
 
   /** One past the largest user address of a process: page tables of four levels, less a page. */
-  static final long USER_LIMIT = (1L << 47) - 4096;
+  static final long USER_LIMIT = (1L << 47) - Pages.SIZE;
 
   private MemslotRules() {}
 
@@ -37,7 +37,7 @@ final class MemslotRules {
     long size = wanted.size();
     boolean hasFile = wanted.has(MemslotFlag.GUEST_MEMFD);
     long offset = hasFile ? wanted.offset() : 0;
-    if (((gpa | size | offset) & PAGE_MASK) != 0) {
+    if (!Pages.isAligned(gpa | size | offset)) {
       return "expected multiples of 4096, actual gpa "
           + Hex.of(gpa)
           + " size "
@@ -80,7 +80,7 @@ final class MemslotRules {
   }
 
   private static boolean isUserRange(long address, long size) {
-    return (address & PAGE_MASK) == 0
+    return Pages.isAligned(address)
         && Long.compareUnsigned(address + size, address) >= 0
         && Long.compareUnsigned(address + size, USER_LIMIT) <= 0;
   }

@@ -98,13 +98,15 @@ final class PageWalk {
   /** Announces an access to a page, if it is mapped for that view, and for writing if need be. */
   long begin(BoundSlot slot, long gpa, MemoryAttribute attribute, boolean write) {
     long page = slot.page(gpa);
-    long entry = slot.table.get(page);
+    AtomicLongArray leaf = slot.table.leaf(page);
+    long entry = GuestPageTable.get(leaf, page);
     if (!TdpEntry.maps(entry, attribute, write)) {
       return 0;
     }
     FrameAccess frames = slot.frames(entry);
     long begun = frames.begin(TdpEntry.pfn(entry));
-    if (slot.table.get(page) != entry) { // checked again, now that the access is announced
+    if (GuestPageTable.get(leaf, page)
+        != entry) { // checked again, now that the access is announced
       frames.end(begun);
       return 0;
     }

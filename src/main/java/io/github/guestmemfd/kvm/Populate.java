@@ -5,6 +5,7 @@ import io.github.guestmemfd.PopulateHook;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.Pages;
 import java.nio.ByteBuffer;
 import java.util.Objects;
 import java.util.Optional;
@@ -50,7 +51,7 @@ final class Populate {
   /** A page that is shared in the machine is not handed over, and so not populated. */
   private static PopulateHook ifPrivate(VmAttributes attributes, Memslot slot, PopulateHook hook) {
     return folio ->
-        attributes.isPrivate(slot.gpaOf(folio.offset()) >>> 12)
+        attributes.isPrivate(slot.gpaOf(folio.offset()) >>> Pages.SHIFT)
             ? hook.populated(folio)
             : Errno.EINVAL;
   }

@@ -62,7 +62,7 @@ final class InPlaceChanges implements Changes {
       }
       Memslot slot = found.get();
       long to = Math.min(range.end(), slot.gpa() + slot.size());
-      long offset = slot.offset() + (at - slot.gpa());
+      long offset = slot.offsetOf(at);
       Errno errno = discard(slot, offset, offset + (to - at));
       if (errno != Errno.OK) {
         return errno;

@@ -68,6 +68,22 @@ class TwoMemoriesOrdersTest {
       }
     }
 
+    /** As a migration does: what is in the log is copied, and is in it no more. */
+    void copyWhatIsLogged() {
+      if (!vm.getDirtyLog(0).isEmpty()) {
+        copied = ram.mapping().getLong(0);
+      }
+    }
+
+    /** The write of 7 has come into the copy, or is in the log still. */
+    void closeWithCopiedOrLogged() {
+      boolean inLog = !vm.getDirtyLog(0).isEmpty();
+      if (copied != 7 && !inLog) {
+        throw new AssertionError("the write is neither copied nor logged");
+      }
+      close();
+    }
+
     void close() {
       MemoryAttribute now = vm.memoryAttribute(GPA).orElseThrow();
       if (vcpu.tryRead(GPA, 8, now == SHARED ? PRIVATE : SHARED)) {
@@ -83,6 +99,13 @@ class TwoMemoriesOrdersTest {
 
   private static Interleavings<World> world(boolean hasFile, boolean mapped) {
     return Interleavings.of(() -> new World(hasFile, mapped)).maxPreemptions(2).atEnd(World::close);
+  }
+
+  /** A page without a file, in a memslot with a log. */
+  private static World logged() {
+    World made = new World(false, false);
+    made.bind(true, GPA);
+    return made;
   }
 
   @Test
@@ -162,29 +185,15 @@ class TwoMemoriesOrdersTest {
     Interleavings.Report report =
         Interleavings.of(
                 () -> {
-                  World w = new World(false, false);
-                  w.bind(true, GPA);
+                  World w = logged();
                   w.vcpu.tryWrite(GPA, 8, 1, SHARED);
                   w.vm.getDirtyLog(0);
                   return w;
                 })
             .maxPreemptions(2)
             .thread("guest", w -> w.vcpu.tryWrite(GPA, 8, 7, SHARED))
-            .thread(
-                "vmm",
-                w -> {
-                  if (!w.vm.getDirtyLog(0).isEmpty()) {
-                    w.copied = w.ram.mapping().getLong(0);
-                  }
-                })
-            .atEnd(
-                w -> {
-                  boolean inLog = !w.vm.getDirtyLog(0).isEmpty();
-                  if (w.copied != 7 && !inLog) {
-                    throw new AssertionError("the write is neither copied nor logged");
-                  }
-                  w.close();
-                })
+            .thread("vmm", World::copyWhatIsLogged)
+            .atEnd(World::closeWithCopiedOrLogged)
             .explore();
     assertThat(report.complete()).isTrue();
   }
@@ -199,17 +208,9 @@ class TwoMemoriesOrdersTest {
                 "vmm",
                 w -> {
                   w.bind(true, GPA);
-                  long copied = w.ram.mapping().getLong(0); // all of it is copied at the start
-                  w.copied = copied;
+                  w.copied = w.ram.mapping().getLong(0); // all of it is copied at the start
                 })
-            .atEnd(
-                w -> {
-                  boolean inLog = !w.vm.getDirtyLog(0).isEmpty();
-                  if (w.copied != 7 && !inLog) {
-                    throw new AssertionError("a write is neither copied nor logged");
-                  }
-                  w.close();
-                })
+            .atEnd(World::closeWithCopiedOrLogged)
             .explore();
     assertThat(report.complete()).isTrue();
   }
@@ -232,22 +233,11 @@ class TwoMemoriesOrdersTest {
   @Test
   void aWriteAgainstAMoveAndTheLog() {
     Interleavings.Report report =
-        Interleavings.of(
-                () -> {
-                  World w = new World(false, false);
-                  w.bind(true, GPA);
-                  return w;
-                })
+        Interleavings.of(TwoMemoriesOrdersTest::logged)
             .maxPreemptions(2)
             .thread("guest", w -> w.vcpu.tryWrite(GPA, 8, 7, SHARED))
             .thread("move", w -> w.bind(true, 2 * GPA))
-            .thread(
-                "log",
-                w -> {
-                  if (!w.vm.getDirtyLog(0).isEmpty()) {
-                    w.copied = w.ram.mapping().getLong(0);
-                  }
-                })
+            .thread("log", World::copyWhatIsLogged)
             .atEnd(
                 w -> {
                   boolean written = w.ram.mapping().getLong(0) == 7;
@@ -264,12 +254,7 @@ class TwoMemoriesOrdersTest {
   @Test
   void writesAfterAMoveAgainstTheLog() {
     Interleavings.Report report =
-        Interleavings.of(
-                () -> {
-                  World w = new World(false, false);
-                  w.bind(true, GPA);
-                  return w;
-                })
+        Interleavings.of(TwoMemoriesOrdersTest::logged)
             .maxPreemptions(2)
             .thread(
                 "move",
@@ -278,20 +263,8 @@ class TwoMemoriesOrdersTest {
                   w.vcpu.tryWrite(2 * GPA, 8, 6, SHARED);
                   w.vcpu.tryWrite(2 * GPA, 8, 7, SHARED);
                 })
-            .thread(
-                "log",
-                w -> {
-                  if (!w.vm.getDirtyLog(0).isEmpty()) {
-                    w.copied = w.ram.mapping().getLong(0);
-                  }
-                })
-            .atEnd(
-                w -> {
-                  if (w.copied != 7 && w.vm.getDirtyLog(0).isEmpty()) {
-                    throw new AssertionError("the write is neither copied nor logged");
-                  }
-                  w.close();
-                })
+            .thread("log", World::copyWhatIsLogged)
+            .atEnd(World::closeWithCopiedOrLogged)
             .explore();
     assertThat(report.counterexample()).isEmpty();
   }

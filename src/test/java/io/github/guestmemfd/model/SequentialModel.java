@@ -1006,7 +1006,7 @@ final class SequentialModel {
         || number > 32763
         || gpa % PAGE != 0
         || size % PAGE != 0
-        || offset % PAGE != 0
+        || (size != 0 && offset % PAGE != 0) // no file in a deletion: its offset is not read
         || wraps(gpa, size)
         || wraps(offset, size)
         || Long.compareUnsigned(size, 1L << 43) >= 0) {
