@@ -12,14 +12,14 @@ import org.slf4j.LoggerFactory;
 
 /**
  * The batches of folios on their way to the LRU lists, one for each CPU: the kernel's {@code
- * folio_add_lru} and {@code lru_add_drain_all}. There are no lists here; what matters is the
+ * folio_add_lru}, {@code lru_add_drain} and {@code lru_add_drain_all}. There are no lists here; what matters is the
  * reference that a batch holds on each of its folios, which no conversion expects and any thread
  * can drop.
  *
  * <p><b>Assumptions.</b> A frame is added with a reference, which is the batch's from then on.
  *
  * <p><b>Guarantees.</b> A reference whose {@link #add} has returned is dropped by the drain that
- * fills its batch or by the next {@link #drain}, once. A drain that finds a batch empty while
+ * fills its batch or by the next {@link #drain} of it, once. A drain that finds a batch empty while
  * another thread is emptying it may return before that thread has dropped what it took out; such a
  * reference is a speculative one, which goes by itself.
  *
@@ -63,14 +63,26 @@ public final class LruBatches {
    * @param pfn the frame, with one reference for the batch
    */
   public void add(int pfn) {
-    MpmcAtomicArrayQueue<Integer> batch =
-        batches.get((int) (Exploration.threadId() % batches.size()));
+    MpmcAtomicArrayQueue<Integer> batch = local();
     while (!Announce.write(batch).offer(pfn)) { // other threads were quicker
       drain(batch);
     }
     if (Announce.read(batch).size() >= size) {
       drain(batch);
     }
+  }
+
+  private MpmcAtomicArrayQueue<Integer> local() {
+    return batches.get((int) (Exploration.threadId() % batches.size()));
+  }
+
+  /**
+   * Empties the batch of this thread's CPU, as {@link #drain} empties all.
+   *
+   * @return how many references were dropped
+   */
+  public int drainLocal() {
+    return drain(local());
   }
 
   /**

@@ -122,6 +122,19 @@ public interface ConversionProtocol {
   }
 
   /**
+   * Whether a conversion is refused at once for a folio with these counts, as one that may be
+   * pinned: LRU batches, which may hold the folio too, are not drained, and the retry policy is not
+   * asked. Of a folio that {@link #mayTurnInaccessible} this must be false.
+   *
+   * @param refs as for {@link #mayTurnInaccessible}
+   * @param safe as for {@link #mayTurnInaccessible}
+   * @return false by default
+   */
+  default boolean refusesOutright(int refs, int safe) {
+    return false;
+  }
+
+  /**
    * Whether a conversion freezes each folio that passes (its count becomes 0, so to speak, and no
    * thread can take a reference or give one back) until all of the range is converted or given up.
    * A folio can be frozen only while the page cache is its only holder: not even a guest-side
@@ -231,12 +244,22 @@ public interface ConversionProtocol {
   }
 
   /**
-   * One lock for the whole file, and a second look at the counts.
+   * One lock for the whole file; pins are refused before the counts are looked at.
    *
    * @return the protocol {@code invalidate-lock}
    */
   static ConversionProtocol invalidateLock() {
     return InvalidateLock.INSTANCE;
+  }
+
+  /**
+   * The earlier rule of {@link #invalidateLock}, which looked at the counts alone. It is not one of
+   * {@link #all}.
+   *
+   * @return the protocol {@code invalidate-lock-v8}
+   */
+  static ConversionProtocol invalidateLockV8() {
+    return InvalidateLock.V8;
   }
 
   /**
@@ -249,7 +272,8 @@ public interface ConversionProtocol {
   }
 
   /**
-   * Every protocol that the library ships, oldest first.
+   * Every protocol that the library ships, oldest first, but for an {@linkplain #invalidateLockV8
+   * earlier version} of one.
    *
    * @return an immutable list
    */
@@ -277,7 +301,7 @@ public interface ConversionProtocol {
   static Optional<ConversionProtocol> byId(String id) {
     Objects.requireNonNull(id, "id");
     return Stream.concat(
-            all().stream(),
+            Stream.concat(all().stream(), Stream.of(invalidateLockV8())),
             ServiceLoader.load(ConversionProtocol.class).stream().map(ServiceLoader.Provider::get))
         .filter(p -> p.id().equals(id))
         .findFirst();

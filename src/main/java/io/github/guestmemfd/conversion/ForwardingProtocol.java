@@ -57,6 +57,11 @@ public abstract class ForwardingProtocol implements ConversionProtocol {
   }
 
   @Override
+  public boolean refusesOutright(int refs, int safe) {
+    return original.refusesOutright(refs, safe);
+  }
+
+  @Override
   public boolean freezes() {
     return original.freezes();
   }

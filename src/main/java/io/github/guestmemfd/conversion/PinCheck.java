@@ -21,7 +21,7 @@ public final class PinCheck extends Shipped {
   static final PinCheck INSTANCE = new PinCheck();
 
   /** The kernel's {@code GUP_PIN_COUNTING_BIAS}. */
-  private static final int PIN_BIAS = 1024;
+  static final int PIN_BIAS = 1024;
 
   private PinCheck() {
     super(

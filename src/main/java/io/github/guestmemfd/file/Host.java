@@ -17,6 +17,7 @@ import io.github.guestmemfd.spi.RacePoint;
 import java.nio.ByteBuffer;
 import java.util.concurrent.Executor;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.IntSupplier;
 import org.jspecify.annotations.Nullable;
 
 /** The memory of a host: its frames, their contents, and what all of its files share. */
@@ -107,17 +108,23 @@ public final class Host {
   }
 
   /**
-   * Drops the references that the LRU batches hold.
+   * Drops the references that the LRU batches hold: the kernel's {@code lru_add_drain_all}.
    *
    * @return how many
    */
   public int drainLru() {
-    if (lru == null) {
-      return 0;
-    }
+    return lru == null ? 0 : drained(lru::drain);
+  }
+
+  /** Drops those of the batch of this thread's CPU: the kernel's {@code lru_add_drain}. */
+  int drainLocalLru() {
+    return lru == null ? 0 : drained(lru::drainLocal);
+  }
+
+  private static int drained(IntSupplier drain) {
     CallbackContext.enterOperation(); // work that a put causes is done after the last one
     try {
-      return lru.drain();
+      return drain.getAsInt();
     } finally {
       CallbackContext.leaveOperation();
     }

@@ -96,6 +96,7 @@ final class RefCheck {
   private boolean awaitExpectedRefs(
       long from, long to, Purpose purpose, RetryPolicy policy, Mismatch busy)
       throws InterruptedException {
+    LruDrain drain = new LruDrain(inode.host);
     boolean converts = purpose == Purpose.CONVERT;
     long waitNanos = policy.waitNanos();
     for (Folios folios = cache.folios(from, to); folios.next(); ) {
@@ -103,7 +104,8 @@ final class RefCheck {
         continue; // stays as it is
       }
       waitNanos =
-          awaitExpectedRefs(folios.index(), folios.pfn(), purpose, policy.spins(), waitNanos, busy);
+          awaitExpectedRefs(
+              folios.index(), folios.pfn(), purpose, policy.spins(), waitNanos, drain, busy);
       if (waitNanos == REFUSED) {
         RefusalEvent refusal = Events.refusal();
         if (refusal != null) {
@@ -128,7 +130,13 @@ final class RefCheck {
    * @return how long the other folios may be waited for, or {@link #REFUSED}
    */
   private long awaitExpectedRefs(
-      long index, int pfn, Purpose purpose, int spins, long waitNanos, Mismatch busy)
+      long index,
+      int pfn,
+      Purpose purpose,
+      int spins,
+      long waitNanos,
+      LruDrain drain,
+      Mismatch busy)
       throws InterruptedException {
     boolean keepLock = purpose == Purpose.CONVERT && waitsWithFolioLock;
     if (keepLock) {
@@ -143,7 +151,7 @@ final class RefCheck {
       long start = Exploration.nanoTime();
       RetryEvent event = Events.retry();
       int looks = busy.retries;
-      long counts = retry(index, pfn, purpose, spins, waitNanos, busy);
+      long counts = retry(index, pfn, purpose, spins, waitNanos, drain, busy);
       if (event != null) {
         event.finish(inode.ino, index, busy.retries - looks, counts == 0);
       }
@@ -192,15 +200,31 @@ final class RefCheck {
   }
 
   /**
-   * After a mismatch: looks at the counts again as the retry policy says, and counts the looks in
-   * {@code busy}. Returns 0 when the folio may change, else the counts, never 0, that say it may
-   * not.
+   * After a mismatch: drains the LRU batches, and looks at the counts again as the retry policy
+   * says, unless the protocol refuses outright; counts the looks in {@code busy}. Returns 0 when
+   * the folio may change, else the counts, never 0, that say it may not.
    */
-  private long retry(long index, int pfn, Purpose purpose, int spins, long waitNanos, Mismatch busy)
+  private long retry(
+      long index,
+      int pfn,
+      Purpose purpose,
+      int spins,
+      long waitNanos,
+      LruDrain drain,
+      Mismatch busy)
       throws InterruptedException {
     inode.at(RacePoint.ON_MISMATCH, index);
-    inode.host.drainLru();
     long seen = frames.counts(pfn);
+    if (purpose == Purpose.CONVERT
+        && protocol.refusesOutright(Counts.refs(seen), guest.safe(seen))) {
+      return seen;
+    }
+    while (drain.next()) {
+      if (checkAndFreeze(pfn, purpose)) {
+        return 0;
+      }
+    }
+    seen = frames.counts(pfn);
     if (!protocol.isWorthWaiting(Counts.refs(seen), guest.safe(seen), Counts.accessible(seen))) {
       return checkAndFreeze(pfn, purpose) ? 0 : seen;
     }

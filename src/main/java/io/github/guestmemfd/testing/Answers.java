@@ -296,7 +296,7 @@ final class Answers {
     return questions;
   }
 
-  /** The three answers, a bit each. */
+  /** The four answers, a bit each. */
   private static byte ask(ConversionProtocol protocol, Question question) {
     try {
       return (byte)
@@ -304,7 +304,8 @@ final class Answers {
               | (protocol.mayPunch(question.refs, question.safe) ? 2 : 0)
               | (protocol.isWorthWaiting(question.refs, question.safe, question.accessible)
                   ? 4
-                  : 0));
+                  : 0)
+              | (protocol.refusesOutright(question.refs, question.safe) ? 8 : 0));
     } catch (RuntimeException | Error e) {
       throw Rule.STEPS.broken("a question about " + question + " threw", e);
     }
@@ -359,7 +360,9 @@ final class Answers {
   private static String name(int difference) {
     return (difference & 1) != 0
         ? "mayTurnInaccessible"
-        : (difference & 2) != 0 ? "mayPunch" : "isWorthWaiting";
+        : (difference & 2) != 0
+            ? "mayPunch"
+            : (difference & 4) != 0 ? "isWorthWaiting" : "refusesOutright";
   }
 
   private void askInterrupted(List<Question> questions, byte[] expected) {

@@ -94,6 +94,29 @@ class ConversionProtocolTest {
     assertEquals(List.of(), those(p -> !p.isWorthWaiting(2, 0, 0)));
   }
 
+  /** What the count refuses anyway: the kernel's "maybe pinned" comes first. */
+  @Test
+  void invalidateLockRefusesFromAPinOn() {
+    assertEquals(List.of("invalidate-lock"), those(p -> p.refusesOutright(1025, 0)));
+    assertTrue(ConversionProtocol.invalidateLock().refusesOutright(1024, 0));
+    assertEquals(List.of(), those(p -> p.refusesOutright(1023, 0)));
+    assertFalse(ConversionProtocol.invalidateLockV8().refusesOutright(1025, 0));
+  }
+
+  /** There are eight; the earlier version of one is found by its name alone. */
+  @Test
+  void theEarlierVersionIsFoundByItsNameAlone() {
+    ConversionProtocol v8 = ConversionProtocol.invalidateLockV8();
+    assertEquals(8, all().size());
+    assertFalse(all().contains(v8));
+    assertEquals("invalidate-lock-v8", v8.id());
+    assertEquals(Optional.of(v8), ConversionProtocol.byId("invalidate-lock-v8"));
+    assertTakesAndDrops(v8, List.of(REF), List.of(REF));
+    assertTrue(v8.locksWholeFile() && v8.isSound() && !v8.freezes());
+    assertTrue(v8.mayTurnInaccessible(1, 0));
+    assertFalse(v8.mayTurnInaccessible(2, 0));
+  }
+
   @Test
   void traits() {
     assertEquals(List.of("last-put"), those(ConversionProtocol::freezes));

@@ -45,7 +45,8 @@ class ForwardingProtocolTest {
       for (int safe = 0; safe < refs; safe++) {
         text.append(protocol.mayTurnInaccessible(refs, safe))
             .append(protocol.mayPunch(refs, safe))
-            .append(protocol.isWorthWaiting(refs, safe, refs - safe - 1));
+            .append(protocol.isWorthWaiting(refs, safe, refs - safe - 1))
+            .append(protocol.refusesOutright(1024 * refs, safe));
       }
     }
     return text.append(protocol.guestTakes())

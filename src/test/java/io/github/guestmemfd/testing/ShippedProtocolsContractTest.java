@@ -26,6 +26,7 @@ class ShippedProtocolsContractTest {
             .filter(ConversionProtocol::isSound)
             .map(ConversionProtocol::id)
             .collect(Collectors.toCollection(TreeSet::new));
+    sound.add(ConversionProtocol.invalidateLockV8().id());
     assertEquals(sound, tested);
   }
 
@@ -74,6 +75,14 @@ class ShippedProtocolsContractTest {
     @Override
     protected ConversionProtocol protocol() {
       return ConversionProtocol.invalidateLock();
+    }
+  }
+
+  @Nested
+  class InvalidateLockV8 extends ConversionProtocolContract {
+    @Override
+    protected ConversionProtocol protocol() {
+      return ConversionProtocol.invalidateLockV8();
     }
   }
 
