@@ -600,6 +600,24 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     return pfn;
   }
 
+  /**
+   * The frame of a page for the guest, without a reference: {@code kvm_gmem_get_pfn} of a kernel
+   * that converts in place. If the page is private, {@link GuestMemfdOps#makePrivate} is called,
+   * each time. For a client that maps pages, and is told by {@code invalidateBegin} when to stop
+   * using them: it takes its sequence number before this call, and looks at it again where it maps
+   * the frame, under one lock with that; else the frame may be another file's by then.
+   *
+   * @param offset any byte of the page
+   * @return the page frame number, above 0; or a negated {@link Errno#code}, as {@link #tryGrab},
+   *     or what makePrivate answers
+   */
+  public int tryGetPfn(long offset) {
+    if (offset < 0 || offset >= Announce.read(this).openSize) {
+      return isClosed() ? -Errno.EBADF.code() : -Errno.EINVAL.code();
+    }
+    return file.getPfn.get(offset >> Pages.SHIFT);
+  }
+
   /** As {@link #tryGrab}, for callers that enter the holder themselves. */
   int take(long offset, HolderKind kind) {
     Objects.requireNonNull(kind, "kind");

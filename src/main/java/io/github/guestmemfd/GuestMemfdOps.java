@@ -2,6 +2,7 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.InvalidationFilter;
 
 /**
  * The callbacks of a client of a guest_memfd, a hypervisor's memory manager for instance: it is
@@ -17,7 +18,10 @@ import io.github.guestmemfd.abi.Errno;
  * {@link Errno#EDEADLK}.
  *
  * <p>The operations are those of the RFC series of August 2024, with the polarity and the
- * separation that its reviewers asked for.
+ * separation that its reviewers asked for. Those of in-place conversion as it was applied are among
+ * them: {@code kvm_arch_gmem_invalidate_range} is {@link #invalidateBegin(long, long,
+ * InvalidationFilter)}, {@code kvm_arch_gmem_reclaim} is {@link #freeFolio}, and {@link
+ * #makePrivate} and {@link #makeShared} have their names there.
  */
 public interface GuestMemfdOps {
 
@@ -42,6 +46,22 @@ public interface GuestMemfdOps {
    */
   default Errno invalidateBegin(long offset, long length) {
     return Errno.OK;
+  }
+
+  /**
+   * As {@link #invalidateBegin(long, long)}, which it calls by default: this is what a file calls.
+   * A client that maps shared pages and private ones apart overrides this one; so does a client
+   * that passes its callbacks on to others.
+   *
+   * @param offset the start of the range in bytes
+   * @param length its length in bytes
+   * @param filter what the pages are mapped as, if they are: of a conversion what they turn from;
+   *     {@link InvalidationFilter#BOTH} of a punch and a memory failure, which take pages of both
+   *     kinds. {@link #release} is of both too
+   * @return {@link Errno#OK}, or why it cannot be done now
+   */
+  default Errno invalidateBegin(long offset, long length, InvalidationFilter filter) {
+    return invalidateBegin(offset, length);
   }
 
   /**
@@ -87,13 +107,44 @@ public interface GuestMemfdOps {
   }
 
   /**
+   * The guest faults on a private page: its folio is about to be mapped for it. Called at
+   * <b>every</b> such fault of a kernel that converts in place ({@link GuestMemfd#tryGetPfn}), and
+   * so perhaps many times for one folio, by several vCPUs one after the other. A client that has
+   * made the page private answers {@link Errno#OK} again.
+   *
+   * <p>Held: the folio lock, so that no conversion or punch of the page is under way. Models {@code
+   * kvm_arch_gmem_make_private}.
+   *
+   * @param folio the folio, up to date and inaccessible; valid during the call
+   * @return {@link Errno#OK}, or what the fault fails with; nothing is changed then
+   */
+  default Errno makePrivate(Folio folio) {
+    return Errno.OK;
+  }
+
+  /**
+   * A folio turns from private to shared: called for each page of a conversion that changes and has
+   * a folio, whether or not it has ever been made private, once all clients have agreed, before the
+   * host can touch it. Called also where a conversion to inaccessible is undone after its end has
+   * been told. If the conversion is undone after this, the page is private as before, and {@link
+   * #makePrivate} comes again before the guest uses it.
+   *
+   * <p>There is no way to refuse; if this throws, the conversion is undone.
+   *
+   * <p>Held: the busy bits of the range. Models {@code kvm_arch_gmem_make_shared}.
+   *
+   * @param folio the folio, which may never have been used; valid during the call
+   */
+  default void makeShared(Folio folio) {}
+
+  /**
    * A folio is at the end of its life: the last reference is gone, and its frame is about to go
    * back to the host. This is the place to scrub it. It is called for orphans too, possibly after
    * {@link #release}.
    *
    * <p>Held: what the thread held that dropped the reference: the busy bits of the range if that
    * was a punch, what another callback holds if it was that, else nothing. The frame is frozen, and
-   * no other thread has it. It is freed even if this throws.
+   * no other thread has it. It is freed even if this throws. Models {@code kvm_arch_gmem_reclaim}.
    *
    * @param folio the folio; valid during the call
    */

@@ -1,6 +1,7 @@
 package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.InvalidationFilter;
 import io.github.guestmemfd.file.FileClient;
 import io.github.guestmemfd.file.FileOperations;
 import org.jspecify.annotations.Nullable;
@@ -22,8 +23,8 @@ final class OpsClient implements FileClient {
   }
 
   @Override
-  public Errno invalidateBegin(long offset, long length) {
-    return ops.invalidateBegin(offset, length);
+  public Errno invalidateBegin(long offset, long length, InvalidationFilter filter) {
+    return ops.invalidateBegin(offset, length, filter);
   }
 
   @Override
@@ -36,6 +37,26 @@ final class OpsClient implements FileClient {
     Folio folio = folio(index, pfn);
     try {
       return inaccessible ? ops.prepareInaccessible(folio) : ops.prepareAccessible(folio);
+    } finally {
+      folio.expire();
+    }
+  }
+
+  @Override
+  public Errno makePrivate(long index, int pfn) {
+    Folio folio = folio(index, pfn);
+    try {
+      return ops.makePrivate(folio);
+    } finally {
+      folio.expire();
+    }
+  }
+
+  @Override
+  public void makeShared(long index, int pfn) {
+    Folio folio = folio(index, pfn);
+    try {
+      ops.makeShared(folio);
     } finally {
       folio.expire();
     }

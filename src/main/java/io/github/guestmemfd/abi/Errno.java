@@ -32,6 +32,8 @@ public enum Errno {
   ENODEV(19),
   /** Invalid argument. */
   EINVAL(22),
+  /** The file has no such ioctl. */
+  ENOTTY(25),
   /** The file would be too large. */
   EFBIG(27),
   /** Cannot seek. */

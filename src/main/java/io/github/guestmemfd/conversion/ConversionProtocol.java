@@ -124,7 +124,7 @@ public interface ConversionProtocol {
   /**
    * Whether a conversion is refused at once for a folio with these counts, as one that may be
    * pinned: LRU batches, which may hold the folio too, are not drained, and the retry policy is not
-   * asked. Of a folio that {@link #mayTurnInaccessible} this must be false.
+   * asked. This is about folios of which {@link #mayTurnInaccessible} has said no.
    *
    * @param refs as for {@link #mayTurnInaccessible}
    * @param safe as for {@link #mayTurnInaccessible}

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.InvalidationFilter;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.Exploration;
@@ -24,7 +25,7 @@ final class Callbacks {
     return client != null;
   }
 
-  Errno invalidateBegin(long from, long to) {
+  Errno invalidateBegin(long from, long to, InvalidationFilter filter) {
     if (client == null) {
       return Errno.OK;
     }
@@ -34,7 +35,9 @@ final class Callbacks {
     CallbackContext.enterCallback("invalidateBegin", inode, offset, length);
     try {
       return CallbackContext.answered(
-          isRefused("invalidateBegin") ? Errno.ENOMEM : client.invalidateBegin(offset, length));
+          isRefused("invalidateBegin")
+              ? Errno.ENOMEM
+              : client.invalidateBegin(offset, length, filter));
     } finally {
       CallbackContext.leaveCallback();
     }
@@ -77,6 +80,34 @@ final class Callbacks {
     CallbackContext.enterCallback("populated", inode, Pages.bytes(index), Pages.SIZE);
     try {
       return CallbackContext.answered(isRefused("populated") ? Errno.ENOMEM : hook.get());
+    } finally {
+      CallbackContext.leaveCallback();
+    }
+  }
+
+  Errno makePrivate(long index, int pfn) {
+    if (client == null) {
+      return Errno.OK;
+    }
+    LockOrder.beforeCall(Callback.MAKE_PRIVATE);
+    CallbackContext.enterCallback("makePrivate", inode, Pages.bytes(index), Pages.SIZE);
+    try {
+      return CallbackContext.answered(
+          isRefused("makePrivate") ? Errno.ENOMEM : client.makePrivate(index, pfn));
+    } finally {
+      CallbackContext.leaveCallback();
+    }
+  }
+
+  void makeShared(long index, int pfn) {
+    if (client == null) {
+      return;
+    }
+    LockOrder.beforeCall(Callback.MAKE_SHARED);
+    CallbackContext.enterCallback("makeShared", inode, Pages.bytes(index), Pages.SIZE);
+    try {
+      client.makeShared(index, pfn);
+      mayThrow("makeShared");
     } finally {
       CallbackContext.leaveCallback();
     }

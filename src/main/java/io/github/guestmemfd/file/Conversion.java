@@ -28,8 +28,8 @@ import org.jspecify.annotations.Nullable;
  *   <li>wait for each folio's lock to be free: then no folio is being zeroed or prepared;
  *   <li>(to inaccessible) ask the protocol about each folio's counts; on a mismatch look again as
  *       the retry policy says;
- *   <li>{@code invalidateBegin}; for a conversion prepare each folio; change the slots; {@code
- *       invalidateEnd}; a conversion does the first and the last for each run of pages that change;
+ *   <li>{@code invalidateBegin}; for a conversion prepare each folio, and if it is to accessible
+ *       {@code makeShared}; change the slots; {@code invalidateEnd}; a conversion does the first and the last for each run of pages that change;
  *   <li>make the pages free again and wake the threads that wait.
  * </ol>
  *
@@ -231,6 +231,9 @@ public final class Conversion {
           prepared = errno == Errno.OK;
         }
         if (prepared) {
+          if (!inaccessible) {
+            preparation.makeShared(from, to);
+          }
           cache.setAttribute(from, to, inaccessible);
           invalidation.changed = true;
           inode.at(RacePoint.AFTER_COMMIT, from);

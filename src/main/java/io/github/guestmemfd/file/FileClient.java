@@ -1,6 +1,7 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.InvalidationFilter;
 
 /** The callbacks of the client of a file, by offset and frame number. */
 public interface FileClient {
@@ -9,9 +10,10 @@ public interface FileClient {
    *
    * @param offset the start in bytes
    * @param length the length in bytes
+   * @param filter what they are mapped as, if they are
    * @return OK, or why not
    */
-  Errno invalidateBegin(long offset, long length);
+  Errno invalidateBegin(long offset, long length, InvalidationFilter filter);
 
   /**
    * The change is over.
@@ -30,6 +32,23 @@ public interface FileClient {
    * @return OK, or why not
    */
   Errno prepare(long index, int pfn, boolean inaccessible);
+
+  /**
+   * A folio that is inaccessible is to be mapped for the guest.
+   *
+   * @param index its page
+   * @param pfn its frame
+   * @return OK, or why not
+   */
+  Errno makePrivate(long index, int pfn);
+
+  /**
+   * A folio turns accessible.
+   *
+   * @param index its page
+   * @param pfn its frame
+   */
+  void makeShared(long index, int pfn);
 
   /**
    * A folio has no holder left.

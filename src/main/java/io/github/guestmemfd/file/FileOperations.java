@@ -25,6 +25,9 @@ public final class FileOperations implements FrameOwners.Listener {
   /** Holds folios for the guest. */
   public final GuestRefs guest;
 
+  /** Finds frames for the guest, without a reference. */
+  public final GetPfn getPfn;
+
   /** Maps pages for the host's accesses. */
   public final HostFault hostFault;
 
@@ -100,6 +103,7 @@ public final class FileOperations implements FrameOwners.Listener {
       guestUnit = steps.oneStep ? steps.unit : 0;
       lookup = new Lookup(inode, preparation);
       guest = new GuestRefs(inode, lookup, steps);
+      getPfn = new GetPfn(inode, guest, callbacks);
       fill = new Fill(inode, lookup, callbacks);
       optimisticRead = new OptimisticRead(inode);
       hostFault = new HostFault(inode, lookup);

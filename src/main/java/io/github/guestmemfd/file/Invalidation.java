@@ -1,6 +1,7 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.InvalidationFilter;
 import io.github.guestmemfd.cache.PageCache;
 
 /**
@@ -52,7 +53,8 @@ final class Invalidation {
     }
     for (long run = from; run < to; ) {
       long end = endOfRun(run, to);
-      Errno errno = callbacks.invalidateBegin(run, end);
+      Errno errno =
+          callbacks.invalidateBegin(run, end, InvalidationFilter.ofConversion(inaccessible));
       if (errno != Errno.OK) {
         return errno;
       }
@@ -80,7 +82,7 @@ final class Invalidation {
   /**
    * Invalidates each run once more, after the attributes have been undone, and undoes its
    * preparation: clients may have used pages with the new attributes since they were told of the
-   * end. There is nothing left to fall back to: what clients answer is logged.
+   * end, and map them as either then. There is nothing left to fall back to: what clients answer is logged.
    */
   void undo() {
     changed = false;
@@ -88,6 +90,9 @@ final class Invalidation {
       long end = endOfRun(run, to);
       boolean begun = beginUndoing(run, end);
       preparation.unprepare(run, end, inaccessible);
+      if (inaccessible) {
+        preparation.makeSharedAgain(run, end);
+      }
       if (begun) {
         endUndoing(run, end);
       }
@@ -97,7 +102,7 @@ final class Invalidation {
 
   private boolean beginUndoing(long run, long end) {
     try {
-      Errno errno = callbacks.invalidateBegin(run, end);
+      Errno errno = callbacks.invalidateBegin(run, end, InvalidationFilter.BOTH);
       if (errno != Errno.OK) {
         Logs.FILE.warn("{} while undoing the conversion of {}", errno, inode.page(run));
       }

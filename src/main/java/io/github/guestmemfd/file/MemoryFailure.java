@@ -1,6 +1,7 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.InvalidationFilter;
 import io.github.guestmemfd.cache.Folios;
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.cache.SlotWord;
@@ -72,7 +73,7 @@ public final class MemoryFailure {
       }
       boolean begun = false;
       try {
-        errno = callbacks.invalidateBegin(index, index + 1);
+        errno = callbacks.invalidateBegin(index, index + 1, InvalidationFilter.BOTH);
         begun = errno == Errno.OK;
         if (!begun) {
           Logs.FILE.warn("{} at the memory failure of {}", errno, inode.page(index));

@@ -82,6 +82,33 @@ final class Preparation {
     }
   }
 
+  /** Tells the client of every folio of a locked range that turns accessible. */
+  void makeShared(long from, long to) {
+    if (callbacks.isAny()) {
+      for (Folios folios = cache.folios(from, to); folios.next(); ) {
+        if (SlotWord.isInaccessible(folios.slot())) {
+          makeShared(folios.index(), folios.pfn());
+        }
+      }
+    }
+  }
+
+  /** As {@link #makeShared}, for a locked range that is accessible once more. */
+  void makeSharedAgain(long from, long to) {
+    for (Folios folios = cache.folios(from, to); folios.next(); ) {
+      try {
+        makeShared(folios.index(), folios.pfn());
+      } catch (Throwable e) {
+        Logs.FILE.warn("exception while undoing the conversion of {}", inode.page(folios.index()), e);
+      }
+    }
+  }
+
+  private void makeShared(long index, int pfn) {
+    zeroForClient(pfn);
+    callbacks.makeShared(index, pfn);
+  }
+
   private boolean needsPreparation() {
     return callbacks.isAny() || inode.isRemovedFromDirectMapWhenInaccessible();
   }
@@ -121,6 +148,14 @@ final class Preparation {
     }
   }
 
+  /** Makes a folio that was never used, and is no thread's to use now, fit to be shown. */
+  private void zeroForClient(int pfn) {
+    if (!frames.isUptodate(pfn)) {
+      zeroIfMarked(pfn); // what is there is not this file's
+      frames.mark(pfn); // the client may write to it
+    }
+  }
+
   void restoreToDirectMap(long from, long to) {
     if (inode.isRemovedFromDirectMapWhenInaccessible()) {
       for (Folios folios = cache.folios(from, to); folios.next(); ) {
@@ -136,10 +171,7 @@ final class Preparation {
   void freeing(int pfn) {
     try {
       if (callbacks.isAny()) {
-        if (!frames.isUptodate(pfn)) {
-          zeroIfMarked(pfn); // what is there is not this file's
-          frames.mark(pfn); // the client may write to it
-        }
+        zeroForClient(pfn);
         callbacks.freeFolio(pfn);
       }
     } finally {

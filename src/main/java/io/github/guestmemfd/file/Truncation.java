@@ -1,6 +1,7 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.InvalidationFilter;
 import io.github.guestmemfd.cache.Folios;
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.conversion.RetryPolicy;
@@ -67,7 +68,7 @@ public final class Truncation {
       return errno;
     }
     try {
-      errno = callbacks.invalidateBegin(from, to);
+      errno = callbacks.invalidateBegin(from, to, InvalidationFilter.BOTH);
       return errno == Errno.OK ? truncate(from, to, busy) : errno;
     } finally {
       pendings.unlockChanged(from, to);

@@ -60,7 +60,7 @@ final class AttributesOfVm implements Attributes {
   }
 
   /** What is wrong with a range of unsigned numbers, in the kernel's order; null if nothing. */
-  private static @Nullable String wrong(long gpa, long size) {
+  static @Nullable String wrong(long gpa, long size) {
     if (size == 0) {
       return "expected a size above 0, actual 0";
     }
@@ -101,16 +101,19 @@ final class AttributesOfVm implements Attributes {
         };
     return new MemoryAttributesException(
         errno,
-        "set memory attributes of gpa "
-            + Hex.of(gpa)
-            + " size "
-            + Long.toUnsignedString(size)
-            + " to "
-            + attribute
-            + ": "
-            + why,
+        setTo(gpa, size, attribute) + ": " + why,
         gpa,
         gpa);
+  }
+
+  /** The call, for messages. */
+  static String setTo(long gpa, long size, MemoryAttribute attribute) {
+    return "set memory attributes of gpa "
+        + Hex.of(gpa)
+        + " size "
+        + Long.toUnsignedString(size)
+        + " to "
+        + attribute;
   }
 
   private boolean unsupported(MemoryAttribute attribute) {

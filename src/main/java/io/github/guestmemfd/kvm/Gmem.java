@@ -3,6 +3,7 @@ package io.github.guestmemfd.kvm;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.InvalidationFilter;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.spi.Announce;
 import java.util.ArrayList;
@@ -12,6 +13,9 @@ import java.util.concurrent.CopyOnWriteArrayList;
 /**
  * The callbacks of a file of a virtual machine: the kernel's {@code struct kvm_gmem}. It knows the
  * memslots that the file backs, and forwards every callback to a second client, the user's.
+ *
+ * <p>The filter of an invalidation is for the second client: the guest page table has a page mapped
+ * as what it is, if at all, and so the pages of a range that change are those of the filter.
  *
  * <p>Memory of the host at a user address is told to the MMU in the same way: the kernel's {@code
  * mmu_notifier}. What differs is where a memslot begins in it.
@@ -76,14 +80,14 @@ final class Gmem implements GuestMemfdOps {
   }
 
   @Override
-  public Errno invalidateBegin(long offset, long length) {
+  public Errno invalidateBegin(long offset, long length, InvalidationFilter filter) {
     Errno errno = mmu.invalidateBegin(pages(offset, length));
     if (errno != Errno.OK) {
       return errno;
     }
     boolean done = false;
     try {
-      errno = next.invalidateBegin(offset, length);
+      errno = next.invalidateBegin(offset, length, filter);
       done = errno == Errno.OK;
       return errno;
     } finally {
@@ -110,6 +114,16 @@ final class Gmem implements GuestMemfdOps {
   @Override
   public Errno prepareInaccessible(Folio folio) {
     return next.prepareInaccessible(folio);
+  }
+
+  @Override
+  public Errno makePrivate(Folio folio) {
+    return next.makePrivate(folio);
+  }
+
+  @Override
+  public void makeShared(Folio folio) {
+    next.makeShared(folio);
   }
 
   @Override

@@ -19,7 +19,15 @@ public enum KernelProfile {
   LINUX_6_18("6.18", Errno.EINVAL, true),
 
   /** Linux 7.2: binding a range of a file twice is EEXIST, and offset + size cannot overflow. */
-  LINUX_7_2("7.2", Errno.EEXIST, false);
+  LINUX_7_2("7.2", Errno.EEXIST, false),
+
+  /**
+   * In-place conversion, version 13, as it was applied in September 2026, switched on: {@code
+   * KVM_SET_MEMORY_ATTRIBUTES2} on a file; attributes of files and not of machines; faults of the
+   * guest that hold no reference, and make a private page private each time. Which release will
+   * have it is inferred: 7.4 at the earliest.
+   */
+  IN_PLACE("7.4", Errno.EEXIST, false);
 
   private static final Pattern RELEASE =
       Pattern.compile("([0-9]{1,9})\\.([0-9]{1,9})(?:[^0-9].*)?");
@@ -41,6 +49,11 @@ public enum KernelProfile {
    */
   public String release() {
     return release;
+  }
+
+  /** Whether files are converted in place: the module parameter gmem_in_place_conversion. */
+  boolean convertsInPlace() {
+    return this == IN_PLACE;
   }
 
   /**

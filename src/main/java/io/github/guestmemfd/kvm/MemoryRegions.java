@@ -74,13 +74,13 @@ final class MemoryRegions {
   /** Makes a file, whose client is of this virtual machine, belong to it. */
   void adopt(GuestMemfd memfd, Gmem gmem) {
     long flags = memfd.flags() & ~CreateFlag.NO_DIRECT_MAP.bit();
-    if (type != null && (flags & ~type.fileFlags()) != 0) {
+    if (type != null && (flags & ~fileFlags(type)) != 0) {
       throw new GuestMemfdException(
           Errno.EINVAL,
           "file of a machine of type "
               + type
               + ": expected flags of "
-              + CreateFlag.names(type.fileFlags())
+              + CreateFlag.names(fileFlags(type))
               + ", actual "
               + CreateFlag.names(flags));
     }
@@ -95,6 +95,11 @@ final class MemoryRegions {
     } finally {
       slotsLock.unlock();
     }
+  }
+
+  /** A file that is converted in place can begin as either, whatever the machine. */
+  private long fileFlags(VmType of) {
+    return profile.convertsInPlace() ? CreateFlag.KERNEL_BITS | of.fileFlags() : of.fileFlags();
   }
 
   /** The callbacks of memory of the host at a user address. */
@@ -238,7 +243,8 @@ final class MemoryRegions {
   /** Makes a memslot, in place of the old one. Before a vCPU can find it, its memory knows it. */
   private BoundSlot bind(Memslot memslot, @Nullable Gmem gmem, @Nullable BoundSlot old) {
     GuestMemfd memfd = memslot.memfd();
-    boolean fileOnly = memfd != null && (type == null || CreateFlag.MMAP.isIn(memfd.flags()));
+    boolean inPlace = type == null || profile.convertsInPlace();
+    boolean fileOnly = memfd != null && (inPlace || CreateFlag.MMAP.isIn(memfd.flags()));
     BoundSlot bound = new BoundSlot(memslot, gmem, fileOnly, user, old, hook);
     if (gmem != null) {
       Announce.write(gmem.bindings).add(bound);

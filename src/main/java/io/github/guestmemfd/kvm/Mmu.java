@@ -31,8 +31,9 @@ import org.jspecify.annotations.Nullable;
  * changed. An invalidation marks its range and zaps it before the file changes anything, and
  * increments the number when the change is done. So an entry that a fault installs is for a page
  * that was not invalidated since the fault began: either the fault sees the mark or the new number,
- * or the invalidation finds the entry. The reference on the page can be dropped at once: until an
- * invalidation comes, the page stays the same. The fault checks the attribute again once it has got
+ * or the invalidation finds the entry. The reference on the page can be dropped at once, by a kernel
+ * that converts in place even before {@code mmu_lock} is taken: until an invalidation comes, the
+ * page stays the same. The fault checks the attribute again once it has got
  * the page, since before that the page may be busy, and a change of its attribute may be undone.
  *
  * <p>{@code mmu_lock} is a leaf: no thread waits under it. A zap marks entries under the lock,
@@ -67,6 +68,10 @@ final class Mmu {
   private final Mutex mmuLock = new Mutex(LockClass.MMU_LOCK);
   private final IdleStrategy idle;
   private final boolean keepsReferences;
+
+  /** Whether a fault gets a page without a reference, and has a private one made private. */
+  private final boolean getsPfns;
+
   private final Counters<VmMeter> counters;
   private final UserMemory user;
 
@@ -84,11 +89,13 @@ final class Mmu {
   Mmu(
       IdleStrategy idle,
       boolean keepsReferences,
+      boolean getsPfns,
       Counters<VmMeter> counters,
       UserMemory user,
       @Nullable VmAttributes attributes) {
     this.idle = idle;
     this.keepsReferences = keepsReferences;
+    this.getsPfns = getsPfns;
     this.counters = counters;
     this.user = user;
     this.attributes = attributes;
@@ -137,6 +144,9 @@ final class Mmu {
       if (isOther(memfd, offset, wanted)) {
         return MISMATCH; // without allocating the page
       }
+      if (getsPfns) {
+        return mapPfn(slot, page, wanted, write, seq, memfd);
+      }
       int pfn = memfd.tryGrab(offset, HolderKind.SAFE);
       if (pfn < 0) {
         return pfn;
@@ -155,6 +165,26 @@ final class Mmu {
         }
       }
     }
+  }
+
+  /** Maps a page that no reference is held on: the sequence number tells if it is still the same. */
+  private int mapPfn(
+      BoundSlot slot,
+      long page,
+      MemoryAttribute wanted,
+      boolean write,
+      long seq,
+      GuestMemfd memfd) {
+    long offset = slot.offset(page);
+    int pfn = memfd.tryGetPfn(offset);
+    if (pfn < 0) {
+      return pfn;
+    }
+    if (isOther(memfd, offset, wanted)) {
+      return MISMATCH; // it was converted while the page was being got
+    }
+    int result = install(slot, page, TdpEntry.ofFile(pfn, wanted, false), write, seq);
+    return result == MAPPED_HERE ? MAPPED : result;
   }
 
   /** Where the file has the attributes, only they count. */

@@ -1,5 +1,6 @@
 package io.github.guestmemfd.kvm;
 
+import io.github.guestmemfd.BusyFolio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
@@ -8,6 +9,7 @@ import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.PopulateHook;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.MemoryAttributes2;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Counters;
@@ -64,7 +66,9 @@ public final class VirtualMachine {
 
   private final UserMemory user = new UserMemory();
   private final @Nullable VmType type;
+  private final KernelProfile profile;
   private final Attributes attributes;
+  private final FileAttributes fileAttributes;
   private final ByGuestAddress byGuestAddress;
   private final PreFault preFault;
   private final Populate populate;
@@ -77,13 +81,21 @@ public final class VirtualMachine {
 
   private VirtualMachine(Builder builder) {
     type = builder.type;
-    VmAttributes own = type == null ? null : new VmAttributes();
-    mmu = new Mmu(builder.idle, builder.keepReferences, counters, user, own);
-    regions = new MemoryRegions(this, mmu, builder.profile, type, user, builder.hook);
-    attributes =
-        type == null || own == null
-            ? new MemoryAttributes(regions)
-            : new AttributesOfVm(type, own, regions, mmu);
+    profile = builder.profile;
+    boolean inPlace = profile.convertsInPlace();
+    VmAttributes own = type == null || inPlace ? null : new VmAttributes();
+    mmu = new Mmu(builder.idle, builder.keepReferences, inPlace, counters, user, own);
+    regions = new MemoryRegions(this, mmu, profile, type, user, builder.hook);
+    MemoryAttributes ofFiles = new MemoryAttributes(regions);
+    if (type == null) {
+      attributes = ofFiles;
+    } else {
+      attributes =
+          own == null
+              ? new NoMachineAttributes(ofFiles)
+              : new AttributesOfVm(type, own, regions, mmu);
+    }
+    fileAttributes = new FileAttributes(this, profile, type);
     byGuestAddress = new ByGuestAddress(regions, user);
     preFault = new PreFault(regions, mmu, counters);
     populate = new Populate(regions, own);
@@ -122,7 +134,9 @@ public final class VirtualMachine {
     /**
      * Gives the virtual machine a type, and so two memories, as released kernels have it: a page
      * that is private is the guest_memfd's, one that is shared is the host's at the memslot's user
-     * address, and which it is belongs to the machine, not to the file.
+     * address, and which it is belongs to the machine, not to the file. Where the {@linkplain
+     * #kernelProfile kernel} is {@link KernelProfile#IN_PLACE}, pages are converted in place all the
+     * same, and the attributes are those of files.
      *
      * @param vmType the type; by default there is none, and pages are converted in place
      * @return this
@@ -161,7 +175,8 @@ public final class VirtualMachine {
      * zapped; by default, as in KVM, a mapping holds none. This is for protocols whose safe
      * references survive a conversion. With a protocol that counts a guest's reference like any
      * other, a mapped page cannot be converted. With a protocol whose holders have the folio lock,
-     * an operation on a mapped page waits forever.
+     * an operation on a mapped page waits forever. Not for {@link KernelProfile#IN_PLACE}, whose
+     * faults get pages without a reference.
      *
      * @return this
      */
@@ -174,8 +189,14 @@ public final class VirtualMachine {
      * Creates the virtual machine.
      *
      * @return the virtual machine, without memory
+     * @throws IllegalStateException if it is to keep references that its kernel does not take
      */
     public VirtualMachine build() {
+      if (keepReferences && profile.convertsInPlace()) {
+        throw new IllegalStateException(
+            "keepReferences: expected a kernel whose faults take references, actual Linux "
+                + profile.release());
+      }
       return new VirtualMachine(this);
     }
   }
@@ -537,6 +558,65 @@ public final class VirtualMachine {
   public CompletableFuture<Void> setMemoryAttributesLater(
       long gpa, long size, MemoryAttribute attribute) {
     return attributes.setLater(gpa, size, attribute);
+  }
+
+  /**
+   * The attributes that {@link #setMemoryAttributes} supports for a machine with a {@linkplain
+   * Builder#type type}: {@code KVM_CAP_MEMORY_ATTRIBUTES}. Without one that call is the library's
+   * own, whatever the kernel.
+   *
+   * @return {@link MemoryAttributes2#PRIVATE} or 0: with a type that has no private memory, or a
+   *     kernel that converts in place
+   */
+  public long supportedMemoryAttributes() {
+    boolean hasPrivateMemory = type == null || type.hasPrivateMemory();
+    return hasPrivateMemory && !profile.convertsInPlace() ? MemoryAttributes2.PRIVATE : 0;
+  }
+
+  /**
+   * The attributes that {@link #setMemoryAttributes2} supports: {@code
+   * KVM_CAP_GUEST_MEMFD_MEMORY_ATTRIBUTES}, whose number is not final.
+   *
+   * @return {@link MemoryAttributes2#PRIVATE}; or 0 for a {@linkplain Builder#type type} that has
+   *     no private memory, or a kernel that does not convert in place
+   */
+  public long supportedFileAttributes() {
+    return fileAttributes.supported();
+  }
+
+  /**
+   * Converts pages of a file in place: {@code KVM_SET_MEMORY_ATTRIBUTES2} on its descriptor, of a
+   * kernel that has it ({@link KernelProfile#IN_PLACE}). All or nothing. Contents stay. A range that
+   * is as wanted already is not touched.
+   *
+   * @param memfd the descriptor; the file belongs to this virtual machine from now on
+   * @param argument what to do; {@code error_offset} is written exactly if the conversion itself
+   *     fails: the offset of the first page in the way, or the start of the range
+   * @throws GuestMemfdException as {@link #trySetMemoryAttributes2}; after EAGAIN the pages are as
+   *     they were, but mappings of the range have to be faulted in again
+   * @throws IllegalArgumentException if the file is of another virtual machine
+   */
+  public void setMemoryAttributes2(GuestMemfd memfd, @Nullable MemoryAttributes2 argument) {
+    fileAttributes.set(Objects.requireNonNull(memfd, "memfd"), argument);
+  }
+
+  /**
+   * As {@link #setMemoryAttributes2}, but returns the errno of a refusal.
+   *
+   * @param memfd the descriptor; the file belongs to this virtual machine from now on
+   * @param argument what to do
+   * @return {@link Errno#OK}; or, in this order: EBADF if the descriptor is closed; ENOTTY if the
+   *     kernel does not convert in place; EFAULT for null; EINVAL for flags; for a reserved number;
+   *     if the machine has no private memory; for attributes other than private; for a size of 0,
+   *     or an end past 2^64; for what is no multiple of 4096; for a range not in the file. And of
+   *     the conversion: ENOMEM; EAGAIN if a holder of a folio is in the way; EINTR; EDEADLK from
+   *     inside a callback; what a callback answers; or EFAULT in place of any of these if the
+   *     argument cannot be written. Nothing is converted then
+   * @throws IllegalArgumentException if the file is of another virtual machine
+   */
+  public Errno trySetMemoryAttributes2(GuestMemfd memfd, @Nullable MemoryAttributes2 argument) {
+    return fileAttributes.trySet(
+        Objects.requireNonNull(memfd, "memfd"), argument, new BusyFolio());
   }
 
   // ---- the host's side, by guest address ----

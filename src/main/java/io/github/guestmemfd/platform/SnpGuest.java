@@ -106,17 +106,17 @@ public final class SnpGuest extends PlatformGuest {
   /** Assigns the folio back to the host. A failure is logged: the answer is always OK. */
   @Override
   public Errno prepareAccessible(Folio folio) {
-    makeShared(folio);
+    assignToHost(folio);
     return Errno.OK;
   }
 
   /** Assigns the frame back to the host. A failure is logged, and the frame is freed anyway. */
   @Override
   public void freeFolio(Folio folio) {
-    makeShared(folio);
+    assignToHost(folio);
   }
 
-  private void makeShared(Folio folio) {
+  private void assignToHost(Folio folio) {
     int pfn = folio.pfn();
     if (rmp.lookup() != Errno.OK) {
       return;

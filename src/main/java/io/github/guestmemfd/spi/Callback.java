@@ -18,6 +18,10 @@ public enum Callback {
   INVALIDATE_END(LockClass.CONVERTED_RANGE, LockClass.INVALIDATE_LOCK),
   /** {@code GuestMemfdOps.prepareAccessible} and {@code prepareInaccessible}. */
   PREPARE(LockClass.CONVERTED_RANGE, LockClass.INVALIDATE_LOCK, LockClass.FOLIO_LOCK),
+  /** {@code GuestMemfdOps.makePrivate}. */
+  MAKE_PRIVATE(LockClass.CONVERTED_RANGE, LockClass.FOLIO_LOCK),
+  /** {@code GuestMemfdOps.makeShared}. */
+  MAKE_SHARED(LockClass.CONVERTED_RANGE, LockClass.INVALIDATE_LOCK),
   /** {@code GuestMemfdOps.freeFolio}: what a punch or a window holds, or a callback. */
   FREE_FOLIO(
       LockClass.CONVERTED_RANGE,
