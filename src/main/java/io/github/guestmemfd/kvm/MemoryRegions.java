@@ -133,7 +133,8 @@ final class MemoryRegions {
   /** See {@link VirtualMachine#setUserMemoryRegion2(Memslot)}. */
   void set(Memslot wanted) {
     forbidInsideCallback(wanted.slot());
-    Change change = change(wanted.withoutIgnored());
+    // A file whose last descriptor is that of the binding ends without the slots lock.
+    Change change = GuestMemfd.completingAfter(() -> change(wanted.withoutIgnored()));
     if (change.old != null) {
       try {
         mmu.delete(
@@ -175,25 +176,13 @@ final class MemoryRegions {
         }
       }
       requireFreeGuestAddresses(wanted);
-      GuestMemfd memfd = wanted.has(MemslotFlag.GUEST_MEMFD) ? checkedFile(wanted) : null;
-      if (Long.compareUnsigned(wanted.gpa() + wanted.size(), GuestRange.LIMIT) > 0) {
-        throw refuse(
-            Errno.EINVAL,
-            slot,
-            "expected guest addresses up to "
-                + Hex.of(GuestRange.LIMIT)
-                + ", actual up to "
-                + Hex.of(wanted.gpa() + wanted.size()));
+      if (!wanted.has(MemslotFlag.GUEST_MEMFD)) {
+        requireGuestLimit(wanted);
+        return new Change(old, store(wanted, null, old));
       }
-      Gmem gmem = null;
-      if (memfd != null) {
-        if (!memfd.bindTo(vm)) {
-          throw refuse(
-              Errno.EINVAL, slot, "expected a file of no other virtual machine, actual " + memfd);
-        }
-        gmem = owner(memfd);
+      try (GuestMemfd memfd = prepareBinding(wanted)) {
+        return new Change(old, commitBinding(wanted, memfd, old));
       }
-      return new Change(old, bind(wanted, gmem, old));
     } finally {
       slotsLock.unlock();
     }
@@ -208,8 +197,26 @@ final class MemoryRegions {
     }
   }
 
-  /** The file of a memslot to be made, if the range can be bound: {@code kvm_gmem_bind}. */
-  private GuestMemfd checkedFile(Memslot wanted) {
+  private static void requireGuestLimit(Memslot wanted) {
+    long end = wanted.gpa() + wanted.size();
+    if (Long.compareUnsigned(end, GuestRange.LIMIT) > 0) {
+      throw refuse(
+          Errno.EINVAL,
+          wanted.slot(),
+          "expected guest addresses up to "
+              + Hex.of(GuestRange.LIMIT)
+              + ", actual up to "
+              + Hex.of(end));
+    }
+  }
+
+  /**
+   * The first step of binding, which changes nothing: looks at the descriptor, and at the range by
+   * itself.
+   *
+   * @return the file, kept open until it is bound
+   */
+  private GuestMemfd prepareBinding(Memslot wanted) {
     GuestMemfd memfd = wanted.memfd();
     int slot = wanted.slot();
     if (memfd == null || !memfd.isOpen()) {
@@ -226,12 +233,23 @@ final class MemoryRegions {
               + " and size "
               + Long.toUnsignedString(wanted.size()));
     }
+    return memfd.reopen().orElseThrow(() -> refuse(Errno.EBADF, slot, "the file is gone"));
+  }
+
+  /** The second step: looks at what is bound already, and binds, or changes nothing. */
+  private BoundSlot commitBinding(Memslot wanted, GuestMemfd memfd, @Nullable BoundSlot old) {
+    int slot = wanted.slot();
     for (BoundSlot other : slots.values()) {
       if (other.memslot.overlapsFile(memfd, wanted.offset(), wanted.size())) {
         throw refuse(profile.fileOverlap, slot, "file range overlaps " + other.memslot);
       }
     }
-    return memfd;
+    requireGuestLimit(wanted);
+    if (!memfd.bindTo(vm)) {
+      throw refuse(
+          Errno.EINVAL, slot, "expected a file of no other virtual machine, actual " + memfd);
+    }
+    return store(wanted, owner(memfd), old);
   }
 
   private boolean isPastEnd(long offset, long size, long fileSize) {
@@ -241,20 +259,29 @@ final class MemoryRegions {
   }
 
   /** Makes a memslot, in place of the old one. Before a vCPU can find it, its memory knows it. */
-  private BoundSlot bind(Memslot memslot, @Nullable Gmem gmem, @Nullable BoundSlot old) {
+  private BoundSlot store(Memslot memslot, @Nullable Gmem gmem, @Nullable BoundSlot old) {
     GuestMemfd memfd = memslot.memfd();
     boolean inPlace = type == null || profile.convertsInPlace();
     boolean fileOnly = memfd != null && (inPlace || CreateFlag.MMAP.isIn(memfd.flags()));
     BoundSlot bound = new BoundSlot(memslot, gmem, fileOnly, user, old, hook);
-    if (gmem != null) {
-      Announce.write(gmem.bindings).add(bound);
+    try {
+      if (gmem != null) {
+        Announce.write(gmem.bindings).add(bound);
+      }
+      if (!fileOnly) {
+        Announce.write(userSlots).add(bound);
+      }
+      slots.put(memslot.slot(), bound);
+      publish();
+      return bound;
+    } catch (Throwable e) { // there was no memory
+      slots.remove(memslot.slot(), bound);
+      if (old != null) {
+        slots.put(memslot.slot(), old);
+      }
+      unbind(bound);
+      throw e;
     }
-    if (!fileOnly) {
-      Announce.write(userSlots).add(bound);
-    }
-    slots.put(memslot.slot(), bound);
-    publish();
-    return bound;
   }
 
   private void unbind(BoundSlot slot) {

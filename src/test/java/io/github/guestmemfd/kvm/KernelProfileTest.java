@@ -25,7 +25,7 @@ class KernelProfileTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"6.18, EINVAL", "7.2, EEXIST"})
+  @CsvSource({"6.18, EINVAL", "7.2, EEXIST", "7.4, EEXIST"})
   void aRangeOfAFileThatIsBoundAlready(String release, Errno expected) {
     KernelProfile profile = KernelProfile.of(release).orElseThrow();
     VirtualMachine vm = VirtualMachine.builder().kernelProfile(profile).build();
@@ -39,7 +39,7 @@ class KernelProfileTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"6.18, OK", "7.2, EINVAL"})
+  @CsvSource({"6.18, OK", "7.2, EINVAL", "7.4, EINVAL"})
   void aRangeWhoseEndIsNoSignedNumber(String release, Errno expected) {
     KernelProfile profile = KernelProfile.of(release).orElseThrow();
     VirtualMachine vm = VirtualMachine.builder().kernelProfile(profile).build();
@@ -61,8 +61,10 @@ class KernelProfileTest {
     "7.1, LINUX_6_18",
     "7.2, LINUX_7_2",
     "7.2.1, LINUX_7_2",
-    "7.10, LINUX_7_2",
-    "10.0, LINUX_7_2",
+    "7.3, LINUX_7_2",
+    "7.4, IN_PLACE",
+    "7.10, IN_PLACE",
+    "10.0, IN_PLACE",
   })
   void aKernelBetweenTwoAnswersAsTheEarlier(String release, KernelProfile expected) {
     assertThat(KernelProfile.of(release)).contains(expected);
