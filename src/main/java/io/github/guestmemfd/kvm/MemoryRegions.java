@@ -133,8 +133,7 @@ final class MemoryRegions {
   /** See {@link VirtualMachine#setUserMemoryRegion2(Memslot)}. */
   void set(Memslot wanted) {
     forbidInsideCallback(wanted.slot());
-    // A file whose last descriptor is that of the binding ends without the slots lock.
-    Change change = GuestMemfd.completingAfter(() -> change(wanted.withoutIgnored()));
+    Change change = change(wanted.withoutIgnored());
     if (change.old != null) {
       try {
         mmu.delete(
@@ -180,9 +179,8 @@ final class MemoryRegions {
         requireGuestLimit(wanted);
         return new Change(old, store(wanted, null, old));
       }
-      try (GuestMemfd memfd = prepareBinding(wanted)) {
-        return new Change(old, commitBinding(wanted, memfd, old));
-      }
+      GuestMemfd memfd = prepareBinding(wanted);
+      return new Change(old, commitBinding(wanted, memfd, old));
     } finally {
       slotsLock.unlock();
     }
@@ -212,9 +210,8 @@ final class MemoryRegions {
 
   /**
    * The first step of binding, which changes nothing: looks at the descriptor, and at the range by
-   * itself.
-   *
-   * @return the file, kept open until it is bound
+   * itself. The kernel holds the file open until the second; a memslot here takes one that ends in
+   * between, and is left without it.
    */
   private GuestMemfd prepareBinding(Memslot wanted) {
     GuestMemfd memfd = wanted.memfd();
@@ -233,7 +230,7 @@ final class MemoryRegions {
               + " and size "
               + Long.toUnsignedString(wanted.size()));
     }
-    return memfd.reopen().orElseThrow(() -> refuse(Errno.EBADF, slot, "the file is gone"));
+    return memfd;
   }
 
   /** The second step: looks at what is bound already, and binds, or changes nothing. */

@@ -11,6 +11,7 @@ import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.abi.FileStat;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.MapType;
+import io.github.guestmemfd.abi.MemoryAttributes2;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.abi.SigSegvException;
@@ -33,6 +34,9 @@ import org.jspecify.annotations.Nullable;
  */
 public final class ModelExecutor implements TraceExecutor {
   private static final long HOST_BYTES = 64L << 30;
+
+  /** What stands in an error_offset before a call: no offset. */
+  static final long UNTOUCHED = -1;
 
   private final HostMemory host;
   private final ConversionProtocol protocol;
@@ -178,6 +182,7 @@ public final class ModelExecutor implements TraceExecutor {
       case CONVERT ->
           convert(
               find(memfds, name), call.word(1).equals("private"), call.number(2), call.number(3));
+      case SET_ATTRIBUTES -> setAttributes(find(memfds, name), call);
       case ATTR -> find(memfds, name).isAccessible(call.number(1)) ? "shared" : "private";
       case CLOSE -> close(find(memfds, name));
     };
@@ -237,6 +242,31 @@ public final class ModelExecutor implements TraceExecutor {
             ? memfd.tryMakeInaccessible(offset, length, busy)
             : memfd.tryMakeAccessible(offset, length);
     return converted(errno, busy.offset());
+  }
+
+  private String setAttributes(GuestMemfd memfd, Trace.Call call) {
+    ByteBuffer bytes = ByteBuffer.allocate(MemoryAttributes2.SIZE);
+    MemoryAttributes2 argument =
+        MemoryAttributes2.of(bytes)
+            .offset(call.number(1))
+            .size(call.number(2))
+            .attributes(call.number(3))
+            .flags(call.number(4))
+            .errorOffset(UNTOUCHED)
+            .reserved(MemoryAttributes2.RESERVED - 1, call.number(5));
+    return switch (call.word(6)) {
+      case "null" -> answer(vm.trySetMemoryAttributes2(memfd, null));
+      case "r" ->
+          setAttributes(
+              vm.trySetMemoryAttributes2(memfd, MemoryAttributes2.of(bytes.asReadOnlyBuffer())),
+              argument.errorOffset());
+      default -> setAttributes(vm.trySetMemoryAttributes2(memfd, argument), argument.errorOffset());
+    };
+  }
+
+  /** The answer of that call, with the offset if it has been written. */
+  static String setAttributes(Errno errno, long errorOffset) {
+    return errorOffset == UNTOUCHED ? answer(errno) : errno + " error_offset=" + errorOffset;
   }
 
   static String converted(Errno errno, long busyOffset) {

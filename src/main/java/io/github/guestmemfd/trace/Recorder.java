@@ -12,6 +12,7 @@ import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.abi.FileStat;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
+import io.github.guestmemfd.abi.MemoryAttributes2;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.spi.IdleStrategy;
@@ -86,6 +87,9 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
 
   /** The memslots of the program's machine, with the numbers that they have in the trace. */
   private final Map<Integer, Integer> slots = new HashMap<>();
+
+  /** Set while a thread is in {@link #setMemoryAttributes2}. */
+  private final ThreadLocal<@Nullable Boolean> settingAttributes = new ThreadLocal<>();
 
   private @Nullable VirtualMachine machine;
   private int lastSlot = -1;
@@ -274,12 +278,86 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
       long length,
       @Nullable Errno errno,
       long busyOffset) {
+    if (settingAttributes.get() != null) {
+      return;
+    }
     String arguments = (inaccessible ? " private " : " shared ") + offset + " " + length;
     if (errno == null) {
       comment("convert " + names.get(memfd) + arguments + " = an exception of a callback");
     } else {
       call("convert", memfd, arguments, ModelExecutor.converted(errno, busyOffset), null);
     }
+  }
+
+  /**
+   * Makes the call {@link VirtualMachine#trySetMemoryAttributes2}, and records it. If it is made
+   * otherwise, the conversion is recorded as one, and a call that is refused before that is not.
+   *
+   * @param vm the machine of the file
+   * @param memfd the descriptor
+   * @param argument what to do
+   * @return what it answers
+   * @throws IllegalArgumentException if the file is of another virtual machine
+   */
+  public Errno setMemoryAttributes2(
+      VirtualMachine vm, GuestMemfd memfd, @Nullable MemoryAttributes2 argument) {
+    String line = argument == null ? NO_ARGUMENT : line(argument);
+    boolean exact = argument == null || isSayable(argument);
+    boolean writable = argument != null && argument.isWritable();
+    long before = writable ? argument.errorOffset() : 0;
+    if (writable) {
+      argument.errorOffset(ModelExecutor.UNTOUCHED);
+    }
+    String result = "an exception of a callback";
+    settingAttributes.set(Boolean.TRUE); // what it converts is not recorded as a call of its own
+    try {
+      Errno errno = vm.trySetMemoryAttributes2(memfd, argument);
+      result =
+          ModelExecutor.setAttributes(
+              errno, writable ? argument.errorOffset() : ModelExecutor.UNTOUCHED);
+      return errno;
+    } catch (Throwable e) {
+      exact = false;
+      throw e;
+    } finally {
+      settingAttributes.remove();
+      if (writable && argument.errorOffset() == ModelExecutor.UNTOUCHED) {
+        argument.errorOffset(before);
+      }
+      if (exact) {
+        call("set_attributes", memfd, line, result, null);
+      } else {
+        comment("set_attributes " + names.get(memfd) + line + " = " + result);
+      }
+    }
+  }
+
+  private static final String NO_ARGUMENT =
+      " offset=0 size=0 attributes=0 flags=0 reserved=0 argument=null";
+
+  private static String line(MemoryAttributes2 argument) {
+    return " offset="
+        + argument.offset()
+        + " size="
+        + argument.size()
+        + " attributes=0x"
+        + Long.toHexString(argument.attributes())
+        + " flags=0x"
+        + Long.toHexString(argument.flags())
+        + " reserved=0x"
+        + Long.toHexString(argument.reserved(MemoryAttributes2.RESERVED - 1))
+        + " argument="
+        + (argument.isWritable() ? "rw" : "r");
+  }
+
+  /** A trace says of the reserved numbers the last alone. */
+  private static boolean isSayable(MemoryAttributes2 argument) {
+    for (int i = 0; i < MemoryAttributes2.RESERVED - 1; i++) {
+      if (argument.reserved(i) != 0) {
+        return false;
+      }
+    }
+    return true;
   }
 
   @Override

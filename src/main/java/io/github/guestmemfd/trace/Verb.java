@@ -58,6 +58,15 @@ public enum Verb {
   UNBIND("s"),
   /** In-place conversion. */
   CONVERT("m", "private|shared", "number", "number"),
+  /** KVM_SET_MEMORY_ATTRIBUTES2 on a file; the last of the reserved numbers is given. */
+  SET_ATTRIBUTES(
+      "m",
+      "offset=number",
+      "size=number",
+      "attributes=number",
+      "flags=number",
+      "reserved=number",
+      "argument=rw|r|null"),
   /** The attribute of a page is read. */
   ATTR("m", "number"),
   /** close. */

@@ -61,42 +61,6 @@ class BindingInTwoStepsTest {
     }
   }
 
-  /** The descriptor that preparing holds is given back, whatever comes of the binding. */
-  @Test
-  void noDescriptorIsLeft() {
-    GuestMemfd memfd = file();
-    assertThat(bind(vm, 0, 0, memfd, 0)).isEqualTo(Errno.OK);
-    assertThat(bind(vm, 1, 0x10000, memfd, 0)).isEqualTo(Errno.EEXIST);
-    memfd.allocate(0, PAGE);
-    memfd.close();
-    assertThat(host.used()).isZero();
-    assertThat(vm.memslotAt(0).orElseThrow().openFile()).isEmpty();
-  }
-
-  /** The file of a memslot in the making stays open, and ends without the slots lock. */
-  @Test
-  void theFileEndsInTheMiddle() {
-    GuestMemfd[] memfd = new GuestMemfd[1];
-    RaceHook hook =
-        new RaceHook() {
-          @Override
-          public void at(RacePoint point, long index) {}
-
-          @Override
-          public RaceHook ofFile(Object key) {
-            memfd[0].close();
-            return this;
-          }
-        };
-    VirtualMachine hooked = VirtualMachine.builder().raceHook(hook).build();
-    memfd[0] = hooked.createGuestMemfd(GuestMemfd.builder(host).size(8 * PAGE).flags(3));
-    memfd[0].allocate(0, PAGE);
-    hooked.bind(0, 0, 8 * PAGE, memfd[0], 0);
-    assertThat(host.used()).isZero();
-    assertThat(hooked.memslotAt(0).orElseThrow().openFile()).isEmpty();
-    hooked.unbind(0);
-  }
-
   @Test
   void aFailureWhileItIsStoredIsRolledBack() {
     boolean[] fails = {true};

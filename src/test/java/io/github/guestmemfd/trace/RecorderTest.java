@@ -17,10 +17,12 @@ import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
+import io.github.guestmemfd.abi.MemoryAttributes2;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.kvm.VirtualMachine;
+import io.github.guestmemfd.kvm.KernelProfile;
 import io.github.guestmemfd.spi.IdleStrategy;
 import java.io.IOException;
 import java.io.StringWriter;
@@ -136,6 +138,8 @@ class RecorderTest {
         case 8 -> {
           memfd.isAccessible(page());
           memfd.call(of(FileCall.values()));
+          recorder.setMemoryAttributes2(
+              vm, memfd, new MemoryAttributes2(page(), pages(), of(0, 1, 8)));
         }
         case 9, 10 -> memfd.makeInaccessible(page(), pages());
         case 11 -> memfd.tryMakeInaccessible(page(), pages(), new BusyFolio());
@@ -285,6 +289,56 @@ class RecorderTest {
         .retryPolicy(policy)
         .listener(recorder)
         .build();
+  }
+
+  /** The call is a line of its own, with the offset exactly where it was written. */
+  @Test
+  void theCallThatSetsAttributes() {
+    StringWriter out = new StringWriter();
+    VirtualMachine inPlace =
+        VirtualMachine.builder().kernelProfile(KernelProfile.IN_PLACE).build();
+    try (HostMemory host = HostMemory.ofBytes(1L << 20);
+        Recorder recorder = Recorder.to(out, 256, IdleStrategy.spinThenPark());
+        GuestMemfd memfd = file(host, recorder, RetryPolicy.failAtOnce());
+        HostMapping window = memfd.mmap(0, 2L * PAGE, Protection.READ, Protection.WRITE)) {
+      MemoryAttributes2 argument = new MemoryAttributes2(0, 2L * PAGE, MemoryAttributes2.PRIVATE);
+      try (HostReference reference = window.getUserPages(0, 1)) {
+        assertThat(reference.pages()).isEqualTo(1);
+        assertThat(recorder.setMemoryAttributes2(inPlace, memfd, argument)).isEqualTo(Errno.EAGAIN);
+        assertThat(argument.errorOffset()).isZero();
+      }
+      argument.errorOffset(77);
+      recorder.setMemoryAttributes2(inPlace, memfd, argument.flags(1));
+      recorder.setMemoryAttributes2(inPlace, memfd, argument.flags(0).reserved(10, 5));
+      recorder.setMemoryAttributes2(inPlace, memfd, null);
+      recorder.setMemoryAttributes2(inPlace, memfd, argument.reserved(10, 0));
+      assertThat(argument.errorOffset()).isEqualTo(77);
+      assertThat(recorder.inexact()).isZero();
+      recorder.setMemoryAttributes2(inPlace, memfd, argument.reserved(3, 5));
+      assertThat(recorder.inexact()).isEqualTo(1);
+      memfd.makeAccessible(0, PAGE);
+    }
+    assertThat(out.toString().lines().filter(line -> line.contains("set_attr")))
+        .containsExactly(
+            "set_attributes m0 offset=0 size=8192 attributes=0x8 flags=0x0 reserved=0x0"
+                + " argument=rw = EAGAIN error_offset=0",
+            "set_attributes m0 offset=0 size=8192 attributes=0x8 flags=0x1 reserved=0x0"
+                + " argument=rw = EINVAL",
+            "set_attributes m0 offset=0 size=8192 attributes=0x8 flags=0x0 reserved=0x5"
+                + " argument=rw = EINVAL",
+            "set_attributes m0 offset=0 size=0 attributes=0 flags=0 reserved=0 argument=null"
+                + " = EFAULT",
+            "set_attributes m0 offset=0 size=8192 attributes=0x8 flags=0x0 reserved=0x0"
+                + " argument=rw = ok",
+            "# set_attributes m0 offset=0 size=8192 attributes=0x8 flags=0x0 reserved=0x0"
+                + " argument=rw = EINVAL");
+    assertThat(out.toString().lines().filter(line -> line.startsWith("convert ")))
+        .containsExactly("convert m0 shared 0 4096 = ok");
+    assertThat(
+            Replay.run(
+                    parse(out.toString()), ConversionProtocol.atomicPair(), KernelProfile.IN_PLACE)
+                .differences())
+        .isEmpty();
   }
 
   @Test

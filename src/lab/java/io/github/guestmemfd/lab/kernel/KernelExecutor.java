@@ -62,6 +62,9 @@ public final class KernelExecutor implements TraceExecutor {
   /** What KVM_CREATE_VM answers where the device is not KVM's, or it cannot make machines. */
   static final Set<String> NO_KVM = Set.of("ENOTTY", "EINVAL", "ENODEV", "EOPNOTSUPP", "EBUSY");
 
+  /** What stands in an error_offset before a call. */
+  private static final long NO_OFFSET = -1;
+
   /** A descriptor that the program knows as closed. */
   private static final int CLOSED = -1;
 
@@ -240,6 +243,7 @@ public final class KernelExecutor implements TraceExecutor {
       case GUP_RELEASE -> release(name);
       case BIND -> bind(name, call.number(2), call.number(3), fd(call.word(1)), call.number(4));
       case UNBIND -> answer(region(slot(name), 0, 0, 0, 0, 0));
+      case SET_ATTRIBUTES -> setAttributes(fd(name), call);
       case CONVERT, ATTR -> "ENOTTY"; // no released kernel has them
       case CLOSE -> close(name);
     };
@@ -295,6 +299,23 @@ public final class KernelExecutor implements TraceExecutor {
       result = Libc.fallocate(fd, mode, offset, length);
     } while (result < 0 && Libc.errno() == Libc.EINTR);
     return answer(result);
+  }
+
+  /** The numbers of the structure are unsigned, in the order of the bytes. */
+  private static String setAttributes(int fd, Trace.Call call) {
+    long[] argument = new long[16];
+    for (int i = 0; i < 4; i++) {
+      argument[i] = call.number(1 + i);
+    }
+    argument[4] = NO_OFFSET;
+    argument[15] = call.number(5);
+    boolean readOnly = call.word(6).equals("r"); // the call is given a copy
+    int result =
+        call.word(6).equals("null")
+            ? Libc.ioctl(fd, Libc.KVM_SET_MEMORY_ATTRIBUTES2, 0)
+            : Libc.ioctl(fd, Libc.KVM_SET_MEMORY_ATTRIBUTES2, argument);
+    String answer = answer(result);
+    return readOnly || argument[4] == NO_OFFSET ? answer : answer + " error_offset=" + argument[4];
   }
 
   private static String call(int fd, FileCall call) {

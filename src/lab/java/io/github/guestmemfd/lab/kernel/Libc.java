@@ -43,6 +43,7 @@ final class Libc {
   static final long KVM_CHECK_EXTENSION = 0xae03;
   static final long KVM_SET_USER_MEMORY_REGION2 = 0x40a0ae49L;
   static final long KVM_CREATE_GUEST_MEMFD = 0xc040aed4L;
+  static final long KVM_SET_MEMORY_ATTRIBUTES2 = 0xc080aed2L;
   static final long KVM_CAP_GUEST_MEMFD = 234;
   static final long KVM_CAP_GUEST_MEMFD_FLAGS = 244;
   static final long KVM_MEM_GUEST_MEMFD = 4;

@@ -144,7 +144,9 @@ public final class RandomCalls {
       return Trace.Call.of(Verb.STAT, memfd().name);
     } else if (kind < 258) {
       return Trace.Call.of(Verb.FTRUNCATE, memfd().name);
-    } else if (kind < 260) {
+    } else if (kind < 259) {
+      return setAttributes();
+    } else if (kind < 261) {
       FileCall[] calls = FileCall.values();
       String call = calls[random.nextInt(calls.length)].name();
       return Trace.Call.of(Verb.CALL, memfd().name, call);
@@ -287,6 +289,20 @@ public final class RandomCalls {
     String name = newName("m");
     ifOk = () -> open.add(new Memfd(name, size, (flags & 1) != 0, (flags & 2) != 0));
     return Trace.Call.of(Verb.CREATE, name, "size=" + size, "flags=0x" + Long.toHexString(flags));
+  }
+
+  private Trace.Call setAttributes() {
+    Memfd of = memfd();
+    long offset = offset(of.size);
+    return Trace.Call.of(
+        Verb.SET_ATTRIBUTES,
+        of.name,
+        "offset=" + offset,
+        "size=" + length(offset, of.size),
+        "attributes=" + pick(0, 8, 8, 1),
+        "flags=" + (oneIn(8) ? 1 : 0),
+        "reserved=" + (oneIn(8) ? 1 : 0),
+        "argument=" + (oneIn(8) ? "null" : oneIn(8) ? "r" : "rw"));
   }
 
   private Trace.Call dup() {
