@@ -22,6 +22,8 @@ final class ClientChain extends ClientScenes {
 
     private final RefuseOnce answers = new RefuseOnce();
     private int prepared;
+    private int madePrivate;
+    private int madeShared;
     private int freed;
     private int releases;
 
@@ -59,6 +61,17 @@ final class ClientChain extends ClientScenes {
     public Errno prepareInaccessible(Folio folio) {
       prepared++;
       return answers.answer();
+    }
+
+    @Override
+    public Errno makePrivate(Folio folio) {
+      madePrivate++;
+      return answers.answer();
+    }
+
+    @Override
+    public void makeShared(Folio folio) {
+      madeShared++;
     }
 
     @Override
@@ -107,6 +120,35 @@ final class ClientChain extends ClientScenes {
     }
   }
 
+  /** Lets each of them refuse, and then throw, when a page is to be made private. */
+  void refusedFaults() {
+    for (int which = 0; which < clients; which++) {
+      for (boolean thrown : new boolean[] {false, true}) {
+        List<Next> next = next();
+        GuestMemfdOps client = hooks.passingOn(ClientFile.NEAR, List.copyOf(next)).orElse(null);
+        if (client == null) {
+          return;
+        }
+        refuseFault(next.get(which), client, thrown);
+      }
+    }
+  }
+
+  private void refuseFault(Next refuser, GuestMemfdOps client, boolean thrown) {
+    play(
+        stage -> {
+          try (ClientFile file = new ClientFile(stage, hooks, serving, ClientFile.NEAR, client)) {
+            file.fill();
+            file.run("makeInaccessible", () -> file.convert(0, PAGES, true));
+            refuser.answers.refuse(0, thrown);
+            Errno errno = file.attempt("a fault", () -> file.makePrivate(1));
+            Rule.PASSES_ON.check(
+                errno != Errno.OK, "makePrivate of " + refuser.name + ": its refusal is lost");
+            file.run("a fault again", () -> file.makePrivate(1));
+          }
+        });
+  }
+
   private List<Next> next() {
     List<Next> next = new ArrayList<>();
     for (int i = 0; i < clients; i++) {
@@ -141,6 +183,8 @@ final class ClientChain extends ClientScenes {
         });
     for (Next n : next) {
       told(n, n.prepared > 0, "prepareInaccessible");
+      told(n, n.madePrivate > 0, "makePrivate");
+      told(n, n.madeShared > 0, "makeShared");
       told(n, n.freed > 0, "freeFolio");
       told(n, n.releases == 1, "release (once)");
     }
@@ -162,6 +206,9 @@ final class ClientChain extends ClientScenes {
     }
     file.run("makeInaccessible again", () -> file.convert(0, PAGES, true));
     file.run("punchHole of page 0", () -> file.punch(0, 1));
+    next.forEach(n -> n.assertPaired(story));
+    file.run("a fault on page 1", () -> file.makePrivate(1));
+    file.run("makeAccessible", () -> file.convert(1, 1, false));
     next.forEach(n -> n.assertPaired(story));
   }
 

@@ -295,6 +295,12 @@ final class ClientFile implements AutoCloseable {
         : memfd.tryMakeAccessible(offset, length);
   }
 
+  /** What a fault of the guest on a private page does, of a kernel that converts in place. */
+  Errno makePrivate(int page) {
+    int pfn = memfd.tryGetPfn(at(page));
+    return pfn > 0 ? Errno.OK : Errno.ofResult(pfn);
+  }
+
   Errno punch(int from, int pages) {
     return punchBytes(at(from), at(pages));
   }

@@ -4,6 +4,7 @@ import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.InvalidationFilter;
 import java.nio.ByteBuffer;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
@@ -134,9 +135,13 @@ final class ClientWatch implements GuestMemfdOps {
   // A client may answer null, and then the library has to see it.
   @SuppressWarnings("NullAway")
   @Override
-  public Errno invalidateBegin(long offset, long length) {
+  public Errno invalidateBegin(long offset, long length, InvalidationFilter filter) {
     Errno answer =
-        ask("invalidateBegin", offset, length, () -> client.invalidateBegin(offset, length));
+        ask(
+            "invalidateBegin",
+            offset,
+            length,
+            () -> client.invalidateBegin(offset, length, filter));
     if (answer == Errno.OK && !muted) {
       edge(() -> afterBegin.at(offset, length));
       stage.reach("INVALIDATE_HAS_BEGUN");
@@ -167,6 +172,17 @@ final class ClientWatch implements GuestMemfdOps {
   @Override
   public Errno prepareInaccessible(Folio folio) {
     return ask("prepareInaccessible", 0, 0, () -> client.prepareInaccessible(folio));
+  }
+
+  @SuppressWarnings("NullAway") // as above
+  @Override
+  public Errno makePrivate(Folio folio) {
+    return ask("makePrivate", 0, 0, () -> client.makePrivate(folio));
+  }
+
+  @Override
+  public void makeShared(Folio folio) {
+    tell("makeShared", () -> client.makeShared(folio));
   }
 
   @Override

@@ -55,11 +55,12 @@ import org.junit.jupiter.api.Test;
  *       freed may be another file's at once.
  *   <li>SERVES: while no operation on a page is under way the guest can use it, whatever was
  *       refused, interrupted or out of memory before, and however often.
- *   <li>NO_THROW: {@code invalidateEnd}, {@code freeFolio} and {@code release} do not throw.
+ *   <li>NO_THROW: {@code invalidateEnd}, {@code makeShared}, {@code freeFolio} and {@code release}
+ *       do not throw.
  *   <li>UNDO: the client can undo what it has prepared, content included.
  *   <li>NO_WAIT: no callback calls an operation that may wait for pages.
  *   <li>AGREEMENT: the client agrees, unless it is interrupted or an access of the guest is under
- *       way.
+ *       way; to {@code makePrivate} of one page as often as it is asked.
  *   <li>PASSES_ON: a client with others behind it passes on all callbacks and every refusal, and
  *       ends exactly what was begun.
  *   <li>SCRUBS: what the client says that it scrubs, the host does not read.
@@ -287,6 +288,29 @@ public abstract class GuestMemfdOpsContract {
     }
   }
 
+  /**
+   * A private page is made private at each fault of the guest, however often, and turns shared when
+   * it is converted; then it can be made private again.
+   */
+  @Test
+  public final void pagesAreMadePrivateAgain() {
+    try (Stage stage = new Stage();
+        ClientFile file = new ClientFile(stage, hooks)) {
+      for (int round = 0; round < 2; round++) {
+        file.run("makeInaccessible", () -> file.convert(0, PAGES, true));
+        for (int fault = 0; fault < 3 * PAGES; fault++) {
+          int page = fault % PAGES;
+          file.run("fault " + fault + " on a private page", () -> file.makePrivate(page));
+        }
+        file.useAll();
+        file.run("makeAccessible", () -> file.convert(0, PAGES, false));
+        file.assertNothingHeld("makeAccessible");
+        file.run("back", () -> file.convert(0, PAGES, false));
+      }
+      file.end();
+    }
+  }
+
   // ---- refusals ----
 
   /** If another party refuses a conversion, at any callback, the client undoes its part. */
@@ -345,6 +369,8 @@ public abstract class GuestMemfdOpsContract {
   public final void refusalsArePassedOn() {
     new ClientChain(hooks, 1).refusals();
     new ClientChain(hooks, 2).refusals();
+    new ClientChain(hooks, 1).refusedFaults();
+    new ClientChain(hooks, 2).refusedFaults();
   }
 
   // ---- the guest's pages ----

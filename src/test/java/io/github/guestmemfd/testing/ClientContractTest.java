@@ -109,6 +109,11 @@ class ClientContractTest {
       BothRefuse | PASSES_ON | refusalsArePassedOn | every client behind it refuses
       AnswersForTheLast | PASSES_ON | refusalsArePassedOn | the refusal is lost
       ForgetsExceptions | PASSES_ON | refusalsArePassedOn | throws at callback
+      KeepsMakePrivate | PASSES_ON | refusalsArePassedOn | was not told of makePrivate
+      ForgetsWhoRefused | PASSES_ON | refusalsArePassedOn | its refusal is lost
+      KeepsMakeShared | PASSES_ON | refusalsArePassedOn | was not told of makeShared
+      MakesPrivateOnce | AGREEMENT | pagesAreMadePrivateAgain | fault 4 on a private page answered ENOENT
+      ThrowsWhenShared | NO_THROW | pagesAreMadePrivateAgain | makeShared
       KeepsFreeFolio | PASSES_ON | refusalsArePassedOn | was not told of freeFolio
       """;
 

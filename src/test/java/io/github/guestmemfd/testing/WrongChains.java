@@ -65,6 +65,20 @@ final class WrongChains {
     }
 
     @Override
+    public Errno makePrivate(Folio folio) {
+      Errno errno = Errno.OK;
+      for (int i = 0; i < clients.size() && errno == Errno.OK; i++) {
+        errno = clients.get(i).makePrivate(folio);
+      }
+      return errno;
+    }
+
+    @Override
+    public void makeShared(Folio folio) {
+      clients.forEach(client -> client.makeShared(folio));
+    }
+
+    @Override
     public void freeFolio(Folio folio) {
       clients.forEach(client -> client.freeFolio(folio));
     }
@@ -195,6 +209,47 @@ final class WrongChains {
           }
           return Errno.OK;
         }
+      };
+    }
+  }
+
+  /** Does not pass on that pages are made private. */
+  static class KeepsMakePrivate extends Chain {
+    @Override
+    GuestMemfdOps fanOut(List<GuestMemfdOps> clients) {
+      return new FanOut(clients) {
+        @Override
+        public Errno makePrivate(Folio folio) {
+          return Errno.OK;
+        }
+      };
+    }
+  }
+
+  /** Asks all, and answers for the last. */
+  static class ForgetsWhoRefused extends Chain {
+    @Override
+    GuestMemfdOps fanOut(List<GuestMemfdOps> clients) {
+      return new FanOut(clients) {
+        @Override
+        public Errno makePrivate(Folio folio) {
+          Errno errno = Errno.OK;
+          for (GuestMemfdOps client : clients) {
+            errno = client.makePrivate(folio);
+          }
+          return errno;
+        }
+      };
+    }
+  }
+
+  /** Does not pass on that pages turn shared. */
+  static class KeepsMakeShared extends Chain {
+    @Override
+    GuestMemfdOps fanOut(List<GuestMemfdOps> clients) {
+      return new FanOut(clients) {
+        @Override
+        public void makeShared(Folio folio) {}
       };
     }
   }

@@ -6,6 +6,8 @@ import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.HolderKind;
 import java.util.List;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 
 /**
@@ -46,6 +48,39 @@ final class WrongClients {
       return new GuestPageTable(slot) {
         @Override
         public void invalidateEnd(long offset, long length) {
+          throw new IllegalStateException("not expected");
+        }
+      };
+    }
+  }
+
+  /** Has a page that is private already refused by its hardware. */
+  static class MakesPrivateOnce extends ClientSample {
+    @Override
+    GuestPageTable table(GuestSlot slot) {
+      return new GuestPageTable(slot) {
+        private final Set<Integer> frames = ConcurrentHashMap.newKeySet();
+
+        @Override
+        public Errno makePrivate(Folio folio) {
+          return frames.add(folio.pfn()) ? Errno.OK : Errno.ENOENT;
+        }
+
+        @Override
+        public void makeShared(Folio folio) {
+          frames.remove(folio.pfn());
+        }
+      };
+    }
+  }
+
+  /** Throws where a page that turns shared is not known. */
+  static class ThrowsWhenShared extends ClientSample {
+    @Override
+    GuestPageTable table(GuestSlot slot) {
+      return new GuestPageTable(slot) {
+        @Override
+        public void makeShared(Folio folio) {
           throw new IllegalStateException("not expected");
         }
       };
