@@ -37,7 +37,7 @@ final class AttributesOfVm implements Attributes {
 
   @Override
   public List<MemoryAttributeRange> of(long gpa, long size) {
-    String wrong = wrong(gpa, size);
+    String wrong = GuestRange.wrongUnsigned(gpa, size);
     if (wrong != null) {
       throw new GuestMemfdException(
           Errno.EINVAL, "attributes gpa " + Hex.of(gpa) + " size " + size + ": " + wrong);
@@ -59,25 +59,6 @@ final class AttributesOfVm implements Attributes {
     return (gpa >>> Pages.SHIFT) + (size >>> Pages.SHIFT);
   }
 
-  /** What is wrong with a range of unsigned numbers, in the kernel's order; null if nothing. */
-  static @Nullable String wrong(long gpa, long size) {
-    if (size == 0) {
-      return "expected a size above 0, actual 0";
-    }
-    if (Long.compareUnsigned(gpa + size, gpa) < 0) {
-      return "expected an end below 2^64, actual gpa "
-          + Hex.of(gpa)
-          + " and size "
-          + Long.toUnsignedString(size);
-    }
-    return Pages.isAligned(gpa | size)
-        ? null
-        : "expected multiples of 4096, actual gpa "
-            + Hex.of(gpa)
-            + " and size "
-            + Long.toUnsignedString(size);
-  }
-
   @Override
   public void set(long gpa, long size, MemoryAttribute attribute) {
     BusyGuestPage stopped = new BusyGuestPage();
@@ -92,7 +73,7 @@ final class AttributesOfVm implements Attributes {
     String wrong =
         unsupported(attribute)
             ? "a machine of type " + type + " has no private memory"
-            : wrong(gpa, size);
+            : GuestRange.wrongUnsigned(gpa, size);
     String why =
         switch (errno) {
           case EINTR -> "the thread was interrupted";
@@ -124,7 +105,7 @@ final class AttributesOfVm implements Attributes {
   public Errno trySet(long gpa, long size, MemoryAttribute attribute, BusyGuestPage busy) {
     Objects.requireNonNull(attribute, "attribute");
     Objects.requireNonNull(busy, "busy").set(gpa);
-    if (unsupported(attribute) || wrong(gpa, size) != null) {
+    if (unsupported(attribute) || GuestRange.wrongUnsigned(gpa, size) != null) {
       return Errno.EINVAL;
     }
     Errno errno = change(gpa >>> Pages.SHIFT, end(gpa, size), attribute);

@@ -23,22 +23,22 @@ final class PreFault {
 
   /** See {@link VirtualMachine#preFault}. */
   long preFault(long gpa, long size) {
-    Errno errno = GuestRange.isWrong(gpa, size) ? Errno.EINVAL : Errno.OK;
+    String wrong = GuestRange.wrongUnsigned(gpa, size);
+    Errno errno = wrong == null ? Errno.OK : Errno.EINVAL;
     long done = 0;
-    while (errno == Errno.OK && done < size) {
+    while (errno == Errno.OK && done != size) {
       errno = Thread.currentThread().isInterrupted() ? Errno.EINTR : preFaultPage(gpa + done);
       if (errno == Errno.OK) {
         done += HostMemory.PAGE_SIZE;
       }
     }
     if (done == 0) {
-      String wrong = GuestRange.wrong(gpa, size);
       throw new GuestMemfdException(
           errno,
           "pre-fault gpa "
               + Hex.of(gpa)
               + " size "
-              + size
+              + Long.toUnsignedString(size)
               + ": "
               + (wrong == null ? whyNotMapped(errno, gpa) : wrong));
     }

@@ -723,12 +723,12 @@ public final class VirtualMachine {
    * Maps a range for the guest, each page with its current attribute: {@code KVM_PRE_FAULT_MEMORY}.
    * Holes are allocated. An interrupt ends it before the next page.
    *
-   * @param gpa the first guest physical address, a multiple of 4096
-   * @param size the size in bytes, a positive multiple of 4096
+   * @param gpa the first guest physical address, a multiple of 4096; unsigned
+   * @param size the size in bytes, a multiple of 4096 and not 0; unsigned
    * @return how many bytes have been mapped, at least 4096; fewer than asked for if a later page
    *     could not be mapped
-   * @throws GuestMemfdException if nothing was mapped: EINVAL if the range is not such a range
-   *     below 2^52; ENOENT if there is no memslot; EINTR; and as the errnos of {@link
+   * @throws GuestMemfdException if nothing was mapped: EINVAL if the range is not such a range, or
+   *     does not end below 2^64; ENOENT if there is no memslot; EINTR; and as the errnos of {@link
    *     VcpuExit.MemoryFault}
    */
   public long preFault(long gpa, long size) {

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.conformance;
 
 import static io.github.guestmemfd.abi.Protection.READ;
+import static io.github.guestmemfd.abi.Protection.WRITE;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.github.guestmemfd.BusyFolio;
@@ -15,6 +16,7 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.Step;
 import io.github.guestmemfd.memory.Counts;
+import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -38,7 +40,7 @@ class KernelRowsTest extends ConformanceFixture {
   // ---- times ----
 
   /** Does something, and answers whether the modification time has changed. */
-  private static boolean modifies(GuestMemfd memfd, Runnable call) {
+  static boolean modifies(GuestMemfd memfd, Runnable call) {
     long before = memfd.stat().mtimeNanos();
     while (System.currentTimeMillis() * 1_000_000 <= before) {
       Thread.onSpinWait();
@@ -60,6 +62,51 @@ class KernelRowsTest extends ConformanceFixture {
     assertThat(modifies(memfd, () -> map.madvise(PAGE, PAGE, Advice.POPULATE_READ))).isFalse();
     assertThat(modifies(memfd, () -> map.madvise(2 * PAGE, PAGE, Advice.POPULATE_WRITE))).isTrue();
     assertThat(modifies(memfd, () -> errno(() -> memfd.allocate(4 * PAGE, PAGE)))).isFalse();
+  }
+
+  /** A reference maps the page, for writing too where the mapping may be written. */
+  @Test
+  void whatReferencesDoToTheModificationTime() {
+    GuestMemfd memfd = file(8, SHARED_AT_FIRST);
+    memfd.allocate(0, 8 * PAGE);
+    HostMapping map = map(memfd);
+    HostMapping readOnly = closing(memfd.mmap(0, memfd.size(), READ));
+    assertThat(modifies(memfd, () -> map.getUserPages(0, PAGE).close())).isFalse();
+    assertThat(modifies(memfd, () -> map.putByte(0, (byte) 1))).isFalse();
+    map.getUserPages(3 * PAGE, PAGE).close();
+    byte[] page = new byte[(int) PAGE];
+    assertThat(modifies(memfd, () -> map.put(3 * PAGE, page, 0, page.length))).isFalse();
+    assertThat(modifies(memfd, () -> map.put(4 * PAGE, page, 0, page.length))).isTrue();
+    assertThat(modifies(memfd, () -> readOnly.getUserPages(PAGE, PAGE).close())).isFalse();
+    assertThat(modifies(memfd, () -> map.putByte(PAGE, (byte) 1))).isTrue();
+    assertThat(modifies(memfd, () -> map.madvise(2 * PAGE, PAGE, Advice.POPULATE_READ))).isFalse();
+    assertThat(modifies(memfd, () -> map.putByte(2 * PAGE, (byte) 1))).isFalse();
+  }
+
+  /** What is done counts, whatever the answer. */
+  @Test
+  void whatIsRefusedHalfwayUpdatesTheModificationTime() {
+    GuestMemfd memfd = file(2, SHARED_AT_FIRST);
+    HostMapping map = map(memfd);
+    for (Advice advice : List.of(Advice.REMOVE, Advice.POPULATE_WRITE)) {
+      assertThat(
+              modifies(
+                  memfd,
+                  () ->
+                      assertThat(errno(() -> map.madvise(PAGE, 4 * PAGE, advice)))
+                          .isEqualTo(Errno.ENOMEM)))
+          .isTrue();
+    }
+  }
+
+  // ---- files ----
+
+  @Test
+  void aMachineHasAsManyFilesAsItIsAskedFor() {
+    for (int i = 0; i < 4000; i++) {
+      file(1L << 28, SHARED_AT_FIRST); // of 1 TiB
+    }
+    assertThat(host.used()).isZero();
   }
 
   // ---- faults ----
@@ -106,6 +153,62 @@ class KernelRowsTest extends ConformanceFixture {
     assertThat(errno(() -> map.getByte(0))).isEqualTo(Errno.EFAULT);
     assertThat(errno(() -> map.getUserPages(0, PAGE))).isEqualTo(Errno.EFAULT);
     assertThat(errno(() -> map.pin(0, PAGE))).isEqualTo(Errno.EFAULT);
+  }
+
+  /** As read and write of a kernel are short there. */
+  @Test
+  void aCopyStopsWhereTheFileEnds() {
+    GuestMemfd memfd = file(2, SHARED_AT_FIRST);
+    HostMapping map = closing(memfd.mmap(0, 3 * PAGE, READ, WRITE));
+    ByteBuffer bytes = ByteBuffer.allocate((int) PAGE);
+    assertSigbus(() -> map.put(PAGE + 100, bytes), 2 * PAGE);
+    assertThat(bytes.position()).isEqualTo(3996);
+    bytes.clear();
+    assertSigbus(() -> map.get(PAGE + 100, bytes), 2 * PAGE);
+    assertThat(bytes.position()).isEqualTo(3996);
+    assertSigbus(() -> map.put(2 * PAGE, bytes), 2 * PAGE);
+    assertThat(bytes.position()).isEqualTo(3996);
+  }
+
+  // ---- signals ----
+
+  /** An allocation looks for a signal before each page; what touches pages does not. */
+  @Test
+  void aPendingInterruptStopsAnAllocationAndNoTouch() {
+    GuestMemfd memfd = file(8, SHARED_AT_FIRST);
+    HostMapping map = map(memfd);
+    Thread.currentThread().interrupt();
+    try {
+      assertThat(errno(() -> memfd.allocate(0, 8 * PAGE))).isEqualTo(Errno.EINTR);
+      map.madvise(0, 2 * PAGE, Advice.POPULATE_WRITE);
+      map.madvise(2 * PAGE, 2 * PAGE, Advice.POPULATE_READ);
+      assertThat(map.getByte(4 * PAGE)).isZero();
+      map.putByte(5 * PAGE, (byte) 1);
+      map.getUserPages(6 * PAGE, PAGE).close();
+      map.pin(7 * PAGE, PAGE).close();
+    } finally {
+      assertThat(Thread.interrupted()).as("the status stays").isTrue();
+    }
+    assertThat(memfd.cachedPages()).isEqualTo(8);
+  }
+
+  /** The kernel waits for nothing here that a signal could end; the library's waits can be ended. */
+  @Test
+  void aPendingInterruptStopsWhatWouldWait() {
+    GuestMemfd memfd = file(2, SHARED_AT_FIRST);
+    HostMapping map = map(memfd);
+    fill(map, 0, 2, 7);
+    Thread.currentThread().interrupt();
+    try {
+      assertThat(errno(() -> memfd.punchHole(0, PAGE))).isEqualTo(Errno.EINTR);
+      assertThat(errno(() -> map.madvise(0, PAGE, Advice.REMOVE))).isEqualTo(Errno.EINTR);
+      assertThat(errno(() -> map.madvise(0, PAGE, Advice.DONTNEED))).isEqualTo(Errno.EINTR);
+    } finally {
+      assertThat(Thread.interrupted()).isTrue();
+    }
+    assertFilled(map, 0, 2, 7);
+    memfd.punchHole(0, PAGE);
+    assertFilled(map, 0, 1, 0);
   }
 
   // ---- who holds what ----

@@ -873,7 +873,8 @@ class MessagesTest {
               w.vm.punchHole(GPA, PAGE);
             }),
         says(
-            "EINVAL: pre-fault gpa 0x100000 size -4096: expected a size above 0, actual -4096",
+            "EINVAL: pre-fault gpa 0x100000 size 18446744073709547520: expected an end below 2^64,"
+                + " actual gpa 0x100000 and size 18446744073709547520",
             w -> w.vm.preFault(GPA, -PAGE)),
         says("ENOENT: pre-fault gpa 0x0 size 4096: no memslot at 0x0", w -> w.vm.preFault(0, PAGE)),
         says(

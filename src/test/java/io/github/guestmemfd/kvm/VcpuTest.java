@@ -453,7 +453,6 @@ class VcpuTest extends VmFixture {
           MemoryAttributesException.class,
           Errno.EINVAL,
           () -> vm.setMemoryAttributes(range[0], range[1], PRIVATE));
-      refused(GuestMemfdException.class, Errno.EINVAL, () -> vm.preFault(range[0], range[1]));
     }
     MemoryAttributesException e =
         refused(
