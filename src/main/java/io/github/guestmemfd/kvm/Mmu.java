@@ -141,6 +141,9 @@ final class Mmu {
     }
     long offset = slot.offset(page);
     try (GuestMemfd memfd = file.get()) {
+      if (Long.compareUnsigned(offset, memfd.size()) >= 0) {
+        return -Errno.EINVAL.code(); // of a memslot whose range wraps: there is no such page
+      }
       if (isOther(memfd, offset, wanted)) {
         return MISMATCH; // without allocating the page
       }

@@ -25,7 +25,7 @@ public sealed interface VcpuExit {
    * @param access what the access was
    * @param errno what {@code KVM_RUN} answers: EFAULT if the page is of the other attribute, or its
    *     file is gone; EHWPOISON if its memory has failed; EAGAIN if a conversion of it is pending;
-   *     ENOMEM; EOPNOTSUPP if the file was not created by the virtual machine; EDEADLK from inside
+   *     ENOMEM; EINVAL past the end of the file, which a memslot can reach; EOPNOTSUPP if the file was not created by the virtual machine; EDEADLK from inside
    *     a callback; what a prepare callback answers. After {@link Vcpu#failMemoryFault} what the
    *     conversion answered that would have been needed: EAGAIN if a host holder had a page
    * @param busy the page that blocked that conversion, and its holders; null if none did. Compared
@@ -91,6 +91,7 @@ public sealed interface VcpuExit {
         case EDEADLK -> "from inside a callback";
         case EINTR -> "the thread was interrupted";
         case EHWPOISON -> "the memory of the page has failed";
+        case EINVAL -> "past the end of the file, or answered by a prepare callback";
         case ENOMEM -> "no memory on the host, or in the JVM: see -XX:MaxDirectMemorySize";
         default -> "answered by a prepare callback";
       };

@@ -215,6 +215,22 @@ class GuestRowsTest extends ConformanceFixture {
     assertThat(load(GPA)).isZero();
   }
 
+  /** Linux 6.18 maps pages past the end of the file to such a memslot; here there are none. */
+  @ParameterizedTest
+  @EnumSource(Access.class)
+  void pagesPastTheEndOfTheFileAreAMemoryFault(Access access) {
+    GuestMemfd memfd = file(16, SHARED_AT_FIRST);
+    vm.bind(1, GPA, 2 * PAGE, memfd, 0x7fff_ffff_ffff_f000L); // a sum past 2^63 - 1
+    for (long page = 0; page < 2; page++) {
+      assertThat(exitOf(GPA + page * PAGE, access))
+          .isEqualTo(
+              new VcpuExit.MemoryFault(GPA + page * PAGE, PAGE, SHARED, access, Errno.EINVAL));
+    }
+    assertThat(errno(() -> vm.preFault(GPA, PAGE))).isEqualTo(Errno.EINVAL);
+    assertThat(memfd.cachedPages()).isZero();
+    vm.unbind(1);
+  }
+
   // ---- pre-faults ----
 
   /** The answers of Linux in their order; the range ends before 2^64, and need not be memory. */
