@@ -5,7 +5,9 @@ import static io.github.guestmemfd.abi.Protection.WRITE;
 import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.Advice;
@@ -258,6 +260,28 @@ class GuestRowsTest extends ConformanceFixture {
         .isEqualTo(expected);
     assertThat(done[0]).isEqualTo(pages * PAGE);
     assertThat(memfd.cachedPages()).isEqualTo(pages);
+  }
+
+  /** What is done counts; the signal stays for whoever looks next. */
+  @Test
+  void aSignalEndsAPreFaultBeforeTheNextPage() {
+    GuestMemfdOps interrupting =
+        new GuestMemfdOps() {
+          @Override
+          public Errno prepareAccessible(Folio folio) {
+            if (folio.offset() == PAGE) {
+              Thread.currentThread().interrupt();
+            }
+            return Errno.OK;
+          }
+        };
+    GuestMemfd memfd =
+        closing(vm.createGuestMemfd(describe(4 * PAGE, SHARED_AT_FIRST), interrupting));
+    vm.bind(1, GPA, 4 * PAGE, memfd, 0);
+    assertThat(vm.preFault(GPA, 4 * PAGE)).isEqualTo(2 * PAGE);
+    assertThat(errno(() -> vm.preFault(GPA + 2 * PAGE, 2 * PAGE))).isEqualTo(Errno.EINTR);
+    assertThat(Thread.interrupted()).isTrue();
+    assertThat(vm.preFault(GPA, 4 * PAGE)).isEqualTo(4 * PAGE);
   }
 
   private static long unsigned(String hex) {
