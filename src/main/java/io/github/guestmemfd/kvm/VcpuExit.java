@@ -25,9 +25,10 @@ public sealed interface VcpuExit {
    * @param access what the access was
    * @param errno what {@code KVM_RUN} answers: EFAULT if the page is of the other attribute, or its
    *     file is gone; EHWPOISON if its memory has failed; EAGAIN if a conversion of it is pending;
-   *     ENOMEM; EINVAL past the end of the file, which a memslot can reach; EOPNOTSUPP if the file was not created by the virtual machine; EDEADLK from inside
-   *     a callback; what a prepare callback answers. After {@link Vcpu#failMemoryFault} what the
-   *     conversion answered that would have been needed: EAGAIN if a host holder had a page
+   *     ENOMEM; EINVAL past the end of the file, which a memslot can reach; EOPNOTSUPP if the file
+   *     was not created by the virtual machine; EDEADLK from inside a callback; what a prepare
+   *     callback answers. After {@link Vcpu#failMemoryFault} what the conversion answered that
+   *     would have been needed: EAGAIN if a host holder had a page
    * @param busy the page that blocked that conversion, and its holders; null if none did. Compared
    *     by identity, and not overwritten
    */

@@ -192,7 +192,9 @@ class KernelRowsTest extends ConformanceFixture {
     assertThat(memfd.cachedPages()).isEqualTo(8);
   }
 
-  /** The kernel waits for nothing here that a signal could end; the library's waits can be ended. */
+  /**
+   * The kernel waits for nothing here that a signal could end; the library's waits can be ended.
+   */
   @Test
   void aPendingInterruptStopsWhatWouldWait() {
     GuestMemfd memfd = file(2, SHARED_AT_FIRST);
