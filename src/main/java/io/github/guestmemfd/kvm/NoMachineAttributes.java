@@ -38,7 +38,7 @@ final class NoMachineAttributes implements Attributes {
 
   private static MemoryAttributesException refused(
       Errno errno, long gpa, long size, MemoryAttribute attribute) {
-    String wrong = AttributesOfVm.wrong(gpa, size);
+    String wrong = GuestRange.wrongUnsigned(gpa, size);
     return new MemoryAttributesException(
         errno,
         AttributesOfVm.setTo(gpa, size, attribute)
@@ -54,7 +54,7 @@ final class NoMachineAttributes implements Attributes {
   public Errno trySet(long gpa, long size, MemoryAttribute attribute, BusyGuestPage busy) {
     Objects.requireNonNull(attribute, "attribute");
     Objects.requireNonNull(busy, "busy").set(gpa);
-    if (attribute == MemoryAttribute.PRIVATE || AttributesOfVm.wrong(gpa, size) != null) {
+    if (attribute == MemoryAttribute.PRIVATE || GuestRange.wrongUnsigned(gpa, size) != null) {
       return Errno.EINVAL;
     }
     busy.set(gpa + size);
