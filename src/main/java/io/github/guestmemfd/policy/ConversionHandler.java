@@ -69,9 +69,12 @@ import org.jspecify.annotations.Nullable;
  * <p><b>With two memories</b>, in a virtual machine with a {@linkplain VirtualMachine#type type}, a
  * conversion moves no content, and no holder blocks it. {@linkplain Builder#onShared Private} and
  * {@linkplain Builder#onPrivate shared} memory that the guest no longer uses is kept or discarded,
- * one way, both ways or never. {@linkplain Builder#listener Listeners} are told: one that refuses
- * leaves the pages private. What cannot be discarded, since the thread is interrupted or a client
- * refuses, stays: see {@link VirtualMachine#memoryUse}.
+ * one way, both ways or never. {@linkplain Builder#listener Listeners} are told: one that refuses,
+ * or throws, leaves the pages private. What cannot be discarded, since the thread is interrupted or
+ * a client refuses, stays: see {@link VirtualMachine#memoryUse}. What is thrown when the attributes
+ * have changed, by a listener that is told of pages that have turned private, say, changes nothing
+ * of the conversion: all listeners are told, memory is discarded, observer and policy hear of it,
+ * and then it is thrown, with what others have thrown suppressed in it.
  *
  * <p>One handler serves all vCPUs of one virtual machine. Safe for use by any number of threads;
  * its waits are interruptible, and use its own {@linkplain Builder#idleStrategy idle strategy}.
@@ -520,21 +523,19 @@ public final class ConversionHandler implements ExitHandler {
     BusyGuestPage busy = new BusyGuestPage();
     checkOrder();
     observer.begin(range, attribute);
-    Errno errno = Errno.ECANCELED; // unless it returns
-    try {
-      errno = changes.change(range, attribute, busy);
-      return new Progress(
-          errno,
-          errno == Errno.OK ? range.end() : Math.max(range.gpa(), busy.convertedUpTo()),
-          busy.folio().offset() < 0 ? null : busy);
-    } finally {
-      try {
-        checkOrder();
-        observer.end(range, attribute, errno, busy);
-      } finally {
-        tellPolicy(range, attribute, errno, busy);
-      }
-    }
+    AllSteps steps = new AllSteps();
+    Errno errno = steps.answer(() -> changes.change(range, attribute, busy), Errno.ECANCELED);
+    steps.make(
+        () -> {
+          checkOrder();
+          observer.end(range, attribute, errno, busy);
+        });
+    steps.make(() -> tellPolicy(range, attribute, errno, busy));
+    steps.end();
+    return new Progress(
+        errno,
+        errno == Errno.OK ? range.end() : Math.max(range.gpa(), busy.convertedUpTo()),
+        busy.folio().offset() < 0 ? null : busy);
   }
 
   /** Tells the policy what was converted: pieces that were done stay done after a refusal. */

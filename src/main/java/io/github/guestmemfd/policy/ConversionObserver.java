@@ -32,7 +32,8 @@ public interface ConversionObserver {
    * @param errno OK if all of the range has been converted, or was so before; otherwise why not, as
    *     {@link io.github.guestmemfd.kvm.VirtualMachine#trySetMemoryAttributes} and, where private
    *     pages are discarded, {@link io.github.guestmemfd.GuestMemfd#punchHole} answer; ECANCELED if
-   *     a callback of the file has thrown
+   *     a callback of the file or a listener has thrown: what {@link BusyGuestPage#convertedUpTo}
+   *     says has been converted all the same
    * @param busy the busy page and its holders; names none if no page was busy. Must be read before
    *     this returns
    */

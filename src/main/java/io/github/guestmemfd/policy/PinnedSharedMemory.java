@@ -61,15 +61,13 @@ public final class PinnedSharedMemory implements SharedMemoryListener, AutoClose
   @Override
   public Errno populated(GpaRange range) {
     List<Long> done = new ArrayList<>();
-    Errno errno = Errno.ECANCELED; // unless it returns
-    try {
-      errno = pin(range, done);
-      return errno;
-    } finally {
-      if (errno != Errno.OK) {
-        unpin(done);
-      }
+    AllSteps steps = new AllSteps();
+    Errno errno = steps.answer(() -> pin(range, done), Errno.ECANCELED);
+    if (errno != Errno.OK) {
+      unpin(done, steps);
     }
+    steps.end();
+    return errno;
   }
 
   private Errno pin(GpaRange range, List<Long> done) {
@@ -103,11 +101,17 @@ public final class PinnedSharedMemory implements SharedMemoryListener, AutoClose
   }
 
   private void unpin(Collection<Long> pages) {
+    AllSteps steps = new AllSteps();
+    unpin(pages, steps);
+    steps.end();
+  }
+
+  private void unpin(Collection<Long> pages, AllSteps steps) {
     for (Long gpa : List.copyOf(pages)) {
       HostReference pin = Announce.write(pins).remove(gpa);
       if (pin != null) {
         Announce.write(bytes).addAndGet(-Pages.SIZE);
-        pin.close();
+        steps.make(pin::close); // which calls a client if it was the last to hold the page
       }
     }
   }

@@ -18,13 +18,15 @@ public interface SharedMemoryListener {
    * @param range the pages, all of them private until now
    * @return {@link Errno#OK}; anything else refuses the conversion, and this listener must have
    *     undone what it did for this range. Those told before it are told that the pages are
-   *     discarded
+   *     discarded. If it throws, the conversion is refused too, and it is told so itself
    */
   Errno populated(GpaRange range);
 
   /**
    * Pages have turned private, or did not turn shared after all: the listener must not use them any
-   * more when this returns. It may be told of pages of which it does not know.
+   * more when this returns. It may be told of pages of which it does not know. If it throws, the
+   * pages are what they are all the same, and the vCPU's thread gets the exception when the
+   * conversion is done.
    *
    * @param range the pages
    */

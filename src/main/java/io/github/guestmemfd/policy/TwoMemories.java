@@ -13,6 +13,7 @@ import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.LockOrder;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 
 /**
@@ -21,7 +22,8 @@ import java.util.Optional;
  *
  * <p>Listeners are asked before pages turn shared, while nothing has changed, so that a refusal
  * leaves nothing to undo but what they did. They are told after pages have turned private, and
- * memory is discarded when none of them can use it.
+ * memory is discarded when none of them can use it. What a listener or a client throws stops none
+ * of what is to follow: the others are told, and memory is discarded.
  */
 final class TwoMemories implements Changes {
   private final VirtualMachine vm;
@@ -77,24 +79,24 @@ final class TwoMemories implements Changes {
   private Errno toShared(GpaRange range, BusyGuestPage busy) {
     List<GpaRange> parts = parts(range, MemoryAttribute.PRIVATE);
     List<Told> told = new ArrayList<>();
-    Errno errno = Errno.ECANCELED; // unless it returns
-    try {
-      errno = populate(parts, told);
-      if (errno == Errno.OK) {
-        errno = vm.trySetMemoryAttributes(range.gpa(), range.size(), MemoryAttribute.SHARED, busy);
-      }
-    } finally {
-      if (errno != Errno.OK) {
-        try {
-          takeBack(told);
-        } finally {
-          discardShared(parts); // a listener may have touched it
-        }
-      }
+    AllSteps steps = new AllSteps();
+    Errno errno =
+        steps.answer(
+            () -> {
+              Errno refusal = populate(parts, told);
+              return refusal == Errno.OK
+                  ? vm.trySetMemoryAttributes(
+                      range.gpa(), range.size(), MemoryAttribute.SHARED, busy)
+                  : refusal;
+            },
+            Errno.ECANCELED);
+    if (errno != Errno.OK) {
+      takeBack(told, steps);
+      discardShared(parts, steps); // a listener may have touched it
+    } else if (onShared == PrivatePages.DISCARD) {
+      parts.forEach(part -> discardPrivate(part, steps));
     }
-    if (errno == Errno.OK && onShared == PrivatePages.DISCARD) {
-      parts.forEach(this::discardPrivate);
-    }
+    steps.end();
     return errno;
   }
 
@@ -105,14 +107,14 @@ final class TwoMemories implements Changes {
     if (errno != Errno.OK) {
       return errno;
     }
-    List<Told> all = new ArrayList<>();
-    for (int i = parts.size() - 1; i >= 0; i--) { // takeBack begins with the last
-      for (int j = listeners.size() - 1; j >= 0; j--) {
-        all.add(new Told(listeners.get(j), parts.get(i)));
+    AllSteps steps = new AllSteps();
+    for (GpaRange part : parts) {
+      for (SharedMemoryListener listener : listeners) {
+        tellDiscarded(new Told(listener, part), steps);
       }
     }
-    takeBack(all);
-    discardShared(parts);
+    discardShared(parts, steps);
+    steps.end();
     return Errno.OK;
   }
 
@@ -126,45 +128,55 @@ final class TwoMemories implements Changes {
       return;
     }
     List<Told> told = new ArrayList<>();
-    Errno errno = Errno.ECANCELED; // unless it returns
-    try {
-      errno = populate(parts(memory, MemoryAttribute.SHARED), told);
-    } finally {
-      if (errno != Errno.OK) {
-        takeBack(told);
-      }
+    AllSteps steps = new AllSteps();
+    Errno errno =
+        steps.answer(
+            () -> populate(parts(memory, MemoryAttribute.SHARED), told), Errno.ECANCELED);
+    if (errno != Errno.OK) {
+      takeBack(told, steps);
     }
+    steps.end();
     if (errno != Errno.OK) {
       throw new GuestMemfdException(errno, "a listener refuses the shared memory in " + memory);
     }
   }
 
+  /**
+   * Tells the listeners that pages are shared, until one of them refuses.
+   *
+   * @param told receives who is to be told the contrary if the pages stay private: also a listener
+   *     that throws, for nobody knows what it has done
+   */
   private Errno populate(List<GpaRange> parts, List<Told> told) {
     for (GpaRange part : parts) {
       for (SharedMemoryListener listener : listeners) {
         checkOrder();
-        Errno errno = listener.populated(part);
+        told.add(new Told(listener, part));
+        Errno errno =
+            Objects.requireNonNull(
+                listener.populated(part), () -> listener + ": populated answered null");
         if (errno != Errno.OK) {
+          told.remove(told.size() - 1); // it has undone what it did
           return errno;
         }
-        told.add(new Told(listener, part));
       }
     }
     return Errno.OK;
   }
 
-  /** Tells listeners that pages are discarded, the last first: all, whatever one of them throws. */
-  private static void takeBack(List<Told> told) {
+  /** Tells listeners that pages are discarded, the last first. */
+  private static void takeBack(List<Told> told, AllSteps steps) {
     for (int i = told.size() - 1; i >= 0; i--) {
-      Told last = told.get(i);
-      try {
-        checkOrder();
-        last.listener.discarded(last.range);
-      } catch (Throwable e) {
-        takeBack(told.subList(0, i));
-        throw e;
-      }
+      tellDiscarded(told.get(i), steps);
     }
+  }
+
+  private static void tellDiscarded(Told told, AllSteps steps) {
+    steps.make(
+        () -> {
+          checkOrder();
+          told.listener.discarded(told.range);
+        });
   }
 
   private static void checkOrder() {
@@ -175,18 +187,16 @@ final class TwoMemories implements Changes {
 
   // ---- discarding ----
 
-  private void discardShared(List<GpaRange> parts) {
+  private void discardShared(List<GpaRange> parts, AllSteps steps) {
     if (onPrivate == SharedPages.DISCARD) {
       for (GpaRange part : parts) {
-        if (!tryDiscard(() -> vm.discardHostMemory(part.gpa(), part.size()))) {
-          return;
-        }
+        discard(() -> vm.discardHostMemory(part.gpa(), part.size()), steps);
       }
     }
   }
 
   /** Punches the part of a range that the guest no longer uses out of its files. */
-  private void discardPrivate(GpaRange range) {
+  private void discardPrivate(GpaRange range, AllSteps steps) {
     for (long at = range.gpa(); at < range.end(); ) {
       Optional<Memslot> next = vm.nextMemslot(at);
       if (next.isEmpty() || next.get().gpa() >= range.end()) {
@@ -195,30 +205,31 @@ final class TwoMemories implements Changes {
       Memslot slot = next.get();
       long from = Math.max(at, slot.gpa());
       long to = Math.min(range.end(), slot.gpa() + slot.size());
-      Optional<GuestMemfd> file = slot.openFile();
-      if (file.isPresent()) {
-        try (GuestMemfd memfd = file.get()) {
-          // A file that can be mapped has the shared pages too.
-          if (!CreateFlag.MMAP.isIn(memfd.flags())
-              && !tryDiscard(() -> memfd.punchHole(slot.offsetOf(from), to - from))) {
-            return;
-          }
-        }
-      }
+      discard(() -> punch(slot, slot.offsetOf(from), to - from), steps);
       at = to;
     }
   }
 
-  /**
-   * Whether memory could be discarded; what could not stays, and the conversion is done all the
-   * same.
-   */
-  private static boolean tryDiscard(Runnable discard) {
-    try {
-      discard.run();
-      return true;
-    } catch (GuestMemfdException e) {
-      return false;
+  private static void punch(Memslot slot, long offset, long length) {
+    Optional<GuestMemfd> file = slot.openFile();
+    if (file.isPresent()) {
+      try (GuestMemfd memfd = file.get()) {
+        if (!CreateFlag.MMAP.isIn(memfd.flags())) { // else it has the shared pages too
+          memfd.punchHole(offset, length);
+        }
+      }
     }
+  }
+
+  /** What cannot be discarded stays, and the conversion is done all the same. */
+  private static void discard(Runnable discard, AllSteps steps) {
+    steps.make(
+        () -> {
+          try {
+            discard.run();
+          } catch (GuestMemfdException e) {
+            // interrupted, or a client refuses
+          }
+        });
   }
 }

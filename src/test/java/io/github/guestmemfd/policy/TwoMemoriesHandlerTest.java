@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostReference;
@@ -15,6 +16,7 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.fixtures.VmFixture;
 import io.github.guestmemfd.fixtures.Worker;
+import io.github.guestmemfd.kvm.BusyGuestPage;
 import io.github.guestmemfd.kvm.HostRam;
 import io.github.guestmemfd.kvm.MemoryAttribute;
 import io.github.guestmemfd.kvm.MemoryUse;
@@ -27,11 +29,13 @@ import io.github.guestmemfd.kvm.VmType;
 import io.github.guestmemfd.testing.RacePoints;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** A monitor of a machine with two memories: discards, listeners, and what is used twice. */
 class TwoMemoriesHandlerTest extends VmFixture {
@@ -313,6 +317,218 @@ class TwoMemoriesHandlerTest extends VmFixture {
                     .build())
         .isInstanceOf(IllegalArgumentException.class)
         .hasMessageStartingWith("expected a virtual machine with a type for a listener");
+  }
+
+  // ---- what throws ----
+
+  /** A listener that throws whenever pages are discarded, and may keep what it has. */
+  private SharedMemoryListener throwing(String name) {
+    return new SharedMemoryListener() {
+      @Override
+      public Errno populated(GpaRange range) {
+        return Errno.OK;
+      }
+
+      @Override
+      public void discarded(GpaRange range) {
+        told.add(name + "-" + (range.gpa() - GPA) / PAGE + "/" + range.size() / PAGE);
+        throw new IllegalStateException(name);
+      }
+    };
+  }
+
+  /** The policy and the observer of a handler: what they hear, and what they throw. */
+  private final class Hearing implements ConversionObserver {
+    final List<String> heard = new ArrayList<>();
+    boolean isThrowing;
+
+    final ConversionPolicy policy =
+        new ConversionPolicy() {
+          @Override
+          public String id() {
+            return "hearing";
+          }
+
+          @Override
+          public Optional<GpaRange> onMemoryFault(GpaRange pages, MemoryAttribute attribute) {
+            return Optional.of(pages);
+          }
+
+          @Override
+          public Optional<GpaRange> onHypercall(GpaRange range, MemoryAttribute attribute) {
+            return Optional.of(range);
+          }
+
+          @Override
+          public void converted(GpaRange range, MemoryAttribute attribute) {
+            heard.add("converted " + (range.gpa() - GPA) / PAGE + " " + attribute);
+            if (isThrowing) {
+              throw new IllegalStateException("policy");
+            }
+          }
+        };
+
+    @Override
+    public void end(GpaRange range, MemoryAttribute attribute, Errno errno, BusyGuestPage busy) {
+      heard.add(errno + " up to " + (busy.convertedUpTo() - GPA) / PAGE);
+      if (isThrowing) {
+        throw new IllegalStateException("observer");
+      }
+    }
+
+    ConversionHandler.Builder handler() {
+      return ConversionHandler.builder(vm, policy).observer(this).idleStrategy(probe);
+    }
+  }
+
+  /**
+   * The page has turned private: the others are told, the host's memory is given back, and observer
+   * and policy hear of it. Nothing of what was thrown is lost.
+   */
+  @Test
+  void whatListenersThrowKeepsNothingFromBeingDone() {
+    Hearing hearing = new Hearing();
+    ConversionHandler handler =
+        hearing
+            .handler()
+            .onPrivate(SharedPages.DISCARD)
+            .listener(throwing("a"))
+            .listener(listener("b", Errno.OK))
+            .listener(throwing("c"))
+            .build();
+    use(handler, 3, 1, SHARED);
+    use(handler, 4, 1, SHARED);
+    hearing.isThrowing = true;
+    assertThatThrownBy(() -> ask(handler, 3, 2, PRIVATE))
+        .hasMessage("a")
+        .satisfies(
+            e ->
+                assertThat(e.getSuppressed())
+                    .extracting(Throwable::getMessage)
+                    .containsExactly("c", "observer", "policy"));
+    assertThat(told).containsExactly("a-3/2", "b-3/2", "c-3/2");
+    assertThat(hearing.heard).containsExactly("ECANCELED up to 5", "converted 3 PRIVATE");
+    assertThat(vm.memoryAttribute(page(4))).contains(PRIVATE);
+    assertEquals(0, ram.allocated(), "the shared copy has been discarded");
+    hearing.isThrowing = false;
+    assertEquals(Errno.OK, ask(handler, 3, 2, SHARED));
+  }
+
+  /** Nobody knows what it has done: it is told to let go, as those before it. */
+  @Test
+  void aListenerThatThrowsIsToldToLetGo() {
+    ConversionHandler handler =
+        handler()
+            .onShared(PrivatePages.DISCARD)
+            .onPrivate(SharedPages.DISCARD)
+            .listener(throwing("a"))
+            .listener(
+                new SharedMemoryListener() {
+                  @Override
+                  public Errno populated(GpaRange range) {
+                    ram.mapping().putLong(range.gpa() - GPA, 1); // it has begun
+                    throw new IllegalStateException("populated");
+                  }
+
+                  @Override
+                  public void discarded(GpaRange range) {
+                    told.add("b-" + (range.gpa() - GPA) / PAGE);
+                  }
+                })
+            .build();
+    vm.setMemoryAttributes(page(0), PAGE, PRIVATE);
+    write(vcpu, page(0), 7, PRIVATE);
+    assertThatThrownBy(() -> ask(handler, 0, 1, SHARED))
+        .hasMessage("populated")
+        .satisfies(e -> assertThat(e.getSuppressed()).hasSize(1));
+    assertThat(told).containsExactly("b-0", "a-0/1");
+    assertEquals(7, read(vcpu, page(0), PRIVATE), "nothing has changed");
+    assertEquals(0, ram.allocated());
+  }
+
+  @Test
+  void aListenerMustAnswer() {
+    ConversionHandler handler = handler().listener(listener("a", null)).build();
+    vm.setMemoryAttributes(page(0), PAGE, PRIVATE);
+    assertThatThrownBy(() -> ask(handler, 0, 1, SHARED))
+        .isInstanceOf(NullPointerException.class)
+        .hasMessageContaining("populated answered null");
+    assertThat(told).containsExactly("a+0/1", "a-0/1");
+    assertThat(vm.memoryAttribute(page(0))).contains(PRIVATE);
+  }
+
+  /** One file's client refuses or throws: what is in the other file is discarded all the same. */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void aClientThatCannotDiscardIsInNoOthersWay(boolean throwsIt) {
+    vm.unbind(0);
+    boolean[] stubborn = {true};
+    GuestMemfd memfd =
+        privateFile(
+            new GuestMemfdOps() {
+              @Override
+              public Errno invalidateBegin(long offset, long length) {
+                if (stubborn[0] && throwsIt) {
+                  throw new IllegalStateException("client");
+                }
+                return stubborn[0] ? Errno.EBUSY : Errno.OK;
+              }
+            });
+    slot(0, memfd);
+    Hearing hearing = new Hearing();
+    ConversionHandler handler =
+        hearing
+            .handler()
+            .onShared(PrivatePages.DISCARD)
+            .listener(listener("a", Errno.OK))
+            .build();
+    vm.setMemoryAttributes(page(0), 2L * PAGES * PAGE, PRIVATE);
+    write(vcpu, page(3), 3, PRIVATE);
+    write(vcpu, page(4), 4, PRIVATE);
+    if (throwsIt) {
+      assertThatThrownBy(() -> ask(handler, 0, 8, SHARED)).hasMessage("client");
+    } else {
+      assertEquals(Errno.OK, ask(handler, 0, 8, SHARED));
+    }
+    assertThat(vm.memoryAttributes(page(0), 8L * PAGE)).hasSize(1);
+    assertThat(vm.memoryAttribute(page(0))).contains(SHARED);
+    assertThat(hearing.heard).last().isEqualTo("converted 0 SHARED");
+    assertThat(told).containsExactly("a+0/8");
+    assertEquals(1, memfd.cachedPages(), "it stays");
+    assertEquals(0, second.cachedPages(), "what nobody objects to is discarded");
+    stubborn[0] = false;
+  }
+
+  /** A page that was punched under a pin is freed by the unpinning, and its client is told. */
+  @Test
+  void aClientThatThrowsWhenADeviceUnpins() {
+    VirtualMachine inPlace = new VirtualMachine();
+    List<String> freed = new ArrayList<>();
+    GuestMemfd both =
+        closing(
+            inPlace.createGuestMemfd(
+                GuestMemfd.builder(host).size((long) PAGES * PAGE).flags(3),
+                new GuestMemfdOps() {
+                  @Override
+                  public void freeFolio(Folio folio) {
+                    freed.add("freed");
+                    if (freed.size() <= 2) {
+                      throw new IllegalStateException("freed " + freed.size());
+                    }
+                  }
+                }));
+    inPlace.bind(0, GPA, 4L * PAGE, both, 0);
+    try (PinnedSharedMemory device = new PinnedSharedMemory(inPlace, 1L << 30)) {
+      assertEquals(Errno.OK, device.populated(new GpaRange(GPA, 4L * PAGE)));
+      both.punchHole(0, 4L * PAGE);
+      assertThat(freed).isEmpty();
+      assertThatThrownBy(() -> device.discarded(new GpaRange(GPA, 4L * PAGE)))
+          .hasMessage("freed 1")
+          .satisfies(e -> assertThat(e.getSuppressed()).hasSize(1));
+      assertThat(freed).hasSize(4);
+      assertEquals(0, device.pinned());
+      assertEquals(0, host.used());
+    }
   }
 
   // ---- a device that pins ----
