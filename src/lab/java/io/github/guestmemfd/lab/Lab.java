@@ -110,7 +110,9 @@ final class Lab {
             plan.seconds(),
             Math.ceil(plan.total(runs.size()))));
     Rounds rounds = new Rounds(runs, plan, options.seed());
-    try (HostMemory host = RunConfig.host(options.size())) {
+    // The same for all: what scans frames finds as many in every run.
+    long hostSize = runs.stream().mapToLong(Run::hostSize).max().orElse(0);
+    try (HostMemory host = RunConfig.host(Math.max(hostSize, HostMemory.PAGE_SIZE))) {
       rounds.run(host, progress, () -> stopped);
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt(); // with what there is so far

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.lab;
 
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.lab.report.Monitor;
 import io.github.guestmemfd.lab.report.Session;
 import io.github.guestmemfd.lab.report.TableReport;
 import io.github.guestmemfd.lab.workload.Platform;
@@ -10,7 +11,7 @@ import io.github.guestmemfd.lab.workload.RunConfig;
 import io.github.guestmemfd.lab.workload.TraceRun;
 import io.github.guestmemfd.lab.workload.Workload;
 import io.github.guestmemfd.policy.ConversionPolicy;
-import io.github.guestmemfd.policy.PrivatePages;
+import io.github.guestmemfd.policy.SharedPages;
 import io.github.guestmemfd.trace.Trace;
 import io.github.guestmemfd.trace.TraceFormatException;
 import java.io.IOException;
@@ -35,6 +36,7 @@ import picocli.CommandLine.Spec;
 /** The options of a session of the lab, and the runs that follow from them. */
 final class LabOptions {
   private static final String ALL = "all";
+  private static final String BOTH = "both";
   private static final String DEFAULT_POLICY = "on-fault";
   private static final double DEFAULT_SECONDS = 20;
   private static final long SMALLEST_PART = 256 << 10;
@@ -124,14 +126,38 @@ final class LabOptions {
   private List<Path> traces = List.of();
 
   @Option(
-      names = "--on-shared",
+      names = "--memory",
+      paramLabel = "KIND",
+      split = ",",
+      defaultValue = "in-place",
+      description = {
+        "Where shared pages are: in-place, in the file, where they are converted; two, in memory of"
+            + " the host beside it; or both, to compare them (default: in-place)."
+      })
+  private List<String> memories = List.of();
+
+  @Option(
+      names = "--discard",
       paramLabel = "WHAT",
       split = ",",
-      defaultValue = "keep",
+      defaultValue = "never",
+      description = {
+        "What the monitor discards: private pages that turn shared; shared ones that turn private,"
+            + " of two memories; both; or never anything; with commas between, or all"
+            + " (default: never).",
+        "In place there are no shared ones to discard: shared is never there, both is private."
+      })
+  private List<String> discards = List.of();
+
+  @Option(
+      names = "--passthrough",
+      paramLabel = "BYTES",
+      split = ",",
+      defaultValue = "none",
       description =
-          "What becomes of private pages that turn shared: keep or discard, or all"
-              + " (default: keep).")
-  private List<String> onShared = List.of();
+          "With two memories, a device that pins what is shared, as VFIO does, and refuses more"
+              + " than so many bytes; or none; with commas between (default: none).")
+  private List<String> passthroughs = List.of();
 
   @Option(
       names = "--seed",
@@ -265,21 +291,55 @@ final class LabOptions {
     checkNumbers(bytes);
     List<Workload> chosen =
         choose("--workload", workloads(), Arrays.asList(Workload.values()), Workload::id);
-    List<PrivatePages> shared =
-        choose("--on-shared", onShared, Arrays.asList(PrivatePages.values()), PrivatePages::id);
     List<RunConfig> runs = new ArrayList<>();
     for (Pair pair : pairs()) {
-      for (PrivatePages privatePages : shared) {
+      for (Monitor monitor : monitors()) {
         for (Workload workload : chosen) {
           for (int n : vcpus()) {
             runs.add(
-                new RunConfig(
-                    pair.protocol, pair.policy, privatePages, workload, n, bytes, 1, seed));
+                new RunConfig(pair.protocol, pair.policy, monitor, workload, n, bytes, 1, seed));
           }
         }
       }
     }
     return runs;
+  }
+
+  private List<Monitor> monitors() {
+    List<Monitor.Memory> kinds =
+        choose(
+            "--memory",
+            memories,
+            Arrays.asList(Monitor.Memory.values()),
+            Monitor.Memory::id,
+            BOTH);
+    List<Monitor.Discard> discarded =
+        choose("--discard", discards, Arrays.asList(Monitor.Discard.values()), Monitor.Discard::id);
+    List<Long> pinnable = passthroughs.stream().map(this::pinnable).toList();
+    if (!kinds.contains(Monitor.Memory.TWO)) {
+      String inPlace = " with --memory in-place, which has no other memory; actual ";
+      check(
+          discarded.stream().allMatch(d -> d.onPrivate() == SharedPages.KEEP)
+              || discards.equals(List.of(ALL)),
+          "--discard: expected never or private" + inPlace + String.join(",", discards));
+      check(
+          pinnable.stream().allMatch(n -> n == 0),
+          "--passthrough: expected none" + inPlace + String.join(",", passthroughs));
+    }
+    List<Monitor> all = new ArrayList<>();
+    for (Monitor.Memory kind : kinds) {
+      for (Monitor.Discard what : discarded) {
+        for (long bytes : pinnable) {
+          all.add(new Monitor(kind, what, bytes));
+        }
+      }
+    }
+    return distinct(all); // in place some are the same
+  }
+
+  /** How much a device may pin; 0 for none. */
+  private long pinnable(String text) {
+    return text.equals("none") ? 0 : bytes("--passthrough", text, ", or none");
   }
 
   private PlatformTable survival(List<String> ids) {
@@ -288,6 +348,9 @@ final class LabOptions {
     check(
         traces.isEmpty() && json == null && html == null && !full,
         "--platform: expected without --trace, --full, --json and --html");
+    check(
+        monitors().equals(List.of(Monitor.IN_PLACE)),
+        "--platform: expected without --memory, --discard and --passthrough");
     List<Platform> chosen =
         choose("--platform", ids, Arrays.asList(Platform.values()), Platform::id);
     List<Workload> loads =
@@ -325,7 +388,7 @@ final class LabOptions {
 
   private RunConfig config(
       ConversionProtocol protocol, String policy, Workload workload, int n, long bytes) {
-    return new RunConfig(protocol, policy, PrivatePages.KEEP, workload, n, bytes, 1, seed);
+    return new RunConfig(protocol, policy, Monitor.IN_PLACE, workload, n, bytes, 1, seed);
   }
 
   private record Pair(ConversionProtocol protocol, String policy) {}
@@ -359,7 +422,7 @@ final class LabOptions {
           ConversionProtocol.byId(id)
               .orElseThrow(
                   () ->
-                      wrong("--protocol", orAll(ids(ConversionProtocol.all(), p -> p.id())), id)));
+                      wrong("--protocol", orAll(ids(ConversionProtocol.all(), p -> p.id()), ALL), id)));
     }
     return chosen;
   }
@@ -371,7 +434,13 @@ final class LabOptions {
 
   private <T> List<T> choose(
       String option, List<String> names, List<T> known, Function<T, String> id) {
-    if (names.equals(List.of(ALL))) {
+    return choose(option, names, known, id, ALL);
+  }
+
+  /** The things that are named; all of them by one word, alone. */
+  private <T> List<T> choose(
+      String option, List<String> names, List<T> known, Function<T, String> id, String all) {
+    if (names.equals(List.of(all))) {
       return known;
     }
     List<T> chosen = new ArrayList<>();
@@ -380,7 +449,7 @@ final class LabOptions {
           known.stream()
               .filter(k -> id.apply(k).equals(name))
               .findFirst()
-              .orElseThrow(() -> wrong(option, orAll(ids(known, id)), name)));
+              .orElseThrow(() -> wrong(option, orAll(ids(known, id), all), name)));
     }
     return chosen;
   }
@@ -390,8 +459,8 @@ final class LabOptions {
     return named.stream().distinct().toList();
   }
 
-  private static String orAll(String ids) {
-    return ids + ", or all alone";
+  private static String orAll(String ids, String all) {
+    return ids + ", or " + all + " alone";
   }
 
   private static <T> String ids(List<T> known, Function<T, String> id) {
@@ -399,7 +468,11 @@ final class LabOptions {
   }
 
   private long parseSize() {
-    String text = size.toLowerCase(Locale.ROOT);
+    return bytes("--size", size, "");
+  }
+
+  private long bytes(String option, String value, String otherwise) {
+    String text = value.toLowerCase(Locale.ROOT);
     int shift = "kmg".indexOf(text.isEmpty() ? ' ' : text.charAt(text.length() - 1));
     try {
       long number = Long.parseLong(shift < 0 ? text : text.substring(0, text.length() - 1));
@@ -410,7 +483,7 @@ final class LabOptions {
     } catch (NumberFormatException | ArithmeticException e) {
       // said below
     }
-    throw wrong("--size", "a multiple of 4096 up to 64g", size);
+    throw wrong(option, "a multiple of 4096 up to 64g" + otherwise, value);
   }
 
   private void checkWritable(String option, @Nullable Path file) {

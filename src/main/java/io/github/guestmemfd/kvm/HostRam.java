@@ -109,6 +109,39 @@ public final class HostRam implements AutoCloseable {
   }
 
   /**
+   * The memory of a range that is allocated, as {@code mincore} tells it. To read what is not makes
+   * it, here; in the kernel a read maps the zero page.
+   *
+   * @param offset the start in bytes
+   * @param length the length in bytes, rounded up to pages
+   * @return the bytes; exact while nothing is being changed
+   * @throws GuestMemfdException EINVAL for an unaligned start or a negative length; ENOMEM if the
+   *     range reaches out of it
+   */
+  public long allocated(long offset, long length) {
+    if (!Pages.isAligned(offset) || length < 0) {
+      throw new GuestMemfdException(
+          Errno.EINVAL,
+          "mincore: expected an offset that is a multiple of 4096 and a length of 0 or more, actual "
+              + Hex.of(offset)
+              + " and "
+              + length);
+    }
+    if (offset < 0 || length > size() - offset) {
+      throw new GuestMemfdException(
+          Errno.ENOMEM,
+          "mincore: expected a range in "
+              + size()
+              + " bytes, actual "
+              + length
+              + " at "
+              + Hex.of(offset));
+    }
+    GuestMemfd file = area.file();
+    return length > 0 && file.isOpen() ? file.cachedPages(offset, length) << Pages.SHIFT : 0;
+  }
+
+  /**
    * Frees the memory of a range: {@code MADV_DONTNEED}. The next touch finds zeroes. What a holder
    * has by GUP it keeps, and it no longer sees what is written there.
    *

@@ -110,7 +110,7 @@ class CommandLineTest {
                 "--policy=batched",
                 "--workload=share,adversary",
                 "--vcpus=1,3",
-                "--on-shared=all",
+                "--discard=never,private",
                 "--seed=-5",
                 "-v",
                 "--json=" + json,
@@ -136,7 +136,12 @@ class CommandLineTest {
       {"--protocol", "all,last-put", "atomic-pair, or all alone; actual 'all'"},
       {"--policy", "never", "--policy: expected eager, "},
       {"--workload", "idle", "--workload: expected boot, "},
-      {"--on-shared", "burn", "--on-shared: expected keep, discard"},
+      {"--memory", "three", "--memory: expected in-place, two, or both alone; actual 'three'"},
+      {"--memory", "both,two", "--memory: expected in-place, two, or both alone; actual 'both'"},
+      {"--discard", "burn", "--discard: expected never, private, shared, both, or all alone"},
+      {"--discard", "never,shared", "expected never or private with --memory in-place"},
+      {"--passthrough", "1m", "--passthrough: expected none with --memory in-place"},
+      {"--passthrough", "1", "--passthrough: expected a multiple of 4096 up to 64g, or none"},
       {"--vcpus", "0", "--vcpus: expected 1 to 1024, actual 0"},
       {"--vcpus", "two", "--vcpus"},
       {"--vcpus", "9", "--size: expected at least 256k for each of 9 vCPUs"},
@@ -166,7 +171,7 @@ class CommandLineTest {
                 "--protocol=last-put,last-put",
                 "--workload=share,share",
                 "--policy=eager,eager",
-                "--on-shared=keep,keep",
+                "--discard=never,never",
                 "--vcpus=1,1"))
         .isZero();
     assertThat(err.toString()).startsWith("lab: 1 run a round, ");

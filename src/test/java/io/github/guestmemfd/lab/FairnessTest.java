@@ -4,10 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.ForwardingProtocol;
+import io.github.guestmemfd.lab.report.Monitor;
 import io.github.guestmemfd.lab.report.Session;
 import io.github.guestmemfd.lab.workload.RunConfig;
 import io.github.guestmemfd.lab.workload.Workload;
-import io.github.guestmemfd.policy.PrivatePages;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.util.List;
@@ -47,7 +47,7 @@ class FairnessTest {
             .map(
                 p ->
                     new RunConfig(
-                        p, "on-fault", PrivatePages.KEEP, Workload.SHARE, 2, SIZE, 1, seed))
+                        p, "on-fault", Monitor.IN_PLACE, Workload.SHARE, 2, SIZE, 1, seed))
             .toList();
     StringWriter out = new StringWriter();
     Session.Options options = new Session.Options(List.of(), SECONDS, seed, SIZE);

@@ -4,7 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.lab.report.Doubled;
 import io.github.guestmemfd.lab.report.Measurement;
+import io.github.guestmemfd.lab.report.Monitor;
 import io.github.guestmemfd.lab.report.PageMap;
 import io.github.guestmemfd.lab.workload.Run;
 import java.util.ArrayList;
@@ -65,13 +67,14 @@ class RoundsTest {
         name,
         true,
         "p",
-        "keep",
+        Monitor.IN_PLACE,
         "w",
         1,
         0,
         seconds,
         1,
         4096,
+        0,
         0,
         0,
         0,
@@ -89,6 +92,7 @@ class RoundsTest {
         0,
         new Histogram(2),
         new Histogram(2),
+        Doubled.NONE,
         0,
         new PageMap(4096, List.of()));
   }

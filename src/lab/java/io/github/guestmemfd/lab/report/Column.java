@@ -110,11 +110,51 @@ record Column(
               t -> t.nanosAt(99),
               Numbers::micros));
 
-  static final List<Column> ALL = Stream.concat(TOTALS.stream(), FIGURES.stream()).toList();
+  /** What a kind of monitor costs: the rate of the guest, and the memory that is there twice. */
+  static final List<Column> OF_MONITORS =
+      List.of(
+          FIGURES.get(0),
+          new Column(
+              "doubled",
+              "mean",
+              "With two memories: how much of the guest's memory was there twice, of which the guest"
+                  + " used one; the mean over the time of a run.",
+              t -> t.doubledMean().isKnown() ? t.doubledMean().median() : -1,
+              t -> bytes(t.doubledMean().median())),
+          new Column(
+              "doubled",
+              "peak",
+              "The same, the most at any of the moments at which it was looked at.",
+              t -> Double.isNaN(t.doubledPeak()) ? -1 : t.doubledPeak(),
+              t -> bytes(t.doubledPeak())),
+          new Column(
+              "doubled",
+              "share",
+              "The mean, of the guest's memory that was there at all.",
+              t -> t.doubledShare().isKnown() ? t.doubledShare().median() : -1,
+              t ->
+                  t.doubledShare().isKnown()
+                      ? Numbers.percent(t.doubledShare().median())
+                      : Numbers.NONE),
+          count(
+              "refused",
+              "shared",
+              "Attempts to convert to accessible that were refused: by a device that may not pin"
+                  + " more, or because private pages could not be discarded.",
+              Totals::refusedToAccessible));
+
+  static final List<Column> ALL =
+      Stream.of(TOTALS, FIGURES, OF_MONITORS.subList(1, OF_MONITORS.size()))
+          .flatMap(List::stream)
+          .toList();
 
   /** Its head, in one line. */
   String name() {
     return (top + " " + bottom).strip();
+  }
+
+  private static String bytes(double n) {
+    return Double.isNaN(n) ? Numbers.NONE : Numbers.bytes(Math.round(n));
   }
 
   private static Column count(

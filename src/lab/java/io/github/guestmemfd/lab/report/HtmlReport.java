@@ -11,6 +11,8 @@ import java.io.Writer;
 import java.nio.charset.StandardCharsets;
 import java.time.ZoneOffset;
 import java.time.format.DateTimeFormatter;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -64,6 +66,7 @@ public final class HtmlReport {
             Map.entry("spread", escaped(Session.ABOUT_FIGURES)),
             Map.entry("figures", summary(Column.FIGURES, runs)),
             Map.entry("totals", summary(Column.TOTALS, runs)),
+            Map.entry("monitors", monitors(runs)),
             Map.entry("unsound", Runs.areSound(runs) ? "" : UNSOUND_NOTE),
             Map.entry("verdict", verdict(verdict)),
             Map.entry("data", data(runs)),
@@ -156,10 +159,14 @@ public final class HtmlReport {
         .append("\">")
         .append(escaped(last.text()))
         .append("</p>\n");
-    if (!verdict.sentence().isEmpty()) {
+    List<String> sentences = verdict.sentences();
+    for (String sentence : sentences) {
       html.append("<p>")
-          .append(escaped(verdict.sentence()))
-          .append(" <a href=\"#verdict\">Why: the verdict</a></p>\n");
+          .append(escaped(sentence))
+          .append(
+              sentence.equals(sentences.get(0))
+                  ? " <a href=\"#verdict\">Why: the verdict</a></p>\n"
+                  : "</p>\n");
     }
     html.append("<ul>\n");
     for (Finding finding : all.subList(0, all.size() - 1)) {
@@ -176,34 +183,88 @@ public final class HtmlReport {
     return html.append("</ul>\n").toString();
   }
 
+  /** The protocols, by the runs that compare them. */
   private static String summary(List<Column> columns, List<Measurement> runs) {
-    Function<Measurement, String> policy = Runs.policy(runs);
-    List<Measurement> fair = Runs.comparable(Measurement::protocol, policy, runs);
-    StringBuilder html = new StringBuilder();
-    if (fair.size() < runs.size()) {
-      html.append("<caption>Runs with the policies that every protocol ran with: ")
-          .append(escaped(String.join(", ", Runs.by(policy, fair).keySet())))
-          .append("</caption>\n");
+    List<Measurement> judged = Runs.judged(runs);
+    Function<Measurement, String> policy = Runs.policy(judged);
+    List<Measurement> fair = Runs.comparable(Measurement::protocol, policy, judged);
+    List<String> captions = new ArrayList<>();
+    if (!Runs.withTwoMemories(runs).isEmpty()) {
+      captions.add(
+          judged.size() < runs.size()
+              ? "Runs with pages that are converted in place; two memories follow."
+              : "Runs with two memories.");
     }
-    html.append("<thead><tr><th scope=\"col\">protocol</th>");
+    if (fair.size() < judged.size()) {
+      captions.add(
+          "Runs with the policies that every protocol ran with: "
+              + String.join(", ", Runs.by(policy, fair).keySet()));
+    }
+    Map<String, List<Measurement>> rows = new LinkedHashMap<>();
+    Runs.byProtocol(fair)
+        .forEach((id, its) -> rows.put(rowHead(id, Runs.areSound(its), false), its));
+    return table(String.join(" ", captions), "protocol", columns, rows);
+  }
+
+  /** The kinds of monitors, if some have two memories; then each protocol with those. */
+  private static String monitors(List<Measurement> runs) {
+    List<Measurement> two = Runs.withTwoMemories(runs);
+    if (two.isEmpty()) {
+      return "";
+    }
+    Function<Measurement, String> monitor = Runs.monitor(runs);
+    Map<String, List<Measurement>> rows = new LinkedHashMap<>();
+    Runs.by(monitor, Runs.comparable(monitor, Measurement::protocol, runs))
+        .forEach((name, its) -> rows.put(rowHead(name, true, false), its));
+    Map<String, List<Measurement>> protocols = new LinkedHashMap<>();
+    Runs.byProtocol(Runs.comparable(Measurement::protocol, Runs.policy(two), two))
+        .forEach((id, its) -> protocols.put(rowHead(id, Runs.areSound(its), false), its));
+    return """
+        <section aria-labelledby="h-monitors">
+        <h2 id="h-monitors">Two memories</h2>
+        <p class="how">By kind of monitor, all protocols together; then by protocol, all monitors \
+        with two memories together. Doubled is memory that a page has in both, of which the guest \
+        uses one.</p>
+        <div class="wide" tabindex="0" role="region" aria-labelledby="h-monitors">
+        <table id="monitors" class="numbers">
+        """
+        + table("", "monitor", Column.OF_MONITORS, rows)
+        + """
+
+        </table>
+        </div>
+        <div class="wide" tabindex="0" role="region" aria-label="Protocols with two memories">
+        <table id="protocols-of-two" class="numbers">
+        """
+        + table("", "protocol", Column.OF_MONITORS, protocols)
+        + "\n</table>\n</div>\n</section>\n";
+  }
+
+  /** What is inside a table, with a row for each group of runs, by its head. */
+  private static String table(
+      String caption, String what, List<Column> columns, Map<String, List<Measurement>> rows) {
+    StringBuilder html = new StringBuilder();
+    if (!caption.isEmpty()) {
+      html.append("<caption>").append(escaped(caption)).append("</caption>\n");
+    }
+    html.append("<thead><tr><th scope=\"col\">").append(what).append("</th>");
     for (Column column : columns) {
       head(html, false, column.top(), column.bottom(), column.meaning());
     }
     html.append("</tr></thead>\n<tbody>\n");
-    Runs.byProtocol(fair)
-        .forEach(
-            (id, its) -> {
-              Totals totals = Totals.of(its);
-              html.append("<tr>").append(rowHead(id, Runs.areSound(its), false));
-              for (Column column : columns) {
-                html.append("<td data-v=\"")
-                    .append(column.value().applyAsDouble(totals))
-                    .append("\">")
-                    .append(escaped(column.text().apply(totals)))
-                    .append("</td>");
-              }
-              html.append("</tr>\n");
-            });
+    rows.forEach(
+        (head, its) -> {
+          Totals totals = Totals.of(its);
+          html.append("<tr>").append(head);
+          for (Column column : columns) {
+            html.append("<td data-v=\"")
+                .append(column.value().applyAsDouble(totals))
+                .append("\">")
+                .append(escaped(column.text().apply(totals)))
+                .append("</td>");
+          }
+          html.append("</tr>\n");
+        });
     return html.append("</tbody>").toString();
   }
 
@@ -224,8 +285,8 @@ public final class HtmlReport {
       html.append("</tr>\n");
     }
     html.append("</tbody></table></div>\n");
-    if (!verdict.sentence().isEmpty()) {
-      html.append("<p class=\"choice\">").append(escaped(verdict.sentence())).append("</p>\n");
+    for (String sentence : verdict.sentences()) {
+      html.append("<p class=\"choice\">").append(escaped(sentence)).append("</p>\n");
     }
     return html.toString();
   }
@@ -295,13 +356,16 @@ public final class HtmlReport {
     json.writeStartObject();
     json.writeStringField("protocol", last.protocol());
     json.writeStringField("policy", last.policy());
-    json.writeStringField("onShared", last.onShared());
+    json.writeStringField("memory", last.monitor().memory().id());
+    json.writeStringField("discard", last.monitor().discard().id());
+    json.writeStringField("pins", pins(last.monitor()));
     json.writeStringField("workload", last.workload());
     json.writeNumberField("vcpus", last.vcpus());
     json.writeNumberField("toInaccessible", totals.conversionsToInaccessible());
     json.writeNumberField("toAccessible", totals.sum(Measurement::conversionsToAccessible));
     json.writeNumberField("held", totals.refusedWithUnsafeHolder());
     json.writeNumberField("falseBusy", totals.refusedWithoutUnsafeHolder());
+    json.writeNumberField("refusedShared", totals.refusedToAccessible());
     json.writeNumberField("gaveUp", totals.gaveUp());
     json.writeNumberField("leaks", totals.leaks());
     json.writeStringField("firstLeak", firstLeak(rounds));
@@ -312,6 +376,7 @@ public final class HtmlReport {
     json.writeNumberField("hostOps", totals.sum(Measurement::hostOps));
     json.writeNumberField("corruptions", totals.sum(Measurement::corruptions));
     json.writeNumberField("framesLeaked", totals.framesLeaked());
+    json.writeNumberField("doubledPeak", rounds.stream().mapToLong(m -> m.doubled().peak()).max().orElse(0));
     json.writeNumberField("longest", totals.longestNanos());
     json.writeArrayFieldStart("rounds");
     for (Measurement m : rounds) {
@@ -322,12 +387,17 @@ public final class HtmlReport {
       json.writeNumberField("falseBusy", m.refusedWithoutUnsafeHolder());
       json.writeNumberField("looks", m.firstLooks());
       json.writeNumberField("mismatches", m.firstLookMismatches());
+      json.writeNumberField("doubled", m.doubled().mean());
       json.writeEndObject();
     }
     json.writeEndArray();
     Latencies.write(totals.latency(), json);
     Pictures.write(last.map(), json);
     json.writeEndObject();
+  }
+
+  private static String pins(Monitor monitor) {
+    return monitor.pinnable() == 0 ? "none" : Numbers.bytes(monitor.pinnable());
   }
 
   private static String firstLeak(List<Measurement> rounds) {

@@ -111,7 +111,10 @@ public final class JsonReport {
     json.writeStringField("protocol", m.protocol());
     json.writeBooleanField("sound", m.sound());
     json.writeStringField("policy", m.policy());
-    json.writeStringField("on_shared", m.onShared());
+    json.writeStringField("memory", m.monitor().memory().id());
+    json.writeStringField("on_shared", m.monitor().discard().onShared().id());
+    json.writeStringField("on_private", m.monitor().discard().onPrivate().id());
+    json.writeNumberField("pinnable_bytes", m.monitor().pinnable());
     json.writeStringField("workload", m.workload());
     json.writeNumberField("vcpus", m.vcpus());
   }
@@ -123,6 +126,7 @@ public final class JsonReport {
         "conversions_to_accessible", totals.sum(Measurement::conversionsToAccessible));
     json.writeNumberField("refused_with_unsafe_holder", totals.refusedWithUnsafeHolder());
     json.writeNumberField("refused_without_unsafe_holder", totals.refusedWithoutUnsafeHolder());
+    json.writeNumberField("refused_to_accessible", totals.refusedToAccessible());
     json.writeNumberField("gave_up", totals.gaveUp());
     json.writeNumberField("first_looks", totals.sum(Measurement::firstLooks));
     json.writeNumberField("first_look_mismatches", totals.sum(Measurement::firstLookMismatches));
@@ -143,6 +147,10 @@ public final class JsonReport {
     write("false_busy_rate", totals.falseBusyRate(), spread);
     write("p50_us", totals.nanosAt(50).over(1000), spread);
     write("p99_us", totals.nanosAt(99).over(1000), spread);
+    write("doubled_mean_bytes", totals.doubledMean(), spread);
+    write("doubled_share", totals.doubledShare(), spread);
+    json.writeFieldName("doubled_peak_bytes");
+    write(totals.doubledPeak());
     json.writeFieldName("longest_us");
     write(totals.longestNanos() == 0 ? Double.NaN : totals.longestNanos() / 1000.0);
   }
@@ -196,6 +204,7 @@ public final class JsonReport {
     }
     json.writeEndArray();
     json.writeStringField("sentence", verdict.sentence());
+    json.writeStringField("two_memories", verdict.twoMemories());
     json.writeEndObject();
   }
 

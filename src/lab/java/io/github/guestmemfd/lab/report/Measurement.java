@@ -8,7 +8,7 @@ import org.HdrHistogram.Histogram;
  * @param protocol the id of the conversion protocol
  * @param sound whether the protocol claims to be sound
  * @param policy the id of the conversion policy
- * @param onShared what became of private pages on conversion to shared: keep or discard
+ * @param monitor what memory the guest had, and what was discarded on conversion
  * @param workload the name of the workload
  * @param vcpus how many vCPUs ran
  * @param round the round of the session that it was made in, from 0
@@ -21,8 +21,10 @@ import org.HdrHistogram.Histogram;
  *     held the busy page, at any time of the attempt
  * @param refusedWithoutUnsafeHolder conversions to inaccessible that were refused although no host
  *     thread held the busy page: false busy
+ * @param refusedToAccessible conversions to accessible that were refused: by a device that could not
+ *     pin the pages
  * @param firstLooks attempts to convert to inaccessible whose first look at the counts met no host
- *     thread that held the page; 0 if that is not known
+ *     thread that held the page; 0 if that is not known, or there are no looks
  * @param firstLookMismatches how many of them found counts that do not allow the conversion, even
  *     if a second look succeeded
  * @param leaks how often the host reached content after its page had become private
@@ -38,6 +40,7 @@ import org.HdrHistogram.Histogram;
  * @param latency from the first ask for a page to be inaccessible until it was, in nanoseconds,
  *     with all attempts that were refused, and all waits
  * @param gaveUp from the first ask until the vCPU gave up, in nanoseconds
+ * @param doubled what both memories of the guest held
  * @param framesLeaked frames still in use when everything had been closed
  * @param map the guest's pages over time
  */
@@ -45,7 +48,7 @@ public record Measurement(
     String protocol,
     boolean sound,
     String policy,
-    String onShared,
+    Monitor monitor,
     String workload,
     int vcpus,
     int round,
@@ -56,6 +59,7 @@ public record Measurement(
     long conversionsToAccessible,
     long refusedWithUnsafeHolder,
     long refusedWithoutUnsafeHolder,
+    long refusedToAccessible,
     long firstLooks,
     long firstLookMismatches,
     long leaks,
@@ -69,6 +73,7 @@ public record Measurement(
     long hostOps,
     Histogram latency,
     Histogram gaveUp,
+    Doubled doubled,
     long framesLeaked,
     PageMap map) {
 
@@ -83,7 +88,7 @@ public record Measurement(
         protocol,
         sound,
         policy,
-        onShared,
+        monitor,
         workload,
         vcpus,
         number,
@@ -94,6 +99,7 @@ public record Measurement(
         conversionsToAccessible,
         refusedWithUnsafeHolder,
         refusedWithoutUnsafeHolder,
+        refusedToAccessible,
         firstLooks,
         firstLookMismatches,
         leaks,
@@ -107,15 +113,16 @@ public record Measurement(
         hostOps,
         latency,
         gaveUp,
+        doubled,
         framesLeaked,
         map);
   }
 
   /** What it was a measurement of, which each round measures again. */
   Cell cell() {
-    return new Cell(protocol, policy, onShared, workload, vcpus);
+    return new Cell(protocol, policy, monitor, workload, vcpus);
   }
 
   /** One combination of what the lab varies. */
-  record Cell(String protocol, String policy, String onShared, String workload, int vcpus) {}
+  record Cell(String protocol, String policy, Monitor monitor, String workload, int vcpus) {}
 }

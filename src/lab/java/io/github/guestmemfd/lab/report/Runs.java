@@ -40,12 +40,31 @@ final class Runs {
             .values());
   }
 
-  /**
-   * The policy of a run; with what becomes of pages made shared, if that is not always the same.
-   */
+  /** The policy of a run; with the monitor, if that is not always the same. */
   static Function<Measurement, String> policy(List<Measurement> runs) {
-    boolean same = runs.stream().map(Measurement::onShared).distinct().count() <= 1;
-    return m -> same ? m.policy() : m.policy() + ", " + m.onShared();
+    boolean same = runs.stream().map(Measurement::monitor).distinct().count() <= 1;
+    return m -> same ? m.policy() : m.policy() + ", " + m.monitor().name();
+  }
+
+  /**
+   * The runs by which protocols are compared: those in place, if there are any. With two memories a
+   * protocol decides nothing.
+   */
+  static List<Measurement> judged(List<Measurement> runs) {
+    List<Measurement> inPlace =
+        runs.stream().filter(m -> !m.monitor().hasTwoMemories()).toList();
+    return inPlace.isEmpty() ? runs : inPlace;
+  }
+
+  /** The runs with two memories. */
+  static List<Measurement> withTwoMemories(List<Measurement> runs) {
+    return runs.stream().filter(m -> m.monitor().hasTwoMemories()).toList();
+  }
+
+  /** The monitor of a run; with the policy, if that is not always the same. */
+  static Function<Measurement, String> monitor(List<Measurement> runs) {
+    boolean same = runs.stream().map(Measurement::policy).distinct().count() <= 1;
+    return m -> same ? m.monitor().name() : m.monitor().name() + ", " + m.policy();
   }
 
   /**

@@ -77,10 +77,7 @@ public record Session(
 
   /** The verdict; runs that were too short are not compared in words. */
   Verdict verdict() {
-    Verdict verdict = Verdict.of(runs);
-    return longEnough || verdict.sentence().isEmpty()
-        ? verdict
-        : new Verdict(verdict.rows(), "The runs were too short to say which protocol is faster.");
+    return Verdict.of(runs, longEnough);
   }
 
   /** How many rounds were begun. */

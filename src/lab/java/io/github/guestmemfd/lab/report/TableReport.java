@@ -33,20 +33,24 @@ public final class TableReport {
   public static void print(Session session, boolean everyRun, PrintWriter out) {
     List<Measurement> runs = session.runs();
     if (!runs.isEmpty()) {
-      Function<Measurement, String> policy = Runs.policy(runs);
       if (everyRun) {
         printEveryRun(runs, out);
       }
-      Map<String, List<Measurement>> protocols = new LinkedHashMap<>();
-      List<Measurement> samePolicies = Runs.comparable(Measurement::protocol, policy, runs);
-      Runs.byProtocol(samePolicies).forEach((id, its) -> protocols.put(marked(id, its), its));
-      printTables("protocol", only(policy, samePolicies, runs), protocols, out);
-      printFirstLooks(samePolicies, out);
-      List<Measurement> sameProtocols = Runs.comparable(policy, Measurement::protocol, runs);
-      Map<String, List<Measurement>> policies = Runs.by(policy, sameProtocols);
+      List<Measurement> judged = Runs.judged(runs);
+      List<Measurement> two = Runs.withTwoMemories(runs);
+      printByProtocol(judged, two.isEmpty() ? "" : kind(judged), out);
+      if (judged.size() < runs.size()) {
+        printByProtocol(two, kind(two), out);
+      }
+      List<Measurement> sameProtocols =
+          Runs.comparable(Runs.policy(judged), Measurement::protocol, judged);
+      Map<String, List<Measurement>> policies = Runs.by(Runs.policy(judged), sameProtocols);
       if (policies.size() > 1) {
-        String only = only(Measurement::protocol, sameProtocols, runs);
+        String only = only(Measurement::protocol, sameProtocols, judged);
         printTables("policy", only, policies, out);
+      }
+      if (!two.isEmpty()) {
+        printMonitors(runs, out);
       }
       Map<String, List<Measurement>> workloads = Runs.by(Measurement::workload, runs);
       if (workloads.size() > 1) {
@@ -112,6 +116,32 @@ public final class TableReport {
 
   private static String marked(String id, List<Measurement> runs) {
     return Runs.areSound(runs) ? id : id + UNSOUND;
+  }
+
+  private static String kind(List<Measurement> runs) {
+    return Runs.withTwoMemories(runs).isEmpty() ? ", in place" : ", two memories";
+  }
+
+  private static void printByProtocol(List<Measurement> runs, String kind, PrintWriter out) {
+    Function<Measurement, String> policy = Runs.policy(runs);
+    List<Measurement> fair = Runs.comparable(Measurement::protocol, policy, runs);
+    Map<String, List<Measurement>> protocols = new LinkedHashMap<>();
+    Runs.byProtocol(fair).forEach((id, its) -> protocols.put(marked(id, its), its));
+    printTables("protocol", kind + only(policy, fair, runs), protocols, out);
+    if (Runs.withTwoMemories(runs).isEmpty()) {
+      printFirstLooks(fair, out);
+    }
+  }
+
+  private static void printMonitors(List<Measurement> runs, PrintWriter out) {
+    Function<Measurement, String> monitor = Runs.monitor(runs);
+    List<Measurement> fair = Runs.comparable(monitor, Measurement::protocol, runs);
+    printTable(
+        "monitor",
+        only(Measurement::protocol, fair, runs),
+        Column.OF_MONITORS,
+        Runs.by(monitor, fair),
+        out);
   }
 
   /** The counts and the figures of each workload and policy, with a row for each run. */
@@ -201,9 +231,9 @@ public final class TableReport {
     for (Verdict.Row row : verdict.rows()) {
       out.println(GAP + row.id() + " ".repeat(widest - row.id().length()) + GAP + row.when());
     }
-    if (!verdict.sentence().isEmpty()) {
+    for (String sentence : verdict.sentences()) {
       out.println();
-      printWrapped("", verdict.sentence(), out);
+      printWrapped("", sentence, out);
     }
     out.println();
     out.println("--explain says what each column means; --html FILE makes a page with charts.");

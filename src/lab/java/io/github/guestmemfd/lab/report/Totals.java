@@ -9,6 +9,7 @@ import java.util.TreeMap;
 import java.util.function.ToDoubleFunction;
 import java.util.function.ToLongFunction;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.HdrHistogram.Histogram;
 
 /**
@@ -61,6 +62,10 @@ final class Totals {
     return sum(Measurement::refusedWithoutUnsafeHolder);
   }
 
+  long refusedToAccessible() {
+    return sum(Measurement::refusedToAccessible);
+  }
+
   long gaveUp() {
     return sum(m -> m.gaveUp().getTotalCount());
   }
@@ -94,6 +99,30 @@ final class Totals {
           long busy = sum(Measurement::refusedWithoutUnsafeHolder, of);
           return share(busy, busy + sum(m -> m.latency().getTotalCount(), of));
         });
+  }
+
+  /** The bytes of a guest that both of its memories held, the mean over time. */
+  Estimate doubledMean() {
+    return estimate(of -> mean(Doubled::mean, of));
+  }
+
+  /** The share of the memory that a guest had that was there twice, in the mean. */
+  Estimate doubledShare() {
+    return estimate(of -> mean(Doubled::mean, of) / mean(Doubled::used, of));
+  }
+
+  /** The most bytes of a guest that both of its memories held; NaN if no run had two. */
+  double doubledPeak() {
+    return withTwo(runs).mapToDouble(Doubled::peak).max().orElse(Double.NaN);
+  }
+
+  /** NaN if no run had two memories. */
+  private static double mean(ToDoubleFunction<Doubled> of, Collection<Measurement> runs) {
+    return withTwo(runs).mapToDouble(of).average().orElse(Double.NaN);
+  }
+
+  private static Stream<Doubled> withTwo(Collection<Measurement> runs) {
+    return runs.stream().filter(m -> m.monitor().hasTwoMemories()).map(Measurement::doubled);
   }
 
   private static double share(long some, long all) {

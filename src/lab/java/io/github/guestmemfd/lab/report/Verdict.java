@@ -7,16 +7,23 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
  * The verdict of a session on each protocol, and which one to choose. It compares runs with the
- * policies that every protocol ran with.
+ * policies that every protocol ran with; with two memories only if there are no others.
  *
  * @param rows the protocols
  * @param sentence which to choose; empty if nothing can be compared
+ * @param twoMemories what the choice means with two memories; empty if no run had them
  */
-record Verdict(List<Row> rows, String sentence) {
+record Verdict(List<Row> rows, String sentence, String twoMemories) {
+
+  /** What to say in words. */
+  List<String> sentences() {
+    return Stream.of(sentence, twoMemories).filter(text -> !text.isEmpty()).toList();
+  }
 
   /** The protocol that a file has if it is given none. */
   static final String DEFAULT = ConversionProtocol.atomicPair().id();
@@ -25,6 +32,9 @@ record Verdict(List<Row> rows, String sentence) {
   static final String COST =
       "How many times as long the guest takes for the same operations as with the fastest sound"
           + " protocol, with the interval that the two rates allow; a tie if 1 is in it.";
+
+  private static final String TOO_SHORT =
+      "The runs were too short to say which protocol is faster.";
 
   /** For a protocol that does not say when to choose it. */
   private static final String DOES_NOT_SAY = "as you know best: it does not say when.";
@@ -86,6 +96,25 @@ record Verdict(List<Row> rows, String sentence) {
 
   /** The verdict on some runs. */
   static Verdict of(List<Measurement> runs) {
+    return of(runs, true);
+  }
+
+  /**
+   * The verdict on some runs.
+   *
+   * @param longEnough whether they are so long that rates can be compared in words
+   */
+  static Verdict of(List<Measurement> runs, boolean longEnough) {
+    List<Row> rows = rows(Runs.judged(runs));
+    boolean compares = rows.stream().anyMatch(Row::fastest);
+    List<Measurement> two = Runs.withTwoMemories(runs);
+    return new Verdict(
+        rows,
+        !compares ? "" : longEnough ? sentence(rows) : TOO_SHORT,
+        two.isEmpty() ? "" : twoMemories(two) + (longEnough ? rates(rows(two)) : ""));
+  }
+
+  private static List<Row> rows(List<Measurement> runs) {
     List<Measurement> fair = Runs.comparable(Measurement::protocol, Runs.policy(runs), runs);
     Map<String, List<Measurement>> byProtocol = Runs.byProtocol(fair);
     String fastest =
@@ -106,7 +135,36 @@ record Verdict(List<Row> rows, String sentence) {
         (id, its) ->
             rows.add(
                 row(id, its, compares ? fastest : null, byProtocol.getOrDefault(fastest, its))));
-    return new Verdict(List.copyOf(rows), compares ? sentence(rows) : "");
+    return List.copyOf(rows);
+  }
+
+  /** What a protocol decides where no page of the file is ever the host's. */
+  private static String twoMemories(List<Measurement> runs) {
+    Totals totals = Totals.of(runs);
+    long refused = totals.refusedWithUnsafeHolder() + totals.refusedWithoutUnsafeHolder();
+    return "With two memories the choice of a protocol makes no difference to conversions: the host"
+        + " holds pages of its own memory, never of the file, so none looks at a count. "
+        + (refused == 0 ? "None was refused for a holder, " : refused + " were refused, ")
+        + (totals.leaks() == 0
+            ? "and no protocol leaked."
+            : "and the host reached content " + totals.leaks() + " times.");
+  }
+
+  /** How the rates of the guest compare there. */
+  private static String rates(List<Row> rows) {
+    if (rows.stream().filter(Row::fastest).noneMatch(r -> r.rate.hasInterval())) {
+      return "";
+    }
+    List<String> slower =
+        rows.stream()
+            .filter(r -> !r.fastest && r.cost.isKnown() && !r.isTie())
+            .map(r -> r.id + " " + Numbers.estimate(r.cost, Numbers::ratio))
+            .toList();
+    return slower.isEmpty()
+        ? " None was slower than another beyond doubt."
+        : " In times as long as the fastest sound one, beyond doubt: "
+            + String.join(", ", slower)
+            + ".";
   }
 
   private static Row row(

@@ -65,6 +65,12 @@ final class Attempts implements ConversionObserver {
     long refusedWithHolder;
     long refusedWithoutHolder;
 
+    /** Conversions that were made, and those to shared that were refused. */
+    long madePrivate;
+
+    long madeShared;
+    long refusedShared;
+
     OfThread(Attempts of) {
       this.of = of;
     }
@@ -114,10 +120,12 @@ final class Attempts implements ConversionObserver {
 
   @Override
   public void end(GpaRange range, MemoryAttribute attribute, Errno errno, BusyGuestPage busy) {
+    OfThread mine = mine();
     if (attribute != MemoryAttribute.PRIVATE) {
+      mine.madeShared += errno == Errno.OK ? 1 : 0;
+      mine.refusedShared += errno == Errno.OK || errno == Errno.EINTR ? 0 : 1;
       return;
     }
-    OfThread mine = mine();
     mine.attempts = false;
     if (errno != Errno.OK && errno != Errno.EAGAIN) {
       return;
@@ -129,6 +137,7 @@ final class Attempts implements ConversionObserver {
     if (errno == Errno.OK) {
       mine.latency.recordValue(System.nanoTime() - mine.asked);
       mine.asks = false;
+      mine.madePrivate++;
     } else if (ledger.wasHeldSince((int) (busy.gpa() / HostMemory.PAGE_SIZE), mine.began)) {
       mine.refusedWithHolder++;
     } else {
@@ -181,6 +190,21 @@ final class Attempts implements ConversionObserver {
   /** Refusals although no host thread held the busy page. */
   long refusedWithoutHolder() {
     return total(a -> a.refusedWithoutHolder);
+  }
+
+  /** Attempts to convert to private that have succeeded, also where there was nothing to do. */
+  long madePrivate() {
+    return total(a -> a.madePrivate);
+  }
+
+  /** The same, to shared. */
+  long madeShared() {
+    return total(a -> a.madeShared);
+  }
+
+  /** Attempts to convert to shared that were refused. */
+  long refusedShared() {
+    return total(a -> a.refusedShared);
   }
 
   private long total(ToLongFunction<OfThread> count) {

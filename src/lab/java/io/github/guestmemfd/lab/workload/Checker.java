@@ -54,8 +54,8 @@ final class Checker implements Runnable {
   /** Looks at a page. */
   void mapping(int page) {
     long offset = Machine.offset(page);
-    m.secrets().check(m.window().tryGetLong(offset + Secrets.READ_AT, 0), MAPPING, page);
-    m.secrets().check(m.window().tryGetLong(offset + Secrets.WRITE_AT, 0), MAPPING, page);
+    m.secrets().check(m.hostRead(offset + Secrets.READ_AT), MAPPING, page);
+    m.secrets().check(m.hostRead(offset + Secrets.WRITE_AT), MAPPING, page);
   }
 
   /** Looks at a frame, if the direct map has it. */

@@ -8,6 +8,7 @@ import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.kvm.ExitHandler;
 import io.github.guestmemfd.kvm.MemoryAttribute;
 import io.github.guestmemfd.kvm.Vcpu;
+import io.github.guestmemfd.lab.report.Monitor;
 import io.github.guestmemfd.policy.PrivatePages;
 import io.github.guestmemfd.spi.IdleStrategy;
 import java.util.OptionalLong;
@@ -33,7 +34,7 @@ final class GuestActor implements Runnable {
   private final Vcpu vcpu;
   private final ExitHandler handler;
   private final Attempts attempts;
-  private final PrivatePages onShared;
+  private final Monitor monitor;
   private final Supplier<Request> requests;
 
   /** Null if the vCPU reaches private memory as it does shared memory. */
@@ -45,8 +46,11 @@ final class GuestActor implements Runnable {
   /** The first page that it owns. */
   private final int first;
 
-  /** The secret in each page that it owns, 0 for none. */
+  /** The secret in each private page that it owns, 0 for none. */
   private final long[] secrets;
+
+  /** With two memories, the secret that it has left in the private page behind a shared one. */
+  private final long[] left;
 
   /** Which of them have been given back, and have to read as zero. */
   private final boolean[] givenBack;
@@ -62,7 +66,7 @@ final class GuestActor implements Runnable {
       Vcpu vcpu,
       ExitHandler handler,
       Attempts attempts,
-      PrivatePages onShared,
+      Monitor monitor,
       @Nullable PrivateMemory privately,
       Supplier<Request> requests,
       SplittableRandom random,
@@ -72,12 +76,13 @@ final class GuestActor implements Runnable {
     this.vcpu = vcpu;
     this.handler = handler;
     this.attempts = attempts;
-    this.onShared = onShared;
+    this.monitor = monitor;
     this.privately = privately;
     this.requests = requests;
     this.random = random;
     this.first = first;
     this.secrets = new long[pages];
+    this.left = new long[pages];
     this.givenBack = new boolean[pages];
   }
 
@@ -124,10 +129,32 @@ final class GuestActor implements Runnable {
       return;
     }
     for (int page = first; page < end && !m.stop().isSet(); page++) {
-      if (verify(page) && write(page)) {
+      if (verifyLeft(page) && verify(page) && write(page)) {
         done++;
       }
     }
+  }
+
+  /**
+   * Looks at a page that has turned private again, with two memories: what was left there is still
+   * there, unless it has been discarded. False if it cannot be used now.
+   */
+  private boolean verifyLeft(int page) {
+    long secret = left[page - this.first];
+    if (secret == 0) {
+      return true;
+    }
+    boolean discarded = monitor.discard().onShared() == PrivatePages.DISCARD;
+    for (int at : new int[] {Secrets.READ_AT, Secrets.WRITE_AT}) {
+      if (!load(Machine.offset(page) + at, PRIVATE)) {
+        return false;
+      }
+      if (loaded != secret && !(discarded && loaded == 0)) {
+        m.secrets().corrupted();
+      }
+    }
+    left[page - this.first] = 0;
+    return true;
   }
 
   /** Whether it knows of all pages that they are private, and need not ask for that. */
@@ -183,13 +210,22 @@ final class GuestActor implements Runnable {
         && store(offset + Secrets.WRITE_AT, value, PRIVATE);
   }
 
-  /** Wipes secrets, unless they are discarded anyway; false if a page cannot be used now. */
+  /**
+   * Wipes secrets, unless they are discarded anyway, or stay where the host cannot reach them;
+   * false if a page cannot be used now.
+   */
   private boolean forget(int first, int end) {
     for (int page = first; page < end; page++) {
-      if (secrets[page - this.first] == 0) {
+      long secret = secrets[page - this.first];
+      if (secret == 0) {
         continue;
       }
-      if (!verify(page) || (onShared == PrivatePages.KEEP && !storeInBothPlaces(page, 0))) {
+      if (!verify(page)) {
+        return false;
+      }
+      if (monitor.hasTwoMemories()) {
+        left[page - this.first] = secret;
+      } else if (monitor.discard() == Monitor.Discard.NEVER && !storeInBothPlaces(page, 0)) {
         return false;
       }
       secrets[page - this.first] = 0;
@@ -254,14 +290,15 @@ final class GuestActor implements Runnable {
       }
     }
     try {
-      m.memfd().punchHole(Machine.offset(first), Machine.offset(end - first));
+      m.discard(first, end, monitor.pinnable() > 0);
     } catch (GuestMemfdException refused) {
       return; // EBUSY, by protocols that refuse while a safe holder remains: nothing has changed
     }
     for (int page = first; page < end; page++) {
       secrets[page - this.first] = 0;
+      left[page - this.first] = 0;
       // The host may have made a new page since, where the page is shared.
-      givenBack[page - this.first] = !m.memfd().isAccessible(Machine.offset(page));
+      givenBack[page - this.first] = m.isPrivate(page);
     }
     done += end - first;
   }
@@ -280,7 +317,7 @@ final class GuestActor implements Runnable {
       if (!m.window().tryPutLong(offset, content)) {
         continue; // the policy has converted it along with its neighbours
       }
-      if (!ask(page, page + 1, PRIVATE) || !load(offset, PRIVATE)) {
+      if (monitor.hasTwoMemories() ? !copyToPrivate(page, content) : !turnPrivate(page)) {
         continue;
       }
       if (loaded != content && (privately == null || privately.keepsContent())) {
@@ -288,6 +325,22 @@ final class GuestActor implements Runnable {
       }
       done++;
     }
+  }
+
+  private boolean turnPrivate(int page) {
+    return ask(page, page + 1, PRIVATE) && load(Machine.offset(page) + Secrets.DATA_AT, PRIVATE);
+  }
+
+  /** With two memories the guest copies what the host has left for it, as it accepts the page. */
+  private boolean copyToPrivate(int page, long content) {
+    long offset = Machine.offset(page) + Secrets.DATA_AT;
+    if (!vcpu.tryRead(offset, Long.BYTES, SHARED)) {
+      return false; // the policy has converted it along with its neighbours
+    }
+    if (vcpu.value() != content) {
+      m.secrets().corrupted();
+    }
+    return ask(page, page + 1, PRIVATE) && store(offset, content, PRIVATE) && turnPrivate(page);
   }
 
   // ---- what a guest's kernel does ----

@@ -75,8 +75,10 @@ final class HostActor implements Runnable {
       }
       case STORE -> {
         for (int i = page; i < end; i++) {
-          m.window()
-              .tryPutLong(Machine.offset(i) + Secrets.WRITE_AT, Secrets.data(random.nextLong()));
+          long data = Secrets.data(random.nextLong());
+          if (m.isForHost(i)) {
+            m.window().tryPutLong(Machine.offset(i) + Secrets.WRITE_AT, data);
+          }
         }
       }
       case POPULATE -> populate(page, end);
@@ -100,7 +102,11 @@ final class HostActor implements Runnable {
     return pfn != 0 && random.nextBoolean() ? pfn : 1 + random.nextInt(frames);
   }
 
-  private void populate(int page, int end) {
+  private void populate(int page, int wanted) {
+    int end = page;
+    while (end < wanted && m.isForHost(end)) {
+      end++;
+    }
     try {
       m.window().madvise(Machine.offset(page), Machine.offset(end - page), Advice.POPULATE_WRITE);
     } catch (GuestMemfdException refused) {

@@ -3,6 +3,7 @@ package io.github.guestmemfd.lab.workload;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.Metrics;
+import io.github.guestmemfd.kvm.MemoryAttribute;
 import io.github.guestmemfd.lab.report.Measurement;
 import io.github.guestmemfd.policy.ConversionHandler;
 import io.github.guestmemfd.policy.ConversionPolicy;
@@ -95,13 +96,19 @@ final class LabRun {
 
   private Measurement measure(BooleanSupplier stopped) throws InterruptedException {
     long usedBefore = host.used();
+    Metrics before = host.metrics();
+    boolean two = config.monitor().hasTwoMemories();
     GuestMemfdOps client = hardware == null ? GuestMemfdOps.NONE : hardware.guest();
-    Machine m = Machine.create(host, config.protocol(), config.size(), client);
+    Machine m =
+        Machine.create(host, config.protocol(), config.monitor().memory(), config.size(), client);
     privately = hardware == null ? null : new PrivateMemory(m, hardware.guest());
     SplittableRandom values = new SplittableRandom(config.seed());
     Workload.Plan plan = config.workload().plan(m.pages(), config.vcpus(), config.seed());
     Attempts attempts = new Attempts(m.ledger());
-    List<GuestActor> guests = guests(m, plan.vcpus(), attempts, values);
+    long pinnable = config.monitor().pinnable();
+    Passthrough passthrough =
+        pinnable == 0 ? null : new Passthrough(m, pinnable, new SplittableRandom(config.seed()));
+    List<GuestActor> guests = guests(m, plan.vcpus(), attempts, passthrough, values);
     List<HostActor> hosts = new ArrayList<>();
     for (Supplier<Request> requests : plan.hosts()) {
       hosts.add(new HostActor(m, requests, values.split()));
@@ -112,6 +119,9 @@ final class LabRun {
     guests.forEach(g -> threads.add(thread("vcpu-" + threads.size(), g, m)));
     hosts.forEach(h -> threads.add(thread("host-" + threads.size(), h, m)));
     threads.add(thread("device", device, m));
+    if (passthrough != null) {
+      threads.add(thread("passthrough", passthrough, m));
+    }
     Checker checker = new Checker(m);
     threads.add(thread("checker", checker, m));
     PageSampler sampler = new PageSampler(m, config.seconds());
@@ -130,24 +140,29 @@ final class LabRun {
       throw new IllegalStateException("an actor failed in " + config + ": " + failed, failed);
     }
     checker.lookAtAll();
-    Metrics metrics = m.memfd().metrics();
+    if (passthrough != null) {
+      passthrough.check();
+      passthrough.close();
+    }
+    Metrics metrics = host.metrics().minus(before);
     m.close();
     return new Measurement(
         config.protocol().id(),
         config.protocol().isSound(),
         config.policy(),
-        config.onShared().id(),
+        config.monitor(),
         config.workload().id(),
         config.vcpus(),
         0,
         seconds,
         config.seed(),
         config.size(),
-        metrics.conversionsToInaccessible(),
-        metrics.conversionsToAccessible(),
+        two ? attempts.madePrivate() : metrics.conversionsToInaccessible(),
+        two ? attempts.madeShared() : metrics.conversionsToAccessible(),
         attempts.refusedWithHolder(),
         attempts.refusedWithoutHolder(),
-        attempts.firstLooks(),
+        attempts.refusedShared(),
+        two ? 0 : attempts.firstLooks(), // nothing looks at a count
         attempts.firstLookMismatches(),
         m.secrets().leaks(),
         m.secrets().firstLeak(),
@@ -157,26 +172,39 @@ final class LabRun {
         metrics.faults(),
         metrics.sigbus(),
         guests.stream().mapToLong(GuestActor::done).sum(),
-        hosts.stream().mapToLong(HostActor::done).sum() + device.done(),
+        hosts.stream().mapToLong(HostActor::done).sum()
+            + device.done()
+            + (passthrough == null ? 0 : passthrough.done()),
         attempts.latency(),
         attempts.gaveUp(),
+        sampler.doubled(),
         (host.used() - usedBefore) / HostMemory.PAGE_SIZE,
         sampler.map());
   }
 
   /** The vCPUs, and the monitor that handles their exits; it has made its first conversions. */
   private List<GuestActor> guests(
-      Machine m, List<Supplier<Request>> plans, Attempts attempts, SplittableRandom values) {
+      Machine m,
+      List<Supplier<Request>> plans,
+      Attempts attempts,
+      @Nullable Passthrough passthrough,
+      SplittableRandom values) {
     ConversionPolicy policy =
         ConversionPolicy.byId(config.policy())
             .orElseThrow(() -> new IllegalArgumentException("no policy " + config.policy()));
-    ConversionHandler monitor =
+    ConversionHandler.Builder builder =
         ConversionHandler.builder(m.vm(), policy)
-            .onShared(config.onShared())
+            .onShared(config.monitor().discard().onShared())
+            .onPrivate(config.monitor().discard().onPrivate())
             .observer(attempts)
             .retries(RETRIES)
-            .idleStrategy((round, nanos) -> LockSupport.parkNanos(nanos))
-            .build();
+            .idleStrategy((round, nanos) -> LockSupport.parkNanos(nanos));
+    if (passthrough != null) {
+      builder.listener(passthrough);
+      // It could not pin all of the memory: QEMU's guests begin with all of it private, too.
+      m.vm().setMemoryAttributes(0, config.size(), MemoryAttribute.PRIVATE);
+    }
+    ConversionHandler monitor = builder.build();
     monitor.start(new GpaRange(0, config.size()));
     List<GuestActor> guests = new ArrayList<>();
     int each = m.pages() / plans.size();
@@ -187,7 +215,7 @@ final class LabRun {
               m.vm().createVcpu(),
               monitor,
               attempts,
-              config.onShared(),
+              config.monitor(),
               privately,
               requests,
               values.split(),

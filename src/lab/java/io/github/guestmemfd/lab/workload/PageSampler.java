@@ -1,6 +1,8 @@
 package io.github.guestmemfd.lab.workload;
 
 import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.kvm.MemoryUse;
+import io.github.guestmemfd.lab.report.Doubled;
 import io.github.guestmemfd.lab.report.PageMap;
 import io.github.guestmemfd.lab.report.PageMap.State;
 import java.util.ArrayList;
@@ -11,7 +13,7 @@ import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
 
-/** Tracks the time of a run, and samples the states of the guest's pages. */
+/** Tracks the time of a run, and samples the states of the guest's pages, and what both of its memories hold. */
 final class PageSampler {
   private static final int ROWS = 64;
   private static final int COLUMNS = 48;
@@ -25,6 +27,10 @@ final class PageSampler {
   private final int pagesPerRow;
   private final List<PageMap.Column> columns = new ArrayList<>();
 
+  /** With two memories, what they hold at the same moments. */
+  private final List<MemoryUse> uses = new ArrayList<>();
+
+
   PageSampler(Machine m, double seconds) {
     this.m = m;
     this.nanos = (long) (seconds * 1e9);
@@ -37,6 +43,9 @@ final class PageSampler {
     long step = Math.max(1, nanos / COLUMNS);
     for (int i = 0; i < COLUMNS && !m.stop().isSet() && !stopped.getAsBoolean(); i++) {
       columns.add(new PageMap.Column((System.nanoTime() - start) / 1e6, sample()));
+      if (m.ram() != null) {
+        uses.add(m.vm().memoryUse());
+      }
       sleepUntil(start + step * (i + 1), stopped);
     }
   }
@@ -73,11 +82,18 @@ final class PageSampler {
   }
 
   private State stateOf(int page) {
-    long offset = Machine.offset(page);
-    if (m.memfd().cachedPages(offset, HostMemory.PAGE_SIZE) == 0) {
+    if (!m.isPresent(page)) {
       return State.HOLE;
     }
-    return m.memfd().isAccessible(offset) ? State.ACCESSIBLE : State.INACCESSIBLE;
+    return m.isPrivate(page) ? State.INACCESSIBLE : State.ACCESSIBLE;
+  }
+
+  /** What both memories of the guest have held. */
+  Doubled doubled() {
+    return new Doubled(
+        uses.stream().mapToLong(MemoryUse::doubled).max().orElse(0),
+        uses.stream().mapToLong(MemoryUse::doubled).average().orElse(0),
+        uses.stream().mapToLong(u -> u.shared() + u.files() - u.doubled()).average().orElse(0));
   }
 
   PageMap map() {

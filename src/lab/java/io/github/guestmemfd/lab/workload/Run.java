@@ -30,9 +30,18 @@ public interface Run {
   Run withSeconds(double time);
 
   /**
+   * How much memory its host needs.
+   *
+   * @return bytes; 0 if it brings its own
+   */
+  default long hostSize() {
+    return 0;
+  }
+
+  /**
    * Runs it.
    *
-   * @param host has memory for a guest; nothing of it is in use
+   * @param host has the memory that it needs, or more; nothing of it is in use
    * @param stopped checked now and then; true ends the run early
    * @return what was measured, up to where it ended
    * @throws InterruptedException if the thread is interrupted; the run is over then

@@ -3,7 +3,7 @@ package io.github.guestmemfd.lab.workload;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.lab.report.Measurement;
-import io.github.guestmemfd.policy.PrivatePages;
+import io.github.guestmemfd.lab.report.Monitor;
 import java.util.function.BooleanSupplier;
 
 /**
@@ -11,7 +11,7 @@ import java.util.function.BooleanSupplier;
  *
  * @param protocol detects holders of a folio
  * @param policy the id of the policy that says when to convert
- * @param onShared what becomes of private pages on conversion to shared
+ * @param monitor what memory the guest has, and what is discarded on conversion
  * @param workload what guests and hosts do
  * @param vcpus how many vCPUs, at least 1
  * @param size the guest's memory in bytes, at least 16 pages for each vCPU
@@ -21,7 +21,7 @@ import java.util.function.BooleanSupplier;
 public record RunConfig(
     ConversionProtocol protocol,
     String policy,
-    PrivatePages onShared,
+    Monitor monitor,
     Workload workload,
     int vcpus,
     long size,
@@ -31,18 +31,18 @@ public record RunConfig(
 
   @Override
   public RunConfig withSeconds(double time) {
-    return new RunConfig(protocol, policy, onShared, workload, vcpus, size, time, seed);
+    return new RunConfig(protocol, policy, monitor, workload, vcpus, size, time, seed);
   }
 
   @Override
   public String name() {
-    String pages = onShared == PrivatePages.KEEP ? "" : ", " + onShared.id();
+    String kind = monitor.equals(Monitor.IN_PLACE) ? "" : ", " + monitor.name();
     return workload.id()
         + ", "
         + protocol.id()
         + ", "
         + policy
-        + pages
+        + kind
         + ", "
         + (vcpus == 1 ? "1 vCPU" : vcpus + " vCPUs");
   }
@@ -65,7 +65,7 @@ public record RunConfig(
   @SuppressWarnings("resource") // where an actor is stuck, the host cannot be closed
   public Survival survive(Platform platform, Platform.Condition condition, BooleanSupplier stopped)
       throws InterruptedException {
-    HostMemory host = host(size);
+    HostMemory host = host(hostSize());
     Survival survival = LabRun.run(this, platform, condition, host, stopped);
     if (!survival.stuck()) {
       host.close();
@@ -74,15 +74,24 @@ public record RunConfig(
   }
 
   /**
-   * Creates a host for runs, one after the other, with memory for the guest, for orphans and for
-   * another mapping of the same index.
+   * How much memory the host has.
    *
-   * @param guestSize the guest's memory in bytes
+   * @return bytes, for the guest's memories, for orphans and for another mapping of the same index
+   */
+  @Override
+  public long hostSize() {
+    long spare = (size / 4 & -HostMemory.PAGE_SIZE) + (1 << 20);
+    return (monitor.hasTwoMemories() ? 2 * size : size) + spare;
+  }
+
+  /**
+   * Creates a host for runs, one after the other.
+   *
+   * @param size its memory in bytes
    * @return the host
    */
-  public static HostMemory host(long guestSize) {
-    long spare = (guestSize / 4 & -HostMemory.PAGE_SIZE) + (1 << 20);
-    return HostMemory.builder(guestSize + spare)
+  public static HostMemory host(long size) {
+    return HostMemory.builder(size)
         .lruBatches(2, 31)
         .raceHook(Attempts.ON_MISMATCH)
         .build();

@@ -4,9 +4,10 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.Metrics;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.kvm.KernelProfile;
+import io.github.guestmemfd.lab.report.Doubled;
 import io.github.guestmemfd.lab.report.Measurement;
+import io.github.guestmemfd.lab.report.Monitor;
 import io.github.guestmemfd.lab.report.PageMap;
-import io.github.guestmemfd.policy.PrivatePages;
 import io.github.guestmemfd.trace.ModelExecutor;
 import io.github.guestmemfd.trace.Trace;
 import io.github.guestmemfd.trace.Verb;
@@ -122,7 +123,7 @@ public record TraceRun(
         protocol.id(),
         protocol.isSound(),
         "as recorded",
-        PrivatePages.KEEP.id(),
+        Monitor.IN_PLACE,
         workload,
         vcpus,
         0,
@@ -133,6 +134,7 @@ public record TraceRun(
         metrics.stream().mapToLong(Metrics::conversionsToAccessible).sum(),
         metrics.stream().mapToLong(Metrics::refusedOthersCounted).sum(),
         metrics.stream().mapToLong(Metrics::refusedNoOthersCounted).sum(),
+        0,
         0,
         0,
         all.stream().mapToLong(r -> r.leaks).sum(),
@@ -146,6 +148,7 @@ public record TraceRun(
         0,
         latency,
         new Histogram(DIGITS),
+        Doubled.NONE,
         0,
         new PageMap(HostMemory.PAGE_SIZE, List.of()));
   }

@@ -114,6 +114,7 @@
   const FIGURES = {
     guestOps: of => Math.exp(sum(of, r => Math.log(r.seconds > 0 ? r.guestOps / r.seconds : 0)) / of.length),
     firstLook: of => share(sum(of, r => r.mismatches), sum(of, r => r.looks)),
+    doubled: of => sum(of, r => r.doubled) / of.length,
     falseBusy: of => share(sum(of, r => r.falseBusy), sum(of, r => r.falseBusy + r.converted)),
   };
 
@@ -223,7 +224,7 @@
   }
 
   /** What the reader can choose among; a dimension with one value is no choice. */
-  const DIMENSIONS = { protocol: 'Protocol', workload: 'Workload', vcpus: 'vCPUs', policy: 'Policy', onShared: 'On shared' };
+  const DIMENSIONS = { protocol: 'Protocol', workload: 'Workload', vcpus: 'vCPUs', policy: 'Policy', memory: 'Memory', discard: 'Discard', pins: 'Device pins' };
 
   /** The policy with which the protocols compare fairly: any if all ran with the same ones, else the most usual. */
   function fairPolicy() {
@@ -246,7 +247,8 @@
         select.append(element('option', { value: '' }, 'all together'));
       }
       values.forEach(v => select.append(element('option', { value: v }, String(v))));
-      select.value = chosen[key] = start ? String(start[key]) : key === 'policy' && section.id !== 'leaks' ? fairPolicy() : '';
+      const fair = section.id === 'leaks' ? '' : key === 'policy' ? fairPolicy() : key === 'memory' ? 'in-place' : '';
+      select.value = chosen[key] = start ? String(start[key]) : fair;
       select.addEventListener('change', () => {
         chosen[key] = select.value;
         changed();
@@ -485,7 +487,7 @@
           latency.total ? [micros(latency.max), latency.max] : ['-', -1],
         ]))));
     };
-    const fitting = choices(section, ['workload', 'vcpus', 'policy', 'onShared'], null, drawChart);
+    const fitting = choices(section, ['workload', 'vcpus', 'policy', 'memory', 'discard', 'pins'], null, drawChart);
     onEveryDraw(draw);
   }
 
@@ -558,7 +560,7 @@
         ['protocol', ...vcpuCounts.map(named)],
         groups.map(g => [rowHead(g.p), ...g.values.map(v => (v === null ? ['-', -1] : [withSpread(v, text), v.median]))]))));
     };
-    const fitting = choices(section, ['workload', 'policy', 'onShared'], null, draw);
+    const fitting = choices(section, ['workload', 'policy', 'memory', 'discard', 'pins'], null, draw);
     onEveryDraw(draw);
   }
 
@@ -591,7 +593,7 @@
         })))));
       part(section, 'wide').replaceChildren(cells.length ? t : element('p', { class: 'empty' }, 'Nothing was measured.'));
     };
-    const fitting = choices(section, ['vcpus', 'policy', 'onShared'], null, draw);
+    const fitting = choices(section, ['vcpus', 'policy', 'memory', 'discard', 'pins'], null, draw);
     draw();
   }
 
@@ -683,6 +685,7 @@
       const e = overRounds([r], figure);
       return e ? [withSpread(e, text), e.median] : ['-', -1];
     }];
+    const spreadOfTwo = (head, figure, text) => [head, r => (r.memory === 'two' ? spread(head, figure, text)[1](r) : ['-', -1])];
     const latency = (head, share) => [head, r => {
       const all = merged([r]);
       return reaches(all, share) ? [micros(valueAt(all, share)), valueAt(all, share)] : ['-', -1];
@@ -691,13 +694,16 @@
       ['protocol', r => rowHead(protocols.find(p => p.id === r.protocol))],
       ['workload', r => r.workload],
       ['policy', r => r.policy],
-      ['on shared', r => r.onShared],
+      ['memory', r => r.memory],
+      ['discard', r => r.discard],
+      ['device pins', r => r.pins],
       number('vCPUs', 'vcpus'),
       ['rounds', r => [count(r.rounds.length), r.rounds.length]],
       number('made private', 'toInaccessible'),
       number('made shared', 'toAccessible'),
       number('refused held', 'held'),
       number('false busy', 'falseBusy'),
+      number('refused shared', 'refusedShared'),
       number('gave up', 'gaveUp'),
       number('leaks', 'leaks'),
       number('retries', 'retries'),
@@ -710,6 +716,8 @@
       number('guest faults', 'guestFaults'),
       number('host faults', 'hostFaults'),
       number('SIGBUS', 'sigbus'),
+      spreadOfTwo('doubled mean', FIGURES.doubled, bytes),
+      ['doubled peak', r => (r.memory === 'two' ? [bytes(r.doubledPeak), r.doubledPeak] : ['-', -1])],
       number('content changed', 'corruptions'),
       number('frames leaked', 'framesLeaked'),
     ];
@@ -719,6 +727,7 @@
 
   sortable(document.getElementById('figures'));
   sortable(document.getElementById('totals'));
+  document.querySelectorAll('#monitors, #protocols-of-two').forEach(sortable);
 
   // The theme, the width, and paper.
 

@@ -83,7 +83,9 @@ class JsonReportTest {
               b.protocol = "mine";
               b.sound = false;
               b.policy = "po";
-              b.onShared = "discard";
+              b.monitor = new Monitor(Monitor.Memory.TWO, Monitor.Discard.BOTH, 8192);
+              b.refusedToAccessible = 5;
+              b.doubled = new Doubled(12_288, 4096.5, 16_386);
               b.vcpus = 3;
               b.round = 4;
               b.seconds = 2.5;
@@ -101,7 +103,10 @@ class JsonReportTest {
             Map.entry("protocol", "mine"),
             Map.entry("sound", false),
             Map.entry("policy", "po"),
+            Map.entry("memory", "two"),
             Map.entry("on_shared", "discard"),
+            Map.entry("on_private", "discard"),
+            Map.entry("pinnable_bytes", 8192L),
             Map.entry("workload", "w"),
             Map.entry("vcpus", 3L),
             Map.entry("round", 4L),
@@ -112,6 +117,7 @@ class JsonReportTest {
             Map.entry("conversions_to_accessible", 900L),
             Map.entry("refused_with_unsafe_holder", 20L),
             Map.entry("refused_without_unsafe_holder", 30L),
+            Map.entry("refused_to_accessible", 5L),
             Map.entry("gave_up", 1L),
             Map.entry("first_looks", 1000L),
             Map.entry("first_look_mismatches", 10L),
@@ -130,6 +136,9 @@ class JsonReportTest {
             Map.entry("false_busy_rate", 0.909091),
             entry("p50_us", null), // three samples do not tell a percentile
             entry("p99_us", null),
+            Map.entry("doubled_mean_bytes", 4096.5),
+            Map.entry("doubled_share", 0.25),
+            Map.entry("doubled_peak_bytes", 12288L),
             Map.entry("longest_us", 7.003)); // to three digits, as the histogram keeps it
   }
 

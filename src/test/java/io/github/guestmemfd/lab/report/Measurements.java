@@ -50,6 +50,44 @@ final class Measurements {
     return all;
   }
 
+  /**
+   * Two protocols over pages in place and over both kinds of discards with two memories, in rounds;
+   * with two memories the first is slower.
+   */
+  static List<Measurement> monitors() {
+    List<Measurement> all = new ArrayList<>();
+    List<Monitor> monitors =
+        List.of(
+            Monitor.IN_PLACE,
+            new Monitor(Monitor.Memory.TWO, Monitor.Discard.NEVER, 0),
+            new Monitor(Monitor.Memory.TWO, Monitor.Discard.BOTH, 1 << 20));
+    for (Monitor monitor : monitors) {
+      boolean two = monitor.hasTwoMemories();
+      for (String protocol : List.of("lock-only", "atomic-pair")) {
+        for (int i = 0; i < ROUNDS; i++) {
+          int round = i;
+          long slow = two && protocol.equals("lock-only") ? 2 : 1;
+          long doubled = monitor.discard() == Monitor.Discard.NEVER ? (4L + round) << 20 : 8 << 10;
+          all.add(
+              run(
+                  b -> {
+                    b.protocol = protocol;
+                    b.monitor = monitor;
+                    b.round = round;
+                    b.guestOps = (20_000 + 100 * round) / slow;
+                    b.firstLooks = two ? 0 : 1000;
+                    b.firstLookMismatches = two ? 0 : 10;
+                    b.refusedWithHolder = two ? 0 : 20;
+                    b.refusedWithoutHolder = 0;
+                    b.refusedToAccessible = monitor.pinnable() > 0 ? 3 : 0;
+                    b.doubled = two ? new Doubled(2 * doubled, doubled, 16 << 20) : Doubled.NONE;
+                  }));
+        }
+      }
+    }
+    return all;
+  }
+
   private static void addRounds(
       List<Measurement> all,
       ConversionProtocol protocol,
@@ -68,7 +106,7 @@ final class Measurements {
     String protocol = "p";
     boolean sound = true;
     String policy = "on-fault";
-    String onShared = "keep";
+    Monitor monitor = Monitor.IN_PLACE;
     String workload = "w";
     int vcpus = 1;
     int round;
@@ -79,6 +117,7 @@ final class Measurements {
     long toAccessible = 900;
     long refusedWithHolder = 20;
     long refusedWithoutHolder = 30;
+    long refusedToAccessible;
     long firstLooks = 1000;
     long firstLookMismatches = 10;
     long leaks;
@@ -92,6 +131,7 @@ final class Measurements {
     long hostOps = 600;
     Histogram latency = latency(1000, 2000, 3000);
     Histogram gaveUp = latency();
+    Doubled doubled = Doubled.NONE;
     long framesLeaked;
     PageMap map = new PageMap(SIZE, List.of());
 
@@ -100,7 +140,7 @@ final class Measurements {
           protocol,
           sound,
           policy,
-          onShared,
+          monitor,
           workload,
           vcpus,
           round,
@@ -111,6 +151,7 @@ final class Measurements {
           toAccessible,
           refusedWithHolder,
           refusedWithoutHolder,
+          refusedToAccessible,
           firstLooks,
           firstLookMismatches,
           leaks,
@@ -124,6 +165,7 @@ final class Measurements {
           hostOps,
           latency,
           gaveUp,
+          doubled,
           framesLeaked,
           map);
     }

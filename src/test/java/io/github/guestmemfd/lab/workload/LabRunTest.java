@@ -10,8 +10,8 @@ import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.ForwardingProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.lab.report.Measurement;
+import io.github.guestmemfd.lab.report.Monitor;
 import io.github.guestmemfd.policy.ConversionPolicy;
-import io.github.guestmemfd.policy.PrivatePages;
 import java.util.List;
 import java.util.function.Consumer;
 import java.util.function.Predicate;
@@ -28,18 +28,22 @@ import org.junit.jupiter.params.provider.MethodSource;
  */
 class LabRunTest {
   private static final long SIZE = 4 << 20;
+  private static final long HOST_SIZE = 2 * SIZE;
   private static final double SECONDS = 0.15;
+
+  private static final Monitor DISCARDS =
+      new Monitor(Monitor.Memory.IN_PLACE, Monitor.Discard.PRIVATE, 0);
 
   /** For what has to come sooner or later: the run ends as soon as it is there. */
   private static final double LONG = 60;
 
   private static Measurement run(
-      ConversionProtocol protocol, String policy, PrivatePages onShared, Workload workload) {
-    return run(new RunConfig(protocol, policy, onShared, workload, 2, SIZE, SECONDS, 11));
+      ConversionProtocol protocol, String policy, Monitor monitor, Workload workload) {
+    return run(new RunConfig(protocol, policy, monitor, workload, 2, SIZE, SECONDS, 11));
   }
 
   private static Measurement run(RunConfig config) {
-    try (HostMemory host = RunConfig.host(SIZE)) {
+    try (HostMemory host = RunConfig.host(config.hostSize())) {
       return config.measure(host, () -> false);
     } catch (InterruptedException e) {
       throw new AssertionError(e);
@@ -58,7 +62,7 @@ class LabRunTest {
 
   private static Measurement adversaryUntil(
       Predicate<Measurement> seen, ConversionProtocol protocol) {
-    return runUntil(seen, () -> run(protocol, "on-fault", PrivatePages.KEEP, Workload.ADVERSARY));
+    return runUntil(seen, () -> run(protocol, "on-fault", Monitor.IN_PLACE, Workload.ADVERSARY));
   }
 
   static Stream<Arguments> soundRuns() {
@@ -69,7 +73,7 @@ class LabRunTest {
             .flatMap(
                 p ->
                     Stream.of(Workload.values())
-                        .map(w -> Arguments.of(p, "on-fault", PrivatePages.KEEP, w)));
+                        .map(w -> Arguments.of(p, "on-fault", Monitor.IN_PLACE, w)));
     Stream<Arguments> policies =
         ConversionPolicy.ids().stream()
             .flatMap(
@@ -80,7 +84,7 @@ class LabRunTest {
                                 Arguments.of(
                                     ConversionProtocol.atomicPair(),
                                     policy,
-                                    PrivatePages.DISCARD,
+                                    DISCARDS,
                                     w)));
     return Stream.concat(protocols, policies);
   }
@@ -88,11 +92,11 @@ class LabRunTest {
   @ParameterizedTest
   @MethodSource("soundRuns")
   void aSoundProtocolLeaksNothingAndLosesNothing(
-      ConversionProtocol protocol, String policy, PrivatePages onShared, Workload workload) {
+      ConversionProtocol protocol, String policy, Monitor monitor, Workload workload) {
     Measurement m =
         runUntil(
             seen -> seen.conversionsToInaccessible() > 0 && seen.guestOps() > 0,
-            () -> unblemished(run(protocol, policy, onShared, workload)));
+            () -> unblemished(run(protocol, policy, monitor, workload)));
     assertThat(m.conversionsToInaccessible()).isPositive();
     assertThat(m.guestOps()).isPositive();
     assertThat(m.latency().getTotalCount()).isPositive();
@@ -146,7 +150,7 @@ class LabRunTest {
     Measurement m =
         runUntil(
             seen -> seen.refusedWithoutUnsafeHolder() > 0,
-            () -> run(never, "hypercall", PrivatePages.KEEP, Workload.BOOT));
+            () -> run(never, "hypercall", Monitor.IN_PLACE, Workload.BOOT));
     assertThat(m.refusedWithoutUnsafeHolder()).isPositive();
   }
 
@@ -160,12 +164,12 @@ class LabRunTest {
 
   @Test
   void aRunEndsWhenItIsStopped() throws InterruptedException {
-    try (HostMemory host = RunConfig.host(SIZE)) {
+    try (HostMemory host = RunConfig.host(HOST_SIZE)) {
       RunConfig config =
           new RunConfig(
               ConversionProtocol.atomicPair(),
               "eager",
-              PrivatePages.KEEP,
+              Monitor.IN_PLACE,
               Workload.SHARE,
               2,
               SIZE,
@@ -180,9 +184,13 @@ class LabRunTest {
   // ---- the checkers see what is there ----
 
   private static void withMachine(Consumer<Machine> test) {
-    try (HostMemory host = RunConfig.host(SIZE);
+    withMachine(Monitor.Memory.IN_PLACE, test);
+  }
+
+  private static void withMachine(Monitor.Memory memory, Consumer<Machine> test) {
+    try (HostMemory host = RunConfig.host(HOST_SIZE);
         Machine m =
-            Machine.create(host, ConversionProtocol.atomicPair(), SIZE, GuestMemfdOps.NONE)) {
+            Machine.create(host, ConversionProtocol.atomicPair(), memory, SIZE, GuestMemfdOps.NONE)) {
       test.accept(m);
     }
   }

@@ -3,8 +3,8 @@ package io.github.guestmemfd.lab.workload;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.lab.report.Monitor;
 import io.github.guestmemfd.lab.workload.Platform.Condition;
-import io.github.guestmemfd.policy.PrivatePages;
 import java.util.function.Predicate;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -24,7 +24,7 @@ class SurvivalTest {
       String policy,
       Workload workload) {
     try {
-      return new RunConfig(protocol, policy, PrivatePages.KEEP, workload, 2, SIZE, 0.15, 5)
+      return new RunConfig(protocol, policy, Monitor.IN_PLACE, workload, 2, SIZE, 0.15, 5)
           .survive(platform, condition, () -> false);
     } catch (InterruptedException e) {
       throw new AssertionError(e);
