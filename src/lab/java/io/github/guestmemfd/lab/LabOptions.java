@@ -308,11 +308,7 @@ final class LabOptions {
   private List<Monitor> monitors() {
     List<Monitor.Memory> kinds =
         choose(
-            "--memory",
-            memories,
-            Arrays.asList(Monitor.Memory.values()),
-            Monitor.Memory::id,
-            BOTH);
+            "--memory", memories, Arrays.asList(Monitor.Memory.values()), Monitor.Memory::id, BOTH);
     List<Monitor.Discard> discarded =
         choose("--discard", discards, Arrays.asList(Monitor.Discard.values()), Monitor.Discard::id);
     List<Long> pinnable = passthroughs.stream().map(this::pinnable).toList();
@@ -422,7 +418,10 @@ final class LabOptions {
           ConversionProtocol.byId(id)
               .orElseThrow(
                   () ->
-                      wrong("--protocol", orAll(ids(ConversionProtocol.all(), p -> p.id()), ALL), id)));
+                      wrong(
+                          "--protocol",
+                          orAll(ids(ConversionProtocol.all(), p -> p.id()), ALL),
+                          id)));
     }
     return chosen;
   }

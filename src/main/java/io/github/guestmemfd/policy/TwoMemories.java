@@ -130,8 +130,7 @@ final class TwoMemories implements Changes {
     List<Told> told = new ArrayList<>();
     AllSteps steps = new AllSteps();
     Errno errno =
-        steps.answer(
-            () -> populate(parts(memory, MemoryAttribute.SHARED), told), Errno.ECANCELED);
+        steps.answer(() -> populate(parts(memory, MemoryAttribute.SHARED), told), Errno.ECANCELED);
     if (errno != Errno.OK) {
       takeBack(told, steps);
     }

@@ -305,6 +305,28 @@ class TwoMemoriesTest extends VmFixture {
     assertEquals(0, host.used());
   }
 
+  /** mincore: whole pages of a range, and nothing is made by asking. */
+  @Test
+  void whatIsAllocatedOfARange() {
+    machine(VmType.DEFAULT);
+    HostRam ram = ram(3);
+    ram.mapping().putLong(PAGE, 1);
+    assertEquals(0, ram.allocated(0, PAGE));
+    assertEquals(PAGE, ram.allocated(0, PAGE + 1));
+    assertEquals(PAGE, ram.allocated(PAGE, 1));
+    assertEquals(PAGE, ram.allocated(0, 3L * PAGE));
+    assertEquals(0, ram.allocated(PAGE, 0));
+    assertEquals(0, ram.allocated(3L * PAGE, 0));
+    refused(GuestMemfdException.class, Errno.EINVAL, () -> ram.allocated(1, PAGE));
+    refused(GuestMemfdException.class, Errno.EINVAL, () -> ram.allocated(0, -1));
+    refused(GuestMemfdException.class, Errno.ENOMEM, () -> ram.allocated(PAGE, 2L * PAGE + 1));
+    refused(GuestMemfdException.class, Errno.ENOMEM, () -> ram.allocated(-PAGE, PAGE));
+    refused(GuestMemfdException.class, Errno.ENOMEM, () -> ram.allocated(0, Long.MAX_VALUE));
+    assertEquals(PAGE, ram.allocated());
+    ram.close();
+    assertEquals(0, ram.allocated(0, 3L * PAGE));
+  }
+
   @ParameterizedTest
   @CsvSource({
     "DONTNEED, OK, 0, 1",

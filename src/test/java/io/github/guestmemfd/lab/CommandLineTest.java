@@ -177,6 +177,28 @@ class CommandLineTest {
     assertThat(err.toString()).startsWith("lab: 1 run a round, ");
   }
 
+  /** In place there is nothing else to discard, and no device to tell: 2 of 8 are left there. */
+  @Test
+  void bothKindsOfMonitorsInOneSession() {
+    assertThat(
+            lab(
+                "--memory=both",
+                "--discard=all",
+                "--passthrough=none,64k",
+                "--protocol=atomic-pair",
+                "--workload=share",
+                "--vcpus=1"))
+        .as(out + " " + err)
+        .isZero();
+    assertThat(err.toString()).startsWith("lab: 10 runs a round, ");
+    assertThat(out.toString())
+        .contains("By monitor", "in place, discard private ", "two, discard both, pins 64 KiB ")
+        .contains("With two memories the choice of a protocol makes no difference");
+    err.getBuffer().setLength(0);
+    assertThat(lab("--memory=two", "--platform=snp")).isEqualTo(2);
+    assertThat(err.toString()).contains("--platform: expected without --memory");
+  }
+
   @Test
   void aRecordingIsAWorkloadToo() throws IOException {
     String trace = "src/test/resources/kernel-traces/conversions-pinned.trace";

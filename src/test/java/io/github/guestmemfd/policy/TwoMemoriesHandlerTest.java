@@ -477,11 +477,7 @@ class TwoMemoriesHandlerTest extends VmFixture {
     slot(0, memfd);
     Hearing hearing = new Hearing();
     ConversionHandler handler =
-        hearing
-            .handler()
-            .onShared(PrivatePages.DISCARD)
-            .listener(listener("a", Errno.OK))
-            .build();
+        hearing.handler().onShared(PrivatePages.DISCARD).listener(listener("a", Errno.OK)).build();
     vm.setMemoryAttributes(page(0), 2L * PAGES * PAGE, PRIVATE);
     write(vcpu, page(3), 3, PRIVATE);
     write(vcpu, page(4), 4, PRIVATE);

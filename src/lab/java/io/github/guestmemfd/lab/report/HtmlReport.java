@@ -376,7 +376,8 @@ public final class HtmlReport {
     json.writeNumberField("hostOps", totals.sum(Measurement::hostOps));
     json.writeNumberField("corruptions", totals.sum(Measurement::corruptions));
     json.writeNumberField("framesLeaked", totals.framesLeaked());
-    json.writeNumberField("doubledPeak", rounds.stream().mapToLong(m -> m.doubled().peak()).max().orElse(0));
+    json.writeNumberField(
+        "doubledPeak", rounds.stream().mapToLong(m -> m.doubled().peak()).max().orElse(0));
     json.writeNumberField("longest", totals.longestNanos());
     json.writeArrayFieldStart("rounds");
     for (Measurement m : rounds) {

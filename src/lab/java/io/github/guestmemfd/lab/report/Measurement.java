@@ -21,8 +21,8 @@ import org.HdrHistogram.Histogram;
  *     held the busy page, at any time of the attempt
  * @param refusedWithoutUnsafeHolder conversions to inaccessible that were refused although no host
  *     thread held the busy page: false busy
- * @param refusedToAccessible conversions to accessible that were refused: by a device that could not
- *     pin the pages
+ * @param refusedToAccessible conversions to accessible that were refused: by a device that could
+ *     not pin the pages
  * @param firstLooks attempts to convert to inaccessible whose first look at the counts met no host
  *     thread that held the page; 0 if that is not known, or there are no looks
  * @param firstLookMismatches how many of them found counts that do not allow the conversion, even

@@ -51,8 +51,7 @@ final class Runs {
    * protocol decides nothing.
    */
   static List<Measurement> judged(List<Measurement> runs) {
-    List<Measurement> inPlace =
-        runs.stream().filter(m -> !m.monitor().hasTwoMemories()).toList();
+    List<Measurement> inPlace = runs.stream().filter(m -> !m.monitor().hasTwoMemories()).toList();
     return inPlace.isEmpty() ? runs : inPlace;
   }
 

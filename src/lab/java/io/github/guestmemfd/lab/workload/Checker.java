@@ -1,7 +1,9 @@
 package io.github.guestmemfd.lab.workload;
 
+import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Protection;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.concurrent.locks.LockSupport;
@@ -43,11 +45,23 @@ final class Checker implements Runnable {
 
   /** Looks at everything once, at the end of a run. */
   void lookAtAll() {
+    if (m.ram() != null) {
+      mapPrivateMemory();
+    }
     for (int page = 0; page < m.pages(); page++) {
       mapping(page);
     }
     for (int pfn = 1; pfn <= m.host().size() / HostMemory.PAGE_SIZE; pfn++) {
       direct(pfn);
+    }
+  }
+
+  /** With two memories no program of the host may map the file at all. */
+  private void mapPrivateMemory() {
+    try (HostMapping all = m.memfd().mmap(0, m.memfd().size(), Protection.READ)) {
+      m.secrets().leak("the host could map the file: " + all, 0);
+    } catch (GuestMemfdException refused) {
+      // ENODEV
     }
   }
 

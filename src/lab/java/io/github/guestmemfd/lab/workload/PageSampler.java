@@ -13,7 +13,10 @@ import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
 
-/** Tracks the time of a run, and samples the states of the guest's pages, and what both of its memories hold. */
+/**
+ * Tracks the time of a run, and samples the states of the guest's pages, and what both of its
+ * memories hold.
+ */
 final class PageSampler {
   private static final int ROWS = 64;
   private static final int COLUMNS = 48;
@@ -29,7 +32,6 @@ final class PageSampler {
 
   /** With two memories, what they hold at the same moments. */
   private final List<MemoryUse> uses = new ArrayList<>();
-
 
   PageSampler(Machine m, double seconds) {
     this.m = m;

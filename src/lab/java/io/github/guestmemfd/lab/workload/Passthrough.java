@@ -3,7 +3,6 @@ package io.github.guestmemfd.lab.workload;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.Errno;
-import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.kvm.MemoryAttribute;
 import io.github.guestmemfd.kvm.MemoryAttributeRange;
 import io.github.guestmemfd.policy.GpaRange;
@@ -102,7 +101,8 @@ final class Passthrough implements SharedMemoryListener, Runnable, AutoCloseable
     }
   }
 
-  private void transfer(int page) {
+  /** DMA to a page, if it has mapped it. */
+  void transfer(int page) {
     mapped.lock();
     try {
       if (frames[page] != 0) {

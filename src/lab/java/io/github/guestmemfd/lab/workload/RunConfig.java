@@ -91,9 +91,6 @@ public record RunConfig(
    * @return the host
    */
   public static HostMemory host(long size) {
-    return HostMemory.builder(size)
-        .lruBatches(2, 31)
-        .raceHook(Attempts.ON_MISMATCH)
-        .build();
+    return HostMemory.builder(size).lruBatches(2, 31).raceHook(Attempts.ON_MISMATCH).build();
   }
 }

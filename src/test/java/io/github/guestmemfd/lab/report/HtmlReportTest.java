@@ -163,6 +163,27 @@ class HtmlReportTest {
   }
 
   @Test
+  void twoMemoriesHaveASectionIfThereAreSome() throws IOException {
+    List<Measurement> runs = Measurements.monitors();
+    String page = page(runs);
+    assertThat(page)
+        .contains("<h2 id=\"h-monitors\">Two memories</h2>")
+        .contains("<th scope=\"row\">two, discard both, pins 1 MiB</th>")
+        .contains("Runs with pages that are converted in place; two memories follow.")
+        .contains(Verdict.of(runs).twoMemories());
+    String table = page.substring(page.indexOf("<table id=\"monitors\""));
+    List<Measurement> never =
+        runs.stream().filter(m -> m.monitor().name().equals("two, discard never")).toList();
+    for (String cell : cells(Column.OF_MONITORS, never)) {
+      assertThat(table).contains(">" + cell + "</td>");
+    }
+    assertThat(cells(page))
+        .extracting(c -> c.get("memory") + " " + c.get("discard") + " " + c.get("pins"))
+        .contains("in-place never none", "two never none", "two both 1 MiB");
+    assertThat(sample).doesNotContain("h-monitors", "wo memories");
+  }
+
+  @Test
   void theVerdictStandsAtTheEnd() {
     List<Measurement> runs = SAMPLE;
     Verdict verdict = Verdict.of(runs);

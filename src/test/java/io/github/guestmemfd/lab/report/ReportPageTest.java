@@ -225,6 +225,17 @@ class ReportPageTest {
   }
 
   @Test
+  void kindsOfMonitorsAreChosenAmong() throws Exception {
+    Map<String, Object> seen = visit(Measurements.monitors(), NARROW, "dark");
+    assertThat(list(seen.get("errors"))).isEmpty();
+    List<String> rows = list(seen.get("runs"));
+    List<String> heads = List.of(rows.get(0).split(" \\| "));
+    assertThat(heads).contains("memory", "discard", "device pins", "doubled mean", "doubled peak");
+    assertThat(rows.get(2).split(" \\| ")[heads.indexOf("doubled mean")])
+        .isEqualTo("6 MiB (4–8 MiB)");
+  }
+
+  @Test
   void noRunsFailNothing() throws Exception {
     Map<String, Object> seen = visit(List.of(), WIDE, "light");
     assertThat(list(seen.get("errors"))).isEmpty();

@@ -370,6 +370,53 @@ class TableReportTest {
     assertThat(lines).anyMatch(l -> l.matches("eager +1\\.0 k .*"));
   }
 
+  /** Protocols are compared in place, and with two memories apart from that; monitors by all. */
+  @Test
+  void kindsOfMonitorsAreComparedIfSomeHaveTwoMemories() {
+    List<String> lines = lines(Measurements.monitors(), false);
+    assertThat(words(table("By protocol, in place", lines).get(4)))
+        .startsWith("atomic-pair", "5.0 k", "100");
+    List<String> two = figures("By protocol, two memories", lines);
+    assertThat(words(two.get(3))).contains("lock-only", "5.0 k (5.0–5.1 k)").contains("-");
+    List<String> monitors = table("By monitor", lines);
+    assertThat(monitors.stream().map(TableReportTest::words))
+        .contains(
+            List.of("monitor", "guest", "doubled", "doubled", "doubled", "refused"),
+            List.of("ops/s", "mean", "peak", "share", "shared"),
+            List.of("in place", "10.1 k (10.0–10.2 k)", "-", "-", "-", "0"),
+            List.of("two, discard never", "7.1 k (7.1–7.2 k)", "6 MiB", "16 MiB", "37.5%", "0"),
+            List.of(
+                "two, discard both, pins 1 MiB",
+                "7.1 k (7.1–7.2 k)",
+                "8 KiB",
+                "16 KiB",
+                "0.05%",
+                "30"));
+    assertThat(monitors.subList(0, 5)).allSatisfy(l -> assertThat(l.length()).isLessThan(80));
+    assertThat(String.join(" ", lines).replaceAll(" +", " "))
+        .contains("With two memories the choice of a protocol makes no difference to conversions")
+        .contains("None was refused for a holder, and no protocol leaked.")
+        .contains("In times as long as the fastest sound one, beyond doubt: lock-only 2.0");
+    assertThat(lines(SAMPLE, false))
+        .noneMatch(line -> line.contains("two memories") || line.contains("By monitor"));
+  }
+
+  /** It does not hide what should not be. */
+  @Test
+  void aLeakWithTwoMemoriesIsTold() {
+    List<Measurement> runs =
+        List.of(
+            Measurements.run(
+                b -> {
+                  b.monitor = new Monitor(Monitor.Memory.TWO, Monitor.Discard.NEVER, 0);
+                  b.leaks = 3;
+                }));
+    assertThat(Verdict.of(runs).twoMemories())
+        .contains("50 were refused, and the host reached content 3 times.");
+    assertThat(Verdict.of(Measurements.monitors(), false).twoMemories())
+        .doesNotContain("beyond doubt");
+  }
+
   @Test
   void nothingMeasuredIsSaid() {
     assertThat(lines(List.of(), true)).containsExactly("Nothing was measured.");

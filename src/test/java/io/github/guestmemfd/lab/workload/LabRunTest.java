@@ -82,10 +82,7 @@ class LabRunTest {
                         .map(
                             w ->
                                 Arguments.of(
-                                    ConversionProtocol.atomicPair(),
-                                    policy,
-                                    DISCARDS,
-                                    w)));
+                                    ConversionProtocol.atomicPair(), policy, DISCARDS, w)));
     return Stream.concat(protocols, policies);
   }
 
@@ -190,7 +187,8 @@ class LabRunTest {
   private static void withMachine(Monitor.Memory memory, Consumer<Machine> test) {
     try (HostMemory host = RunConfig.host(HOST_SIZE);
         Machine m =
-            Machine.create(host, ConversionProtocol.atomicPair(), memory, SIZE, GuestMemfdOps.NONE)) {
+            Machine.create(
+                host, ConversionProtocol.atomicPair(), memory, SIZE, GuestMemfdOps.NONE)) {
       test.accept(m);
     }
   }
