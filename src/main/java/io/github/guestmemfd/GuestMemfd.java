@@ -71,6 +71,10 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   final FileOperations file;
+
+  /** Where it is mapped, unless another is named. */
+  final AddressSpace addressSpace;
+
   private final Inode inode;
   private final @Nullable HolderRegister register;
   private final @Nullable Holder tracked;
@@ -78,8 +82,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   /** The size of the file in bytes; 0 once closed, so that no offset is below it then. */
   private volatile long openSize;
 
-  GuestMemfd(FileOperations file) {
+  GuestMemfd(FileOperations file, AddressSpace addressSpace) {
     this.file = file;
+    this.addressSpace = addressSpace;
     this.inode = file.inode;
     this.openSize = inode.size;
     this.register = inode.host.register;
@@ -100,11 +105,13 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
   /** Builds a file. Not safe for use by several threads. */
   public static final class Builder {
+    private final AddressSpace addressSpace;
     private final CreateGuestMemfd call;
     private @Nullable GuestMemfdListener listener;
 
     private Builder(HostMemory host) {
       call = new CreateGuestMemfd(Objects.requireNonNull(host, "host").host);
+      addressSpace = host.addressSpace();
     }
 
     /**
@@ -198,11 +205,11 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     public GuestMemfd build() {
       GuestMemfdListener calls = listener;
       if (calls == null) {
-        return new GuestMemfd(call.newFile());
+        return new GuestMemfd(call.newFile(), addressSpace);
       }
       GuestMemfd memfd;
       try {
-        memfd = new RecordedMemfd(call.newFile(), calls);
+        memfd = new RecordedMemfd(call.newFile(), addressSpace, calls);
       } catch (RuntimeException e) {
         calls.created(null, call.size, call.allFlags(), e);
         throw e;
@@ -318,7 +325,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   GuestMemfd newDescriptor(FileOperations of) {
-    return new GuestMemfd(of);
+    return new GuestMemfd(of, addressSpace);
   }
 
   /**
@@ -991,7 +998,8 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @param offset the start in the file in bytes
    * @param length the length in bytes; the mapping is rounded up to whole pages
    * @param protection what the mapping may be used for; none at all is allowed
-   * @return the mapping, which keeps the file even when every descriptor is closed
+   * @return the mapping, of {@link HostMemory#addressSpace}; it keeps the file even when every
+   *     descriptor is closed
    * @throws GuestMemfdException as {@link #mmap(long, long, MapType, Protection...)}
    */
   public HostMapping mmap(long offset, long length, Protection... protection) {
@@ -1006,32 +1014,31 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @param length the length in bytes; the mapping is rounded up to whole pages
    * @param type {@link MapType#SHARED}, the other one is refused
    * @param protection what the mapping may be used for; none at all is allowed
-   * @return the mapping, which keeps the file even when every descriptor is closed
+   * @return the mapping, of {@link HostMemory#addressSpace}; it keeps the file even when every
+   *     descriptor is closed
    * @throws GuestMemfdException in this order: EINVAL if the offset is not a multiple of 4096;
    *     EBADF; EINVAL for length 0; ENOMEM if the length does not fit an address space of 2^47
    *     bytes; EOVERFLOW for a negative offset or an end past 2^63 - 4096; EPERM for {@link
    *     Protection#EXEC}; ENODEV without {@link CreateFlag#MMAP}; EINVAL for {@link
    *     MapType#PRIVATE}
+   * @throws IllegalStateException if the address space has been closed
    */
   public HostMapping mmap(long offset, long length, MapType type, Protection... protection) {
+    return mmap(addressSpace, offset, length, type, protection);
+  }
+
+  HostMapping mmap(
+      AddressSpace in, long offset, long length, MapType type, Protection... protection) {
     Mmap call = new Mmap(inode, offset, length, type, protection);
     call.check(isClosed());
     if (!inode.tryOpen()) {
       throw call.refused(Errno.EBADF, "the file is gone");
     }
-    try {
-      Mapping mapping = call.newMapping();
-      HostMapping made = newMapping(file, mapping);
-      file.reverseMap.add(mapping); // last: what has failed before leaves nothing behind
-      return made;
-    } catch (Throwable e) { // no memory for the mapping
-      inode.close();
-      throw e;
-    }
+    return in.add(file.remap, call.newMapping(file.remap, in.mm), m -> newMapping(m, in));
   }
 
-  HostMapping newMapping(FileOperations of, Mapping mapping) {
-    return new HostMapping(of, mapping);
+  HostMapping newMapping(Mapping mapping, AddressSpace in) {
+    return new HostMapping(file, mapping, in);
   }
 
   // ---- odds and ends ----

@@ -279,6 +279,21 @@ public interface GuestMemfdListener {
   default void munmap(HostMapping mapping) {}
 
   /**
+   * {@link AddressSpace#fork} of a process in which the file is mapped.
+   *
+   * @param parent the process
+   * @param child the new process
+   */
+  default void fork(AddressSpace parent, AddressSpace child) {}
+
+  /**
+   * {@link AddressSpace#close} of a process in which the file is mapped, about to begin.
+   *
+   * @param process the process
+   */
+  default void exit(AddressSpace process) {}
+
+  /**
    * {@link HostMapping#getUserPages} or {@link HostMapping#pin}.
    *
    * @param mapping the mapping

@@ -7,6 +7,7 @@ import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.abi.SigSegvException;
+import io.github.guestmemfd.file.Areas;
 import io.github.guestmemfd.file.Bytes;
 import io.github.guestmemfd.file.CallbackContext;
 import io.github.guestmemfd.file.FileOperations;
@@ -54,13 +55,15 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
   final Mapping mapping;
 
   private final FileOperations file;
+  private final AddressSpace addressSpace;
   private final HostAccess access;
   private final UserPages userPages;
   private final Madvise madvise;
 
   /** Takes over the caller's hold on the file. */
-  HostMapping(FileOperations file, Mapping mapping) {
+  HostMapping(FileOperations file, Mapping mapping, AddressSpace addressSpace) {
     this.file = file;
+    this.addressSpace = addressSpace;
     this.mapping = mapping;
     this.access = new HostAccess(mapping, file.hostFault);
     this.userPages = new UserPages(mapping, file.hostFault);
@@ -93,6 +96,26 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
   @Override
   public void close() {
     file.remap.close(mapping);
+  }
+
+  /** As {@link #close}, and nobody is told. */
+  final void end() {
+    file.remap.end(mapping);
+  }
+
+  /**
+   * The process that has the mapping.
+   *
+   * @return its address space
+   */
+  public AddressSpace addressSpace() {
+    return addressSpace;
+  }
+
+  /** What a child has of this mapping; it takes over the file, if anything is mapped. */
+  final HostMapping inherit(AddressSpace child, Areas areas) {
+    Mapping made = file.remap.make(child.mm, mapping.firstIndex, areas);
+    return child.add(file.remap, made, m -> newMapping(m, child));
   }
 
   // ---- parts ----
@@ -148,17 +171,17 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
    *     and nothing has changed
    */
   public HostMapping mremap(long offset, long oldLength, long newLength) {
-    Mapping moved = file.remap.mremap(mapping, offset, oldLength, newLength);
-    try {
-      return newMapping(moved);
-    } catch (Throwable e) { // no memory for it
-      file.remap.close(moved);
-      throw e;
-    }
+    return file.remap.mremap(
+        addressSpace.mm,
+        mapping,
+        offset,
+        oldLength,
+        newLength,
+        moved -> newMapping(moved, addressSpace));
   }
 
-  HostMapping newMapping(Mapping of) {
-    return new HostMapping(file, of);
+  HostMapping newMapping(Mapping of, AddressSpace in) {
+    return new HostMapping(file, of, in);
   }
 
   // ---- one number ----

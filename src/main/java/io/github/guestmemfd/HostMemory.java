@@ -30,6 +30,7 @@ public final class HostMemory implements AutoCloseable {
   /** The host itself. */
   final Host host;
 
+  private final AddressSpace addressSpace = new AddressSpace();
   private final DirectMap directMap;
   private final PfnWalker pfnWalker;
   private final FrameAccess frameAccess;
@@ -219,6 +220,15 @@ public final class HostMemory implements AutoCloseable {
       }
       return new HostMemory(new Host((int) Pages.index(bytes), options));
     }
+  }
+
+  /**
+   * The address space of the program, in which {@link GuestMemfd#mmap} maps.
+   *
+   * @return the process that each other one is forked from
+   */
+  public AddressSpace addressSpace() {
+    return addressSpace;
   }
 
   /**

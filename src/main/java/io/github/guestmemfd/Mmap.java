@@ -9,8 +9,10 @@ import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.file.Inode;
 import io.github.guestmemfd.file.Mapping;
+import io.github.guestmemfd.file.Mm;
 import io.github.guestmemfd.file.ProtectionBits;
 import io.github.guestmemfd.file.Refusals;
+import io.github.guestmemfd.file.Remap;
 import java.util.Objects;
 
 /** A call of {@code mmap}: its arguments, and its errors in order. */
@@ -30,10 +32,10 @@ final class Mmap {
     this.protection = ProtectionBits.of(protection);
   }
 
-  /** The mapping that is asked for, of a file that the caller has opened. */
-  Mapping newMapping() {
+  /** The mapping that is asked for, of a file that the caller has opened and it takes over. */
+  Mapping newMapping(Remap remap, Mm<?> mm) {
     long pages = ((length - 1) >> Pages.SHIFT) + 1;
-    return new Mapping(inode, Pages.index(offset), pages, protection.read(), protection.write());
+    return remap.make(mm, Pages.index(offset), protection.areas(pages));
   }
 
   /**

@@ -19,10 +19,14 @@ import org.jspecify.annotations.Nullable;
 
 /** A mapping that tells a listener its calls. */
 final class RecordedMapping extends HostMapping {
-  private final GuestMemfdListener listener;
+  final GuestMemfdListener listener;
 
-  RecordedMapping(FileOperations file, Mapping mapping, GuestMemfdListener listener) {
-    super(file, mapping);
+  RecordedMapping(
+      FileOperations file,
+      Mapping mapping,
+      AddressSpace addressSpace,
+      GuestMemfdListener listener) {
+    super(file, mapping, addressSpace);
     this.listener = listener;
   }
 
@@ -254,8 +258,8 @@ final class RecordedMapping extends HostMapping {
   }
 
   @Override
-  HostMapping newMapping(Mapping of) {
-    return new RecordedMapping(file(), of, listener);
+  HostMapping newMapping(Mapping of, AddressSpace in) {
+    return new RecordedMapping(file(), of, in, listener);
   }
 
   @Override

@@ -28,8 +28,8 @@ import org.jspecify.annotations.Nullable;
 final class RecordedMemfd extends GuestMemfd {
   private final GuestMemfdListener listener;
 
-  RecordedMemfd(FileOperations file, GuestMemfdListener listener) {
-    super(file);
+  RecordedMemfd(FileOperations file, AddressSpace addressSpace, GuestMemfdListener listener) {
+    super(file, addressSpace);
     this.listener = listener;
   }
 
@@ -83,7 +83,7 @@ final class RecordedMemfd extends GuestMemfd {
 
   @Override
   GuestMemfd newDescriptor(FileOperations file) {
-    return new RecordedMemfd(file, listener);
+    return new RecordedMemfd(file, addressSpace, listener);
   }
 
   @Override
@@ -174,7 +174,8 @@ final class RecordedMemfd extends GuestMemfd {
   }
 
   @Override
-  public HostMapping mmap(long offset, long length, MapType type, Protection... protection) {
+  HostMapping mmap(
+      AddressSpace in, long offset, long length, MapType type, Protection... protection) {
     Objects.requireNonNull(protection, "protection");
     for (Protection p : protection) {
       Objects.requireNonNull(p, "protection");
@@ -182,14 +183,14 @@ final class RecordedMemfd extends GuestMemfd {
     List<Protection> asked = List.of(protection);
     HostMapping mapping =
         call(
-            () -> super.mmap(offset, length, type, protection),
+            () -> super.mmap(in, offset, length, type, protection),
             e -> told().mmap(this, null, offset, length, type, asked, e));
     told().mmap(this, mapping, offset, length, type, asked, null);
     return mapping;
   }
 
   @Override
-  HostMapping newMapping(FileOperations file, Mapping mapping) {
-    return new RecordedMapping(file, mapping, listener);
+  HostMapping newMapping(Mapping mapping, AddressSpace in) {
+    return new RecordedMapping(file, mapping, in, listener);
   }
 }

@@ -23,5 +23,13 @@ public enum Advice {
   /** Says that huge pages are welcome. Granted; the folios stay as they are, a page each. */
   HUGEPAGE,
   /** Asks for huge pages at once; never granted on a guest_memfd. */
-  COLLAPSE
+  COLLAPSE,
+  /** A child does not inherit the range: in it nothing is mapped there. */
+  DONTFORK,
+  /** A child inherits the range again. */
+  DOFORK,
+  /** Asks for the range to be empty in a child; never granted on a file. */
+  WIPEONFORK,
+  /** Takes {@link #WIPEONFORK} back. Granted; there is nothing to take back. */
+  KEEPONFORK
 }

@@ -28,6 +28,9 @@ public final class Areas {
   /** Advised that huge pages are welcome, of which nothing is to be seen but where areas end. */
   static final int HUGEPAGE = 8;
 
+  /** Advised not to be inherited by a child. */
+  static final int DONTFORK = 16;
+
   /** The page after the last of each area, ascending; the last is the length of the mapping. */
   private final long[] ends;
 
@@ -161,6 +164,11 @@ public final class Areas {
     return builder.build();
   }
 
+  /** What of it a child has. */
+  Areas inherited() {
+    return with(0, pages(), b -> (b & DONTFORK) != 0 ? UNMAPPED : b);
+  }
+
   /** Puts areas together, and merges those that are alike. */
   private static final class Builder {
     private final long[] ends;
@@ -189,7 +197,8 @@ public final class Areas {
         ? "unmapped"
         : ((bits & READ) != 0 ? "r" : "-")
             + ((bits & WRITE) != 0 ? "w" : "-")
-            + ((bits & HUGEPAGE) != 0 ? " with huge pages" : "");
+            + ((bits & HUGEPAGE) != 0 ? " with huge pages" : "")
+            + ((bits & DONTFORK) != 0 ? " not inherited" : "");
   }
 
   /** As {@code rw}, or {@code rw to 0x1000, unmapped to 0x2000, rw to 0x8000}. */

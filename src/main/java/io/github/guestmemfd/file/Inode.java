@@ -148,6 +148,11 @@ public final class Inode {
     }
   }
 
+  /** Opens it once more. The caller knows that it is open. */
+  void openAgain() {
+    Announce.write(opens).incrementAndGet();
+  }
+
   /**
    * Closes a descriptor or a mapping. The last of these and of the operations under way ends the
    * file: now, or once this thread has left its operations and callbacks.

@@ -10,24 +10,12 @@ import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.observe.Holder;
 import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Wait;
-import java.lang.invoke.MethodHandles;
-import java.lang.invoke.VarHandle;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.IntUnaryOperator;
 import org.jspecify.annotations.Nullable;
 
 /** A mapping of a part of a file: the kernel's {@code vm_area_struct}, with its page table. */
 public final class Mapping {
-  private static final VarHandle AREAS;
-
-  static {
-    try {
-      AREAS = MethodHandles.lookup().findVarHandle(Mapping.class, "areas", Areas.class);
-    } catch (ReflectiveOperationException e) {
-      throw new ExceptionInInitializerError(e);
-    }
-  }
-
   /** The size of the address space of a process on x86-64. */
   public static final long TASK_SIZE = (1L << 47) - Pages.SIZE;
 
@@ -43,6 +31,9 @@ public final class Mapping {
   /** The length in pages. */
   public final long pages;
 
+  /** The process that has it. */
+  final Mm<?> mm;
+
   /** Makes {@link Remap} exclusive. */
   final MmapLock lock;
 
@@ -50,7 +41,7 @@ public final class Mapping {
 
   private final AtomicBoolean closed = new AtomicBoolean();
 
-  /** Changed by {@link #change} alone. */
+  /** Changed by {@link #change} alone, under the lock of the process. */
   private volatile Areas areas;
 
   /** Whether it has left the file's mappings, because nothing of it is mapped. */
@@ -59,20 +50,9 @@ public final class Mapping {
   /** Whether it has given up the file. */
   private final AtomicBoolean released = new AtomicBoolean();
 
-  /**
-   * Makes a mapping whose page table has no entries, and which no unmapping finds yet.
-   *
-   * @param inode the file
-   * @param firstIndex the page of the file that it begins with
-   * @param pages its length in pages
-   * @param read whether it is for reading
-   * @param write whether it is for writing
-   */
-  public Mapping(Inode inode, long firstIndex, long pages, boolean read, boolean write) {
-    this(inode, firstIndex, Areas.of(pages, Areas.bits(read, write)));
-  }
-
-  Mapping(Inode inode, long firstIndex, Areas areas) {
+  /** Makes a mapping whose page table has no entries, and which no unmapping finds yet. */
+  Mapping(Mm<?> mm, Inode inode, long firstIndex, Areas areas) {
+    this.mm = mm;
     this.inode = inode;
     this.firstIndex = firstIndex;
     this.pages = areas.pages();
@@ -101,18 +81,13 @@ public final class Mapping {
   }
 
   /**
-   * Changes the bits of a range. Who makes pages unmapped or changes their protection holds the
-   * lock.
+   * Changes the bits of a range, at once. Who makes pages unmapped or changes their protection
+   * holds the lock.
    *
    * @param bits the new bits of those that an area has
    */
   void change(long from, long to, IntUnaryOperator bits) {
-    for (; ; ) {
-      Areas now = areas();
-      if (AREAS.compareAndSet(Announce.write(this), now, now.with(from, to, bits))) {
-        return;
-      }
-    }
+    mm.atOnce(() -> Announce.write(this).areas = areas.with(from, to, bits));
   }
 
   /** Whether a page of the mapping is mapped. */
@@ -128,6 +103,12 @@ public final class Mapping {
   /** Says, once, after {@link #tryLeave}, that it gives up the file. */
   boolean tryRelease() {
     return Announce.read(left).get() && Announce.write(released).compareAndSet(false, true);
+  }
+
+  /** Says of one in which nothing is mapped that it is in no file's mappings and holds no file. */
+  void holdNothing() {
+    tryLeave();
+    tryRelease();
   }
 
   /**

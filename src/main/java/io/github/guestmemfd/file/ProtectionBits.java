@@ -30,6 +30,16 @@ public record ProtectionBits(boolean read, boolean write, boolean exec) {
     return new ProtectionBits(r, w, x);
   }
 
+  /**
+   * One area, to be used so.
+   *
+   * @param pages how long it is
+   * @return the areas
+   */
+  public Areas areas(long pages) {
+    return Areas.of(pages, Areas.bits(read, write));
+  }
+
   @Override
   public String toString() {
     return (read ? "r" : "-") + (write ? "w" : "-") + (exec ? "x" : "-");

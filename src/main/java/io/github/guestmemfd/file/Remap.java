@@ -6,6 +6,7 @@ import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.cache.PageTable;
 import io.github.guestmemfd.memory.Accesses;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -46,6 +47,15 @@ public final class Remap {
    */
   public void close(Mapping mapping) {
     CallbackContext.forbid("munmap");
+    end(mapping);
+  }
+
+  /**
+   * As {@link #close}, of a mapping that no other thread knows, or inherits.
+   *
+   * @param mapping the mapping
+   */
+  public void end(Mapping mapping) {
     if (!mapping.tryClose()) {
       return;
     }
@@ -55,6 +65,7 @@ public final class Remap {
       failures.attempt(mapping.lock::lockUninterruptibly);
       try {
         unmap(mapping, 0, mapping.pages, failures);
+        mapping.mm.remove(mapping);
       } finally {
         mapping.lock.unlock();
       }
@@ -222,13 +233,22 @@ public final class Remap {
   /**
    * Moves a part of a mapping to where nothing else is.
    *
+   * @param <M> how the users of a process know a mapping
+   * @param mm the process that has the mapping
    * @param mapping the mapping
    * @param offset the start in bytes
    * @param oldLength the length in bytes; 0 to map the same again
    * @param newLength the length afterwards in bytes
+   * @param user what the moved part is to its users
    * @return the moved part, a mapping of its own
    */
-  public Mapping mremap(Mapping mapping, long offset, long oldLength, long newLength) {
+  public <M> M mremap(
+      Mm<M> mm,
+      Mapping mapping,
+      long offset,
+      long oldLength,
+      long newLength,
+      Function<Mapping, M> user) {
     String call =
         "mremap" + Hex.range(offset, oldLength) + " to length " + newLength + " of " + mapping;
     CallbackContext.forbid("mremap");
@@ -246,11 +266,20 @@ public final class Remap {
     return locked(
         mapping,
         call,
-        () -> move(mapping, Pages.index(offset), Pages.index(was), Pages.index(is), call));
+        () -> {
+          Move move = new Move(Pages.index(offset), Pages.index(was), Pages.index(is));
+          return move(mm, mapping, move, call, user);
+        });
   }
 
-  private Mapping move(Mapping mapping, long first, long was, long is, String call)
+  /** The first page of a part, its length, and its length afterwards. */
+  private record Move(long first, long was, long is) {}
+
+  private <M> M move(Mm<M> mm, Mapping mapping, Move move, String call, Function<Mapping, M> user)
       throws InterruptedException {
+    long first = move.first;
+    long was = move.was;
+    long is = move.is;
     Areas areas = mapping.areas();
     if (first != clip(mapping, first) || !isMapped(areas, first)) {
       throw refused(Errno.EFAULT, call, "nothing is mapped at its start");
@@ -267,7 +296,7 @@ public final class Remap {
     if (!inode.tryOpen()) {
       throw refused(Errno.EFAULT, call, "the file is gone");
     }
-    Mapping to = make(mapping.firstIndex + first, moved);
+    Mapping to = make(mm, mapping.firstIndex + first, moved);
     long end = clip(mapping, first + kept);
     boolean done = false;
     try {
@@ -276,28 +305,48 @@ public final class Remap {
       for (long page = table.next(first, end); page < end; page = table.next(page + 1, end)) {
         hostFault.copyEntry(to, page - first);
       }
+      M made = user.apply(to);
+      long last = clip(mapping, first + was);
+      mm.atOnce( // a child inherits it where it was or where it is
+          () -> {
+            mm.add(to, made);
+            mapping.change(first, last, bits -> Areas.UNMAPPED);
+          });
       Failures failures = new Failures();
-      unmap(mapping, first, clip(mapping, first + was), failures);
+      unmap(mapping, first, last, failures);
       failures.throwIfAny();
       done = true;
-      return to;
+      return made;
     } finally {
       if (!done) { // no other thread knows it
         to.tryClose();
         Failures failures = new Failures();
         unmap(to, 0, is, failures);
+        mm.remove(to);
         failures.attempt(() -> release(to)); // which the other one keeps from ending
         failures.throwIfAny();
       }
     }
   }
 
-  /** A mapping for which the caller has opened the file. */
-  private Mapping make(long firstIndex, Areas areas) {
-    boolean done = false;
+  /**
+   * A mapping that an unmapping finds.
+   *
+   * @param mm the process that has it, to which the caller adds it
+   * @param firstIndex the page of the file that it begins with
+   * @param areas what is mapped. If there is anything, the caller has opened the file, which the
+   *     mapping takes over even if it cannot be made
+   * @return the mapping
+   */
+  public Mapping make(Mm<?> mm, long firstIndex, Areas areas) {
+    boolean done = areas.isEmpty();
     try {
-      Mapping mapping = new Mapping(inode, firstIndex, areas);
-      reverseMap.add(mapping);
+      Mapping mapping = new Mapping(mm, inode, firstIndex, areas);
+      if (done) {
+        mapping.holdNothing();
+      } else {
+        reverseMap.add(mapping);
+      }
       done = true;
       return mapping;
     } finally {
@@ -313,12 +362,12 @@ public final class Remap {
    * A change, which may be interrupted while it waits; it answers the mapping to use from now on.
    */
   @FunctionalInterface
-  private interface Change {
-    Mapping make() throws InterruptedException;
+  private interface Change<M> {
+    M make() throws InterruptedException;
   }
 
   /** Makes a change with the lock of the mapping held. */
-  private Mapping locked(Mapping mapping, String call, Change change) {
+  private <M> M locked(Mapping mapping, String call, Change<M> change) {
     CallbackContext.enterOperation(); // as in close
     try {
       mapping.lock.lock();

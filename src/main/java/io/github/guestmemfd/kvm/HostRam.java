@@ -21,6 +21,9 @@ import io.github.guestmemfd.abi.Protection;
  * tables first, as the kernel's MMU notifiers do. A page that is touched by either side is
  * allocated, and zeroed.
  *
+ * <p>A {@linkplain io.github.guestmemfd.AddressSpace#fork child} does not inherit it: it is as if
+ * advised DONTFORK, as monitors do with the memory of a guest. Copy-on-write is not modelled.
+ *
  * <p>It is kept in a file that nothing else can reach and whose pages are always accessible, so it
  * counts among the files of its {@link HostMemory}. Safe for use by any number of threads.
  */
@@ -58,7 +61,7 @@ public final class HostRam implements AutoCloseable {
     boolean done = false;
     try {
       user.add(host, area); // first: inside a callback a mapping could not be taken back
-      HostMapping mapping = file.mmap(0, size, Protection.READ, Protection.WRITE);
+      HostMapping mapping = notInherited(file.mmap(0, size, Protection.READ, Protection.WRITE));
       done = true;
       return new HostRam(user, area, mapping, client);
     } finally {
@@ -67,6 +70,12 @@ public final class HostRam implements AutoCloseable {
         file.close();
       }
     }
+  }
+
+  /** A new mapping of such memory. */
+  static HostMapping notInherited(HostMapping mapping) {
+    mapping.madvise(0, mapping.length(), Advice.DONTFORK);
+    return mapping;
   }
 
   /**
@@ -160,8 +169,8 @@ public final class HostRam implements AutoCloseable {
    * @param length the length in bytes, rounded up to pages
    * @param advice {@code DONTNEED} frees the pages. {@code POPULATE_READ} and {@code
    *     POPULATE_WRITE} allocate them. {@code FREE}, which lets the kernel free pages when memory
-   *     is short, {@code COLD}, {@code PAGEOUT} and {@code HUGEPAGE} succeed and do nothing. {@code
-   *     REMOVE} is for files, and {@code COLLAPSE} for huge pages: EINVAL
+   *     is short, {@code COLD}, {@code PAGEOUT} and {@code HUGEPAGE} succeed and do nothing, as do
+   *     those about a fork, which never inherits it. {@code REMOVE} is for files, and {@code COLLAPSE} for huge pages: EINVAL
    * @throws GuestMemfdException EINVAL for that, an unaligned start or a negative length; ENOMEM if
    *     the range reaches out of it: what is inside has been done; EINTR; EDEADLK from inside a
    *     callback
@@ -169,7 +178,8 @@ public final class HostRam implements AutoCloseable {
   public void madvise(long offset, long length, Advice advice) {
     switch (advice) {
       case DONTNEED -> mapping.madvise(offset, length, Advice.REMOVE);
-      case FREE -> mapping.madvise(offset, length, Advice.COLD);
+      case FREE, DONTFORK, DOFORK, WIPEONFORK, KEEPONFORK ->
+          mapping.madvise(offset, length, Advice.COLD);
       case REMOVE -> mapping.madvise(offset, length, Advice.COLLAPSE);
       default -> mapping.madvise(offset, length, advice);
     }

@@ -29,6 +29,9 @@ public enum LockClass {
   /** An announced access that a user's task makes in place. It must be quick, and not wait. */
   WINDOW("window on a mapping", Rule.TAKES_LEAVES),
 
+  /** What a process has mapped. */
+  MM_LOCK("lock of an address space", Rule.LEAF),
+
   /** The lock of a lent page, of Gunyah. */
   PARCEL_LOCK("lock of a lent page", Rule.LEAF),
 

@@ -29,6 +29,11 @@ public enum RacePoint {
   BEFORE_SLOT_FILL,
   /** A folio that is not up to date is about to be locked, zeroed and prepared. */
   BEFORE_FOLIO_LOCK,
+  /**
+   * A fork has seen what its child inherits, and is about to make one of the child's mappings. The
+   * index is the first page of that.
+   */
+  BEFORE_INHERIT,
   /** A host fault holds its reference and is about to enter it into the page table. */
   BEFORE_PTE_INSTALL,
   /** A host fault has entered its page table entry and has not yet confirmed it by the slot. */

@@ -1,5 +1,6 @@
 package io.github.guestmemfd.trace;
 
+import io.github.guestmemfd.AddressSpace;
 import io.github.guestmemfd.BusyFolio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
@@ -42,6 +43,7 @@ public final class ModelExecutor implements TraceExecutor {
   private final ConversionProtocol protocol;
   private final VirtualMachine vm;
   private final Map<String, GuestMemfd> memfds = new ConcurrentHashMap<>();
+  private final Map<String, AddressSpace> processes = new ConcurrentHashMap<>();
   private final Map<String, HostMapping> mappings = new ConcurrentHashMap<>();
   private final Map<String, HostReference> references = new ConcurrentHashMap<>();
 
@@ -70,6 +72,7 @@ public final class ModelExecutor implements TraceExecutor {
     this.protocol = Objects.requireNonNull(protocol, "protocol");
     Objects.requireNonNull(profile, "profile");
     this.vm = VirtualMachine.builder().kernelProfile(profile).build();
+    processes.put("p0", host.addressSpace());
   }
 
   /**
@@ -80,7 +83,7 @@ public final class ModelExecutor implements TraceExecutor {
   @Override
   public void close() {
     references.values().forEach(HostReference::close);
-    mappings.values().forEach(HostMapping::close);
+    processes.values().forEach(AddressSpace::close);
     memfds.values().forEach(GuestMemfd::close);
     host.close();
   }
@@ -145,7 +148,10 @@ public final class ModelExecutor implements TraceExecutor {
       case FTRUNCATE -> ok(() -> find(memfds, name).ftruncate(0));
       case CALL -> answer(find(memfds, name).call(FileCall.valueOf(call.word(1))));
       case CACHED -> Long.toString(find(memfds, name).cachedPages());
-      case MMAP -> define(mappings, name, mmap(call));
+      case FORK -> fork(name, find(processes, call.word(1)));
+      case EXIT -> exit(take(processes, name));
+      case MMAP -> define(mappings, name, mmap(host.addressSpace(), call, 1));
+      case MMAP_IN -> define(mappings, name, mmap(find(processes, call.word(1)), call, 2));
       case LOAD ->
           String.format(Locale.ROOT, "0x%02x", find(mappings, name).getByte(call.number(1)));
       case STORE -> ok(() -> find(mappings, name).putByte(call.number(1), (byte) call.number(2)));
@@ -226,13 +232,31 @@ public final class ModelExecutor implements TraceExecutor {
         + Integer.toOctalString(stat.mode());
   }
 
-  private HostMapping mmap(Trace.Call call) {
-    return find(memfds, call.word(1))
-        .mmap(
-            call.number(2),
-            call.number(3),
-            MapType.valueOf(call.word(5)),
-            protection(call.word(4)));
+  private HostMapping mmap(AddressSpace process, Trace.Call call, int at) {
+    return process.mmap(
+        find(memfds, call.word(at)),
+        call.number(at + 1),
+        call.number(at + 2),
+        MapType.valueOf(call.word(at + 4)),
+        protection(call.word(at + 3)));
+  }
+
+  /** The child's mapping of what the parent's is called has that name and the child's. */
+  private String fork(String name, AddressSpace parent) {
+    AddressSpace child = parent.fork();
+    for (Map.Entry<String, HostMapping> mapping : mappings.entrySet()) {
+      HostMapping same = child.inherited().get(mapping.getValue());
+      if (same != null) {
+        mappings.put(mapping.getKey() + name, same);
+      }
+    }
+    return define(processes, name, child);
+  }
+
+  private String exit(AddressSpace process) {
+    process.close();
+    mappings.values().removeIf(m -> m.addressSpace() == process);
+    return "ok";
   }
 
   private static String convert(GuestMemfd memfd, boolean inaccessible, long offset, long length) {

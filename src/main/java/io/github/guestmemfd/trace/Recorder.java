@@ -1,5 +1,6 @@
 package io.github.guestmemfd.trace;
 
+import io.github.guestmemfd.AddressSpace;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdListener;
 import io.github.guestmemfd.HostMapping;
@@ -81,6 +82,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   private final AtomicInteger memfds = new AtomicInteger();
   private final AtomicInteger mappings = new AtomicInteger();
   private final AtomicInteger references = new AtomicInteger();
+  private final AtomicInteger processes = new AtomicInteger();
 
   /** Makes a memslot call and its line one step. */
   private final Mutex slotsLock = new Mutex(LockClass.RECORDER_LOCK);
@@ -198,9 +200,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
     String word = failed == null ? "ok" : ModelExecutor.word(failed);
     String line = verb + " " + name + " " + (source == null ? of : source) + arguments + " = ";
     if (source == null || word == null) {
-      if (made != null) {
-        names.remove(made);
-      }
+      forget(made);
       comment(line + (word == null ? failed : word));
     } else {
       line(line + word);
@@ -402,10 +402,58 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
     String name = define("a", mappings, mapping);
     String arguments =
         " offset=" + offset + " length=" + length + " prot=" + word + " flags=" + type;
-    if (isUnsayable(word)) {
+    String process = mapping == null ? "p0" : process(mapping.addressSpace());
+    if (isUnsayable(word) || process == null) {
+      forget(mapping);
       comment("mmap " + name + " " + names.get(memfd) + arguments + " = " + failed);
-    } else {
+    } else if (process.equals("p0")) {
       define("mmap", name, mapping, memfd, arguments, failed);
+    } else {
+      define("mmap_in", name + " " + process, mapping, memfd, arguments, failed);
+    }
+  }
+
+  private void forget(@Nullable Object made) {
+    if (made != null) {
+      names.remove(made);
+    }
+  }
+
+  /** The name of a process; null if the trace does not know it. */
+  private @Nullable String process(AddressSpace process) {
+    return process.id() == 0 ? "p0" : names.get(process);
+  }
+
+  @Override
+  public void fork(AddressSpace parent, AddressSpace child) {
+    String name = "p" + processes.incrementAndGet();
+    String of = process(parent);
+    if (of == null) {
+      comment("fork " + name + " of " + parent + " = ok");
+      return;
+    }
+    names.put(child, name);
+    child
+        .inherited()
+        .forEach(
+            (parents, same) -> {
+              String called = names.get(parents);
+              if (called != null) {
+                names.put(same, called + name);
+              }
+            });
+    line("fork " + name + " " + of + " = ok");
+  }
+
+  @Override
+  public void exit(AddressSpace process) {
+    String name = process(process);
+    if (name == null) {
+      comment("exit of " + process + " = ok");
+    } else if (process.id() == 0) { // which goes on in a replay
+      process.mappings().stream().filter(names::containsKey).forEach(this::munmap);
+    } else {
+      line("exit " + name + " = ok");
     }
   }
 

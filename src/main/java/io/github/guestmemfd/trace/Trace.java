@@ -150,7 +150,7 @@ public final class Trace {
           "expected '" + HEADER + "'" + (lines.isEmpty() ? "" : ", actual '" + lines.get(0) + "'"));
     }
     List<Call> calls = new ArrayList<>();
-    Set<String> names = new HashSet<>();
+    Set<String> names = new HashSet<>(Set.of("p0"));
     for (int i = 1; i < lines.size(); i++) {
       String text = lines.get(i).strip();
       if (!text.isEmpty() && !text.startsWith("#")) {
@@ -232,8 +232,8 @@ public final class Trace {
         return "expected a name not yet in use, actual '" + value + "'";
       }
     } else if (wanted.length() == 1) {
-      good = isName(wanted, value);
-      if (good && !names.contains(value)) {
+      good = isName(wanted, value) || (wanted.equals("a") && isInherited(value));
+      if (good && !names.containsAll(parts(value))) {
         return "expected a name that an earlier call defined, actual '" + value + "'";
       }
     } else if (wanted.equals("number")) {
@@ -248,6 +248,16 @@ public final class Trace {
 
   private static boolean isName(String kind, String word) {
     return word.matches(kind + "[0-9]{1,9}");
+  }
+
+  /** Whether it names what a process has inherited: a mapping, and who has forked, in order. */
+  private static boolean isInherited(String word) {
+    return word.matches("a[0-9]{1,9}(p[0-9]{1,9})+");
+  }
+
+  /** The names in a name. */
+  private static List<String> parts(String name) {
+    return Arrays.asList(name.split("(?<=.)(?=p)"));
   }
 
   private static boolean isNumber(String word) {

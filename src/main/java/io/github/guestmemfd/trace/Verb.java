@@ -22,9 +22,22 @@ public enum Verb {
           + "|ADD_SEALS|FCHMOD|FCHOWN|FUTIMENS"),
   /** cachestat. */
   CACHED("m"),
+  /** fork: another process, with a mapping of its own for each of the first one's. */
+  FORK("new p", "p"),
+  /** exit. */
+  EXIT("p"),
   /** mmap. */
   MMAP(
       "new a",
+      "m",
+      "offset=number",
+      "length=number",
+      "prot=rw|r|w|none|rx",
+      "flags=SHARED|PRIVATE"),
+  /** mmap in another process. */
+  MMAP_IN(
+      "new a",
+      "p",
       "m",
       "offset=number",
       "length=number",
@@ -39,7 +52,8 @@ public enum Verb {
       "a",
       "number",
       "number",
-      "DONTNEED|REMOVE|POPULATE_READ|POPULATE_WRITE|FREE|COLD|PAGEOUT|HUGEPAGE|COLLAPSE"),
+      "DONTNEED|REMOVE|POPULATE_READ|POPULATE_WRITE|FREE|COLD|PAGEOUT|HUGEPAGE|COLLAPSE|DONTFORK"
+          + "|DOFORK|WIPEONFORK|KEEPONFORK"),
   /** munmap of a whole mapping. */
   MUNMAP("a"),
   /** munmap of a part of a mapping. */

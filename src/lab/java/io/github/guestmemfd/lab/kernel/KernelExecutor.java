@@ -42,7 +42,7 @@ public final class KernelExecutor implements TraceExecutor {
   /** The longest mapping that can be made, in bytes. */
   public static final long LONGEST_MAPPING = 1L << 40;
 
-  private static final int PAGE_SIZE = 4096;
+  static final int PAGE_SIZE = 4096;
   private static final int PIPE_BYTES = 1 << 20;
   private static final int DEFAULT_PIPE_BYTES = 1 << 16;
 
@@ -68,13 +68,15 @@ public final class KernelExecutor implements TraceExecutor {
   /** A descriptor that the program knows as closed. */
   private static final int CLOSED = -1;
 
-  private record Mapping(long address, long length) {}
+  /** The name of the JVM's process. */
+  private static final String JVM = "p0";
 
-  private record Pipe(int out, int in) {}
+  private record Mapping(UserSpace process, long address, long length) {}
 
   private final int vm;
   private final AtomicBoolean closed = new AtomicBoolean();
   private final Map<String, Integer> fds = new ConcurrentHashMap<>();
+  private final Map<String, UserSpace> processes = new ConcurrentHashMap<>();
   private final Map<String, Mapping> mappings = new ConcurrentHashMap<>();
 
   /** The reading ends of the pipes that hold the pages of each reference. */
@@ -105,6 +107,7 @@ public final class KernelExecutor implements TraceExecutor {
     try {
       requirePageSize(Libc.getpagesize());
       vm = createVm(device);
+      processes.put(JVM, UserSpace.OWN);
     } catch (LinkageError e) {
       throw new NoGuestMemfdException("expected JNA and its native part, actual " + e);
     }
@@ -177,13 +180,14 @@ public final class KernelExecutor implements TraceExecutor {
     }
     references.values().forEach(pipe -> pipe.forEach(Libc::close));
     references.clear();
-    mappings.values().forEach(m -> Libc.munmap(m.address, m.length));
+    mappings.values().forEach(m -> m.process.munmap(m.address, m.length));
     mappings.clear();
+    processes.values().forEach(KernelExecutor::end);
+    processes.clear();
     fds.values().forEach(KernelExecutor::closeOnce);
     fds.clear();
     for (Pipe pipe = pipes.poll(); pipe != null; pipe = pipes.poll()) {
-      Libc.close(pipe.out);
-      Libc.close(pipe.in);
+      pipe.close();
     }
     Libc.close(vm);
   }
@@ -210,6 +214,7 @@ public final class KernelExecutor implements TraceExecutor {
           switch (call.verb().arguments().get(i)) {
             case "m" -> fds.containsKey(call.word(i));
             case "a" -> mappings.containsKey(call.word(i));
+            case "p" -> processes.containsKey(call.word(i));
             case "g" -> references.containsKey(call.word(i));
             case "s" -> slots.contains(call.word(i));
             default -> true;
@@ -231,7 +236,10 @@ public final class KernelExecutor implements TraceExecutor {
       case FTRUNCATE -> answer(Libc.ftruncate(fd(name), 0));
       case CALL -> call(fd(name), FileCall.valueOf(call.word(1)));
       case CACHED -> cached(fd(name));
-      case MMAP -> mmap(name, call);
+      case FORK -> fork(name, process(call.word(1)));
+      case EXIT -> exit(name);
+      case MMAP -> mmap(name, UserSpace.OWN, call, 1);
+      case MMAP_IN -> mmap(name, process(call.word(1)), call, 2);
       case LOAD -> load(mapping(name), call.number(1));
       case STORE -> store(mapping(name), call.number(1), (byte) call.number(2));
       case MADVISE -> madvise(mapping(name), call.number(1), call.number(2), advice(call.word(3)));
@@ -239,7 +247,7 @@ public final class KernelExecutor implements TraceExecutor {
       case MUNMAP_PART -> munmap(mapping(name), call.number(1), call.number(2));
       case MPROTECT -> mprotect(mapping(name), call);
       case MREMAP -> mremap(name, mapping(call.word(1)), call);
-      case GUP -> gup(name, address(mapping(call.word(1)), call.number(2)), call.number(3));
+      case GUP -> gup(name, mapping(call.word(1)), call.number(2), call.number(3));
       case GUP_RELEASE -> release(name);
       case BIND -> bind(name, call.number(2), call.number(3), fd(call.word(1)), call.number(4));
       case UNBIND -> answer(region(slot(name), 0, 0, 0, 0, 0));
@@ -251,6 +259,51 @@ public final class KernelExecutor implements TraceExecutor {
 
   private static String answer(long result) {
     return result < 0 ? Libc.name(Libc.errno()) : "ok";
+  }
+
+  /** What a process has answered. */
+  private static String answered(long result) {
+    return result < 0 ? Libc.name((int) -result) : "ok";
+  }
+
+  // ---- processes ----
+
+  private UserSpace process(String name) {
+    UserSpace process = processes.get(name);
+    if (process == null) {
+      throw new IllegalStateException(name + " has ended during the call");
+    }
+    return process;
+  }
+
+  /** The child has at the same addresses what it has inherited. */
+  private String fork(String name, UserSpace parent) {
+    UserSpace child = parent.fork();
+    for (Map.Entry<String, Mapping> entry : mappings.entrySet()) {
+      Mapping mapping = entry.getValue();
+      if (mapping.process == parent) {
+        mappings.put(entry.getKey() + name, new Mapping(child, mapping.address, mapping.length));
+      }
+    }
+    processes.put(name, child);
+    return "ok";
+  }
+
+  private String exit(String name) {
+    UserSpace process = process(name);
+    if (process == UserSpace.OWN) {
+      throw new IllegalArgumentException("expected a process that was forked, actual " + name);
+    }
+    processes.remove(name);
+    mappings.values().removeIf(mapping -> mapping.process == process);
+    end(process);
+    return "ok";
+  }
+
+  private static void end(UserSpace process) {
+    if (process instanceof ForkedProcess forked) {
+      forked.exit();
+    }
   }
 
   // ---- files ----
@@ -387,25 +440,27 @@ public final class KernelExecutor implements TraceExecutor {
     }
   }
 
-  private String mmap(String name, Trace.Call call) {
-    long length = call.number(3);
-    int bits = protection(call.word(4));
-    int flags = call.word(5).equals("PRIVATE") ? Libc.MAP_PRIVATE : Libc.MAP_SHARED;
+  private String mmap(String name, UserSpace process, Trace.Call call, int at) {
+    int fd = fd(call.word(at));
+    long offset = call.number(at + 1);
+    long length = call.number(at + 2);
+    int bits = protection(call.word(at + 3));
+    int flags = call.word(at + 4).equals("PRIVATE") ? Libc.MAP_PRIVATE : Libc.MAP_SHARED;
     long mapped = (length + PAGE_SIZE - 1) & -PAGE_SIZE;
     for (int attempt = 0; attempt < MOST_PLACES; attempt++) {
       long place = place(length);
-      if (canBeMade(length) && !isFree(place - GAP, mapped + 2 * GAP)) {
+      if (canBeMade(length) && !isFree(process, place - GAP, mapped + 2 * GAP)) {
         continue;
       }
-      long address = Libc.mmap(place, length, bits, flags, fd(call.word(1)), call.number(2));
-      if (address == -1) {
-        return Libc.name(Libc.errno());
+      long address = process.mmap(place, length, bits, flags, fd, offset);
+      if (address < 0) {
+        return answered(address);
       }
       if (address == place && canBeMade(length)) {
-        mappings.put(name, new Mapping(address, mapped));
+        mappings.put(name, new Mapping(process, address, mapped));
         return "ok";
       }
-      Libc.munmap(address, mapped); // something is there since: try elsewhere
+      process.munmap(address, mapped); // something is there since: try elsewhere
     }
     throw new IllegalStateException("no free addresses for " + length + " bytes");
   }
@@ -423,16 +478,15 @@ public final class KernelExecutor implements TraceExecutor {
   }
 
   /** Whether nothing is mapped in a range of addresses. */
-  private static boolean isFree(long address, long length) {
+  private static boolean isFree(UserSpace process, long address, long length) {
     int flags =
         Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE | Libc.MAP_FIXED_NOREPLACE;
-    long found = Libc.mmap(address, length, Libc.PROT_NONE, flags, -1, 0);
-    int errno = Libc.errno();
-    if (found == -1 && errno != Libc.EEXIST) {
-      throw new IllegalStateException("mmap of nothing: " + Libc.name(errno));
+    long found = process.mmap(address, length, Libc.PROT_NONE, flags, -1, 0);
+    if (found < 0 && found != -Libc.EEXIST) {
+      throw new IllegalStateException("mmap of nothing: " + answered(found));
     }
-    if (found != -1) {
-      Libc.munmap(found, length);
+    if (found >= 0) {
+      process.munmap(found, length);
     }
     return found == address;
   }
@@ -453,18 +507,19 @@ public final class KernelExecutor implements TraceExecutor {
   private String munmap(String name) {
     Mapping mapping = mapping(name);
     mappings.remove(name);
-    return answer(Libc.munmap(mapping.address, mapping.length));
+    return answered(mapping.process.munmap(mapping.address, mapping.length));
   }
 
   private static String munmap(Mapping mapping, long offset, long length) {
     requireAlone(mapping, offset, length);
-    return answer(Libc.munmap(mapping.address + offset, length));
+    return answered(mapping.process.munmap(mapping.address + offset, length));
   }
 
   private static String mprotect(Mapping mapping, Trace.Call call) {
     requireAlone(mapping, call.number(1), call.number(2));
     long address = mapping.address + call.number(1);
-    return answer(Libc.mprotect(address, call.number(2), protection(call.word(3))));
+    int bits = protection(call.word(3));
+    return answered(mapping.process.mprotect(address, call.number(2), bits));
   }
 
   /** Moves to a place where nothing is, also what could grow where it lies. */
@@ -476,15 +531,15 @@ public final class KernelExecutor implements TraceExecutor {
     long mapped = (newLength + PAGE_SIZE - 1) & -PAGE_SIZE;
     for (int attempt = 0; attempt < MOST_PLACES; attempt++) {
       long place = place(newLength);
-      if (canBeMade(newLength) && !isFree(place - GAP, mapped + 2 * GAP)) {
+      if (canBeMade(newLength) && !isFree(mapping.process, place - GAP, mapped + 2 * GAP)) {
         continue;
       }
-      int flags = Libc.MREMAP_MAYMOVE | Libc.MREMAP_FIXED;
       long from = mapping.address + offset;
-      if (Libc.mremap(from, oldLength, newLength, flags, place) == -1) {
-        return Libc.name(Libc.errno());
+      long moved = mapping.process.mremap(from, oldLength, newLength, place);
+      if (moved < 0) {
+        return answered(moved);
       }
-      mappings.put(name, new Mapping(place, mapped));
+      mappings.put(name, new Mapping(mapping.process, place, mapped));
       return "ok";
     }
     throw new IllegalStateException("no free addresses for " + newLength + " bytes");
@@ -493,6 +548,10 @@ public final class KernelExecutor implements TraceExecutor {
   private static int advice(String word) {
     return switch (word) {
       case "DONTNEED" -> 4;
+      case "DONTFORK" -> 10;
+      case "DOFORK" -> 11;
+      case "WIPEONFORK" -> 18;
+      case "KEEPONFORK" -> 19;
       case "FREE" -> 8;
       case "REMOVE" -> 9;
       case "HUGEPAGE" -> 14;
@@ -510,37 +569,30 @@ public final class KernelExecutor implements TraceExecutor {
 
   private static String madvise(Mapping mapping, long offset, long length, int advice) {
     requireAlone(mapping, offset, length);
-    int result;
+    long result;
     do {
-      result = Libc.madvise(mapping.address + offset, length, advice);
-    } while (result < 0 && Libc.errno() == Libc.EINTR);
-    return answer(result);
+      result = mapping.process.madvise(mapping.address + offset, length, advice);
+    } while (result == -Libc.EINTR);
+    return answered(result);
   }
 
   // ---- bytes ----
 
   private Pipe takePipe() {
     Pipe pipe = pipes.poll();
-    return pipe != null ? pipe : newPipe();
-  }
-
-  private static Pipe newPipe() {
-    int[] ends = new int[2];
-    if (Libc.pipe2(ends, Libc.O_CLOEXEC) < 0) {
-      throw new IllegalStateException("pipe2: " + Libc.name(Libc.errno()));
-    }
-    return new Pipe(ends[0], ends[1]);
+    return pipe != null ? pipe : Pipe.make();
   }
 
   private String load(Mapping mapping, long offset) {
     long address = address(mapping, offset);
     Pipe pipe = takePipe();
     try {
-      if (Libc.write(pipe.in, address, 1) < 0) {
-        return signal(mapping, offset, false);
+      long result = mapping.process.write(pipe.in(), address, 1);
+      if (result < 0) {
+        return signal(mapping, offset, false, result);
       }
       byte[] value = new byte[1];
-      Libc.read(pipe.out, value, 1);
+      Libc.read(pipe.out(), value, 1);
       return hex(value[0]);
     } finally {
       pipes.add(pipe);
@@ -552,10 +604,11 @@ public final class KernelExecutor implements TraceExecutor {
     Pipe pipe = takePipe();
     try {
       byte[] bytes = {value};
-      Libc.write(pipe.in, bytes, 1);
-      if (Libc.read(pipe.out, address, 1) < 0) {
-        String signal = signal(mapping, offset, true);
-        Libc.read(pipe.out, bytes, 1); // is still in the pipe
+      Libc.write(pipe.in(), bytes, 1);
+      long result = mapping.process.read(pipe.out(), address, 1);
+      if (result < 0) {
+        String signal = signal(mapping, offset, true, result);
+        Libc.read(pipe.out(), bytes, 1); // is still in the pipe
         return signal;
       }
       return "ok";
@@ -565,16 +618,17 @@ public final class KernelExecutor implements TraceExecutor {
   }
 
   /** What the touch of a byte that was EFAULT would have been; a read also as a writer may. */
-  private static String signal(Mapping mapping, long offset, boolean write) {
-    if (Libc.errno() != Libc.EFAULT) {
-      return Libc.name(Libc.errno());
+  private static String signal(Mapping mapping, long offset, boolean write, long result) {
+    if (result != -Libc.EFAULT) {
+      return answered(result);
     }
+    UserSpace process = mapping.process;
     long page = (mapping.address + offset) & -PAGE_SIZE;
-    boolean inside = Libc.mincore(page, PAGE_SIZE, new byte[1]) == 0; // where nothing is: ENOMEM
-    String signal = signal(populate(page, POPULATE_WRITE), inside);
+    boolean inside = process.mincore(page) == 0; // where nothing is: ENOMEM
+    String signal = signal(populate(process, page, POPULATE_WRITE), inside);
     return write || !signal.equals("SIGSEGV")
         ? signal
-        : signal(populate(page, POPULATE_READ), inside);
+        : signal(populate(process, page, POPULATE_READ), inside);
   }
 
   /**
@@ -589,8 +643,8 @@ public final class KernelExecutor implements TraceExecutor {
     };
   }
 
-  private static int populate(long page, int advice) {
-    return Libc.madvise(page, PAGE_SIZE, advice) < 0 ? Libc.errno() : 0;
+  private static int populate(UserSpace process, long page, int advice) {
+    return (int) -process.madvise(page, PAGE_SIZE, advice);
   }
 
   private static String hex(byte value) {
@@ -601,11 +655,11 @@ public final class KernelExecutor implements TraceExecutor {
 
   // ---- references ----
 
-  private String gup(String name, long address, long length) {
+  private String gup(String name, Mapping mapping, long offset, long length) {
     List<Integer> out = new ArrayList<>();
     String answer = "failed";
     try {
-      answer = splice(out, address, length);
+      answer = splice(out, mapping.process, address(mapping, offset), length);
     } finally {
       if (answer.equals("ok")) {
         references.put(name, out);
@@ -617,29 +671,29 @@ public final class KernelExecutor implements TraceExecutor {
   }
 
   /** Splices pages into new pipes, whose reading ends are added to a list whatever happens. */
-  private static String splice(List<Integer> out, long address, long length) {
+  private static String splice(
+      List<Integer> out, UserSpace process, long address, long length) {
     long done = 0;
     do {
       long room = PIPE_BYTES - ((address + done) & (PAGE_SIZE - 1)); // to the end of a page
       long wanted = Math.min(length - done, room);
-      Pipe pipe = newPipe();
-      out.add(pipe.out);
+      Pipe pipe = Pipe.make();
+      out.add(pipe.out());
       try {
         if (wanted > DEFAULT_PIPE_BYTES - PAGE_SIZE
-            && Libc.fcntl(pipe.in, Libc.F_SETPIPE_SZ, PIPE_BYTES) < PIPE_BYTES) {
+            && Libc.fcntl(pipe.in(), Libc.F_SETPIPE_SZ, PIPE_BYTES) < PIPE_BYTES) {
           throw new IllegalStateException("F_SETPIPE_SZ: " + Libc.name(Libc.errno()));
         }
-        long[] vector = {address + done, wanted};
-        long spliced = Libc.vmsplice(pipe.in, vector, 1, Libc.SPLICE_F_NONBLOCK);
+        long spliced = process.vmsplice(pipe.in(), address + done, wanted);
         if (spliced < 0) {
-          return done == 0 ? Libc.name(Libc.errno()) : "ok";
+          return done == 0 ? answered(spliced) : "ok";
         }
         done += spliced;
         if (spliced < wanted) {
           return "ok";
         }
       } finally {
-        Libc.close(pipe.in);
+        Libc.close(pipe.in());
       }
     } while (done < length);
     return "ok";

@@ -112,6 +112,8 @@ final class Libc {
 
   static native int madvise(long address, long length, int advice);
 
+  static native int waitpid(int pid, long status, int options);
+
   static native int pipe2(int[] fds, int flags);
 
   static native long read(int fd, long address, long length);

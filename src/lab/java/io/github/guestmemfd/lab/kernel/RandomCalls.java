@@ -77,7 +77,15 @@ public final class RandomCalls {
     "0xffffffff"
   };
 
-  private static final String[] OTHER_ADVICE = {"FREE", "COLD", "PAGEOUT", "HUGEPAGE", "COLLAPSE"};
+  private static final String[] OTHER_ADVICE = {
+    "FREE", "COLD", "PAGEOUT", "HUGEPAGE", "COLLAPSE", "WIPEONFORK", "KEEPONFORK"
+  };
+
+  /** How many processes there are at a time, besides the first: each costs the kernel memory. */
+  private static final int MOST_PROCESSES = 3;
+
+  /** The process that there is from the start. */
+  private static final String FIRST = "p0";
 
   private static final long[] WRONG_FLAGS = {
     4, 5, 7, 8, 0x10, 0x80000000L, 1L << 32, 1L << 62, Long.MIN_VALUE, -1
@@ -85,8 +93,8 @@ public final class RandomCalls {
 
   private record Memfd(String name, long size, boolean mappable, boolean shared) {}
 
-  /** A mapping; the length is in whole pages. */
-  private record Window(String name, Memfd memfd, long offset, long length) {
+  /** A mapping of a process; the length is in whole pages. */
+  private record Window(String process, String name, Memfd memfd, long offset, long length) {
     /** Where the end of the file is, in bytes from the start of the mapping; perhaps outside. */
     long fileEnd() {
       return memfd.size - offset;
@@ -103,6 +111,7 @@ public final class RandomCalls {
   private final List<Memfd> open = new ArrayList<>();
   private final List<Memfd> closed = new ArrayList<>();
   private final List<Window> windows = new ArrayList<>();
+  private final List<String> forked = new ArrayList<>();
   private final List<String> references = new ArrayList<>();
   private final List<Slot> slots = new ArrayList<>();
   private final List<Slot> deleted = new ArrayList<>();
@@ -168,6 +177,10 @@ public final class RandomCalls {
       return mprotect();
     } else if (kind < 500) {
       return windows.size() < 16 ? mremap() : munmap();
+    } else if (kind < 502) {
+      return forked.size() < MOST_PROCESSES ? fork() : exit();
+    } else if (kind < 503 && !forked.isEmpty()) {
+      return exit();
     } else if (kind < 630) {
       Window w = pick(windows);
       return Trace.Call.of(Verb.LOAD, w.name, "" + touched(w));
@@ -355,21 +368,53 @@ public final class RandomCalls {
     if (length > KernelExecutor.LONGEST_MAPPING && length < (1L << 47) - PAGE) {
       length = pages(16);
     }
+    String process = forked.isEmpty() || !oneIn(8) ? FIRST : pick(forked);
     int kind = random.nextInt(20);
     String prot = kind < 12 ? "rw" : kind < 15 ? "r" : kind < 17 ? "w" : kind < 19 ? "none" : "rx";
     String type = oneIn(12) && length <= MANY ? "PRIVATE" : "SHARED";
     String name = newName("a");
-    Window window = new Window(name, memfd, offset, (length + PAGE - 1) & -PAGE);
+    Window window = new Window(process, name, memfd, offset, (length + PAGE - 1) & -PAGE);
     ifOk = () -> windows.add(window);
+    List<String> arguments = new ArrayList<>();
+    arguments.add(name);
+    if (!process.equals(FIRST)) {
+      arguments.add(process);
+    }
+    arguments.add(memfd.name);
+    arguments.addAll(
+        List.of("offset=" + offset, "length=" + length, "prot=" + prot, "flags=" + type));
     return Trace.Call.of(
-        Verb.MMAP,
-        name,
-        memfd.name,
-        "offset=" + offset,
-        "length=" + length,
-        "prot=" + prot,
-        "flags=" + type);
+        process.equals(FIRST) ? Verb.MMAP : Verb.MMAP_IN, arguments.toArray(new String[0]));
   }
+
+  // ---- processes ----
+
+  private Trace.Call fork() {
+    String parent = forked.isEmpty() || oneIn(2) ? FIRST : pick(forked);
+    String name = newName("p");
+    ifOk =
+        () -> {
+          forked.add(name);
+          for (Window w : List.copyOf(windows)) {
+            if (w.process.equals(parent)) {
+              windows.add(new Window(name, w.name + name, w.memfd, w.offset, w.length));
+            }
+          }
+        };
+    return Trace.Call.of(Verb.FORK, name, parent);
+  }
+
+  private Trace.Call exit() {
+    String name = pick(forked);
+    ifOk =
+        () -> {
+          forked.remove(name);
+          windows.removeIf(w -> w.process.equals(name));
+        };
+    return Trace.Call.of(Verb.EXIT, name);
+  }
+
+  // ---- parts of mappings, and advice ----
 
   private Trace.Call munmap() {
     Window window = pick(windows);
@@ -410,7 +455,7 @@ public final class RandomCalls {
     }
     String name = newName("a");
     long length = (newLength + PAGE - 1) & -PAGE;
-    ifOk = () -> windows.add(new Window(name, w.memfd, w.offset + offset, length));
+    ifOk = () -> windows.add(new Window(w.process, name, w.memfd, w.offset + offset, length));
     return Trace.Call.of(Verb.MREMAP, name, w.name, "" + offset, "" + oldLength, "" + newLength);
   }
 
@@ -463,7 +508,8 @@ public final class RandomCalls {
     String advice =
         switch (random.nextInt(16)) {
           case 0 -> OTHER_ADVICE[random.nextInt(OTHER_ADVICE.length)];
-          case 1, 2, 3 -> "DONTNEED";
+          case 1 -> oneIn(2) ? "DONTFORK" : "DOFORK";
+          case 2, 3 -> "DONTNEED";
           case 4, 5, 6, 7 -> "REMOVE";
           case 8, 9, 10, 11 -> "POPULATE_READ";
           default -> "POPULATE_WRITE";
