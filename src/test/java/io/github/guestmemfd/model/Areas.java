@@ -1,5 +1,6 @@
 package io.github.guestmemfd.model;
 
+import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.Protection;
 import java.util.NavigableMap;
 import java.util.Optional;
@@ -46,6 +47,13 @@ final class Areas {
     }
   }
 
+  /** What a child has of them. */
+  Areas forChild() {
+    Areas child = new Areas(pages, Area.UNMAPPED);
+    areas.forEach((page, area) -> child.areas.put(page, area.inherited ? area : Area.UNMAPPED));
+    return child;
+  }
+
   /** Says what pages are. */
   void set(long from, long to, Area area) {
     areas.computeIfAbsent(to, this::area);
@@ -84,9 +92,27 @@ final class Areas {
    *
    * @param protection what they may be used for, if they are mapped
    * @param huge whether huge pages are welcome
+   * @param inherited whether a child has them
    */
-  record Area(Optional<Set<Protection>> protection, boolean huge) {
-    static final Area UNMAPPED = new Area(Optional.empty(), false);
+  record Area(Optional<Set<Protection>> protection, boolean huge, boolean inherited) {
+    static final Area UNMAPPED = new Area(Optional.empty(), false, true);
+
+    static Area of(Set<Protection> protection) {
+      return new Area(Optional.of(protection), false, true);
+    }
+
+    Area with(Set<Protection> other) {
+      return new Area(Optional.of(other), huge, inherited);
+    }
+
+    Area advised(Advice advice) {
+      return switch (advice) {
+        case HUGEPAGE -> new Area(protection, true, inherited);
+        case DONTFORK -> new Area(protection, huge, false);
+        case DOFORK -> new Area(protection, huge, true);
+        default -> this;
+      };
+    }
 
     boolean isMapped() {
       return protection.isPresent();

@@ -2,6 +2,7 @@ package io.github.guestmemfd.model;
 
 import io.github.guestmemfd.BusyFolio;
 import io.github.guestmemfd.Folio;
+import io.github.guestmemfd.AddressSpace;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
@@ -21,6 +22,7 @@ import io.github.guestmemfd.model.SequentialModel.Content;
 import io.github.guestmemfd.model.SequentialModel.Descriptor;
 import io.github.guestmemfd.model.SequentialModel.Grabbed;
 import io.github.guestmemfd.model.SequentialModel.Mapping;
+import io.github.guestmemfd.model.SequentialModel.Process;
 import io.github.guestmemfd.model.SequentialModel.Reference;
 import io.github.guestmemfd.model.SequentialModel.Vm;
 import io.github.guestmemfd.model.World.Pair;
@@ -275,7 +277,7 @@ sealed interface Call {
           World.line(
               Verb.MMAP, world.mappings.nextName(), on, offset, bytes, word(protection), type),
           () -> on.real.mmap(offset, bytes, type, list),
-          () -> world.model.mmap(on.model, offset, bytes, type, protection),
+          () -> world.model.mmap(world.model.first, on.model, offset, bytes, type, protection),
           (real, model) -> world.require("length", model.length(), real.length()));
     }
 
@@ -336,6 +338,80 @@ sealed interface Call {
             () -> on.real.mremap(offset, was, is),
             () -> world.model.mremap(on.model, offset, was, is),
             (real, model) -> world.require("length", model.length(), real.length()));
+      }
+    }
+  }
+
+  /** Maps in a process. */
+  record MmapIn(int process, int fd, At at, Length length) implements Call {
+    @Override
+    public void run(World world) {
+      Pair<AddressSpace, Process> in = world.processes.choose(process);
+      Pair<GuestMemfd, Descriptor> on = world.descriptors.choose(fd);
+      if (in == null || on == null || in.model == world.model.first) {
+        return;
+      }
+      long offset = at.in(on.real.size());
+      long bytes = length.from(offset, on.real.size());
+      Set<Protection> protection = Set.of(Protection.READ, Protection.WRITE);
+      MapType type = MapType.SHARED;
+      world.open(
+          world.mappings,
+          World.line(Verb.MMAP_IN, world.mappings.nextName(), in, on, offset, bytes, "rw", type),
+          () -> in.real.mmap(on.real, offset, bytes, type, Protection.READ, Protection.WRITE),
+          () -> world.model.mmap(in.model, on.model, offset, bytes, type, protection),
+          (real, model) -> world.require("length", model.length(), real.length()));
+    }
+  }
+
+  /** Forks a process. */
+  record Fork(int process) implements Call {
+    /** Each has what the others have, and all are compared. */
+    private static final int MOST = 4;
+
+    @Override
+    public void run(World world) {
+      Pair<AddressSpace, Process> parent = world.processes.choose(process);
+      if (parent == null || world.processes.open().size() == MOST) {
+        return;
+      }
+      String name = world.processes.nextName();
+      world.open(
+          world.processes,
+          World.line(Verb.FORK, name, parent),
+          parent.real::fork,
+          () -> world.model.fork(parent.model),
+          (real, model) -> know(world, name, parent.model, real, model));
+    }
+
+    /** What the child has inherited, in the order in which the parent has it. */
+    private static void know(
+        World world, String name, Process parent, AddressSpace real, Process model) {
+      world.require("mappings of " + name, model.mappings.size(), real.mappings().size());
+      for (int i = 0; i < model.mappings.size(); i++) {
+        Mapping parents = parent.mappings.get(i);
+        Pair<HostMapping, Mapping> of =
+            world.mappings.open().stream()
+                .filter(p -> p.model == parents)
+                .findFirst()
+                .orElseThrow();
+        HostMapping heir = real.inherited(of.real);
+        world.require("mapping " + i + " of " + name, real.mappings().get(i), heir);
+        world.mappings.add(heir, model.mappings.get(i), of.name + name);
+      }
+    }
+  }
+
+  /** Ends a process that was forked. */
+  record Exit(int process) implements Call {
+    @Override
+    public void run(World world) {
+      Pair<AddressSpace, Process> on = world.processes.choose(process);
+      if (on != null && on.model != world.model.first) {
+        world.mappings.open().stream()
+            .filter(mapping -> mapping.model.process == on.model)
+            .forEach(mapping -> mapping.open = false);
+        world.close(on, Verb.EXIT.word(), on.real::close, () -> world.model.exit(on.model));
       }
     }
   }

@@ -43,6 +43,10 @@ class CallTest {
             new Call.GupRelease(0),
             new Call.Fallocate(1, 3, START, ONE),
             new Call.Madvise(0, START, ONE, Advice.POPULATE_WRITE),
+            new Call.Fork(0),
+            new Call.Store(1, START, 1, Mode.PLAIN, 7),
+            new Call.MmapIn(1, 1, START, Length.REST),
+            new Call.Exit(1),
             new Call.Bind(0, 0, 0x10000, 8192, 1, START),
             new Call.Munmap(0),
             new Call.Close(2))) {
@@ -59,7 +63,10 @@ class CallTest {
     }
     assertThat(lines)
         .contains(
-            "mmap a0 m1 offset=0 length=8192 prot=rw flags=SHARED = ok", "gup g0 a0 0 4096 = ok");
+            "mmap a0 m1 offset=0 length=8192 prot=rw flags=SHARED = ok", "gup g0 a0 0 4096 = ok",
+            "fork p1 p0 = ok",
+            "store a0p1 0 0x07 = ok",
+            "exit p1 = ok");
     Trace trace = Trace.parse("log", lines);
     try (ModelExecutor executor =
         new ModelExecutor(ConversionProtocol.atomicPair(), KernelProfile.LINUX_7_2)) {

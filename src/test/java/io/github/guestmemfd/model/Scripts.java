@@ -301,6 +301,10 @@ final class Scripts {
         Tuple.of(10, fallocate()),
         Tuple.of(16, convert()),
         Tuple.of(4, mmap()),
+        Tuple.of(
+            1, Combinators.combine(object(), object(), pageAt(), length()).as(Call.MmapIn::new)),
+        Tuple.of(1, object().map(Call.Fork::new)),
+        Tuple.of(1, object().map(Call.Exit::new)),
         Tuple.of(2, object().map(Call.Munmap::new)),
         Tuple.of(3, Combinators.combine(object(), pageAt(), length()).as(Call.MunmapPart::new)),
         Tuple.of(

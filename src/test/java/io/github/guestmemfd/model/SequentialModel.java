@@ -100,7 +100,16 @@ final class SequentialModel {
     }
   }
 
+  /** A process: the first one, or a fork. */
+  static final class Process {
+    boolean open = true;
+
+    /** In the order in which they were made. */
+    final List<Mapping> mappings = new ArrayList<>();
+  }
+
   static final class Mapping {
+    final Process process;
     final File file;
     final long firstPage;
     final long pages;
@@ -111,7 +120,8 @@ final class SequentialModel {
 
     final Areas areas;
 
-    Mapping(File file, long firstPage, Areas areas) {
+    Mapping(Process process, File file, long firstPage, Areas areas) {
+      this.process = process;
       this.file = file;
       this.firstPage = firstPage;
       this.pages = areas.pages;
@@ -580,7 +590,59 @@ final class SequentialModel {
 
   // ---- mapping ----
 
-  Mapping mmap(Descriptor fd, long offset, long length, MapType type, Set<Protection> protection) {
+  final Process first = new Process();
+
+  Process fork(Process parent) {
+    requireAlive(parent);
+    Process child = new Process();
+    for (Mapping mapping : parent.mappings) {
+      Mapping heir =
+          new Mapping(child, mapping.file, mapping.firstPage, mapping.areas.forChild());
+      heir.gone = heir.areas.isEmpty();
+      mapping.file.opens += heir.gone ? 0 : 1;
+      child.mappings.add(heir);
+    }
+    return child;
+  }
+
+  void exit(Process process) {
+    process.open = false;
+    Stop failure = null;
+    for (Mapping mapping : List.copyOf(process.mappings)) {
+      try {
+        munmap(mapping);
+      } catch (Stop e) {
+        failure = failure == null ? e : failure;
+      }
+    }
+    if (failure != null) {
+      throw failure;
+    }
+  }
+
+  private static void requireAlive(Process process) {
+    if (!process.open) {
+      throw new Stop(new Misuse("illegal state"));
+    }
+  }
+
+  Mapping mmap(
+      Process process,
+      Descriptor fd,
+      long offset,
+      long length,
+      MapType type,
+      Set<Protection> protection) {
+    requireFit(fd, offset, length, type, protection);
+    requireAlive(process);
+    fd.file.opens++;
+    Areas areas = new Areas((length + PAGE - 1) / PAGE, Areas.Area.of(protection));
+    Mapping mapping = new Mapping(process, fd.file, offset / PAGE, areas);
+    process.mappings.add(mapping);
+    return mapping;
+  }
+
+  private static void requireFit(Descriptor fd, long offset, long length, MapType type, Set<Protection> protection) {
     if (offset % PAGE != 0) {
       throw new Stop(Errno.EINVAL);
     }
@@ -604,14 +666,12 @@ final class SequentialModel {
     if (type == MapType.PRIVATE) {
       throw new Stop(Errno.EINVAL);
     }
-    fd.file.opens++;
-    return new Mapping(
-        fd.file, offset / PAGE, new Areas(pages, new Areas.Area(Optional.of(protection), false)));
   }
 
   void munmap(Mapping mapping) {
     if (mapping.open) {
       mapping.open = false;
+      mapping.process.mappings.remove(mapping);
       giveUp(mapping);
     }
   }
@@ -663,7 +723,7 @@ final class SequentialModel {
       to = mapping.areas.end(to);
     }
     mapping.areas.change(
-        first, Math.min(to, end), a -> new Areas.Area(Optional.of(protection), a.huge()));
+        first, Math.min(to, end), a -> a.with(protection));
     if (to < end) {
       throw new Stop(Errno.ENOMEM);
     }
@@ -690,6 +750,7 @@ final class SequentialModel {
     }
     Mapping moved =
         new Mapping(
+            mapping.process,
             mapping.file,
             mapping.firstPage + first,
             new Areas(is, was == is ? Areas.Area.UNMAPPED : mapping.areas.area(first)));
@@ -701,6 +762,7 @@ final class SequentialModel {
       }
     }
     mapping.file.opens++;
+    mapping.process.mappings.add(moved);
     unmap(mapping, first, was);
     return moved;
   }
@@ -866,7 +928,7 @@ final class SequentialModel {
           throw new Stop(Errno.ENOMEM);
         }
         partlyUnmapped = true;
-      } else if (advice == Advice.FREE || advice == Advice.COLLAPSE) {
+      } else if (Set.of(Advice.FREE, Advice.COLLAPSE, Advice.WIPEONFORK).contains(advice)) {
         throw new Stop(Errno.EINVAL);
       } else if (populate && !mapping.areas.isFor(page, needed)) {
         throw new Stop(Errno.EINVAL);
@@ -876,8 +938,8 @@ final class SequentialModel {
         }
       } else if (advice == Advice.REMOVE) { // may be refused by the file
         punch(mapping.file, mapping.firstPage + page, mapping.firstPage + next);
-      } else if (advice == Advice.HUGEPAGE) {
-        mapping.areas.change(page, next, area -> new Areas.Area(area.protection(), true));
+      } else {
+        mapping.areas.change(page, next, area -> area.advised(advice));
       }
     }
     if (partlyUnmapped) {

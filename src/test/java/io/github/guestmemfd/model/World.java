@@ -1,6 +1,7 @@
 package io.github.guestmemfd.model;
 
 import io.github.guestmemfd.Folio;
+import io.github.guestmemfd.AddressSpace;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
@@ -14,6 +15,7 @@ import io.github.guestmemfd.model.SequentialModel.Descriptor;
 import io.github.guestmemfd.model.SequentialModel.File;
 import io.github.guestmemfd.model.SequentialModel.Grabbed;
 import io.github.guestmemfd.model.SequentialModel.Mapping;
+import io.github.guestmemfd.model.SequentialModel.Process;
 import io.github.guestmemfd.model.SequentialModel.Reference;
 import io.github.guestmemfd.model.SequentialModel.Vm;
 import io.github.guestmemfd.trace.Trace;
@@ -75,7 +77,11 @@ final class World {
     }
 
     Pair<R, M> add(R real, M model) {
-      Pair<R, M> pair = new Pair<>(real, model, nextName());
+      return add(real, model, nextName());
+    }
+
+    Pair<R, M> add(R real, M model, String name) {
+      Pair<R, M> pair = new Pair<>(real, model, name);
       all.add(pair);
       return pair;
     }
@@ -99,6 +105,7 @@ final class World {
   final SequentialModel model;
   final ScriptedOps ops;
   final Pool<GuestMemfd, Descriptor> descriptors = new Pool<>("m");
+  final Pool<AddressSpace, Process> processes = new Pool<>("p");
   final Pool<HostMapping, Mapping> mappings = new Pool<>("a");
   final Pool<HostReference, Reference> references = new Pool<>("g");
   final Pool<RealFolio, Grabbed> folios = new Pool<>("folio");
@@ -121,6 +128,7 @@ final class World {
     host = HostMemory.ofBytes((long) frames * PAGE);
     model = new SequentialModel(frames, hasClient, refusals);
     ops = hasClient ? new ScriptedOps(host, refusals) : null;
+    processes.add(host.addressSpace(), model.first);
     log.add("host of " + frames + " frames" + (hasClient ? ", " + refusals.list() : ""));
     vms.add(new VirtualMachine(), new Vm());
     vms.add(new VirtualMachine(), new Vm());

@@ -269,6 +269,12 @@ class RacePointTableTest {
           return () -> window.mprotect(0, PAGE);
         });
     row(
+        "`AddressSpace.fork` with one mapping",
+        w -> {
+          w.map(w.ready());
+          return () -> w.closing(w.host.addressSpace().fork());
+        });
+    row(
         "`mremap` of a mapped page",
         w -> {
           HostMapping window = w.touched(w.ready());
