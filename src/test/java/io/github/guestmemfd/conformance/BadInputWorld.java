@@ -4,6 +4,7 @@ import static io.github.guestmemfd.abi.Protection.READ;
 import static io.github.guestmemfd.abi.Protection.WRITE;
 import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 
+import io.github.guestmemfd.AddressSpace;
 import io.github.guestmemfd.BusyFolio;
 import io.github.guestmemfd.ConversionBlockedException;
 import io.github.guestmemfd.Folio;
@@ -366,6 +367,14 @@ final class BadInputWorld {
           HostMapping gone = w.memfd.mmap(0, PAGE, READ, WRITE);
           gone.close();
           return gone;
+        });
+    make(
+        AddressSpace.class,
+        w -> w.opened(w.host.addressSpace().fork()),
+        w -> {
+          AddressSpace ended = w.host.addressSpace().fork();
+          ended.close();
+          return ended;
         });
     make(
         HostReference.class,

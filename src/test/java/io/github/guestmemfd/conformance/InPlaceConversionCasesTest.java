@@ -191,12 +191,12 @@ class InPlaceConversionCasesTest extends ConformanceFixture {
 
   /**
    * forked_accesses: another process, with page tables of its own, sees the same content, and loses
-   * it at the same moment. Here that is another mapping of the range, on a thread of its own.
+   * it at the same moment. Here it is on a thread of its own.
    */
   @UnderEachSoundProtocol
   void forkedAccesses(ConversionProtocol protocol) throws InterruptedException {
     Shared s = new Shared(protocol, SHARED_AT_FIRST);
-    HostMapping child = map(closing(s.memfd.dup()));
+    HostMapping child = closing(host.addressSpace().fork()).inherited(s.map);
     s.map.putByte(0, (byte) 'A');
     inAnotherThread(
         () -> {

@@ -65,7 +65,7 @@ class CallTest {
         .contains(
             "mmap a0 m1 offset=0 length=8192 prot=rw flags=SHARED = ok", "gup g0 a0 0 4096 = ok",
             "fork p1 p0 = ok",
-            "store a0p1 0 0x07 = ok",
+            "store a0p1 0 7 = ok",
             "exit p1 = ok");
     Trace trace = Trace.parse("log", lines);
     try (ModelExecutor executor =

@@ -3,6 +3,7 @@ package io.github.guestmemfd.trace;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.github.guestmemfd.AddressSpace;
 import io.github.guestmemfd.BusyFolio;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
@@ -68,6 +69,7 @@ class RecorderTest {
     private final VirtualMachine vm = new VirtualMachine();
     private final List<GuestMemfd> memfds = new ArrayList<>();
     private final List<HostMapping> mappings = new ArrayList<>();
+    private final List<AddressSpace> processes = new ArrayList<>();
     private final List<HostReference> references = new ArrayList<>();
     private int calls;
 
@@ -127,7 +129,8 @@ class RecorderTest {
         return;
       }
       GuestMemfd memfd = any(memfds);
-      switch (random.nextInt(16)) {
+      switch (random.nextInt(17)) {
+        case 16 -> process(memfd);
         case 0 -> memfd.stat();
         case 1 -> memfd.cachedPages();
         case 2 -> memfds.add(memfd.dup());
@@ -174,6 +177,24 @@ class RecorderTest {
             recorder.unbind(vm, slot);
           }
         }
+      }
+    }
+
+    /** Forks, ends or uses another process. */
+    private void process(GuestMemfd memfd) {
+      AddressSpace process =
+          processes.isEmpty() || random.nextBoolean() ? host.addressSpace() : any(processes);
+      boolean first = process == host.addressSpace();
+      if (processes.size() < 3 && !process.mappings().isEmpty() && random.nextBoolean()) {
+        AddressSpace child = process.fork();
+        processes.add(child);
+        mappings.addAll(child.mappings());
+      } else if (!first && random.nextBoolean()) {
+        processes.remove(process);
+        mappings.removeIf(mapping -> mapping.addressSpace() == process);
+        process.close();
+      } else {
+        mappings.add(process.mmap(memfd, page(), pages(), MapType.SHARED, Protection.READ));
       }
     }
 

@@ -32,6 +32,9 @@ import org.jspecify.annotations.Nullable;
  * that calls that reach out of it meet nothing; those that would reach farther are not made ({@link
  * IllegalArgumentException}).
  *
+ * <p><b>Processes</b> are forked from the JVM ({@link ForkedProcess}), for which it takes x86-64;
+ * p0 is the JVM. A child has what it inherits at the same addresses, and shares all descriptors.
+ *
  * <p><b>References</b> are pages spliced into pipes, of up to 256 each; one of more takes several.
  */
 public final class KernelExecutor implements TraceExecutor {
