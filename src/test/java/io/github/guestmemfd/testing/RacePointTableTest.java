@@ -9,6 +9,7 @@ import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
@@ -218,6 +219,19 @@ class RacePointTableTest {
             });
       }
     }
+
+    row(
+        "`tryGetPfn` of a private page in use",
+        w -> {
+          GuestMemfd memfd =
+              w.closing(
+                  w.describe(ConversionProtocol.atomicPair())
+                      .ops(new GuestMemfdOps() {})
+                      .build());
+          memfd.makeInaccessible(0, PAGE);
+          memfd.tryGetPfn(0);
+          return () -> memfd.tryGetPfn(0);
+        });
 
     // ---- the host's side ----
     row(
