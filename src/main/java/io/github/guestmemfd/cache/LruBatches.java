@@ -12,9 +12,9 @@ import org.slf4j.LoggerFactory;
 
 /**
  * The batches of folios on their way to the LRU lists, one for each CPU: the kernel's {@code
- * folio_add_lru}, {@code lru_add_drain} and {@code lru_add_drain_all}. There are no lists here; what matters is the
- * reference that a batch holds on each of its folios, which no conversion expects and any thread
- * can drop.
+ * folio_add_lru}, {@code lru_add_drain} and {@code lru_add_drain_all}. There are no lists here;
+ * what matters is the reference that a batch holds on each of its folios, which no conversion
+ * expects and any thread can drop.
  *
  * <p><b>Assumptions.</b> A frame is added with a reference, which is the batch's from then on.
  *

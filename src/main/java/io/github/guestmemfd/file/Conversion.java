@@ -29,7 +29,8 @@ import org.jspecify.annotations.Nullable;
  *   <li>(to inaccessible) ask the protocol about each folio's counts; on a mismatch look again as
  *       the retry policy says;
  *   <li>{@code invalidateBegin}; for a conversion prepare each folio, and if it is to accessible
- *       {@code makeShared}; change the slots; {@code invalidateEnd}; a conversion does the first and the last for each run of pages that change;
+ *       {@code makeShared}; change the slots; {@code invalidateEnd}; a conversion does the first
+ *       and the last for each run of pages that change;
  *   <li>make the pages free again and wake the threads that wait.
  * </ol>
  *

@@ -82,7 +82,8 @@ final class Invalidation {
   /**
    * Invalidates each run once more, after the attributes have been undone, and undoes its
    * preparation: clients may have used pages with the new attributes since they were told of the
-   * end, and map them as either then. There is nothing left to fall back to: what clients answer is logged.
+   * end, and map them as either then. There is nothing left to fall back to: what clients answer is
+   * logged.
    */
   void undo() {
     changed = false;

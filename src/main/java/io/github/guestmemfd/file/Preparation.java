@@ -99,7 +99,8 @@ final class Preparation {
       try {
         makeShared(folios.index(), folios.pfn());
       } catch (Throwable e) {
-        Logs.FILE.warn("exception while undoing the conversion of {}", inode.page(folios.index()), e);
+        Logs.FILE.warn(
+            "exception while undoing the conversion of {}", inode.page(folios.index()), e);
       }
     }
   }

@@ -79,11 +79,7 @@ final class AttributesOfVm implements Attributes {
           case EDEADLK -> "called from inside a callback";
           default -> wrong == null ? errno.name() : wrong;
         };
-    return new MemoryAttributesException(
-        errno,
-        setTo(gpa, size, attribute) + ": " + why,
-        gpa,
-        gpa);
+    return new MemoryAttributesException(errno, setTo(gpa, size, attribute) + ": " + why, gpa, gpa);
   }
 
   /** The call, for messages. */

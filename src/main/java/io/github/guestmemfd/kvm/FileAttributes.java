@@ -113,7 +113,8 @@ final class FileAttributes {
     if (size == 0) {
       return "expected a size above 0, actual 0";
     }
-    String actual = ", actual offset " + Hex.of(offset) + " and size " + Long.toUnsignedString(size);
+    String actual =
+        ", actual offset " + Hex.of(offset) + " and size " + Long.toUnsignedString(size);
     long end = offset + size;
     if (Long.compareUnsigned(end, offset) < 0) {
       return "expected an end below 2^64" + actual;

@@ -31,10 +31,10 @@ import org.jspecify.annotations.Nullable;
  * changed. An invalidation marks its range and zaps it before the file changes anything, and
  * increments the number when the change is done. So an entry that a fault installs is for a page
  * that was not invalidated since the fault began: either the fault sees the mark or the new number,
- * or the invalidation finds the entry. The reference on the page can be dropped at once, by a kernel
- * that converts in place even before {@code mmu_lock} is taken: until an invalidation comes, the
- * page stays the same. The fault checks the attribute again once it has got
- * the page, since before that the page may be busy, and a change of its attribute may be undone.
+ * or the invalidation finds the entry. The reference on the page can be dropped at once, by a
+ * kernel that converts in place even before {@code mmu_lock} is taken: until an invalidation comes,
+ * the page stays the same. The fault checks the attribute again once it has got the page, since
+ * before that the page may be busy, and a change of its attribute may be undone.
  *
  * <p>{@code mmu_lock} is a leaf: no thread waits under it. A zap marks entries under the lock,
  * releases it, waits for the accesses under way, and removes the entries under the lock again.
@@ -170,7 +170,9 @@ final class Mmu {
     }
   }
 
-  /** Maps a page that no reference is held on: the sequence number tells if it is still the same. */
+  /**
+   * Maps a page that no reference is held on: the sequence number tells if it is still the same.
+   */
   private int mapPfn(
       BoundSlot slot,
       long page,

@@ -135,8 +135,8 @@ public final class VirtualMachine {
      * Gives the virtual machine a type, and so two memories, as released kernels have it: a page
      * that is private is the guest_memfd's, one that is shared is the host's at the memslot's user
      * address, and which it is belongs to the machine, not to the file. Where the {@linkplain
-     * #kernelProfile kernel} is {@link KernelProfile#IN_PLACE}, pages are converted in place all the
-     * same, and the attributes are those of files.
+     * #kernelProfile kernel} is {@link KernelProfile#IN_PLACE}, pages are converted in place all
+     * the same, and the attributes are those of files.
      *
      * @param vmType the type; by default there is none, and pages are converted in place
      * @return this
@@ -586,8 +586,8 @@ public final class VirtualMachine {
 
   /**
    * Converts pages of a file in place: {@code KVM_SET_MEMORY_ATTRIBUTES2} on its descriptor, of a
-   * kernel that has it ({@link KernelProfile#IN_PLACE}). All or nothing. Contents stay. A range that
-   * is as wanted already is not touched.
+   * kernel that has it ({@link KernelProfile#IN_PLACE}). All or nothing. Contents stay. A range
+   * that is as wanted already is not touched.
    *
    * @param memfd the descriptor; the file belongs to this virtual machine from now on
    * @param argument what to do; {@code error_offset} is written exactly if the conversion itself
@@ -615,8 +615,7 @@ public final class VirtualMachine {
    * @throws IllegalArgumentException if the file is of another virtual machine
    */
   public Errno trySetMemoryAttributes2(GuestMemfd memfd, @Nullable MemoryAttributes2 argument) {
-    return fileAttributes.trySet(
-        Objects.requireNonNull(memfd, "memfd"), argument, new BusyFolio());
+    return fileAttributes.trySet(Objects.requireNonNull(memfd, "memfd"), argument, new BusyFolio());
   }
 
   // ---- the host's side, by guest address ----

@@ -302,9 +302,7 @@ final class Answers {
       return (byte)
           ((protocol.mayTurnInaccessible(question.refs, question.safe) ? 1 : 0)
               | (protocol.mayPunch(question.refs, question.safe) ? 2 : 0)
-              | (protocol.isWorthWaiting(question.refs, question.safe, question.accessible)
-                  ? 4
-                  : 0)
+              | (protocol.isWorthWaiting(question.refs, question.safe, question.accessible) ? 4 : 0)
               | (protocol.refusesOutright(question.refs, question.safe) ? 8 : 0));
     } catch (RuntimeException | Error e) {
       throw Rule.STEPS.broken("a question about " + question + " threw", e);

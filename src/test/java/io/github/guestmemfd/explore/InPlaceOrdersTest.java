@@ -108,8 +108,7 @@ class InPlaceOrdersTest {
     void gup(boolean pinned) {
       attempt(
           () -> {
-            try (HostReference reference =
-                pinned ? window.pin(0, 8) : window.getUserPages(0, 8)) {
+            try (HostReference reference = pinned ? window.pin(0, 8) : window.getUserPages(0, 8)) {
               noSecret(reference.buffer().getLong(0));
               writeSecret(); // if the page has been converted under it
               noSecret(reference.buffer().getLong(0));

@@ -194,10 +194,8 @@ class FaultWithoutReferenceTest extends VmFixture {
     Vcpu vcpu = vm.createVcpu();
     memfd.makeInaccessible(0, PAGE);
     answer = () -> Errno.ENOENT;
-    assertMemoryFault(
-        vcpu.tryRead(GPA, 8, PRIVATE), vcpu, GPA, PRIVATE, Access.READ, Errno.ENOENT);
-    GuestMemfdException e =
-        assertThrows(GuestMemfdException.class, () -> vm.preFault(GPA, PAGE));
+    assertMemoryFault(vcpu.tryRead(GPA, 8, PRIVATE), vcpu, GPA, PRIVATE, Access.READ, Errno.ENOENT);
+    GuestMemfdException e = assertThrows(GuestMemfdException.class, () -> vm.preFault(GPA, PAGE));
     assertEquals(Errno.ENOENT, e.errno());
     assertEquals(-Errno.ENOENT.code(), memfd.tryGetPfn(0));
     assertTrue(memfd.why(Errno.ENOENT).contains("makePrivate"), () -> memfd.why(Errno.ENOENT));
@@ -228,7 +226,9 @@ class FaultWithoutReferenceTest extends VmFixture {
     assertEquals(0, host.used());
   }
 
-  /** If makeShared throws the page is private as before, and is made private before its next use. */
+  /**
+   * If makeShared throws the page is private as before, and is made private before its next use.
+   */
   @Test
   void aConversionThatMakeSharedThrowsInIsUndone() {
     GuestMemfd memfd = bound(2, ConversionProtocol.invalidateLock());
@@ -286,7 +286,9 @@ class FaultWithoutReferenceTest extends VmFixture {
     assertEquals(7, read(vcpu, GPA, SHARED));
   }
 
-  /** A conversion waits for makePrivate, which has the folio locked, before it tells of the folio. */
+  /**
+   * A conversion waits for makePrivate, which has the folio locked, before it tells of the folio.
+   */
   @Test
   void makeSharedComesAfterAMakePrivateUnderWay() throws Exception {
     GuestMemfd memfd = bound(1, ConversionProtocol.invalidateLock());

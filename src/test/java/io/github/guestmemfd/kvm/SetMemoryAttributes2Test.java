@@ -87,8 +87,7 @@ class SetMemoryAttributes2Test extends VmFixture {
     String before = argument.toString();
     assertEquals(errno, vm.trySetMemoryAttributes2(memfd, argument));
     GuestMemfdException e =
-        assertThrows(
-            GuestMemfdException.class, () -> vm.setMemoryAttributes2(memfd, argument));
+        assertThrows(GuestMemfdException.class, () -> vm.setMemoryAttributes2(memfd, argument));
     assertEquals(errno, e.errno());
     assertTrue(e.getMessage().contains(why), e::getMessage);
     assertEquals(before, argument.toString(), "error_offset is untouched");
@@ -166,8 +165,7 @@ class SetMemoryAttributes2Test extends VmFixture {
     assertEquals(Errno.EINVAL, vm.trySetMemoryAttributes2(memfd, argument));
     assertEquals(UNTOUCHED, argument.errorOffset());
     GuestMemfdException e =
-        assertThrows(
-            GuestMemfdException.class, () -> vm.setMemoryAttributes2(memfd, argument));
+        assertThrows(GuestMemfdException.class, () -> vm.setMemoryAttributes2(memfd, argument));
     assertTrue(
         e.getMessage().contains(either[0]) || e.getMessage().contains(either[either.length - 1]),
         e::getMessage);
@@ -181,8 +179,7 @@ class SetMemoryAttributes2Test extends VmFixture {
     boolean has = profile == KernelProfile.IN_PLACE;
     try (GuestMemfd file = other.createGuestMemfd(describe(1))) {
       MemoryAttributes2 argument = argument(0, PAGE, PRIVATE);
-      assertEquals(
-          has ? Errno.EFAULT : Errno.ENOTTY, other.trySetMemoryAttributes2(file, null));
+      assertEquals(has ? Errno.EFAULT : Errno.ENOTTY, other.trySetMemoryAttributes2(file, null));
       assertEquals(has ? Errno.OK : Errno.ENOTTY, other.trySetMemoryAttributes2(file, argument));
       assertEquals(
           has ? Errno.EINVAL : Errno.ENOTTY,
@@ -248,8 +245,7 @@ class SetMemoryAttributes2Test extends VmFixture {
       typed.bind(0, GPA, 2L * PAGE, file, 0);
       BusyGuestPage busy = new BusyGuestPage();
       assertEquals(
-          Errno.EINVAL,
-          typed.trySetMemoryAttributes(GPA, PAGE, MemoryAttribute.PRIVATE, busy));
+          Errno.EINVAL, typed.trySetMemoryAttributes(GPA, PAGE, MemoryAttribute.PRIVATE, busy));
       assertEquals(Errno.OK, typed.trySetMemoryAttributes(GPA, PAGE, SHARED, busy));
       assertEquals(Errno.EINVAL, typed.trySetMemoryAttributes(GPA, 0, SHARED, busy));
       MemoryAttributesException e =
@@ -265,8 +261,7 @@ class SetMemoryAttributes2Test extends VmFixture {
       typed.setMemoryAttributes2(file, argument(0, PAGE, PRIVATE));
       assertEquals(MemoryAttribute.PRIVATE, typed.memoryAttribute(GPA).orElseThrow());
       assertEquals(2, typed.memoryAttributes(GPA, 2L * PAGE).size());
-      assertMemoryFault(
-          vcpu.tryRead(GPA, 8, SHARED), vcpu, GPA, SHARED, Access.READ, Errno.EFAULT);
+      assertMemoryFault(vcpu.tryRead(GPA, 8, SHARED), vcpu, GPA, SHARED, Access.READ, Errno.EFAULT);
       assertEquals(42, read(vcpu, GPA, MemoryAttribute.PRIVATE), "in place: the same memory");
     }
   }
@@ -324,7 +319,8 @@ class SetMemoryAttributes2Test extends VmFixture {
     try (HostReference reference =
         pinned ? window.pin(2L * PAGE, 1) : window.getUserPages(2L * PAGE, 1)) {
       for (int from = 0; from <= 2; from++) {
-        MemoryAttributes2 argument = argument((long) from * PAGE, BYTES - (long) from * PAGE, PRIVATE);
+        MemoryAttributes2 argument =
+            argument((long) from * PAGE, BYTES - (long) from * PAGE, PRIVATE);
         assertEquals(Errno.EAGAIN, vm.trySetMemoryAttributes2(memfd, argument));
         assertEquals(2L * PAGE, argument.errorOffset());
         for (int i = from; i < PAGES; i++) {

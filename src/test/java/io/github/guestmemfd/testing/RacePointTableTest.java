@@ -225,9 +225,7 @@ class RacePointTableTest {
         w -> {
           GuestMemfd memfd =
               w.closing(
-                  w.describe(ConversionProtocol.atomicPair())
-                      .ops(new GuestMemfdOps() {})
-                      .build());
+                  w.describe(ConversionProtocol.atomicPair()).ops(new GuestMemfdOps() {}).build());
           memfd.makeInaccessible(0, PAGE);
           memfd.tryGetPfn(0);
           return () -> memfd.tryGetPfn(0);

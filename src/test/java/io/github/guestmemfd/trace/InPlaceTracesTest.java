@@ -57,7 +57,8 @@ class InPlaceTracesTest {
   @ParameterizedTest
   @MethodSource("traces")
   void saysThatItWasWritten(Path file) throws IOException {
-    assertThat(Files.readAllLines(file)).anyMatch(line -> line.matches("# written .*not recorded.*"));
+    assertThat(Files.readAllLines(file))
+        .anyMatch(line -> line.matches("# written .*not recorded.*"));
   }
 
   /** On a kernel without the call every line of it answers ENOTTY, or EBADF. */

@@ -22,8 +22,8 @@ import io.github.guestmemfd.abi.MemoryAttributes2;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
-import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.kvm.KernelProfile;
+import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.spi.IdleStrategy;
 import java.io.IOException;
 import java.io.StringWriter;
@@ -316,8 +316,7 @@ class RecorderTest {
   @Test
   void theCallThatSetsAttributes() {
     StringWriter out = new StringWriter();
-    VirtualMachine inPlace =
-        VirtualMachine.builder().kernelProfile(KernelProfile.IN_PLACE).build();
+    VirtualMachine inPlace = VirtualMachine.builder().kernelProfile(KernelProfile.IN_PLACE).build();
     try (HostMemory host = HostMemory.ofBytes(1L << 20);
         Recorder recorder = Recorder.to(out, 256, IdleStrategy.spinThenPark());
         GuestMemfd memfd = file(host, recorder, RetryPolicy.failAtOnce());
