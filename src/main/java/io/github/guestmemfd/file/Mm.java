@@ -80,8 +80,8 @@ public final class Mm<M> {
   /**
    * Inherits every mapping to a child: all that is mapped at one moment.
    *
-   * @param heir makes the child's mapping of what the parent's is to its users, and of its areas; if
-   *     they map anything, it takes over the open file, even if it fails
+   * @param heir makes the child's mapping of what the parent's is to its users, and of its areas;
+   *     if they map anything, it takes over the open file, even if it fails
    * @throws IllegalStateException if the process has ended
    */
   public void fork(BiConsumer<M, Areas> heir) {

@@ -170,7 +170,8 @@ public final class HostRam implements AutoCloseable {
    * @param advice {@code DONTNEED} frees the pages. {@code POPULATE_READ} and {@code
    *     POPULATE_WRITE} allocate them. {@code FREE}, which lets the kernel free pages when memory
    *     is short, {@code COLD}, {@code PAGEOUT} and {@code HUGEPAGE} succeed and do nothing, as do
-   *     those about a fork, which never inherits it. {@code REMOVE} is for files, and {@code COLLAPSE} for huge pages: EINVAL
+   *     those about a fork, which never inherits it. {@code REMOVE} is for files, and {@code
+   *     COLLAPSE} for huge pages: EINVAL
    * @throws GuestMemfdException EINVAL for that, an unaligned start or a negative length; ENOMEM if
    *     the range reaches out of it: what is inside has been done; EINTR; EDEADLK from inside a
    *     callback

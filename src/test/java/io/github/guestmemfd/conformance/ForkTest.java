@@ -138,8 +138,7 @@ class ForkTest extends ConformanceFixture {
     map.munmap(4 * PAGE, PAGE);
     assertThat(errno(() -> map.madvise(3 * PAGE, 3 * PAGE, Advice.DONTFORK)))
         .isEqualTo(Errno.ENOMEM);
-    assertThat(errno(() -> map.madvise(4 * PAGE, PAGE, Advice.WIPEONFORK)))
-        .isEqualTo(Errno.ENOMEM);
+    assertThat(errno(() -> map.madvise(4 * PAGE, PAGE, Advice.WIPEONFORK))).isEqualTo(Errno.ENOMEM);
     HostMapping child = fork().inherited(map);
     isSigSegv(child, 3 * PAGE); // what is mapped has been advised
     isSigSegv(child, 5 * PAGE);

@@ -107,7 +107,8 @@ class ForkOrdersTest {
   /** What was unmapped first is not there alone: a moment is inherited, not one mapping by one. */
   @Test
   void munmapsOfTwoMappings() {
-    world(w ->
+    world(
+            w ->
                 assertThat(w.isInherited(w.one) && !w.isInherited(w.two))
                     .as("the first without the second")
                     .isFalse())
@@ -157,7 +158,8 @@ class ForkOrdersTest {
 
   @Test
   void conversionAndFaultOfTheChild() {
-    world(w -> {
+    world(
+            w -> {
               boolean accessible = w.memfd.isAccessible(0);
               assertThat(World.touch(w.heir(w.one))).isEqualTo(accessible ? 1 : -1);
               assertThat(World.touch(w.one)).isEqualTo(accessible ? 1 : -1);

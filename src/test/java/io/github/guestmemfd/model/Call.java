@@ -1,8 +1,8 @@
 package io.github.guestmemfd.model;
 
+import io.github.guestmemfd.AddressSpace;
 import io.github.guestmemfd.BusyFolio;
 import io.github.guestmemfd.Folio;
-import io.github.guestmemfd.AddressSpace;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;

@@ -63,7 +63,8 @@ class CallTest {
     }
     assertThat(lines)
         .contains(
-            "mmap a0 m1 offset=0 length=8192 prot=rw flags=SHARED = ok", "gup g0 a0 0 4096 = ok",
+            "mmap a0 m1 offset=0 length=8192 prot=rw flags=SHARED = ok",
+            "gup g0 a0 0 4096 = ok",
             "fork p1 p0 = ok",
             "store a0p1 0 7 = ok",
             "exit p1 = ok");

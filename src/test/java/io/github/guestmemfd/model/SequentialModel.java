@@ -17,7 +17,6 @@ import java.util.Collections;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
@@ -596,8 +595,7 @@ final class SequentialModel {
     requireAlive(parent);
     Process child = new Process();
     for (Mapping mapping : parent.mappings) {
-      Mapping heir =
-          new Mapping(child, mapping.file, mapping.firstPage, mapping.areas.forChild());
+      Mapping heir = new Mapping(child, mapping.file, mapping.firstPage, mapping.areas.forChild());
       heir.gone = heir.areas.isEmpty();
       mapping.file.opens += heir.gone ? 0 : 1;
       child.mappings.add(heir);
@@ -642,7 +640,8 @@ final class SequentialModel {
     return mapping;
   }
 
-  private static void requireFit(Descriptor fd, long offset, long length, MapType type, Set<Protection> protection) {
+  private static void requireFit(
+      Descriptor fd, long offset, long length, MapType type, Set<Protection> protection) {
     if (offset % PAGE != 0) {
       throw new Stop(Errno.EINVAL);
     }
@@ -722,8 +721,7 @@ final class SequentialModel {
     while (to < end && mapping.areas.isMapped(to)) {
       to = mapping.areas.end(to);
     }
-    mapping.areas.change(
-        first, Math.min(to, end), a -> a.with(protection));
+    mapping.areas.change(first, Math.min(to, end), a -> a.with(protection));
     if (to < end) {
       throw new Stop(Errno.ENOMEM);
     }

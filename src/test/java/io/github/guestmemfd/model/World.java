@@ -1,7 +1,7 @@
 package io.github.guestmemfd.model;
 
-import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.AddressSpace;
+import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;

@@ -674,8 +674,7 @@ public final class KernelExecutor implements TraceExecutor {
   }
 
   /** Splices pages into new pipes, whose reading ends are added to a list whatever happens. */
-  private static String splice(
-      List<Integer> out, UserSpace process, long address, long length) {
+  private static String splice(List<Integer> out, UserSpace process, long address, long length) {
     long done = 0;
     do {
       long room = PIPE_BYTES - ((address + done) & (PAGE_SIZE - 1)); // to the end of a page
