@@ -63,6 +63,7 @@ final class Scenarios {
         new ScenarioKind("references, recorded", References::new).recorded(),
         new ScenarioKind("parts of a mapping", Parts::new),
         new ScenarioKind("parts of a mapping, recorded", Parts::new).recorded(),
+        new ScenarioKind("processes", Processes::new),
         new ScenarioKind("windows and initial content", Windows::new),
         new ScenarioKind("machine without memslots", EmptyMachine::new)
             .withoutClient()
