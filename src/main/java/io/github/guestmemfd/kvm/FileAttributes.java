@@ -55,10 +55,6 @@ final class FileAttributes {
 
   /** See {@link VirtualMachine#trySetMemoryAttributes2}. */
   Errno trySet(GuestMemfd memfd, @Nullable MemoryAttributes2 argument, BusyFolio busy) {
-    if (!memfd.bindTo(vm)) {
-      throw new IllegalArgumentException(
-          "expected a file of no other virtual machine, actual " + memfd);
-    }
     if (!memfd.isOpen()) {
       return Errno.EBADF;
     }
@@ -70,6 +66,10 @@ final class FileAttributes {
     }
     if (wrong(argument, memfd.size()) != null) {
       return Errno.EINVAL;
+    }
+    if (!memfd.bindTo(vm)) {
+      throw new IllegalArgumentException(
+          "expected a file of no other virtual machine, actual " + memfd);
     }
     long offset = argument.offset();
     Errno errno =

@@ -589,7 +589,7 @@ public final class VirtualMachine {
    * kernel that has it ({@link KernelProfile#IN_PLACE}). All or nothing. Contents stay. A range
    * that is as wanted already is not touched.
    *
-   * @param memfd the descriptor; the file belongs to this virtual machine from now on
+   * @param memfd the descriptor; its file belongs to this virtual machine once a conversion is tried
    * @param argument what to do; {@code error_offset} is written exactly if the conversion itself
    *     fails: the offset of the first page in the way, or the start of the range
    * @throws GuestMemfdException as {@link #trySetMemoryAttributes2}; after EAGAIN the pages are as
@@ -603,7 +603,7 @@ public final class VirtualMachine {
   /**
    * As {@link #setMemoryAttributes2}, but returns the errno of a refusal.
    *
-   * @param memfd the descriptor; the file belongs to this virtual machine from now on
+   * @param memfd the descriptor; its file belongs to this virtual machine once a conversion is tried
    * @param argument what to do
    * @return {@link Errno#OK}; or, in this order: EBADF if the descriptor is closed; ENOTTY if the
    *     kernel does not convert in place; EFAULT for null; EINVAL for flags; for a reserved number;

@@ -24,6 +24,7 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.FileStat;
 import io.github.guestmemfd.abi.FolioHolders;
 import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.abi.MemoryAttributes2;
 import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.abi.SigSegvException;
 import io.github.guestmemfd.abi.TrackedHolder;
@@ -403,6 +404,10 @@ final class BadInputWorld {
     make(FileStat.class, w -> w.memfd.stat());
     make(Metrics.class, w -> w.memfd.metrics());
     make(AttributeRange.class, w -> new AttributeRange(0, PAGE, true));
+    make(
+        MemoryAttributes2.class,
+        w -> new MemoryAttributes2(0, PAGE, MemoryAttributes2.PRIVATE),
+        w -> new MemoryAttributes2(PAGE + 1, PAGE, 0).flags(1));
     make(MemoryAttributeRange.class, w -> new MemoryAttributeRange(GPA, PAGE, SHARED));
     make(Counters.class, w -> new Counters<>(Errno.class));
     make(Counters.Reading.class, w -> new Counters<>(Errno.class).read());
