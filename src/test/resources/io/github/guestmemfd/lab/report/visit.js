@@ -62,7 +62,7 @@
       seen.rising = column(figures, i);
     }
 
-    if (one('#latency .choices select')) {
+    if (all('#latency .choices label').some(l => l.firstChild.textContent === 'Workload')) {
       seen.before = tableOf('latency');
       choose('latency', 'Workload', 'boot');
       seen.boot = tableOf('latency');
