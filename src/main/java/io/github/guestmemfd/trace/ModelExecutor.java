@@ -13,39 +13,66 @@ import io.github.guestmemfd.abi.FileStat;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.abi.MemoryAttributes2;
+import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.abi.SigSegvException;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.kvm.BusyGuestPage;
+import io.github.guestmemfd.kvm.HostRam;
 import io.github.guestmemfd.kvm.KernelProfile;
+import io.github.guestmemfd.kvm.MemoryAttribute;
+import io.github.guestmemfd.kvm.Memslot;
+import io.github.guestmemfd.kvm.Vcpu;
+import io.github.guestmemfd.kvm.VcpuExit;
 import io.github.guestmemfd.kvm.VirtualMachine;
+import io.github.guestmemfd.kvm.VmType;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
+import java.util.BitSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Queue;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Makes the calls of a trace on the model. It has its own host and virtual machine; conversions
+ * Makes the calls of a trace on the model. It has its own host and virtual machines; conversions
  * fail at once if a folio is held. Any number of threads may make calls at the same time.
  */
 public final class ModelExecutor implements TraceExecutor {
   private static final long HOST_BYTES = 64L << 30;
+  private static final long FIRST_USER_ADDRESS = 1L << 44;
+  private static final long LONGEST_MAPPING = 1L << 40;
 
   /** What stands in an error_offset before a call: no offset. */
   static final long UNTOUCHED = -1;
 
   private final HostMemory host;
   private final ConversionProtocol protocol;
+  private final KernelProfile profile;
   private final VirtualMachine vm;
+  private final Map<String, VirtualMachine> machines = new ConcurrentHashMap<>();
+
+  /** The vCPUs of each machine that are not in use. */
+  private final Map<String, Queue<Vcpu>> vcpus = new ConcurrentHashMap<>();
+
   private final Map<String, GuestMemfd> memfds = new ConcurrentHashMap<>();
   private final Map<String, AddressSpace> processes = new ConcurrentHashMap<>();
   private final Map<String, HostMapping> mappings = new ConcurrentHashMap<>();
   private final Map<String, HostReference> references = new ConcurrentHashMap<>();
+
+  /** Memory of the host; the view of each is among the mappings too. */
+  private final Map<String, HostRam> anonymous = new ConcurrentHashMap<>();
+
+  /** An address is used once: memslots know memory by its address. */
+  private final AtomicLong nextUserAddress = new AtomicLong(FIRST_USER_ADDRESS);
 
   /** The memslots created so far, including deleted ones: the virtual machine knows which exist. */
   private final Map<String, Integer> slots = new ConcurrentHashMap<>();
@@ -70,9 +97,14 @@ public final class ModelExecutor implements TraceExecutor {
   public ModelExecutor(HostMemory host, ConversionProtocol protocol, KernelProfile profile) {
     this.host = Objects.requireNonNull(host, "host");
     this.protocol = Objects.requireNonNull(protocol, "protocol");
-    Objects.requireNonNull(profile, "profile");
-    this.vm = VirtualMachine.builder().kernelProfile(profile).build();
+    this.profile = Objects.requireNonNull(profile, "profile");
+    this.vm = machine(VmType.DEFAULT);
+    machines.put(Trace.MACHINE, vm);
     processes.put("p0", host.addressSpace());
+  }
+
+  private VirtualMachine machine(VmType type) {
+    return VirtualMachine.builder().kernelProfile(profile).type(type).build();
   }
 
   /**
@@ -84,6 +116,7 @@ public final class ModelExecutor implements TraceExecutor {
   public void close() {
     references.values().forEach(HostReference::close);
     processes.values().forEach(AddressSpace::close);
+    anonymous.values().forEach(HostRam::close);
     memfds.values().forEach(GuestMemfd::close);
     host.close();
   }
@@ -140,7 +173,7 @@ public final class ModelExecutor implements TraceExecutor {
   private String run(Trace.Call call) {
     String name = call.word(0);
     return switch (call.verb()) {
-      case CREATE -> define(memfds, name, create(call));
+      case CREATE -> define(memfds, name, create(vm, call.number(1), call.number(2)));
       case STAT -> stat(find(memfds, name).stat());
       case DUP -> define(memfds, name, find(memfds, call.word(1)).dup());
       case FALLOCATE ->
@@ -153,14 +186,13 @@ public final class ModelExecutor implements TraceExecutor {
       case MMAP -> define(mappings, name, mmap(host.addressSpace(), call, 1));
       case MMAP_IN -> define(mappings, name, mmap(find(processes, call.word(1)), call, 2));
       case LOAD ->
-          String.format(Locale.ROOT, "0x%02x", find(mappings, name).getByte(call.number(1)));
+          hex(find(mappings, name).getByte(call.number(1)));
       case STORE -> ok(() -> find(mappings, name).putByte(call.number(1), (byte) call.number(2)));
       case MADVISE ->
           ok(
               () ->
-                  find(mappings, name)
-                      .madvise(call.number(1), call.number(2), Advice.valueOf(call.word(3))));
-      case MUNMAP -> ok(() -> take(mappings, name).close());
+                  madvise(name, call.number(1), call.number(2), Advice.valueOf(call.word(3))));
+      case MUNMAP -> ok(() -> munmap(name));
       case MUNMAP_PART -> ok(() -> find(mappings, name).munmap(call.number(1), call.number(2)));
       case MPROTECT ->
           ok(
@@ -185,6 +217,22 @@ public final class ModelExecutor implements TraceExecutor {
       }
       case BIND -> define(slots, name, bind(call));
       case UNBIND -> ok(() -> vm.unbind(find(slots, name)));
+      case VM -> create(name, call.number(1));
+      case CREATE_IN ->
+          define(
+              memfds, name, create(find(machines, call.word(1)), call.number(2), call.number(3)));
+      case ANON -> anonymous(name, find(machines, call.word(1)), call.number(2));
+      case MEMSLOT -> ok(() -> find(machines, name).setUserMemoryRegion2(memslot(call)));
+      case DIRTY_LOG -> pages(find(machines, name).getDirtyLog((int) call.number(1)));
+      case CLEAR_DIRTY_LOG ->
+          ok(
+              () ->
+                  find(machines, name)
+                      .clearDirtyLog(
+                          (int) call.number(1), pages(call.number(2), call.number(3))));
+      case GUEST_LOAD -> guest(name, call, false);
+      case GUEST_STORE -> guest(name, call, true);
+      case ATTRIBUTES -> attributes(find(machines, name), call);
       case CONVERT ->
           convert(
               find(memfds, name), call.word(1).equals("private"), call.number(2), call.number(3));
@@ -212,13 +260,13 @@ public final class ModelExecutor implements TraceExecutor {
     return "ok";
   }
 
-  private GuestMemfd create(Trace.Call call) {
-    return GuestMemfd.builder(host)
-        .size(call.number(1))
-        .flags(call.number(2))
-        .protocol(protocol)
-        .retryPolicy(RetryPolicy.failAtOnce())
-        .build();
+  private GuestMemfd create(VirtualMachine of, long size, long flags) {
+    return of.createGuestMemfd(
+        GuestMemfd.builder(host)
+            .size(size)
+            .flags(flags)
+            .protocol(protocol)
+            .retryPolicy(RetryPolicy.failAtOnce()));
   }
 
   static String stat(FileStat stat) {
@@ -335,7 +383,111 @@ public final class ModelExecutor implements TraceExecutor {
   private int bind(Trace.Call call) {
     int slot = Integer.parseInt(call.word(0).substring(1));
     GuestMemfd memfd = find(memfds, call.word(1));
-    vm.bind(slot, call.number(2), call.number(3), memfd, call.number(4));
+    vm.setUserMemoryRegion2(
+        new Memslot(slot, call.number(2), call.number(3), memfd, call.number(4)));
     return slot;
+  }
+
+  // ---- memslots with all their arguments ----
+
+  private String create(String name, long type) {
+    for (VmType known : VmType.values()) {
+      if (known.number() == type) {
+        return define(machines, name, machine(known));
+      }
+    }
+    return Errno.EINVAL.name();
+  }
+
+  private String anonymous(String name, VirtualMachine of, long length) {
+    long size = (length + Pages.OFFSET_MASK) & -Pages.SIZE;
+    long room = size < LONGEST_MAPPING ? size + Pages.SIZE : 0;
+    HostRam ram = of.mapHostRam(host, nextUserAddress.getAndAdd(room), size);
+    anonymous.put(name, ram);
+    return define(mappings, name, ram.mapping());
+  }
+
+  private void madvise(String name, long offset, long length, Advice advice) {
+    HostMapping mapping = find(mappings, name);
+    HostRam ram = anonymous.get(name);
+    if (ram == null) {
+      mapping.madvise(offset, length, advice);
+    } else {
+      ram.madvise(offset, length, advice);
+    }
+  }
+
+  private void munmap(String name) {
+    HostMapping mapping = take(mappings, name);
+    HostRam ram = anonymous.remove(name);
+    if (ram == null) {
+      mapping.close();
+    } else {
+      ram.close();
+    }
+  }
+
+  private Memslot memslot(Trace.Call call) {
+    String user = call.word(5);
+    String file = call.word(6);
+    return new Memslot(
+        (int) call.number(1),
+        (int) call.number(2),
+        call.number(3),
+        call.number(4),
+        user.startsWith("a") ? find(anonymous, user).userAddress() : call.number(5),
+        file.equals("none") ? null : find(memfds, file),
+        call.number(7));
+  }
+
+  private static BitSet pages(long first, long count) {
+    BitSet pages = new BitSet();
+    pages.set(Math.toIntExact(first), Math.toIntExact(first + count));
+    return pages;
+  }
+
+  static String pages(BitSet pages) {
+    return pages.isEmpty()
+        ? "none"
+        : pages.stream().mapToObj(Integer::toString).collect(Collectors.joining(","));
+  }
+
+  /** An access of the guest to shared memory, by a vCPU that nobody else uses. */
+  private String guest(String machine, Trace.Call call, boolean write) {
+    VirtualMachine of = find(machines, machine);
+    Queue<Vcpu> idle = vcpus.computeIfAbsent(machine, m -> new ConcurrentLinkedQueue<>());
+    Vcpu polled = idle.poll();
+    Vcpu vcpu = polled == null ? of.createVcpu() : polled;
+    try {
+      long gpa = call.number(1);
+      boolean done =
+          write
+              ? vcpu.tryWrite(gpa, 1, call.number(2), MemoryAttribute.SHARED)
+              : vcpu.tryRead(gpa, 1, MemoryAttribute.SHARED);
+      return !done ? word(vcpu.exit()) : write ? "ok" : hex(vcpu.value());
+    } finally {
+      idle.add(vcpu);
+    }
+  }
+
+  private static String word(VcpuExit exit) {
+    if (exit instanceof VcpuExit.MemoryFault fault) {
+      return fault.errno() == Errno.EFAULT ? "MEMORY_FAULT" : fault.errno().name();
+    }
+    return exit instanceof VcpuExit.Mmio
+        ? "MMIO"
+        : exit instanceof VcpuExit.HostFault ? Errno.EFAULT.name() : Errno.EINTR.name();
+  }
+
+  private static String hex(long value) {
+    return String.format(Locale.ROOT, "0x%02x", value & 0xff);
+  }
+
+  private static String attributes(VirtualMachine of, Trace.Call call) {
+    MemoryAttribute attribute =
+        call.word(1).equals("private") ? MemoryAttribute.PRIVATE : MemoryAttribute.SHARED;
+    return answer(
+        of.trySetMemoryAttributes(
+            call.number(2), call.number(3), attribute, new BusyGuestPage()));
   }
 }

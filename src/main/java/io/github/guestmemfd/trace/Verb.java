@@ -70,6 +70,32 @@ public enum Verb {
   BIND("new s", "m", "gpa=number", "size=number", "offset=number"),
   /** KVM_SET_USER_MEMORY_REGION2 of size 0. */
   UNBIND("s"),
+  /** KVM_CREATE_VM. */
+  VM("new v", "type=number"),
+  /** KVM_CREATE_GUEST_MEMFD of a given machine. */
+  CREATE_IN("new m", "v", "size=number", "flags=number"),
+  /** mmap of private anonymous memory, for memslots of a machine. */
+  ANON("new a", "v", "length=number"),
+  /** KVM_SET_USER_MEMORY_REGION2 with all its arguments. */
+  MEMSLOT(
+      "v",
+      "slot=number",
+      "flags=number",
+      "gpa=number",
+      "size=number",
+      "user=number|a",
+      "file=m|none",
+      "offset=number"),
+  /** KVM_GET_DIRTY_LOG. */
+  DIRTY_LOG("v", "number"),
+  /** KVM_CLEAR_DIRTY_LOG. */
+  CLEAR_DIRTY_LOG("v", "number", "number", "number"),
+  /** The guest reads a byte. */
+  GUEST_LOAD("v", "number"),
+  /** The guest writes a byte. */
+  GUEST_STORE("v", "number", "number"),
+  /** KVM_SET_MEMORY_ATTRIBUTES. */
+  ATTRIBUTES("v", "private|shared", "number", "number"),
   /** In-place conversion. */
   CONVERT("m", "private|shared", "number", "number"),
   /** KVM_SET_MEMORY_ATTRIBUTES2 on a file; the last of the reserved numbers is given. */
@@ -97,8 +123,8 @@ public enum Verb {
 
   /**
    * Returns the kinds of the arguments: a name of a kind ("m"), a name that the call defines ("new
-   * m"), a number, a fallocate mode, or one of several words; after "key=" if the argument has a
-   * key.
+   * m"), a number, a fallocate mode, or one of several of these and of words; after "key=" if the
+   * argument has a key.
    *
    * @return one entry for each argument
    */

@@ -81,12 +81,16 @@ public final class KernelExecutor implements TraceExecutor {
   private final Map<String, Integer> fds = new ConcurrentHashMap<>();
   private final Map<String, UserSpace> processes = new ConcurrentHashMap<>();
   private final Map<String, Mapping> mappings = new ConcurrentHashMap<>();
+  private final KernelMemslots memslots;
 
   /** The reading ends of the pipes that hold the pages of each reference. */
   private final Map<String, List<Integer>> references = new ConcurrentHashMap<>();
 
   /** The memslots that have been made, also those deleted since: the kernel knows which. */
   private final Set<String> slots = ConcurrentHashMap.newKeySet();
+
+  /** The mappings of anonymous memory. */
+  private final Set<String> anonymous = ConcurrentHashMap.newKeySet();
 
   /** Pipes that move single bytes; those not in use. */
   private final Queue<Pipe> pipes = new ConcurrentLinkedQueue<>();
@@ -111,6 +115,7 @@ public final class KernelExecutor implements TraceExecutor {
       requirePageSize(Libc.getpagesize());
       vm = createVm(device);
       processes.put(JVM, UserSpace.OWN);
+      memslots = new KernelMemslots(device, vm);
     } catch (LinkageError e) {
       throw new NoGuestMemfdException("expected JNA and its native part, actual " + e);
     }
@@ -121,12 +126,8 @@ public final class KernelExecutor implements TraceExecutor {
     if (kvm < 0) {
       throw missing(device + " cannot be opened", Libc.errno(), NO_DEVICE);
     }
-    int vm;
-    int errno;
-    do {
-      vm = Libc.ioctl(kvm, Libc.KVM_CREATE_VM, 0);
-      errno = Libc.errno();
-    } while (vm < 0 && errno == Libc.EINTR);
+    int vm = KernelMemslots.createVm(kvm, 0);
+    int errno = Libc.errno();
     Libc.close(kvm);
     if (vm < 0) {
       throw missing("KVM_CREATE_VM", errno, NO_KVM);
@@ -192,7 +193,7 @@ public final class KernelExecutor implements TraceExecutor {
     for (Pipe pipe = pipes.poll(); pipe != null; pipe = pipes.poll()) {
       pipe.close();
     }
-    Libc.close(vm);
+    memslots.close();
   }
 
   private static void closeOnce(int fd) {
@@ -220,6 +221,10 @@ public final class KernelExecutor implements TraceExecutor {
             case "p" -> processes.containsKey(call.word(i));
             case "g" -> references.containsKey(call.word(i));
             case "s" -> slots.contains(call.word(i));
+            case "v" -> memslots.hasMachine(call.word(i));
+            case "file=m|none" -> call.word(i).equals("none") || fds.containsKey(call.word(i));
+            case "user=number|a" ->
+                !call.word(i).startsWith("a") || anonymous.contains(call.word(i));
             default -> true;
           };
       if (!known) {
@@ -232,7 +237,7 @@ public final class KernelExecutor implements TraceExecutor {
   private String run(Trace.Call call) {
     String name = call.word(0);
     return switch (call.verb()) {
-      case CREATE -> define(name, create(call.number(1), call.number(2)));
+      case CREATE -> define(name, memslots.createFile(vm, call.number(1), call.number(2)));
       case STAT -> stat(fd(name));
       case DUP -> define(name, Libc.dup(fd(call.word(1))));
       case FALLOCATE -> fallocate(fd(name), call.mode(1), call.number(2), call.number(3));
@@ -253,7 +258,30 @@ public final class KernelExecutor implements TraceExecutor {
       case GUP -> gup(name, mapping(call.word(1)), call.number(2), call.number(3));
       case GUP_RELEASE -> release(name);
       case BIND -> bind(name, call.number(2), call.number(3), fd(call.word(1)), call.number(4));
-      case UNBIND -> answer(region(slot(name), 0, 0, 0, 0, 0));
+      case UNBIND -> memslots.set(vm, slot(name), 0, 0, 0, 0, 0, 0);
+      case VM -> memslots.createMachine(name, call.number(1));
+      case CREATE_IN ->
+          define(
+              name,
+              memslots.createFile(
+                  memslots.machine(call.word(1)), call.number(2), call.number(3)));
+      case ANON -> anonymous(name, call.number(2));
+      case MEMSLOT -> memslot(memslots.machine(name), call);
+      case DIRTY_LOG -> memslots.dirtyLog(memslots.machine(name), (int) call.number(1));
+      case CLEAR_DIRTY_LOG ->
+          memslots.clearDirtyLog(
+              memslots.machine(name), (int) call.number(1), call.number(2), call.number(3));
+      case GUEST_LOAD -> memslots.guest(memslots.machine(name)).load(call.number(1));
+      case GUEST_STORE ->
+          memslots
+              .guest(memslots.machine(name))
+              .store(call.number(1), (byte) call.number(2));
+      case ATTRIBUTES ->
+          memslots.setAttributes(
+              memslots.machine(name),
+              call.word(1).equals("private"),
+              call.number(2),
+              call.number(3));
       case SET_ATTRIBUTES -> setAttributes(fd(name), call);
       case CONVERT, ATTR -> "ENOTTY"; // no released kernel has them
       case CLOSE -> close(name);
@@ -321,10 +349,6 @@ public final class KernelExecutor implements TraceExecutor {
     }
     fds.put(name, fd);
     return "ok";
-  }
-
-  private int create(long size, long flags) {
-    return Libc.ioctl(vm, Libc.KVM_CREATE_GUEST_MEMFD, new long[] {size, flags, 0, 0, 0, 0, 0, 0});
   }
 
   private String close(String name) {
@@ -449,6 +473,22 @@ public final class KernelExecutor implements TraceExecutor {
     long length = call.number(at + 2);
     int bits = protection(call.word(at + 3));
     int flags = call.word(at + 4).equals("PRIVATE") ? Libc.MAP_PRIVATE : Libc.MAP_SHARED;
+    return map(name, process, length, bits, flags, fd, offset);
+  }
+
+  private String anonymous(String name, long length) {
+    int bits = Libc.PROT_READ | Libc.PROT_WRITE;
+    int flags = Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS;
+    String answer = map(name, UserSpace.OWN, length, bits, flags, CLOSED, 0);
+    if (answer.equals("ok")) {
+      anonymous.add(name);
+    }
+    return answer;
+  }
+
+  /** Maps where nothing is. */
+  private String map(
+      String name, UserSpace process, long length, int bits, int flags, int fd, long offset) {
     long mapped = (length + PAGE_SIZE - 1) & -PAGE_SIZE;
     for (int attempt = 0; attempt < MOST_PLACES; attempt++) {
       long place = place(length);
@@ -510,6 +550,7 @@ public final class KernelExecutor implements TraceExecutor {
   private String munmap(String name) {
     Mapping mapping = mapping(name);
     mappings.remove(name);
+    anonymous.remove(name);
     return answered(mapping.process.munmap(mapping.address, mapping.length));
   }
 
@@ -736,20 +777,24 @@ public final class KernelExecutor implements TraceExecutor {
   }
 
   private String bind(String name, long gpa, long size, int fd, long offset) {
-    String answer = answer(region(slot(name), Libc.KVM_MEM_GUEST_MEMFD, gpa, size, fd, offset));
+    int flags = Libc.KVM_MEM_GUEST_MEMFD;
+    String answer = memslots.set(vm, slot(name), flags, gpa, size, 0, fd, offset);
     if (answer.equals("ok")) {
       slots.add(name);
     }
     return answer;
   }
 
-  private int region(int slot, long flags, long gpa, long size, int fd, long offset) {
-    long[] region = new long[20];
-    region[0] = slot | (flags << 32);
-    region[1] = gpa;
-    region[2] = size;
-    region[4] = offset;
-    region[5] = fd & 0xffffffffL;
-    return Libc.ioctl(vm, Libc.KVM_SET_USER_MEMORY_REGION2, region);
+  private String memslot(int of, Trace.Call call) {
+    String user = call.word(5);
+    return memslots.set(
+        of,
+        (int) call.number(1),
+        (int) call.number(2),
+        call.number(3),
+        call.number(4),
+        user.startsWith("a") ? mapping(user).address : call.number(5),
+        fd(call.word(6)),
+        call.number(7));
   }
 }

@@ -42,11 +42,24 @@ final class Libc {
   static final long KVM_CREATE_VM = 0xae01;
   static final long KVM_CHECK_EXTENSION = 0xae03;
   static final long KVM_SET_USER_MEMORY_REGION2 = 0x40a0ae49L;
+  static final long KVM_GET_VCPU_MMAP_SIZE = 0xae04;
+  static final long KVM_CREATE_VCPU = 0xae41;
+  static final long KVM_RUN = 0xae80;
+  static final long KVM_SET_REGS = 0x4090ae82L;
+  static final long KVM_GET_SREGS = 0x8138ae83L;
+  static final long KVM_SET_SREGS = 0x4138ae84L;
+  static final long KVM_GET_SUPPORTED_CPUID = 0xc008ae05L;
+  static final long KVM_SET_CPUID2 = 0x4008ae90L;
   static final long KVM_CREATE_GUEST_MEMFD = 0xc040aed4L;
   static final long KVM_SET_MEMORY_ATTRIBUTES2 = 0xc080aed2L;
   static final long KVM_CAP_GUEST_MEMFD = 234;
   static final long KVM_CAP_GUEST_MEMFD_FLAGS = 244;
-  static final long KVM_MEM_GUEST_MEMFD = 4;
+  static final int KVM_MEM_LOG_DIRTY_PAGES = 1;
+  static final int KVM_MEM_GUEST_MEMFD = 4;
+  static final long KVM_GET_DIRTY_LOG = 0x4010ae42L;
+  static final long KVM_CLEAR_DIRTY_LOG = 0xc018aec0L;
+  static final long KVM_SET_MEMORY_ATTRIBUTES = 0x4020aed2L;
+  static final long KVM_MEMORY_ATTRIBUTE_PRIVATE = 8;
 
   static {
     Native.register(Libc.class, "c");

@@ -116,6 +116,11 @@ public final class RandomCalls {
   private final List<Slot> slots = new ArrayList<>();
   private final List<Slot> deleted = new ArrayList<>();
 
+  /** Mappings of anonymous memory. */
+  private final List<Window> memory = new ArrayList<>();
+
+  private final RandomMemslots memslots;
+
   /** The names of all slots, also of those that were not made: a name is used once. */
   private final Set<String> slotNames = new HashSet<>();
 
@@ -130,6 +135,9 @@ public final class RandomCalls {
    */
   public RandomCalls(long seed) {
     random = new SplittableRandom(seed);
+    memslots =
+        new RandomMemslots(
+            random, () -> memfd().name, () -> memory.isEmpty() ? null : pick(memory).name);
   }
 
   /**
@@ -141,6 +149,9 @@ public final class RandomCalls {
     ifOk = RandomCalls::nothing;
     if (open.isEmpty() && windows.isEmpty()) {
       return create();
+    }
+    if (oneIn(8)) {
+      return ofMachines();
     }
     int kind = random.nextInt(1000);
     if (kind < 20 || open.isEmpty()) {
@@ -182,10 +193,10 @@ public final class RandomCalls {
     } else if (kind < 503 && !forked.isEmpty()) {
       return exit();
     } else if (kind < 630) {
-      Window w = pick(windows);
+      Window w = window();
       return Trace.Call.of(Verb.LOAD, w.name, "" + touched(w));
     } else if (kind < 780) {
-      Window w = pick(windows);
+      Window w = window();
       String value = String.format(Locale.ROOT, "0x%02x", random.nextInt(256));
       return Trace.Call.of(Verb.STORE, w.name, "" + touched(w), value);
     } else if (kind < 910) {
@@ -417,8 +428,8 @@ public final class RandomCalls {
   // ---- parts of mappings, and advice ----
 
   private Trace.Call munmap() {
-    Window window = pick(windows);
-    ifOk = () -> windows.remove(window);
+    Window window = window();
+    ifOk = () -> (memory.contains(window) ? memory : windows).remove(window);
     return Trace.Call.of(Verb.MUNMAP, window.name);
   }
 
@@ -504,7 +515,7 @@ public final class RandomCalls {
   }
 
   private Trace.Call madvise() {
-    Window w = pick(windows);
+    Window w = window();
     String advice =
         switch (random.nextInt(16)) {
           case 0 -> OTHER_ADVICE[random.nextInt(OTHER_ADVICE.length)];
@@ -570,6 +581,49 @@ public final class RandomCalls {
   }
 
   // ---- memslots ----
+
+  /** Calls on memslots with all their arguments, and what else these machines need. */
+  private Trace.Call ofMachines() {
+    int kind = random.nextInt(100);
+    if (kind < 2 && memslots.canHaveAnotherMachine()) {
+      String name = newName("v");
+      ifOk = () -> memslots.add(name);
+      return Trace.Call.of(Verb.VM, name, "type=0");
+    } else if (kind < 8 && memory.size() < 6) {
+      return anonymous();
+    } else if (kind < 14 && open.size() < 12) {
+      return createIn();
+    } else if (kind < 24) {
+      return kind < 20 ? memslots.dirtyLog() : memslots.clearDirtyLog();
+    } else if (kind < 55 && memslots.hasGuest()) {
+      return memslots.guest();
+    }
+    return memslots.memslot(made -> ifOk = made);
+  }
+
+  private Trace.Call anonymous() {
+    long length = oneIn(20) ? pick(0, 1L << 47, 1L << 62) : pages(16) - (oneIn(4) ? inPage() : 0);
+    String name = newName("a");
+    long whole = (length + PAGE - 1) & -PAGE;
+    Window window = new Window(name, new Memfd("", whole, true, true), 0, whole);
+    ifOk = () -> memory.add(window);
+    return Trace.Call.of(Verb.ANON, name, memslots.machineName(), "length=" + length);
+  }
+
+  /** A mapping, at times of anonymous memory. */
+  private Window window() {
+    return memory.isEmpty() || (!windows.isEmpty() && !oneIn(6)) ? pick(windows) : pick(memory);
+  }
+
+  private Trace.Call createIn() {
+    long size = oneIn(10) ? pick(0, -PAGE, 1, pages(8) + inPage()) : 64 * PAGE;
+    long flags = oneIn(10) ? pick(WRONG_FLAGS) : random.nextInt(4);
+    String name = newName("m");
+    ifOk = () -> open.add(new Memfd(name, size, (flags & 1) != 0, (flags & 2) != 0));
+    String machine = memslots.machineName();
+    String word = "flags=0x" + Long.toHexString(flags);
+    return Trace.Call.of(Verb.CREATE_IN, name, machine, "size=" + size, word);
+  }
 
   private Trace.Call bind() {
     Memfd memfd = memfd();

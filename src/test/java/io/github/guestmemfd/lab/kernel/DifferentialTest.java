@@ -70,15 +70,23 @@ class DifferentialTest {
   @CsvSource({
     // call that is wrong, what it answers, what it answers instead, how many calls show that at
     // most
-    "fallocate, EFBIG, EINVAL, 2",
-    "fallocate, EOPNOTSUPP, EINVAL, 2",
-    "mmap, EOVERFLOW, EINVAL, 2",
-    "store, SIGBUS, SIGSEGV, 3",
-    "madvise, EFAULT, ENOMEM, 3",
-    "gup, EFAULT, EINVAL, 4",
+    "fallocate, EFBIG, EINVAL, 3",
+    "fallocate, EOPNOTSUPP, EINVAL, 3",
+    "mmap, EOVERFLOW, EINVAL, 3",
+    "store, SIGBUS, SIGSEGV, 4",
+    "madvise, EFAULT, ENOMEM, 4",
+    "gup, EFAULT, EINVAL, 5",
     "bind, EEXIST, EINVAL, 6",
     "unbind, EINVAL, ok, 6",
-    "close, EBADF, ok, 3",
+    "memslot, EEXIST, EINVAL, 6",
+    "memslot, EBADF, EINVAL, 3",
+    "dirty_log, ENOENT, EINVAL, 2",
+    "clear_dirty_log, EINVAL, ENOENT, 4",
+    "anon, ENOMEM, EINVAL, 2",
+    "guest_load, MEMORY_FAULT, EFAULT, 5",
+    "guest_store, EFAULT, MMIO, 4",
+    "guest_store, MMIO, ok, 3",
+    "close, EBADF, ok, 4",
   })
   void aWrongAnswerIsFoundAndShrunk(String verb, String right, String wrong, int most)
       throws Exception {
