@@ -44,6 +44,12 @@ final class BoundSlot {
   @Nullable BoundSlot replaced;
 
   /**
+   * The memslot that has this one as {@link #replaced}: what replaced this one or, if that is gone
+   * already, what replaced that. Guarded by mmu_lock; set by who replaces it, before that is seen.
+   */
+  @Nullable BoundSlot replacedBy;
+
+  /**
    * Creates the slot, without any page mapped.
    *
    * @param user what is at user addresses

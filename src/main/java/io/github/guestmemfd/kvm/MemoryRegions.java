@@ -133,22 +133,18 @@ final class MemoryRegions {
   /** See {@link VirtualMachine#setUserMemoryRegion2(Memslot)}. */
   void set(Memslot wanted) {
     forbidInsideCallback(wanted.slot());
-    Change change = change(wanted.withoutIgnored());
-    if (change.old != null) {
+    BoundSlot old = change(wanted.withoutIgnored());
+    if (old != null) {
       try {
-        mmu.delete(
-            change.old, change.made); // without the slots lock: it waits, and may free frames
+        mmu.delete(old); // without the slots lock: it waits, and may free frames
       } finally {
-        unbind(change.old);
+        unbind(old);
       }
     }
   }
 
-  /** The memslot that was deleted or replaced, and the one that was made, if any. */
-  private record Change(@Nullable BoundSlot old, @Nullable BoundSlot made) {}
-
-  /** Changes the set of memslots. */
-  private Change change(Memslot wanted) {
+  /** Changes the set of memslots; the one that was deleted or replaced, if any. */
+  private @Nullable BoundSlot change(Memslot wanted) {
     int slot = wanted.slot();
     slotsLock.lock();
     try {
@@ -163,7 +159,7 @@ final class MemoryRegions {
         }
         slots.remove(slot);
         publish();
-        return new Change(old, null);
+        return old;
       }
       if (old != null) {
         String immutable = MemslotRules.immutable(old.memslot, wanted);
@@ -171,16 +167,18 @@ final class MemoryRegions {
           throw refuse(Errno.EINVAL, slot, immutable);
         }
         if (old.memslot.equals(wanted)) {
-          return new Change(null, null);
+          return null;
         }
       }
       requireFreeGuestAddresses(wanted);
       if (!wanted.has(MemslotFlag.GUEST_MEMFD)) {
         requireGuestLimit(wanted);
-        return new Change(old, store(wanted, null, old));
+        store(wanted, null, old);
+        return old;
       }
       GuestMemfd memfd = prepareBinding(wanted);
-      return new Change(old, commitBinding(wanted, memfd, old));
+      commitBinding(wanted, memfd, old);
+      return old;
     } finally {
       slotsLock.unlock();
     }
@@ -234,7 +232,7 @@ final class MemoryRegions {
   }
 
   /** The second step: looks at what is bound already, and binds, or changes nothing. */
-  private BoundSlot commitBinding(Memslot wanted, GuestMemfd memfd, @Nullable BoundSlot old) {
+  private void commitBinding(Memslot wanted, GuestMemfd memfd, @Nullable BoundSlot old) {
     int slot = wanted.slot();
     for (BoundSlot other : slots.values()) {
       if (other.memslot.overlapsFile(memfd, wanted.offset(), wanted.size())) {
@@ -246,7 +244,7 @@ final class MemoryRegions {
       throw refuse(
           Errno.EINVAL, slot, "expected a file of no other virtual machine, actual " + memfd);
     }
-    return store(wanted, owner(memfd), old);
+    store(wanted, owner(memfd), old);
   }
 
   private boolean isPastEnd(long offset, long size, long fileSize) {
@@ -256,11 +254,14 @@ final class MemoryRegions {
   }
 
   /** Makes a memslot, in place of the old one. Before a vCPU can find it, its memory knows it. */
-  private BoundSlot store(Memslot memslot, @Nullable Gmem gmem, @Nullable BoundSlot old) {
+  private void store(Memslot memslot, @Nullable Gmem gmem, @Nullable BoundSlot old) {
     GuestMemfd memfd = memslot.memfd();
     boolean inPlace = type == null || profile.convertsInPlace();
     boolean fileOnly = memfd != null && (inPlace || CreateFlag.MMAP.isIn(memfd.flags()));
     BoundSlot bound = new BoundSlot(memslot, gmem, fileOnly, user, old, hook);
+    if (old != null) {
+      old.replacedBy = bound;
+    }
     try {
       if (gmem != null) {
         Announce.write(gmem.bindings).add(bound);
@@ -270,10 +271,10 @@ final class MemoryRegions {
       }
       slots.put(memslot.slot(), bound);
       publish();
-      return bound;
     } catch (Throwable e) { // there was no memory
       slots.remove(memslot.slot(), bound);
       if (old != null) {
+        old.replacedBy = null;
         slots.put(memslot.slot(), old);
       }
       unbind(bound);

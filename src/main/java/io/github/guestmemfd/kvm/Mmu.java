@@ -399,12 +399,8 @@ final class Mmu {
     }
   }
 
-  /**
-   * Ends all use of a memslot that has been deleted, or replaced.
-   *
-   * @param by what has replaced it; null if it was deleted
-   */
-  void delete(BoundSlot slot, @Nullable BoundSlot by) {
+  /** Ends all use of a memslot that has been deleted, or replaced. */
+  void delete(BoundSlot slot) {
     mmuLock.lock();
     try {
       slot.isGone = true; // from here on nothing is mapped
@@ -414,16 +410,22 @@ final class Mmu {
     try {
       zapUninterruptibly(new Pages(slot, 0, slot.pages()));
     } finally {
-      if (by != null) {
-        forgetReplaced(by, slot);
-      }
+      forgetReplaced(slot);
     }
   }
 
-  private void forgetReplaced(BoundSlot by, BoundSlot slot) {
+  /** Takes a memslot out of the chain of those that are replaced. */
+  private void forgetReplaced(BoundSlot slot) {
     mmuLock.lock();
     try {
-      by.replaced = slot.replaced; // which another thread may still be deleting
+      BoundSlot older = slot.replaced; // which another thread may still be deleting
+      BoundSlot newer = slot.replacedBy;
+      if (newer != null) {
+        newer.replaced = older;
+      }
+      if (older != null) {
+        older.replacedBy = newer;
+      }
     } finally {
       mmuLock.unlock();
     }

@@ -15,7 +15,12 @@ import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.abi.MemoryAttributes2;
 import io.github.guestmemfd.abi.Protection;
+import io.github.guestmemfd.kvm.BusyGuestPage;
+import io.github.guestmemfd.kvm.MemoryAttribute;
+import io.github.guestmemfd.kvm.Memslot;
+import io.github.guestmemfd.kvm.MemslotFlag;
 import io.github.guestmemfd.kvm.VirtualMachine;
+import io.github.guestmemfd.kvm.VmType;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.LockClass;
 import io.github.guestmemfd.spi.Mutex;
@@ -25,6 +30,7 @@ import java.io.Writer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.BitSet;
 import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
@@ -34,6 +40,7 @@ import java.util.Objects;
 import java.util.WeakHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -93,7 +100,26 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   /** Set while a thread is in {@link #setMemoryAttributes2}. */
   private final ThreadLocal<@Nullable Boolean> settingAttributes = new ThreadLocal<>();
 
+  /** The machine of which all memslots are made by {@link #bind}: that of every trace. */
   private @Nullable VirtualMachine machine;
+
+  private final AtomicInteger machines = new AtomicInteger(1);
+
+  /** The machines of descriptors, but those of the machine of every trace. */
+  private final Map<Object, String> owners = Collections.synchronizedMap(new WeakHashMap<>());
+
+  /** The file that this thread is creating in a machine. */
+  private final ThreadLocal<@Nullable Creation> creations = new ThreadLocal<>();
+
+  private static final class Creation {
+    final String machine;
+    @Nullable String call;
+
+    Creation(String machine) {
+      this.machine = machine;
+    }
+  }
+
   private int lastSlot = -1;
 
   private Recorder(LineWriter lines) {
@@ -215,6 +241,12 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
       comment("the next file has no direct map");
     }
     String name = define("m", memfds, memfd);
+    Creation creation = creations.get();
+    if (creation != null) {
+      String arguments = " size=" + size + " flags=0x" + Long.toHexString(bits);
+      creation.call = "create_in " + name + " " + creation.machine + arguments;
+      return;
+    }
     String word = failed == null ? "ok" : ModelExecutor.word(failed);
     String line = "create " + name + " size=" + size + " flags=0x" + Long.toHexString(bits) + " = ";
     if (word == null) {
@@ -235,6 +267,10 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   @Override
   public void dup(GuestMemfd memfd, @Nullable GuestMemfd dup, @Nullable RuntimeException failed) {
     String name = define("m", memfds, dup);
+    String owner = owners.get(memfd);
+    if (dup != null && owner != null) {
+      owners.put(dup, owner);
+    }
     if (dup != null && !memfd.isOpen()) {
       names.remove(dup); // a trace has no way from a closed descriptor to its file
       comment("dup " + name + " of the closed " + names.get(memfd) + " = ok");
@@ -386,6 +422,9 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
 
   @Override
   public void close(GuestMemfd memfd) {
+    if (creations.get() != null) {
+      return; // the machine has refused the file: nobody has ever had it
+    }
     call("close", memfd, "", "ok", null);
   }
 
@@ -611,6 +650,10 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
 
   private void bindAndRecord(
       VirtualMachine vm, int slot, long gpa, long size, GuestMemfd memfd, long offset) {
+    if (names.containsKey(vm)) {
+      setAndRecord(vm, new Memslot(slot, gpa, size, memfd, offset));
+      return;
+    }
     if (machine == null) {
       machine = vm;
     }
@@ -649,6 +692,10 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   }
 
   private void unbindAndRecord(VirtualMachine vm, int slot) {
+    if (names.containsKey(vm)) {
+      setAndRecord(vm, new Memslot(slot, 0, 0, 0, 0, null, 0));
+      return;
+    }
     RuntimeException failed = null;
     try {
       vm.unbind(slot);
@@ -664,5 +711,207 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
     if (failed != null) {
       throw failed;
     }
+  }
+
+  // ---- memslots with all their arguments ----
+
+  /**
+   * Creates a file of a machine, and records that, with this as its listener. A machine whose first
+   * call is {@link #bind} is that of {@code create}; any other is created in the trace when it is
+   * first used.
+   *
+   * @param vm the machine
+   * @param builder describes the file; its listener is set here
+   * @return the first descriptor of the file
+   * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link
+   *     VirtualMachine#createGuestMemfd(GuestMemfd.Builder)}
+   */
+  public GuestMemfd createGuestMemfd(VirtualMachine vm, GuestMemfd.Builder builder) {
+    String name = name(vm);
+    Creation creation = new Creation(name == null ? Trace.MACHINE : name);
+    RuntimeException failed = null;
+    creations.set(creation);
+    try {
+      GuestMemfd memfd = vm.createGuestMemfd(builder.listener(this));
+      if (name != null) {
+        owners.put(memfd, name);
+      }
+      return memfd;
+    } catch (RuntimeException e) {
+      failed = e;
+      throw e;
+    } finally {
+      creations.remove();
+      if (creation.call != null) {
+        answer(creation.call, "ok", failed);
+      }
+    }
+  }
+
+  /** The name of a machine; null for the one of {@link #bind}. Names it if it has none. */
+  private @Nullable String name(VirtualMachine vm) {
+    Objects.requireNonNull(vm, "vm");
+    slotsLock.lock();
+    try {
+      if (vm == machine) {
+        return null;
+      }
+      String known = names.get(vm);
+      if (known != null) {
+        return known;
+      }
+      String name = define("v", machines, vm);
+      int type = vm.type().orElse(VmType.DEFAULT).number();
+      line("vm " + name + " type=" + type + " = ok");
+      return name;
+    } finally {
+      slotsLock.unlock();
+    }
+  }
+
+  /** Writes a call; in a comment, if a trace has no word for its failure. */
+  private void answer(String call, String result, @Nullable RuntimeException failed) {
+    String word = failed == null ? result : ModelExecutor.word(failed);
+    if (word == null) {
+      comment(call + " = " + failed);
+    } else {
+      line(call + " = " + word);
+    }
+  }
+
+  /**
+   * Creates, changes or deletes a memslot, and records that. A machine of which a memslot was made
+   * by {@link #bind} before has numbers of its own in the trace: there this is a comment, and so it
+   * is if the file was not created by {@link #createGuestMemfd}.
+   *
+   * @param vm the machine
+   * @param wanted the memslot; of size 0 to delete the one with this number
+   * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link
+   *     VirtualMachine#setUserMemoryRegion2(Memslot)}
+   */
+  public void setUserMemoryRegion2(VirtualMachine vm, Memslot wanted) {
+    Objects.requireNonNull(wanted, "wanted");
+    name(vm);
+    step(() -> setAndRecord(vm, wanted));
+  }
+
+  private void setAndRecord(VirtualMachine vm, Memslot wanted) {
+    RuntimeException failed = null;
+    try {
+      vm.setUserMemoryRegion2(wanted);
+    } catch (RuntimeException e) {
+      failed = e;
+    }
+    String name = names.get(vm);
+    GuestMemfd memfd = wanted.memfd();
+    String file = memfd == null ? "none" : names.get(memfd);
+    String call =
+        "memslot %s slot=%d flags=0x%x gpa=0x%x size=%d user=0x%x file=%s offset=%d"
+            .formatted(
+                name,
+                wanted.slot(),
+                wanted.flags(),
+                wanted.gpa(),
+                wanted.size(),
+                wanted.userAddress(),
+                file,
+                wanted.offset());
+    boolean isForeign = failed == null && isOfAnother(name, wanted);
+    if (name == null || file == null || isForeign) {
+      comment(call + " = " + (failed == null ? "ok" : failed));
+    } else {
+      answer(call, "ok", failed);
+    }
+    if (failed != null) {
+      throw failed;
+    }
+  }
+
+  /** Whether a file was not created in the machine, as far as the trace knows. */
+  private boolean isOfAnother(@Nullable String name, Memslot wanted) {
+    return wanted.size() != 0
+        && wanted.has(MemslotFlag.GUEST_MEMFD)
+        && !Objects.equals(name, owners.get(wanted.memfd()));
+  }
+
+  /**
+   * Takes the dirty log of a memslot, and records that. A log with pages is a comment: what the
+   * guest writes is not seen.
+   *
+   * @param vm the machine
+   * @param slot its number
+   * @return the pages of the memslot that the guest has written
+   * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link VirtualMachine#getDirtyLog}
+   */
+  public BitSet getDirtyLog(VirtualMachine vm, int slot) {
+    return log(vm, "dirty_log", slot, "", () -> vm.getDirtyLog(slot));
+  }
+
+  /**
+   * Takes pages out of the dirty log of a memslot, and records that; in a comment, if they are not
+   * one range.
+   *
+   * @param vm the machine
+   * @param slot its number
+   * @param pages the pages of the memslot
+   * @return those of them that were in the log
+   * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link VirtualMachine#clearDirtyLog}
+   */
+  public BitSet clearDirtyLog(VirtualMachine vm, int slot, BitSet pages) {
+    int first = Math.max(0, pages.nextSetBit(0));
+    int count = pages.cardinality();
+    boolean isRange = pages.length() - first == count || count == 0;
+    String range = isRange ? " " + first + " " + count : " " + pages;
+    return log(vm, "clear_dirty_log", slot, range, () -> vm.clearDirtyLog(slot, pages));
+  }
+
+  private BitSet log(
+      VirtualMachine vm, String verb, int slot, String range, Supplier<BitSet> take) {
+    String name = name(vm);
+    BitSet taken = new BitSet();
+    RuntimeException failed = null;
+    try {
+      taken = take.get();
+      return taken;
+    } catch (RuntimeException e) {
+      failed = e;
+      throw e;
+    } finally {
+      String call = verb + " " + name + " " + slot + range;
+      String result = verb.equals("dirty_log") ? ModelExecutor.pages(taken) : "ok";
+      if (name == null || !taken.isEmpty() || range.contains("{")) {
+        comment(call + " = " + (failed == null ? result : failed));
+      } else {
+        answer(call, result, failed);
+      }
+    }
+  }
+
+  /**
+   * Changes the attribute of guest addresses, and records that. Of a machine that converts in place
+   * the conversions are recorded, by their files.
+   *
+   * @param vm the machine
+   * @param gpa the first guest physical address
+   * @param size the size in bytes
+   * @param attribute the new attribute of the pages
+   * @param busy receives the address where it stopped, and the holders that blocked it
+   * @return as {@link VirtualMachine#trySetMemoryAttributes}
+   */
+  public Errno trySetMemoryAttributes(
+      VirtualMachine vm, long gpa, long size, MemoryAttribute attribute, BusyGuestPage busy) {
+    if (vm.type().isEmpty()) {
+      return vm.trySetMemoryAttributes(gpa, size, attribute, busy);
+    }
+    String name = name(vm);
+    Errno errno = vm.trySetMemoryAttributes(gpa, size, attribute, busy);
+    String word = attribute == MemoryAttribute.PRIVATE ? "private" : "shared";
+    String call = "attributes " + name + " " + word + " 0x" + Long.toHexString(gpa) + " " + size;
+    if (name == null) {
+      comment(call + " = " + errno);
+    } else {
+      line(call + " = " + ModelExecutor.answer(errno));
+    }
+    return errno;
   }
 }

@@ -5,6 +5,7 @@ import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.GuestMemfd;
@@ -233,6 +234,28 @@ class TwoMemoriesRaceTest extends VmFixture {
     }
     assertEquals(0, ram.allocated());
     assertEquals(0, read(vcpu, 3 * GPA, SHARED));
+  }
+
+  /** What a memslot has replaced is forgotten, also if it is done with after its successor. */
+  @Test
+  void aMemslotThatWasReplacedIsForgotten() throws Exception {
+    slot(1, LOG, 2 * GPA, 2, null);
+    Worker<Boolean> access;
+    Worker<Void> move;
+    try (RacePoints.Gate gate = races.hold(RacePoint.ACCESS_IN_FLIGHT)) {
+      access = accessAt(gate, 2 * GPA, SHARED);
+      move =
+          Worker.start(
+              () -> {
+                slot(1, LOG, 3 * GPA, 2, null);
+                return null;
+              });
+      probe.awaitWaiting(move);
+      slot(1, LOG, 4 * GPA, 2, null);
+    }
+    assertTrue(access.result());
+    move.result();
+    assertNull(vm.regions.memslots().find(4 * GPA).replaced);
   }
 
   /** What was written before the log is taken is in it; interrupted, the log is as it was. */

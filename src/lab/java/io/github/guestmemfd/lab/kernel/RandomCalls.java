@@ -116,7 +116,7 @@ public final class RandomCalls {
   private final List<Slot> slots = new ArrayList<>();
   private final List<Slot> deleted = new ArrayList<>();
 
-  /** Mappings of anonymous memory. */
+  /** Mappings of anonymous memory; in place of a file each has its machine. */
   private final List<Window> memory = new ArrayList<>();
 
   private final RandomMemslots memslots;
@@ -136,8 +136,7 @@ public final class RandomCalls {
   public RandomCalls(long seed) {
     random = new SplittableRandom(seed);
     memslots =
-        new RandomMemslots(
-            random, () -> memfd().name, () -> memory.isEmpty() ? null : pick(memory).name);
+        new RandomMemslots(random, () -> memfd().name, this::memoryOf);
   }
 
   /**
@@ -605,9 +604,14 @@ public final class RandomCalls {
     long length = oneIn(20) ? pick(0, 1L << 47, 1L << 62) : pages(16) - (oneIn(4) ? inPage() : 0);
     String name = newName("a");
     long whole = (length + PAGE - 1) & -PAGE;
-    Window window = new Window(name, new Memfd("", whole, true, true), 0, whole);
+    String machine = memslots.machineName();
+    Window window = new Window(name, new Memfd(machine, whole, true, true), 0, whole);
     ifOk = () -> memory.add(window);
-    return Trace.Call.of(Verb.ANON, name, memslots.machineName(), "length=" + length);
+    return Trace.Call.of(Verb.ANON, name, machine, "length=" + length);
+  }
+
+  private List<String> memoryOf(String machine) {
+    return memory.stream().filter(w -> w.memfd.name.equals(machine)).map(Window::name).toList();
   }
 
   /** A mapping, at times of anonymous memory. */

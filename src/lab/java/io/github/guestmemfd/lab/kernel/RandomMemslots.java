@@ -7,8 +7,8 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
+import java.util.function.Function;
 import java.util.function.Supplier;
-import org.jspecify.annotations.Nullable;
 
 /**
  * Random calls on the memslots of a few virtual machines, with flags and user addresses: mostly
@@ -55,17 +55,17 @@ final class RandomMemslots {
   private final SplittableRandom random;
   private final List<Machine> machines = new ArrayList<>();
   private final Supplier<String> files;
-  private final Supplier<@Nullable String> memory;
+  private final Function<String, List<String>> memory;
 
   /**
    * Calls on a machine, and on more that are made.
    *
    * @param random draws
    * @param files names a file
-   * @param memory names anonymous memory; null if there is none
+   * @param memory names the anonymous memory that a machine has
    */
   RandomMemslots(
-      SplittableRandom random, Supplier<String> files, Supplier<@Nullable String> memory) {
+      SplittableRandom random, Supplier<String> files, Function<String, List<String>> memory) {
     this.random = random;
     this.files = files;
     this.memory = memory;
@@ -108,10 +108,10 @@ final class RandomMemslots {
         : PAGE * (1 + random.nextInt(6));
   }
 
-  private String user() {
-    String name = oneIn(3) ? memory.get() : null;
-    if (name != null) {
-      return name;
+  private String user(Machine machine) {
+    List<String> there = memory.apply(machine.name);
+    if (!there.isEmpty() && oneIn(2)) {
+      return there.get(random.nextInt(there.size()));
     }
     long address =
         oneIn(10)
@@ -166,7 +166,10 @@ final class RandomMemslots {
    */
   Trace.Call memslot(IfOk ifOk) {
     Machine machine = machine();
-    Region region = region(machine);
+    Region drawn = region(machine);
+    boolean isGone =
+        drawn.user.startsWith("a") && !memory.apply(machine.name).contains(drawn.user);
+    Region region = isGone ? withUser(drawn, user(machine)) : drawn;
     ifOk.then(
         () -> {
           if (region.size == 0) {
@@ -186,16 +189,20 @@ final class RandomMemslots {
   private Region region(Machine machine) {
     Region old = machine.made.get(random.nextInt(NUMBERS));
     if (old == null || !oneIn(3)) {
-      return new Region(slot(), flags(), gpa(), size(), user(), file(), offset());
+      return new Region(slot(), flags(), gpa(), size(), user(machine), file(), offset());
     }
     Region region = old; // a change of one that is there, in one or two ways
     for (int i = random.nextInt(2); i >= 0; i--) {
-      region = changed(region);
+      region = changed(machine, region);
     }
     return region;
   }
 
-  private Region changed(Region r) {
+  private static Region withUser(Region r, String user) {
+    return new Region(r.slot, r.flags, r.gpa, r.size, user, r.file, r.offset);
+  }
+
+  private Region changed(Machine machine, Region r) {
     return switch (random.nextInt(7)) {
       case 0 -> r;
       case 1 -> new Region(r.slot, flags(), r.gpa, r.size, r.user, r.file, r.offset);
@@ -203,7 +210,7 @@ final class RandomMemslots {
           new Region(r.slot, r.flags ^ LOG_DIRTY_PAGES, r.gpa, r.size, r.user, r.file, r.offset);
       case 3 -> new Region(r.slot, r.flags, gpa(), r.size, r.user, r.file, r.offset);
       case 4 -> new Region(r.slot, r.flags, r.gpa, size(), r.user, r.file, r.offset);
-      case 5 -> new Region(r.slot, r.flags, r.gpa, r.size, user(), r.file, r.offset);
+      case 5 -> withUser(r, user(machine));
       default -> new Region(r.slot, r.flags, r.gpa, r.size, r.user, file(), offset());
     };
   }

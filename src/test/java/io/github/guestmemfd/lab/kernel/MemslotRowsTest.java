@@ -3,8 +3,11 @@ package io.github.guestmemfd.lab.kernel;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assumptions.assumeThat;
 
+import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.kvm.KernelProfile;
-import io.github.guestmemfd.lab.kernel.SlotCalls.Region;
+import io.github.guestmemfd.trace.ModelExecutor;
+import io.github.guestmemfd.trace.Trace;
+import io.github.guestmemfd.trace.TraceExecutor;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.IntStream;
@@ -142,7 +145,7 @@ class MemslotRowsTest {
   private static final long PAGE = 4096;
   private static final long USER = 0x1_0000_0000L;
 
-  private record Row(Region region, String answer) {}
+  private record Row(Trace.Call call, String answer) {}
 
   private static final List<Row> PARSED =
       ROWS.lines().filter(MemslotRowsTest::isRow).map(MemslotRowsTest::row).toList();
@@ -160,8 +163,10 @@ class MemslotRowsTest {
         n[i] += number(term);
       }
     }
-    return new Row(
-        new Region((int) n[0], (int) n[1], n[2], n[3], n[4], (int) n[5], n[6]), parts[1]);
+    String region =
+        "memslot v0 slot=%d flags=%d gpa=0x%x size=0x%x user=0x%x file=%s offset=0x%x"
+            .formatted(n[0], n[1], n[2], n[3], n[4], n[5] < 0 ? "none" : "m" + n[5], n[6]);
+    return new Row(Rival.call(region), parts[1]);
   }
 
   private static long number(String term) {
@@ -177,16 +182,24 @@ class MemslotRowsTest {
         : Long.parseLong(term);
   }
 
-  private static void createFiles(SlotCalls calls) {
-    assertThat(calls.create(0, 64 * PAGE, 3)).isEqualTo("ok");
-    assertThat(calls.create(1, 64 * PAGE, 0)).isEqualTo("ok");
+  private static TraceExecutor model() {
+    return new ModelExecutor(ConversionProtocol.atomicPair(), KernelProfile.LINUX_6_18);
   }
 
-  private static List<String> lines(SlotCalls calls, int rows) {
-    createFiles(calls);
+  private static String answer(TraceExecutor executor, String call) {
+    return executor.execute(Rival.call(call));
+  }
+
+  private static void createFiles(TraceExecutor executor) {
+    assertThat(answer(executor, "create m0 size=0x40000 flags=3")).isEqualTo("ok");
+    assertThat(answer(executor, "create m1 size=0x40000 flags=0")).isEqualTo("ok");
+  }
+
+  private static List<String> lines(TraceExecutor executor, int rows) {
+    createFiles(executor);
     List<String> lines = new ArrayList<>();
     for (Row row : PARSED.subList(0, rows)) {
-      lines.add(row.region + " = " + calls.set(row.region));
+      lines.add(row.call.line(executor.execute(row.call)));
     }
     return lines;
   }
@@ -200,55 +213,124 @@ class MemslotRowsTest {
   @MethodSource("rows")
   void theModelAnswersAsTheKernelHas(int number) {
     Row row = PARSED.get(number);
-    try (SlotCalls model = new ModelSlots(KernelProfile.LINUX_6_18)) {
-      List<String> lines = lines(model, number + 1);
-      assertThat(lines.get(number)).isEqualTo(row.region + " = " + row.answer);
+    try (TraceExecutor model = model()) {
+      assertThat(lines(model, number + 1).get(number)).isEqualTo(row.call.line(row.answer));
     }
   }
 
   @Test
-  void theKernelAnswersAsItHas() {
+  void theKernelAnswersAsItHas() throws NoGuestMemfdException {
     RealKernel.required();
     assumeThat(System.getProperty("os.version"))
         .as("no guest_memfd of the release that was asked")
         .startsWith("6.18");
-    try (SlotCalls kernel = new KernelSlots()) {
+    try (TraceExecutor kernel = new KernelExecutor()) {
       assertThat(lines(kernel, PARSED.size()))
-          .isEqualTo(PARSED.stream().map(row -> row.region + " = " + row.answer).toList());
+          .isEqualTo(PARSED.stream().map(row -> row.call.line(row.answer)).toList());
     }
   }
 
   /** A memslot with a file has no dirty log, nor has one whose pages are not logged. */
-  private static void dirtyLogs(SlotCalls calls) {
-    createFiles(calls);
-    calls.set(new Region(1, 4, 0, PAGE, 0, 0, 0));
-    calls.set(new Region(2, 0, 0x10000, PAGE, USER, -1, 0));
-    calls.set(new Region(3, 1, 0x20000, PAGE, USER, -1, 0));
+  private static void dirtyLogs(TraceExecutor executor) {
+    createFiles(executor);
+    String logged = "memslot v0 slot=3 flags=%d gpa=0x20000 size=4096 user=0 file=none offset=0";
+    answer(executor, "memslot v0 slot=1 flags=4 gpa=0 size=4096 user=0 file=m0 offset=0");
+    answer(executor, "memslot v0 slot=2 flags=0 gpa=0x10000 size=4096 user=0 file=none offset=0");
+    answer(executor, logged.formatted(1));
     for (int slot : new int[] {1, 2, 5}) {
-      assertThat(calls.dirtyLog(slot)).as("slot %d", slot).isEqualTo("ENOENT");
-      assertThat(calls.clearDirtyLog(slot, 1)).as("slot %d", slot).isEqualTo("ENOENT");
+      assertThat(answer(executor, "dirty_log v0 " + slot)).isEqualTo("ENOENT");
+      assertThat(answer(executor, "clear_dirty_log v0 " + slot + " 0 1")).isEqualTo("ENOENT");
     }
-    assertThat(calls.dirtyLog(3)).isEqualTo("ok");
-    assertThat(calls.clearDirtyLog(3, 1)).isEqualTo("ok");
-    assertThat(calls.clearDirtyLog(3, 64)).isEqualTo("EINVAL");
-    assertThat(calls.dirtyLog(32764)).isEqualTo("EINVAL");
-    assertThat(calls.dirtyLog(65537)).isEqualTo("EINVAL");
-    calls.set(new Region(3, 0, 0x20000, PAGE, USER, -1, 0));
-    assertThat(calls.dirtyLog(3)).isEqualTo("ENOENT");
+    assertThat(answer(executor, "dirty_log v0 3")).isEqualTo("none");
+    assertThat(answer(executor, "clear_dirty_log v0 3 0 1")).isEqualTo("ok");
+    assertThat(answer(executor, "clear_dirty_log v0 3 0 64")).isEqualTo("EINVAL");
+    assertThat(answer(executor, "dirty_log v0 32764")).isEqualTo("EINVAL");
+    assertThat(answer(executor, "dirty_log v0 65537")).isEqualTo("EINVAL");
+    answer(executor, logged.formatted(0));
+    assertThat(answer(executor, "dirty_log v0 3")).isEqualTo("ENOENT");
   }
 
   @Test
   void dirtyLogsOfTheModel() {
-    try (SlotCalls model = new ModelSlots(KernelProfile.LINUX_6_18)) {
+    try (TraceExecutor model = model()) {
       dirtyLogs(model);
     }
   }
 
   @Test
-  void dirtyLogsOfTheKernel() {
+  void dirtyLogsOfTheKernel() throws NoGuestMemfdException {
     RealKernel.required();
-    try (SlotCalls kernel = new KernelSlots()) {
+    try (TraceExecutor kernel = new KernelExecutor()) {
       dirtyLogs(kernel);
+    }
+  }
+
+  /** What a guest sees of a memslot that is moved, logged, read-only, and without memory. */
+  private static final String GUEST =
+      """
+      vm v1 type=0 = ok
+      guest_load v1 0 = MMIO
+      anon a0 v1 length=8192 = ok
+      store a0 4096 0x07 = ok
+      memslot v1 slot=1 flags=1 gpa=0x20000 size=8192 user=a0 file=none offset=0 = ok
+      guest_load v1 0x21000 = 0x07
+      dirty_log v1 1 = none
+      guest_store v1 0x21001 0x09 = ok
+      load a0 4097 = 0x09
+      dirty_log v1 1 = 1
+      dirty_log v1 1 = none
+      guest_store v1 0x21001 0x0a = ok
+      store a0 0 0x01 = ok
+      memslot v1 slot=1 flags=1 gpa=0x30000 size=8192 user=a0 file=none offset=0 = ok
+      guest_load v1 0x21001 = MMIO
+      guest_store v1 0x30000 0x02 = ok
+      dirty_log v1 1 = 0,1
+      guest_store v1 0x30000 0x03 = ok
+      clear_dirty_log v1 1 1 1 = ok
+      dirty_log v1 1 = 0
+      memslot v1 slot=2 flags=2 gpa=0x40000 size=4096 user=a0 file=none offset=0 = ok
+      guest_load v1 0x40000 = 0x03
+      guest_store v1 0x40000 0x04 = MMIO
+      load a0 0 = 0x03
+      madvise a0 0 4096 DONTNEED = ok
+      guest_load v1 0x40000 = 0x00
+      create_in m0 v1 size=4096 flags=0x3 = ok
+      create_in m1 v1 size=4096 flags=0x0 = ok
+      memslot v1 slot=3 flags=4 gpa=0 size=4096 user=a0 file=m0 offset=0 = ok
+      memslot v1 slot=4 flags=4 gpa=0x1000 size=4096 user=a0 file=m1 offset=0 = ok
+      guest_store v1 0 0x05 = ok
+      load a0 0 = 0x00
+      guest_store v1 0x1000 0x06 = ok
+      load a0 0 = 0x06
+      cached m1 = 0
+      munmap a0 = ok
+      guest_load v1 0 = 0x05
+      guest_load v1 0x1000 = EFAULT
+      guest_load v1 0x30000 = EFAULT
+      close m0 = ok
+      guest_load v1 0 = MEMORY_FAULT
+      """;
+
+  private static void guest(TraceExecutor executor) {
+    for (String line : GUEST.lines().toList()) {
+      String call = line.substring(0, line.indexOf(" = "));
+      assertThat(call + " = " + answer(executor, call)).isEqualTo(line);
+    }
+  }
+
+  @Test
+  void theGuestOfTheModel() {
+    try (TraceExecutor model = model()) {
+      guest(model);
+    }
+  }
+
+  @Test
+  void theGuestOfTheKernel() throws NoGuestMemfdException {
+    RealKernel.required();
+    assumeThat(KernelGuest.IS_POSSIBLE).as("no guest for this processor").isTrue();
+    try (TraceExecutor kernel = new KernelExecutor()) {
+      guest(kernel);
     }
   }
 }
