@@ -53,8 +53,8 @@ class RecordingsTest {
   }
 
   @Test
-  void thereAreElevenRecordings() throws IOException {
-    assertThat(recordings()).hasSize(11);
+  void thereAreTwelveRecordings() throws IOException {
+    assertThat(recordings()).hasSize(12);
   }
 
   /** A wrong recording of each kind of call is seen: the comparison does compare. */

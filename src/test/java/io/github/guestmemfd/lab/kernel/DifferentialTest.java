@@ -165,7 +165,13 @@ class DifferentialTest {
   /** The recordings of this kernel's release are answered as recorded: the oracle is the same. */
   @ParameterizedTest
   @ValueSource(
-      strings = {"random-1.trace", "random-2.trace", "random-3.trace", "random-7-long.trace"})
+      strings = {
+        "random-1.trace",
+        "random-2.trace",
+        "random-3.trace",
+        "random-7-long.trace",
+        "random-10-long.trace"
+      })
   void theKernelAnswersAsItWasRecorded(String name) throws Exception {
     assumeThat(System.getProperty("os.version"))
         .as("no guest_memfd of the release that was recorded")

@@ -13,7 +13,15 @@ import org.junit.jupiter.api.Test;
 /** Random calls make a trace, whatever is answered. */
 class RandomCallsTest {
   private static final Set<Verb> DEFINE =
-      EnumSet.of(Verb.CREATE, Verb.DUP, Verb.MMAP, Verb.GUP, Verb.BIND);
+      EnumSet.of(
+          Verb.CREATE,
+          Verb.CREATE_IN,
+          Verb.DUP,
+          Verb.MMAP,
+          Verb.ANON,
+          Verb.GUP,
+          Verb.BIND,
+          Verb.VM);
   private static final int SLOTS = 32764;
 
   @Test
