@@ -6,6 +6,7 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.FallocMode;
 import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.abi.FileStat;
+import io.github.guestmemfd.abi.FileTrait;
 import io.github.guestmemfd.abi.FolioHolders;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
@@ -32,6 +33,7 @@ import java.nio.ByteBuffer;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
@@ -164,6 +166,18 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     }
 
     /**
+     * Sets what the file does that one of Linux 6.18 does not. A virtual machine sets what its
+     * kernel has when it creates a file.
+     *
+     * @param fileTraits the traits; none by default
+     * @return this
+     */
+    public Builder traits(Set<FileTrait> fileTraits) {
+      call.traits = Set.copyOf(fileTraits);
+      return this;
+    }
+
+    /**
      * Sets what a conversion does while a folio may not turn inaccessible.
      *
      * @param policy the policy; by default the {@linkplain ConversionProtocol#retryPolicy
@@ -230,6 +244,15 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public long flags() {
     return inode.flags;
+  }
+
+  /**
+   * What the file does that one of Linux 6.18 does not.
+   *
+   * @return the traits that it was created with; immutable
+   */
+  public Set<FileTrait> traits() {
+    return inode.traits;
   }
 
   /**

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.abi.Pages;
 import java.util.Arrays;
 import java.util.function.IntUnaryOperator;
@@ -27,6 +28,13 @@ public final class Areas {
 
   /** Advised that huge pages are welcome, of which nothing is to be seen but where areas end. */
   static final int HUGEPAGE = 8;
+
+  /** The NUMA policy that was set through the mapping: its mode, and whether it has node 0. */
+  static final int POLICY = 0xf0;
+
+  private static final int POLICY_SHIFT = 4;
+  private static final int POLICY_NODE = 0x80;
+  private static final MemoryPolicy.Mode[] MODES = MemoryPolicy.Mode.values();
 
   /** The page after the last of each area, ascending; the last is the length of the mapping. */
   private final long[] ends;
@@ -65,6 +73,17 @@ public final class Areas {
   /** The same bits, but for reading, for writing, for both or for neither. */
   static int protect(int bits, boolean read, boolean write) {
     return (bits & ~(READ | WRITE)) | (read ? READ : 0) | (write ? WRITE : 0);
+  }
+
+  /** The bits of a policy. */
+  static int policy(MemoryPolicy policy) {
+    return policy.mode().ordinal() << POLICY_SHIFT | (policy.nodes() == 0 ? 0 : POLICY_NODE);
+  }
+
+  /** The policy in bits. */
+  static MemoryPolicy policy(int bits) {
+    int mode = (bits & POLICY & ~POLICY_NODE) >> POLICY_SHIFT;
+    return new MemoryPolicy(MODES[mode], (bits & POLICY_NODE) == 0 ? 0 : 1);
   }
 
   /** Whether an access is allowed by bits. As on x86-64, what may be written may be read too. */
@@ -189,7 +208,8 @@ public final class Areas {
         ? "unmapped"
         : ((bits & READ) != 0 ? "r" : "-")
             + ((bits & WRITE) != 0 ? "w" : "-")
-            + ((bits & HUGEPAGE) != 0 ? " with huge pages" : "");
+            + ((bits & HUGEPAGE) != 0 ? " with huge pages" : "")
+            + ((bits & POLICY) != 0 ? " by " + policy(bits).mode() : "");
   }
 
   /** As {@code rw}, or {@code rw to 0x1000, unmapped to 0x2000, rw to 0x8000}. */

@@ -3,6 +3,7 @@ package io.github.guestmemfd.file;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.FileStat;
+import io.github.guestmemfd.abi.FileTrait;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.abi.Pages;
@@ -21,6 +22,7 @@ import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import java.util.Objects;
+import java.util.Set;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
@@ -47,6 +49,9 @@ public final class Inode {
   /** The bits of {@link CreateFlag} that it was made with. */
   public final long flags;
 
+  /** What it does that a file of Linux 6.18 does not. */
+  public final Set<FileTrait> traits;
+
   /** Its number, unique in its host. */
   public final long ino;
 
@@ -58,6 +63,9 @@ public final class Inode {
 
   final FrameTable frames;
   final FrameOwners.Owner owner;
+
+  /** Null if each mapping has policies of its own. */
+  final @Nullable SharedPolicy sharedPolicy;
 
   /**
    * Descriptors, mappings and operations under way; the file ends with the last of them. A lookup
@@ -75,6 +83,7 @@ public final class Inode {
   /**
    * Makes a file that is open once.
    *
+   * @param traits what it does that a file of Linux 6.18 does not
    * @param lends whether guest-side holders take no reference of their own, and rely on the page
    *     cache's
    * @param listener is told of its frames
@@ -84,6 +93,7 @@ public final class Inode {
       Host host,
       long size,
       long flags,
+      Set<FileTrait> traits,
       boolean lends,
       FrameOwners.Listener listener,
       Consumer<Failures> atEnd) {
@@ -92,6 +102,8 @@ public final class Inode {
     this.size = size;
     this.pages = Pages.index(size);
     this.flags = flags;
+    this.traits = traits;
+    this.sharedPolicy = traits.contains(FileTrait.SHARED_POLICY) ? new SharedPolicy() : null;
     this.frames = host.frames;
     this.atEnd = atEnd;
     this.ino = host.openFile();

@@ -166,7 +166,12 @@ public final class Mapping {
 
   /** The page of this mapping at an index of the file; 0 below the mapping, its length above it. */
   long page(long index) {
-    return Math.min(Math.max(index - firstIndex, 0), pages);
+    return clip(index - firstIndex);
+  }
+
+  /** The page of the mapping that is nearest to a number; its length is one too. */
+  long clip(long page) {
+    return Math.min(Math.max(page, 0), pages);
   }
 
   /** Whether a page of the mapping lies past the end of the file. */

@@ -80,8 +80,8 @@ public final class Remap {
     if (length <= 0 || length > Mapping.TASK_SIZE) {
       throw refused(Errno.EINVAL, call, "expected a length of 1 to " + Mapping.TASK_SIZE);
     }
-    long from = clip(mapping, Pages.index(offset));
-    long to = clip(mapping, Pages.index(offset) + pages(length));
+    long from = mapping.clip(Pages.index(offset));
+    long to = mapping.clip(Pages.index(offset) + pages(length));
     locked(
         mapping,
         call,
@@ -198,7 +198,7 @@ public final class Remap {
       throws InterruptedException {
     Areas areas = mapping.areas();
     long from = Pages.index(offset);
-    if (length < 0 || from != clip(mapping, from) || !isMapped(areas, from)) {
+    if (length < 0 || from != mapping.clip(from) || !isMapped(areas, from)) {
       throw refused(Errno.ENOMEM, call, "nothing is mapped at its start");
     }
     if (protection.exec()) {
@@ -252,7 +252,7 @@ public final class Remap {
   private Mapping move(Mapping mapping, long first, long was, long is, String call)
       throws InterruptedException {
     Areas areas = mapping.areas();
-    if (first != clip(mapping, first) || !isMapped(areas, first)) {
+    if (first != mapping.clip(first) || !isMapped(areas, first)) {
       throw refused(Errno.EFAULT, call, "nothing is mapped at its start");
     }
     boolean resized = was != is;
@@ -268,7 +268,7 @@ public final class Remap {
       throw refused(Errno.EFAULT, call, "the file is gone");
     }
     Mapping to = make(mapping.firstIndex + first, moved);
-    long end = clip(mapping, first + kept);
+    long end = mapping.clip(first + kept);
     boolean done = false;
     try {
       drain(mapping, first, end); // while giving up is possible: nothing has changed yet
@@ -277,7 +277,7 @@ public final class Remap {
         hostFault.copyEntry(to, page - first);
       }
       Failures failures = new Failures();
-      unmap(mapping, first, clip(mapping, first + was), failures);
+      unmap(mapping, first, mapping.clip(first + was), failures);
       failures.throwIfAny();
       done = true;
       return to;
@@ -313,12 +313,12 @@ public final class Remap {
    * A change, which may be interrupted while it waits; it answers the mapping to use from now on.
    */
   @FunctionalInterface
-  private interface Change {
+  interface Change {
     Mapping make() throws InterruptedException;
   }
 
   /** Makes a change with the lock of the mapping held. */
-  private Mapping locked(Mapping mapping, String call, Change change) {
+  Mapping locked(Mapping mapping, String call, Change change) {
     CallbackContext.enterOperation(); // as in close
     try {
       mapping.lock.lock();
@@ -341,11 +341,6 @@ public final class Remap {
 
   private static boolean isMapped(Areas areas, long page) {
     return page < areas.pages() && areas.isMapped(page);
-  }
-
-  /** The page of the mapping that is nearest to a number; its length is one too. */
-  private static long clip(Mapping mapping, long page) {
-    return Math.min(Math.max(page, 0), mapping.pages);
   }
 
   private static long pages(long length) {

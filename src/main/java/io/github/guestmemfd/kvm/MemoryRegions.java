@@ -84,6 +84,16 @@ final class MemoryRegions {
               + ", actual "
               + CreateFlag.names(flags));
     }
+    if (!memfd.traits().equals(profile.fileTraits())) {
+      throw new GuestMemfdException(
+          Errno.EINVAL,
+          "file of a machine of Linux "
+              + profile.release()
+              + ": expected traits "
+              + profile.fileTraits()
+              + ", actual "
+              + memfd.traits());
+    }
     if (!memfd.bindTo(vm)) {
       throw new GuestMemfdException(
           Errno.EINVAL, "adopt: expected a file of no other virtual machine, actual " + memfd);

@@ -63,6 +63,7 @@ public final class VirtualMachine {
   final Counters<VmMeter> counters = new Counters<>(VmMeter.class);
 
   private final UserMemory user = new UserMemory();
+  private final KernelProfile profile;
   private final @Nullable VmType type;
   private final Attributes attributes;
   private final ByGuestAddress byGuestAddress;
@@ -76,10 +77,11 @@ public final class VirtualMachine {
   }
 
   private VirtualMachine(Builder builder) {
+    profile = builder.profile;
     type = builder.type;
     VmAttributes own = type == null ? null : new VmAttributes();
     mmu = new Mmu(builder.idle, builder.keepReferences, counters, user, own);
-    regions = new MemoryRegions(this, mmu, builder.profile, type, user, builder.hook);
+    regions = new MemoryRegions(this, mmu, profile, type, user, builder.hook);
     attributes =
         type == null || own == null
             ? new MemoryAttributes(regions)
@@ -109,7 +111,8 @@ public final class VirtualMachine {
     private Builder() {}
 
     /**
-     * Chooses the kernel whose answers the virtual machine gives.
+     * Chooses the kernel whose answers the virtual machine gives, and with it its {@linkplain
+     * #createGuestMemfd files} and its platform.
      *
      * @param kernel the kernel; {@link KernelProfile#LINUX_6_18} by default
      * @return this
@@ -181,12 +184,22 @@ public final class VirtualMachine {
   }
 
   /**
+   * The kernel whose answers it gives.
+   *
+   * @return what was {@linkplain Builder#kernelProfile chosen}
+   */
+  public KernelProfile kernelProfile() {
+    return profile;
+  }
+
+  /**
    * Creates a file whose pages the guest can use: {@code KVM_CREATE_GUEST_MEMFD}. It belongs to
    * this virtual machine, and cannot be bound to another.
    *
-   * @param builder describes the file; its {@code ops} are set here
+   * @param builder describes the file; its {@code ops} and {@code traits} are set here
    * @return the first descriptor of the file
-   * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link GuestMemfd.Builder#build}
+   * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link GuestMemfd.Builder#build} and
+   *     {@link #adopt}
    */
   public GuestMemfd createGuestMemfd(GuestMemfd.Builder builder) {
     return createGuestMemfd(builder, GuestMemfdOps.NONE);
@@ -199,14 +212,15 @@ public final class VirtualMachine {
    * its callbacks a vCPU can use the pages that it has mapped; an access to any other page answers
    * EDEADLK.
    *
-   * @param builder describes the file; its {@code ops} are set here
+   * @param builder describes the file; its {@code ops} and {@code traits} are set here
    * @param client the second client
    * @return the first descriptor of the file
-   * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link GuestMemfd.Builder#build}
+   * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link GuestMemfd.Builder#build} and
+   *     {@link #adopt}
    */
   public GuestMemfd createGuestMemfd(GuestMemfd.Builder builder, GuestMemfdOps client) {
     GuestMemfdOps ops = ops(client);
-    GuestMemfd memfd = builder.ops(ops).build();
+    GuestMemfd memfd = builder.ops(ops).traits(profile.fileTraits()).build();
     boolean done = false;
     try {
       adopt(memfd, ops);
@@ -240,8 +254,9 @@ public final class VirtualMachine {
    * @param ops what {@link #ops} returned, and only this file was created with: otherwise the
    *     guest's mappings do not follow the file
    * @throws IllegalArgumentException if the callbacks are not of this virtual machine
-   * @throws GuestMemfdException EINVAL if the file is of another virtual machine, or has flags that
-   *     {@linkplain VmType#fileFlags this type} does not support
+   * @throws GuestMemfdException EINVAL if the file is of another virtual machine, has flags that
+   *     {@linkplain VmType#fileFlags this type} does not support, or has not the {@linkplain
+   *     KernelProfile#fileTraits traits} of this kernel
    */
   public void adopt(GuestMemfd memfd, GuestMemfdOps ops) {
     if (!(ops instanceof Gmem gmem) || !gmem.isOf(mmu)) {
