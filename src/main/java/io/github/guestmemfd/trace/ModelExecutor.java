@@ -203,6 +203,7 @@ public final class ModelExecutor implements TraceExecutor {
 
   private GuestMemfd create(Trace.Call call) {
     return GuestMemfd.builder(host)
+        .traits(vm.kernelProfile().fileTraits())
         .size(call.number(1))
         .flags(call.number(2))
         .protocol(protocol)

@@ -6,13 +6,16 @@ import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.Advice;
+import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.FallocMode;
 import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.abi.FileStat;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
+import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.abi.Protection;
+import io.github.guestmemfd.kvm.KernelProfile;
 import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.LockClass;
@@ -87,30 +90,56 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   /** The memslots of the program's machine, with the numbers that they have in the trace. */
   private final Map<Integer, Integer> slots = new HashMap<>();
 
+  /** The kernel that the trace is of. */
+  private final KernelProfile kernel;
+
   private @Nullable VirtualMachine machine;
   private int lastSlot = -1;
 
-  private Recorder(LineWriter lines) {
+  private Recorder(LineWriter lines, @Nullable VirtualMachine machine) {
     this.lines = lines;
+    this.machine = machine;
+    this.kernel = machine == null ? KernelProfile.LINUX_6_18 : machine.kernelProfile();
     lines.add(Trace.HEADER);
+    lines.add(Trace.profileLine(kernel.release()));
   }
 
   /**
-   * Creates a recorder that writes to a file.
+   * Creates a recorder that writes to a file, of a program without virtual machine, or with one
+   * that answers as Linux 6.18.
    *
    * @param file the file, which is created or emptied
    * @return the recorder
    * @throws IOException if it cannot be opened
    */
   public static Recorder to(Path file) throws IOException {
-    return to(
-        Files.newBufferedWriter(Objects.requireNonNull(file, "file"), StandardCharsets.US_ASCII),
-        DEFAULT_CAPACITY,
-        IdleStrategy.spinThenPark());
+    return open(file, null);
   }
 
   /**
-   * Creates a recorder.
+   * Creates a recorder that writes to a file. The trace carries the kernel whose answers the
+   * machine gives.
+   *
+   * @param file the file, which is created or emptied
+   * @param vm the machine whose files and memslots are recorded
+   * @return the recorder
+   * @throws IOException if it cannot be opened
+   */
+  public static Recorder to(Path file, VirtualMachine vm) throws IOException {
+    return open(file, Objects.requireNonNull(vm, "vm"));
+  }
+
+  private static Recorder open(Path file, @Nullable VirtualMachine vm) throws IOException {
+    return create(
+        Files.newBufferedWriter(Objects.requireNonNull(file, "file"), StandardCharsets.US_ASCII),
+        DEFAULT_CAPACITY,
+        IdleStrategy.spinThenPark(),
+        vm);
+  }
+
+  /**
+   * Creates a recorder of a program without virtual machine, or with one that answers as Linux
+   * 6.18.
    *
    * @param out receives the trace; closed by {@link #close}
    * @param capacity how many lines may wait to be written, 2 to 2^24; rounded up to a power of 2
@@ -119,11 +148,30 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
    * @throws IllegalArgumentException if the capacity is below 2 or above 2^24
    */
   public static Recorder to(Writer out, int capacity, IdleStrategy idle) {
+    return create(out, capacity, idle, null);
+  }
+
+  /**
+   * Creates a recorder. The trace carries the kernel whose answers the machine gives.
+   *
+   * @param out receives the trace; closed by {@link #close}
+   * @param capacity how many lines may wait to be written, 2 to 2^24; rounded up to a power of 2
+   * @param idle how calls wait for room, and the writing thread for lines
+   * @param vm the machine whose files and memslots are recorded
+   * @return the recorder
+   * @throws IllegalArgumentException if the capacity is below 2 or above 2^24
+   */
+  public static Recorder to(Writer out, int capacity, IdleStrategy idle, VirtualMachine vm) {
+    return create(out, capacity, idle, Objects.requireNonNull(vm, "vm"));
+  }
+
+  private static Recorder create(
+      Writer out, int capacity, IdleStrategy idle, @Nullable VirtualMachine vm) {
     if (capacity < 2 || capacity > MAX_CAPACITY) {
       throw new IllegalArgumentException(
           "capacity: expected 2 to " + MAX_CAPACITY + ", actual " + capacity);
     }
-    return new Recorder(new LineWriter(out, capacity, idle));
+    return new Recorder(new LineWriter(out, capacity, idle), vm);
   }
 
   /**
@@ -221,7 +269,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   }
 
   /** A flag of the library that no kernel has. */
-  private static final long DIRECT_MAP = 1L << 32;
+  private static final long DIRECT_MAP = CreateFlag.NO_DIRECT_MAP.bit();
 
   @Override
   public void stat(GuestMemfd memfd, @Nullable FileStat stat, @Nullable RuntimeException failed) {
@@ -406,6 +454,17 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   }
 
   @Override
+  public void mbind(
+      HostMapping mapping,
+      long offset,
+      long length,
+      MemoryPolicy policy,
+      @Nullable RuntimeException failed) {
+    String arguments = " " + offset + " " + length + " " + policy;
+    comment("mbind " + names.get(mapping) + arguments + " = " + (failed == null ? "ok" : failed));
+  }
+
+  @Override
   public void mremap(
       HostMapping mapping,
       @Nullable HostMapping moved,
@@ -454,7 +513,8 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
 
   /**
    * Creates a memslot, and records that. Memslots do not belong to the file, so they are recorded
-   * only if they are created here. A trace knows one machine: that of the first call.
+   * only if they are created here. A trace knows one machine: that which the recorder was made
+   * for, or else that of the first call.
    *
    * @param vm the machine
    * @param slot its number, 0 to 32763
@@ -487,6 +547,9 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
       VirtualMachine vm, int slot, long gpa, long size, GuestMemfd memfd, long offset) {
     if (machine == null) {
       machine = vm;
+      if (vm.kernelProfile() != kernel) {
+        comment("the machine answers as Linux " + vm.kernelProfile().release());
+      }
     }
     boolean taken = vm != machine || slots.containsKey(slot);
     boolean known = slot >= 0 && slot < VirtualMachine.USER_SLOTS;
