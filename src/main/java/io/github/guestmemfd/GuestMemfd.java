@@ -536,8 +536,8 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    *     page cannot be written, or the thread is interrupted
    * @throws GuestMemfdException in this order: EBADF; ENODEV if the file was created without {@link
    *     CreateFlag#WRITE}; EINVAL if the range is not one of whole pages in the file. If nothing
-   *     has been written: EFAULT if the first page is inaccessible, EEXIST if it is out of the
-   *     direct map besides; EAGAIN if a conversion of it is pending; EHWPOISON; ENOMEM; EINTR;
+   *     has been written: EEXIST if the first page is out of the direct map, EFAULT if it is
+   *     inaccessible; EAGAIN if a conversion of it is pending; EHWPOISON; ENOMEM; EINTR;
    *     EDEADLK from inside a callback; what {@link GuestMemfdOps#prepareAccessible} answers
    * @throws UnsupportedOperationException if the host is metadata only
    */
@@ -557,8 +557,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @param hook called for each page, once its content is there
    * @return how many bytes are done: fewer than asked for, a multiple of 4096, if a later page
    *     fails
-   * @throws GuestMemfdException EBADF; EINVAL if the range is not one of whole pages in the file.
-   *     If nothing has been done: EEXIST if the page has been used, EINVAL if it is accessible;
+   * @throws GuestMemfdException EBADF; EINVAL if the range is not one of whole pages in the file;
+   *     EOPNOTSUPP if its folios are out of the direct map from their first use on ({@link
+   *     FileTrait#ZAP_BEFORE_MAPPING}). If nothing has been done: EEXIST if the page has been used, EINVAL if it is accessible;
    *     EAGAIN if a conversion of it is pending; EHWPOISON; ENOMEM; EINTR; EDEADLK from inside a
    *     callback; what the hook answers
    * @throws IllegalArgumentException if the source is shorter

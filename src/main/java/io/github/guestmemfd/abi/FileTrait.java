@@ -12,9 +12,20 @@ public enum FileTrait {
    */
   SHARED_POLICY,
   /**
-   * {@link CreateFlag#NO_DIRECT_MAP} as in version 12 of the series of April 2026: a folio leaves
-   * the direct map just before the host or the guest first maps it, whoever may use it, and comes
-   * back when it is freed; there is no GUP of the file. In no released kernel.
+   * {@link CreateFlag#NO_DIRECT_MAP} as in version 12 of the series of April 2026 (lore, "Direct Map
+   * Removal Support for guest_memfd"), which is in no released kernel:
+   *
+   * <ul>
+   *   <li>a folio leaves the direct map just before the host or the guest first maps it, whoever
+   *       may use it, and then the client prepares it;
+   *   <li>conversions leave it where it is; when it is freed the client is told, and then it comes
+   *       back;
+   *   <li>there is no GUP of the file: EFAULT; nor can its mappings be populated: EINVAL;
+   *   <li>a write takes the folio out at its end, and a second write of it is EEXIST;
+   *   <li>such a file cannot be populated, and a machine whose launch does that has none.
+   * </ul>
+   *
+   * <p>Without that flag it says nothing.
    */
   ZAP_BEFORE_MAPPING
 }

@@ -126,7 +126,7 @@ public final class Audit {
       found(file, index, "is ready, and its frame is not");
     }
     boolean removed =
-        file.isRemovedFromDirectMapWhenInaccessible() && prepared && SlotWord.isInaccessible(slot);
+        prepared && file.isOutOfDirectMap(SlotWord.isInaccessible(slot));
     if (removed != frames.isRemovedFromDirectMap(pfn)) {
       found(file, index, removed ? "is in the direct map" : "is missing in the direct map");
     }

@@ -266,8 +266,14 @@ public final class Inode {
     return SlotWord.isOpenToHost(cache.slot(index));
   }
 
-  boolean isRemovedFromDirectMapWhenInaccessible() {
-    return CreateFlag.NO_DIRECT_MAP.isIn(flags);
+  /**
+   * Whether a folio that is in use is out of the direct map.
+   *
+   * @param inaccessible whether it is inaccessible
+   */
+  boolean isOutOfDirectMap(boolean inaccessible) {
+    return CreateFlag.NO_DIRECT_MAP.isIn(flags)
+        && (inaccessible || traits.contains(FileTrait.ZAP_BEFORE_MAPPING));
   }
 
   /**

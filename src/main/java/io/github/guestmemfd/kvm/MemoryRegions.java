@@ -4,6 +4,7 @@ import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FileTrait;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.spi.Announce;
@@ -83,6 +84,17 @@ final class MemoryRegions {
               + CreateFlag.names(type.fileFlags())
               + ", actual "
               + CreateFlag.names(flags));
+    }
+    if (type != null
+        && type.populates()
+        && CreateFlag.NO_DIRECT_MAP.isIn(memfd.flags())
+        && profile.fileTraits().contains(FileTrait.ZAP_BEFORE_MAPPING)) {
+      throw new GuestMemfdException(
+          Errno.EINVAL,
+          "file of a machine of type "
+              + type
+              + ": expected one in the direct map, since its pages are populated, actual "
+              + CreateFlag.names(memfd.flags()));
     }
     if (!memfd.traits().equals(profile.fileTraits())) {
       throw new GuestMemfdException(
