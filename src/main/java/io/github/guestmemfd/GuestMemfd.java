@@ -22,6 +22,7 @@ import io.github.guestmemfd.file.CallbackContext;
 import io.github.guestmemfd.file.FileOperations;
 import io.github.guestmemfd.file.Inode;
 import io.github.guestmemfd.file.Mapping;
+import io.github.guestmemfd.file.OpenFile;
 import io.github.guestmemfd.file.PendingConversion;
 import io.github.guestmemfd.file.Refusals;
 import io.github.guestmemfd.observe.Holder;
@@ -73,6 +74,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   final FileOperations file;
+  private final OpenFile opened;
   private final Inode inode;
   private final @Nullable HolderRegister register;
   private final @Nullable Holder tracked;
@@ -80,8 +82,10 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   /** The size of the file in bytes; 0 once closed, so that no offset is below it then. */
   private volatile long openSize;
 
-  GuestMemfd(FileOperations file) {
+  /** Takes over the caller's hold on the open file. */
+  GuestMemfd(FileOperations file, OpenFile opened) {
     this.file = file;
+    this.opened = opened;
     this.inode = file.inode;
     this.openSize = inode.size;
     this.register = inode.host.register;
@@ -212,11 +216,13 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     public GuestMemfd build() {
       GuestMemfdListener calls = listener;
       if (calls == null) {
-        return new GuestMemfd(call.newFile());
+        FileOperations made = call.newFile();
+        return new GuestMemfd(made, new OpenFile(made.inode));
       }
       GuestMemfd memfd;
       try {
-        memfd = new RecordedMemfd(call.newFile(), calls);
+        FileOperations made = call.newFile();
+        memfd = new RecordedMemfd(made, new OpenFile(made.inode), calls);
       } catch (RuntimeException e) {
         calls.created(null, call.size, call.allFlags(), e);
         throw e;
@@ -329,23 +335,71 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @return the descriptor, to be closed on its own, or nothing if the file is gone
    */
   public Optional<GuestMemfd> reopen() {
-    if (!inode.tryOpen()) {
-      return Optional.empty();
-    }
+    return opened.tryOpen() ? Optional.of(descriptorOf(opened)) : Optional.empty();
+  }
+
+  private GuestMemfd descriptorOf(OpenFile held) {
     try {
-      return Optional.of(newDescriptor(file));
+      return newDescriptor(file, held);
     } catch (Throwable e) { // no memory for the descriptor
-      inode.close();
+      held.close();
       throw e;
     }
   }
 
-  GuestMemfd newDescriptor(FileOperations of) {
-    return new GuestMemfd(of);
+  GuestMemfd newDescriptor(FileOperations of, OpenFile held) {
+    return new GuestMemfd(of, held);
   }
 
   /**
-   * Whether two descriptors, open or not, are of one file.
+   * Opens the file anew for another virtual machine: {@code KVM_LINK_GUEST_MEMFD} of an RFC of May
+   * 2025, which is in no released kernel ({@code VirtualMachine.linkGuestMemfd}). What is returned
+   * has the same pages, attributes and {@linkplain FileStat#ino inode number}, and is bound to
+   * memslots and closed on its own: the pages live until all are closed.
+   *
+   * @param vm the other virtual machine, compared by identity
+   * @return its first descriptor, to be closed on its own
+   * @throws GuestMemfdException EBADF
+   */
+  public GuestMemfd link(Object vm) {
+    Objects.requireNonNull(vm, "vm");
+    requireOpen("link");
+    if (!inode.tryOpen()) {
+      throw inode.refused(Errno.EBADF, "link of " + inode);
+    }
+    OpenFile linked = new OpenFile(inode);
+    linked.bindTo(vm);
+    return descriptorOf(linked);
+  }
+
+  /**
+   * Sets what is done when the last descriptor and mapping is closed of the file as it was opened
+   * here: by {@link Builder#build}, or by {@link #link}. Of a file that has been linked the pages
+   * may live on then; a client gives up what it has for this virtual machine.
+   *
+   * @param task what is done, by the thread that closes the last of them, before the file itself
+   *     may end, and not inside an operation or callback; it replaces the one before
+   * @throws GuestMemfdException EBADF
+   */
+  public void atLastClose(Runnable task) {
+    Objects.requireNonNull(task, "task");
+    requireOpen("atLastClose");
+    opened.atEnd(task);
+  }
+
+  /**
+   * Whether two descriptors, open or not, are of one file that was opened once: they are not if one
+   * of them comes from a {@link #link}.
+   *
+   * @param other the other descriptor
+   * @return the answer
+   */
+  public boolean sameOpenFile(GuestMemfd other) {
+    return opened == other.opened;
+  }
+
+  /**
+   * Whether two descriptors, open or not, are of one file, linked or not.
    *
    * @param other the other descriptor
    * @return the answer
@@ -438,14 +492,24 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /**
-   * Ties the file to the virtual machine whose memslots it backs. It can have one only.
+   * Ties the file, as it was opened here, to the virtual machine whose memslots it backs. It can
+   * have one only.
    *
    * @param vm the virtual machine, compared by identity
    * @return whether it is that of the file, now
    */
   public boolean bindTo(Object vm) {
     Objects.requireNonNull(vm, "vm");
-    return inode.bindTo(vm);
+    return opened.bindTo(vm);
+  }
+
+  /**
+   * What the file, as it was opened here, is {@linkplain #bindTo tied} to.
+   *
+   * @return the virtual machine; empty if there is none yet
+   */
+  public Optional<Object> boundTo() {
+    return Optional.ofNullable(opened.boundTo());
   }
 
   /**
@@ -472,7 +536,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   public void close() {
     if ((long) OPEN_SIZE.getAndSet(Announce.write(this), 0L) != 0) {
       inode.host.untrack(tracked);
-      inode.close();
+      opened.close();
     }
   }
 
@@ -1020,9 +1084,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    *     MapType#PRIVATE}
    */
   public HostMapping mmap(long offset, long length, MapType type, Protection... protection) {
-    Mmap call = new Mmap(inode, offset, length, type, protection);
+    Mmap call = new Mmap(opened, offset, length, type, protection);
     call.check(isClosed());
-    if (!inode.tryOpen()) {
+    if (!opened.tryOpen()) {
       throw call.refused(Errno.EBADF, "the file is gone");
     }
     try {
@@ -1031,7 +1095,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       file.reverseMap.add(mapping); // last: what has failed before leaves nothing behind
       return made;
     } catch (Throwable e) { // no memory for the mapping
-      inode.close();
+      opened.close();
       throw e;
     }
   }

@@ -9,6 +9,7 @@ import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.file.Inode;
 import io.github.guestmemfd.file.Mapping;
+import io.github.guestmemfd.file.OpenFile;
 import io.github.guestmemfd.file.ProtectionBits;
 import io.github.guestmemfd.file.Refusals;
 import java.util.Objects;
@@ -17,13 +18,15 @@ import java.util.Objects;
 final class Mmap {
   final ProtectionBits protection;
 
+  private final OpenFile opened;
   private final Inode inode;
   private final long offset;
   private final long length;
   private final MapType type;
 
-  Mmap(Inode inode, long offset, long length, MapType type, Protection... protection) {
-    this.inode = inode;
+  Mmap(OpenFile opened, long offset, long length, MapType type, Protection... protection) {
+    this.opened = opened;
+    this.inode = opened.inode;
     this.offset = offset;
     this.length = length;
     this.type = Objects.requireNonNull(type, "type");
@@ -33,7 +36,7 @@ final class Mmap {
   /** The mapping that is asked for, of a file that the caller has opened. */
   Mapping newMapping() {
     long pages = ((length - 1) >> Pages.SHIFT) + 1;
-    return new Mapping(inode, Pages.index(offset), pages, protection.read(), protection.write());
+    return new Mapping(opened, Pages.index(offset), pages, protection.read(), protection.write());
   }
 
   /**

@@ -137,7 +137,7 @@ final class Files {
   /** A mapping of the whole file for reading and writing. */
   static Mapping map(FileOperations file) {
     file.inode.tryOpen();
-    Mapping mapping = new Mapping(file.inode, 0, file.inode.pages, true, true);
+    Mapping mapping = new Mapping(new OpenFile(file.inode), 0, file.inode.pages, true, true);
     file.reverseMap.add(mapping);
     return mapping;
   }

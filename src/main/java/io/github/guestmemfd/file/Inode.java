@@ -24,7 +24,6 @@ import io.github.guestmemfd.spi.RacePoint;
 import java.util.Objects;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
@@ -68,15 +67,12 @@ public final class Inode {
   final @Nullable SharedPolicy sharedPolicy;
 
   /**
-   * Descriptors, mappings and operations under way; the file ends with the last of them. A lookup
-   * of a page that is ready is no operation.
+   * {@link OpenFile}s, and operations under way; the file ends with the last of them. A lookup of a
+   * page that is ready is no operation.
    */
   private final AtomicLong opens = new AtomicLong(1);
 
   private final Consumer<Failures> atEnd;
-
-  /** The virtual machine whose memslots the file is bound to, once it is. */
-  private final AtomicReference<@Nullable Object> boundTo = new AtomicReference<>();
 
   private volatile long mtimeNanos = now();
 
@@ -161,8 +157,8 @@ public final class Inode {
   }
 
   /**
-   * Closes a descriptor or a mapping. The last of these and of the operations under way ends the
-   * file: now, or once this thread has left its operations and callbacks.
+   * Gives up what {@link #tryOpen} has opened. The last of these and of the operations under way
+   * ends the file: now, or once this thread has left its operations and callbacks.
    */
   public void close() {
     if (Announce.write(opens).decrementAndGet() == 0) {
@@ -220,16 +216,6 @@ public final class Inode {
    */
   boolean isGone() {
     return Announce.read(opens).get() == 0;
-  }
-
-  /**
-   * Ties the file to the virtual machine whose memslots it backs.
-   *
-   * @param vm the virtual machine, compared by identity
-   * @return whether it is that of the file, now
-   */
-  public boolean bindTo(Object vm) {
-    return Announce.write(boundTo).compareAndSet(null, vm) || Announce.read(boundTo).get() == vm;
   }
 
   // ---- status ----

@@ -34,6 +34,9 @@ public final class Mapping {
   /** The file. */
   public final Inode inode;
 
+  /** The file as it has been opened, which it holds. */
+  public final OpenFile opened;
+
   /** The page table, by pages of the mapping. */
   public final PageTable table;
 
@@ -62,18 +65,19 @@ public final class Mapping {
   /**
    * Makes a mapping whose page table has no entries, and which no unmapping finds yet.
    *
-   * @param inode the file
+   * @param opened the file, opened by the caller
    * @param firstIndex the page of the file that it begins with
    * @param pages its length in pages
    * @param read whether it is for reading
    * @param write whether it is for writing
    */
-  public Mapping(Inode inode, long firstIndex, long pages, boolean read, boolean write) {
-    this(inode, firstIndex, Areas.of(pages, Areas.bits(read, write)));
+  public Mapping(OpenFile opened, long firstIndex, long pages, boolean read, boolean write) {
+    this(opened, firstIndex, Areas.of(pages, Areas.bits(read, write)));
   }
 
-  Mapping(Inode inode, long firstIndex, Areas areas) {
-    this.inode = inode;
+  Mapping(OpenFile opened, long firstIndex, Areas areas) {
+    this.opened = opened;
+    this.inode = opened.inode;
     this.firstIndex = firstIndex;
     this.pages = areas.pages();
     this.areas = areas;

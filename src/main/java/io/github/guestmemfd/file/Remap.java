@@ -128,7 +128,7 @@ public final class Remap {
   /** Gives up the file of a mapping that has left it. It may end here: the lock is not held. */
   private void release(Mapping mapping) {
     if (mapping.tryRelease()) {
-      inode.close();
+      mapping.opened.close();
     }
   }
 
@@ -264,10 +264,10 @@ public final class Remap {
       throw refused(Errno.EINVAL, call, OLD_LENGTH);
     }
     Areas moved = resized ? Areas.of(is, areas.at(first)) : areas.from(first, is);
-    if (!inode.tryOpen()) {
+    if (!mapping.opened.tryOpen()) {
       throw refused(Errno.EFAULT, call, "the file is gone");
     }
-    Mapping to = make(mapping.firstIndex + first, moved);
+    Mapping to = make(mapping.opened, mapping.firstIndex + first, moved);
     long end = mapping.clip(first + kept);
     boolean done = false;
     try {
@@ -293,16 +293,16 @@ public final class Remap {
   }
 
   /** A mapping for which the caller has opened the file. */
-  private Mapping make(long firstIndex, Areas areas) {
+  private Mapping make(OpenFile opened, long firstIndex, Areas areas) {
     boolean done = false;
     try {
-      Mapping mapping = new Mapping(inode, firstIndex, areas);
+      Mapping mapping = new Mapping(opened, firstIndex, areas);
       reverseMap.add(mapping);
       done = true;
       return mapping;
     } finally {
       if (!done) { // no memory for it
-        inode.close();
+        opened.close();
       }
     }
   }

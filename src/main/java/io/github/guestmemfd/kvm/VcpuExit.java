@@ -26,7 +26,8 @@ public sealed interface VcpuExit {
    * @param errno what {@code KVM_RUN} answers: EFAULT if the page is of the other attribute, or its
    *     file is gone; EHWPOISON if its memory has failed; EAGAIN if a conversion of it is pending;
    *     ENOMEM; EOPNOTSUPP if the file was not created by the virtual machine; EDEADLK from inside
-   *     a callback; what a prepare callback answers. After {@link Vcpu#failMemoryFault} what the
+   *     a callback; EIO if the virtual machine is {@linkplain VirtualMachine#isDead dead}; what a
+   *     prepare callback answers. After {@link Vcpu#failMemoryFault} what the
    *     conversion answered that would have been needed: EAGAIN if a host holder had a page
    * @param busy the page that blocked that conversion, and its holders; null if none did. Compared
    *     by identity, and not overwritten
@@ -92,6 +93,7 @@ public sealed interface VcpuExit {
         case EINTR -> "the thread was interrupted";
         case EHWPOISON -> "the memory of the page has failed";
         case ENOMEM -> "no memory on the host, or in the JVM: see -XX:MaxDirectMemorySize";
+        case EIO -> "the virtual machine is dead, or a prepare callback has answered this";
         default -> "answered by a prepare callback";
       };
     }

@@ -69,6 +69,7 @@ public final class VirtualMachine {
   private final ByGuestAddress byGuestAddress;
   private final PreFault preFault;
   private final Populate populate;
+  final Handover handover;
   private final AtomicInteger vcpuIds = new AtomicInteger();
 
   /** Creates a virtual machine without memory. */
@@ -89,6 +90,7 @@ public final class VirtualMachine {
     byGuestAddress = new ByGuestAddress(regions, user);
     preFault = new PreFault(regions, mmu, counters);
     populate = new Populate(regions, own);
+    handover = new Handover(this, regions, mmu, own);
   }
 
   /**
@@ -219,6 +221,7 @@ public final class VirtualMachine {
    *     {@link #adopt}
    */
   public GuestMemfd createGuestMemfd(GuestMemfd.Builder builder, GuestMemfdOps client) {
+    requireAlive("create a file");
     GuestMemfdOps ops = ops(client);
     GuestMemfd memfd = builder.ops(ops).traits(profile.fileTraits()).build();
     boolean done = false;
@@ -262,15 +265,88 @@ public final class VirtualMachine {
     if (!(ops instanceof Gmem gmem) || !gmem.isOf(mmu)) {
       throw new IllegalArgumentException("expected what ops() of this returned, actual " + ops);
     }
+    requireAlive("adopt a file");
     regions.adopt(memfd, gmem);
+  }
+
+  // ---- handover ----
+
+  /**
+   * Links a file of another virtual machine into this one: {@code KVM_LINK_GUEST_MEMFD}, as in
+   * version 2 of an RFC of May 2025, which is not merged. What is returned has the same pages,
+   * attributes and inode number, is of this machine and can be bound to its memslots alone. Both
+   * machines may use the memory; what one of them converts or punches is invalidated for both. It
+   * is closed on its own: the last close ends this machine's use of the pages, and they are freed
+   * with the last of all.
+   *
+   * <p>A {@linkplain #createGuestMemfd(GuestMemfd.Builder, GuestMemfdOps) second client} stays the
+   * file's, whichever machines it is of, as the context of a platform does: it is not told.
+   *
+   * @param memfd an open descriptor of the file, as the other machine has it
+   * @param flags 0
+   * @return the first descriptor of the file as this machine has it
+   * @throws GuestMemfdException in this order: EIO if this machine is dead; EINVAL if there are
+   *     flags; if the descriptor is closed; if the file is of this machine; if it was not created
+   *     by a virtual machine
+   */
+  public GuestMemfd linkGuestMemfd(GuestMemfd memfd, long flags) {
+    Objects.requireNonNull(memfd, "memfd");
+    requireAlive("link a file");
+    return handover.link(memfd, flags);
+  }
+
+  /**
+   * Takes over from another virtual machine, whose files are linked into this one and bound as
+   * there: {@code KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM}, as that RFC extends it. With a {@linkplain
+   * Builder#type type} the attributes of the other machine become this one's, and what this one had
+   * is forgotten; without, they are the files', and are here already. The other machine is dead
+   * then: when this returns none of its vCPUs uses memory, and its references are given back. What
+   * the guest does after that is an exit for a memory fault with EIO. Its memslots and descriptors
+   * stay until they are closed, and cannot be used.
+   *
+   * <p>Waits for accesses of vCPUs under way, which only move bytes; an interrupt does not end
+   * that.
+   *
+   * @param source the other machine
+   * @throws GuestMemfdException in this order, and nothing has changed: EDEADLK from inside a
+   *     callback or a window; EIO if this machine is dead; EINVAL if the other one is of another
+   *     type, or this one; EBUSY if one of them takes part in another move; EINVAL if their
+   *     memslots do not match: as many, at the same guest addresses, of the same sizes and flags,
+   *     and with the same parts of the same files, which are open
+   */
+  public void moveContextFrom(VirtualMachine source) {
+    Objects.requireNonNull(source, "source");
+    if (GuestMemfd.isInsideCallback()) {
+      throw new GuestMemfdException(Errno.EDEADLK, "handover: called from inside a callback");
+    }
+    requireAlive("take over");
+    handover.moveFrom(source);
+  }
+
+  /**
+   * Whether another virtual machine has {@linkplain #moveContextFrom taken over}. A dead one
+   * answers EIO to everything that is a call of {@code KVM} on it.
+   *
+   * @return the answer, which is final once it is true
+   */
+  public boolean isDead() {
+    return mmu.isDead();
+  }
+
+  private void requireAlive(String call) {
+    if (mmu.isDead()) {
+      throw new GuestMemfdException(Errno.EIO, call + ": the virtual machine is dead");
+    }
   }
 
   /**
    * Creates a vCPU.
    *
    * @return the vCPU; their numbers count from 0
+   * @throws GuestMemfdException EIO if this machine is {@linkplain #isDead dead}
    */
   public Vcpu createVcpu() {
+    requireAlive("create a vCPU");
     return new Vcpu(this, Announce.write(vcpuIds).getAndIncrement());
   }
 
@@ -401,6 +477,7 @@ public final class VirtualMachine {
    *     callback or a window
    */
   public BitSet getDirtyLog(int slot) {
+    requireAlive("get the dirty log");
     return regions.takeDirty(slot, null);
   }
 
@@ -414,6 +491,7 @@ public final class VirtualMachine {
    * @throws GuestMemfdException as {@link #getDirtyLog}; EINVAL if a page is not in the memslot
    */
   public BitSet clearDirtyLog(int slot, BitSet pages) {
+    requireAlive("clear the dirty log");
     return regions.takeDirty(slot, (BitSet) Objects.requireNonNull(pages, "pages").clone());
   }
 
@@ -649,6 +727,7 @@ public final class VirtualMachine {
    * @throws IllegalArgumentException if the source is shorter than what lies in the memslot
    */
   public long populate(long gpa, long size, @Nullable ByteBuffer source, PopulateHook hook) {
+    requireAlive("populate");
     return populate.populate(gpa, size, source, hook);
   }
 
