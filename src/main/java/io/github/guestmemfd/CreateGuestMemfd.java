@@ -58,7 +58,8 @@ final class CreateGuestMemfd {
       return new FileOperations(host, size, flags, traits, null, protocol, policy);
     }
     OpsClient client = new OpsClient(ops);
-    FileOperations created = new FileOperations(host, size, flags, traits, client, protocol, policy);
+    FileOperations created =
+        new FileOperations(host, size, flags, traits, client, protocol, policy);
     client.attach(created);
     return created;
   }

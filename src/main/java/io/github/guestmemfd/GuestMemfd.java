@@ -601,8 +601,8 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @throws GuestMemfdException in this order: EBADF; ENODEV if the file was created without {@link
    *     CreateFlag#WRITE}; EINVAL if the range is not one of whole pages in the file. If nothing
    *     has been written: EEXIST if the first page is out of the direct map, EFAULT if it is
-   *     inaccessible; EAGAIN if a conversion of it is pending; EHWPOISON; ENOMEM; EINTR;
-   *     EDEADLK from inside a callback; what {@link GuestMemfdOps#prepareAccessible} answers
+   *     inaccessible; EAGAIN if a conversion of it is pending; EHWPOISON; ENOMEM; EINTR; EDEADLK
+   *     from inside a callback; what {@link GuestMemfdOps#prepareAccessible} answers
    * @throws UnsupportedOperationException if the host is metadata only
    */
   public int write(long offset, ByteBuffer from) {
@@ -623,9 +623,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    *     fails
    * @throws GuestMemfdException EBADF; EINVAL if the range is not one of whole pages in the file;
    *     EOPNOTSUPP if its folios are out of the direct map from their first use on ({@link
-   *     FileTrait#ZAP_BEFORE_MAPPING}). If nothing has been done: EEXIST if the page has been used, EINVAL if it is accessible;
-   *     EAGAIN if a conversion of it is pending; EHWPOISON; ENOMEM; EINTR; EDEADLK from inside a
-   *     callback; what the hook answers
+   *     FileTrait#ZAP_BEFORE_MAPPING}). If nothing has been done: EEXIST if the page has been used,
+   *     EINVAL if it is accessible; EAGAIN if a conversion of it is pending; EHWPOISON; ENOMEM;
+   *     EINTR; EDEADLK from inside a callback; what the hook answers
    * @throws IllegalArgumentException if the source is shorter
    * @throws UnsupportedOperationException if there is a source, and the host is metadata only
    */

@@ -586,9 +586,9 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
 
   /**
    * Sets the NUMA policy of a part: {@code mbind} without flags. Where the file {@linkplain
-   * FileTrait#SHARED_POLICY keeps policies}, it is the policy of this part
-   * of the file, whoever maps it, also past its end and where no page can be had. The host has one
-   * node, so a policy decides nothing.
+   * FileTrait#SHARED_POLICY keeps policies}, it is the policy of this part of the file, whoever
+   * maps it, also past its end and where no page can be had. The host has one node, so a policy
+   * decides nothing.
    *
    * <p>As in the kernel, what has been set to this policy through this mapping before is left
    * alone, even if the file's policy has been changed through another mapping since.
@@ -597,9 +597,10 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
    * @param length the length in bytes, rounded up to whole pages
    * @param policy the policy
    * @throws GuestMemfdException in this order: EINVAL if the offset is unaligned or the length
-   *     negative, down to -2^47 + 4096: one below is, as an unsigned number, a long one; then length 0 succeeds; EINVAL as {@link MemoryPolicy#normalized}; EFAULT, and
-   *     nothing has changed, if a part of the range is not mapped, unless the mode is DEFAULT.
-   *     EDEADLK from inside a callback; EINTR before anything has changed
+   *     negative, down to -2^47 + 4096: one below is, as an unsigned number, a long one; then
+   *     length 0 succeeds; EINVAL as {@link MemoryPolicy#normalized}; EFAULT, and nothing has
+   *     changed, if a part of the range is not mapped, unless the mode is DEFAULT. EDEADLK from
+   *     inside a callback; EINTR before anything has changed
    */
   public void mbind(long offset, long length, MemoryPolicy policy) {
     file.mempolicy.mbind(mapping, offset, length, Objects.requireNonNull(policy, "policy"));

@@ -35,8 +35,7 @@ final class Recordings {
    *
    * @param kernel whose answers the model gives; null for the kernel that each was made by
    */
-  static int replay(
-      ConversionProtocol protocol, @Nullable KernelProfile kernel, PrintWriter out) {
+  static int replay(ConversionProtocol protocol, @Nullable KernelProfile kernel, PrintWriter out) {
     out.println(
         "Replaying recorded guest_memfd runs against the model, protocol "
             + protocol.id()
@@ -47,8 +46,7 @@ final class Recordings {
     int differ = 0;
     for (String name : NAMES) {
       Trace trace = read(name);
-      Replay.Result result =
-          Replay.run(trace, protocol, kernel == null ? trace.profile() : kernel);
+      Replay.Result result = Replay.run(trace, protocol, kernel == null ? trace.profile() : kernel);
       int n = result.differences().size();
       out.printf("  %-26s %7d %7d %7d%n", name, result.calls(), result.calls() - n, n);
       calls += result.calls();

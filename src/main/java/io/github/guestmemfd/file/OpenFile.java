@@ -59,7 +59,8 @@ public final class OpenFile {
     if (task == null) {
       inode.close();
     } else if (CallbackContext.isInTheMiddleOfAny()) {
-      CallbackContext.whenOut(() -> end(task).logIfAny(Logs.FILE, "exception at the end of a file"));
+      CallbackContext.whenOut(
+          () -> end(task).logIfAny(Logs.FILE, "exception at the end of a file"));
     } else {
       end(task).throwIfAny();
     }

@@ -74,8 +74,7 @@ final class Gmem implements GuestMemfdOps {
    * @param other the MMU of the other machine
    */
   Gmem link(Mmu other) {
-    Gmem view =
-        new Gmem(other, GuestMemfdOps.NONE, first, new CopyOnWriteArrayList<>(), NONE);
+    Gmem view = new Gmem(other, GuestMemfdOps.NONE, first, new CopyOnWriteArrayList<>(), NONE);
     Announce.write(first.views).add(view);
     return view;
   }

@@ -28,8 +28,7 @@ final class Handover {
   /** Whether the machine takes part in a move: {@code migration_in_progress}. */
   private final AtomicBoolean moving = new AtomicBoolean();
 
-  Handover(
-      VirtualMachine vm, MemoryRegions regions, Mmu mmu, @Nullable VmAttributes attributes) {
+  Handover(VirtualMachine vm, MemoryRegions regions, Mmu mmu, @Nullable VmAttributes attributes) {
     this.vm = vm;
     this.regions = regions;
     this.mmu = mmu;

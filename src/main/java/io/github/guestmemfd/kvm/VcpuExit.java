@@ -27,8 +27,8 @@ public sealed interface VcpuExit {
    *     file is gone; EHWPOISON if its memory has failed; EAGAIN if a conversion of it is pending;
    *     ENOMEM; EOPNOTSUPP if the file was not created by the virtual machine; EDEADLK from inside
    *     a callback; EIO if the virtual machine is {@linkplain VirtualMachine#isDead dead}; what a
-   *     prepare callback answers. After {@link Vcpu#failMemoryFault} what the
-   *     conversion answered that would have been needed: EAGAIN if a host holder had a page
+   *     prepare callback answers. After {@link Vcpu#failMemoryFault} what the conversion answered
+   *     that would have been needed: EAGAIN if a host holder had a page
    * @param busy the page that blocked that conversion, and its holders; null if none did. Compared
    *     by identity, and not overwritten
    */

@@ -513,8 +513,8 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
 
   /**
    * Creates a memslot, and records that. Memslots do not belong to the file, so they are recorded
-   * only if they are created here. A trace knows one machine: that which the recorder was made
-   * for, or else that of the first call.
+   * only if they are created here. A trace knows one machine: that which the recorder was made for,
+   * or else that of the first call.
    *
    * @param vm the machine
    * @param slot its number, 0 to 32763

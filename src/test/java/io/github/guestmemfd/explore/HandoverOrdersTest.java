@@ -124,11 +124,16 @@ class HandoverOrdersTest {
 
   @Test
   void aConversionAgainstTheSourcesClose() {
-    explore(two().thread("converts", w -> {
-      if (w.linked.tryMakeInaccessible(0, PAGE) != Errno.OK) {
-        throw new AssertionError("not converted");
-      }
-    }).thread("closes", w -> w.memfd.close()));
+    explore(
+        two()
+            .thread(
+                "converts",
+                w -> {
+                  if (w.linked.tryMakeInaccessible(0, PAGE) != Errno.OK) {
+                    throw new AssertionError("not converted");
+                  }
+                })
+            .thread("closes", w -> w.memfd.close()));
   }
 
   @Test

@@ -159,8 +159,7 @@ class MempolicyTest extends RaceFixture {
     assertEquals(BIND, at(map, 3));
     map.mbind(4L * PAGE, PAGE, new MemoryPolicy(INTERLEAVE, 1));
     GuestMemfdException e =
-        assertThrows(
-            GuestMemfdException.class, () -> map.mremap(3L * PAGE, 2L * PAGE, 4L * PAGE));
+        assertThrows(GuestMemfdException.class, () -> map.mremap(3L * PAGE, 2L * PAGE, 4L * PAGE));
     assertEquals(Errno.EFAULT, e.errno(), "areas that are not alike");
     assertThat(map.toString()).contains("by INTERLEAVE");
   }

@@ -285,7 +285,8 @@ class ZapBeforeMappingTest extends RaceFixture {
     for (KernelProfile profile : KernelProfile.values()) {
       VirtualMachine vm = VirtualMachine.builder().kernelProfile(profile).build();
       try (GuestMemfd memfd =
-              vm.createGuestMemfd(GuestMemfd.builder(host).size(PAGE).flags(3).flags(NO_DIRECT_MAP));
+              vm.createGuestMemfd(
+                  GuestMemfd.builder(host).size(PAGE).flags(3).flags(NO_DIRECT_MAP));
           GuestMemfd plain = vm.createGuestMemfd(GuestMemfd.builder(host).size(PAGE).flags(3))) {
         assertEquals(
             profile != KernelProfile.NO_DIRECT_MAP_V12,
@@ -337,7 +338,9 @@ class ZapBeforeMappingTest extends RaceFixture {
     window.putLong(0, 1);
   }
 
-  /** A fault that has the page is not seen by GUP, and GUP does not hold it against a conversion. */
+  /**
+   * A fault that has the page is not seen by GUP, and GUP does not hold it against a conversion.
+   */
   @Test
   void gupWhileThePageIsBeingMapped() throws Exception {
     for (RacePoint point :

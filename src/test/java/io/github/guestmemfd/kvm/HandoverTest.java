@@ -114,8 +114,7 @@ class HandoverTest {
             assertThrows(GuestMemfdException.class, () -> source.linkGuestMemfd(closed, 1))
                 .getMessage())
         .contains("expected flags 0x0, actual 0x1");
-    assertThat(
-            assertThrows(GuestMemfdException.class, () -> source.linkGuestMemfd(closed, 0)))
+    assertThat(assertThrows(GuestMemfdException.class, () -> source.linkGuestMemfd(closed, 0)))
         .hasMessageContaining("EINVAL")
         .hasMessageContaining("the descriptor is closed");
     assertThat(assertThrows(GuestMemfdException.class, () -> source.linkGuestMemfd(memfd, 0)))
@@ -363,9 +362,7 @@ class HandoverTest {
     }
     try (GuestMemfd stranger = target.createGuestMemfd(file())) {
       target.bind(7, GPA, SIZE, stranger, 0);
-      assertThat(
-              assertThrows(
-                  GuestMemfdException.class, () -> target.moveContextFrom(source)))
+      assertThat(assertThrows(GuestMemfdException.class, () -> target.moveContextFrom(source)))
           .hasMessageContaining("expected memslots that match");
       target.unbind(7);
     }
@@ -380,8 +377,7 @@ class HandoverTest {
   void attributesOfAMachineGoOver() {
     VirtualMachine from = VirtualMachine.builder().type(VmType.SW_PROTECTED).build();
     VirtualMachine to = VirtualMachine.builder().type(VmType.SW_PROTECTED).build();
-    try (GuestMemfd theirs =
-            from.createGuestMemfd(GuestMemfd.builder(host).size(SIZE));
+    try (GuestMemfd theirs = from.createGuestMemfd(GuestMemfd.builder(host).size(SIZE));
         GuestMemfd ours = to.linkGuestMemfd(theirs, 0)) {
       from.bind(0, GPA, SIZE, theirs, 0);
       to.bind(0, GPA, SIZE, ours, 0);

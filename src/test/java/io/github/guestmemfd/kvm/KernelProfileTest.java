@@ -80,7 +80,8 @@ class KernelProfileTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"", "7", "6.2", "6.17.99", "5.19", "latest", "v7.2", "7.99999999999", "+"})
+  @ValueSource(
+      strings = {"", "7", "6.2", "6.17.99", "5.19", "latest", "v7.2", "7.99999999999", "+"})
   void whatIsTooOldOrNoRelease(String release) {
     assertThat(KernelProfile.of(release)).isEmpty();
   }
@@ -99,8 +100,7 @@ class KernelProfileTest {
     VirtualMachine vm = VirtualMachine.builder().kernelProfile(profile).build();
     assertThat(vm.kernelProfile()).isEqualTo(profile);
     try (HostMemory host = HostMemory.ofBytes(1 << 20);
-        GuestMemfd memfd =
-            vm.createGuestMemfd(GuestMemfd.builder(host).size(8 * PAGE).flags(3))) {
+        GuestMemfd memfd = vm.createGuestMemfd(GuestMemfd.builder(host).size(8 * PAGE).flags(3))) {
       assertThat(memfd.traits()).isEqualTo(profile.fileTraits());
       try (HostMapping window = memfd.mmap(0, 8 * PAGE, READ);
           HostMapping other = memfd.mmap(PAGE, PAGE)) {
@@ -116,8 +116,7 @@ class KernelProfileTest {
   /** A file made elsewhere must be one of the machine's kernel. */
   @Test
   void aFileOfAnotherKernelIsNotAdopted() {
-    VirtualMachine vm =
-        VirtualMachine.builder().kernelProfile(KernelProfile.LINUX_6_19).build();
+    VirtualMachine vm = VirtualMachine.builder().kernelProfile(KernelProfile.LINUX_6_19).build();
     GuestMemfdOps ops = vm.ops(GuestMemfdOps.NONE);
     try (HostMemory host = HostMemory.ofBytes(1 << 20);
         GuestMemfd old = GuestMemfd.builder(host).size(PAGE).ops(ops).build()) {

@@ -17,7 +17,8 @@ class TdxRacesTest extends PlatformRaces {
   @Override
   PlatformGuest guest() {
     TdxModule module = new TdxModule();
-    PlatformGuest guest = new TdxGuest(module, VirtualMachine.builder().kernelProfile(kernel()).build());
+    PlatformGuest guest =
+        new TdxGuest(module, VirtualMachine.builder().kernelProfile(kernel()).build());
     modules.put(guest, module);
     return guest;
   }
