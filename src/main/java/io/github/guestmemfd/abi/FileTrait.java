@@ -12,8 +12,8 @@ public enum FileTrait {
    */
   SHARED_POLICY,
   /**
-   * {@link CreateFlag#NO_DIRECT_MAP} as in version 12 of the series of April 2026 (lore, "Direct Map
-   * Removal Support for guest_memfd"), which is in no released kernel:
+   * {@link CreateFlag#NO_DIRECT_MAP} as in version 12 of the series of April 2026 (lore, "Direct
+   * Map Removal Support for guest_memfd"), which is in no released kernel:
    *
    * <ul>
    *   <li>a folio leaves the direct map just before the host or the guest first maps it, whoever

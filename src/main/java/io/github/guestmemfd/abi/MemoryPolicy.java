@@ -15,19 +15,34 @@ public record MemoryPolicy(Mode mode, long nodes) {
   /** How nodes are chosen. */
   public enum Mode {
     /** As without a policy ({@code MPOL_DEFAULT}); takes no nodes. */
-    DEFAULT,
+    DEFAULT(0),
     /** The node first, others when it is full ({@code MPOL_PREFERRED}); LOCAL without nodes. */
-    PREFERRED,
+    PREFERRED(1),
     /** The nodes alone ({@code MPOL_BIND}). */
-    BIND,
+    BIND(2),
     /** The nodes in turn ({@code MPOL_INTERLEAVE}). */
-    INTERLEAVE,
+    INTERLEAVE(3),
     /** The node of the CPU that allocates ({@code MPOL_LOCAL}); takes no nodes. */
-    LOCAL,
+    LOCAL(4),
     /** The nodes first ({@code MPOL_PREFERRED_MANY}). */
-    PREFERRED_MANY,
+    PREFERRED_MANY(5),
     /** The nodes in turn, by their weights ({@code MPOL_WEIGHTED_INTERLEAVE}). */
-    WEIGHTED_INTERLEAVE;
+    WEIGHTED_INTERLEAVE(6);
+
+    private final int number;
+
+    Mode(int number) {
+      this.number = number;
+    }
+
+    /**
+     * The kernel's number for it.
+     *
+     * @return 0 to 6
+     */
+    public int number() {
+      return number;
+    }
 
     /** Whether it takes no nodes. */
     boolean isWithoutNodes() {

@@ -34,7 +34,15 @@ public final class Areas {
 
   private static final int POLICY_SHIFT = 4;
   private static final int POLICY_NODE = 0x80;
-  private static final MemoryPolicy.Mode[] MODES = MemoryPolicy.Mode.values();
+
+  /** By their numbers. */
+  private static final MemoryPolicy.Mode[] MODES = new MemoryPolicy.Mode[8];
+
+  static {
+    for (MemoryPolicy.Mode mode : MemoryPolicy.Mode.values()) {
+      MODES[mode.number()] = mode;
+    }
+  }
 
   /** The page after the last of each area, ascending; the last is the length of the mapping. */
   private final long[] ends;
@@ -77,7 +85,7 @@ public final class Areas {
 
   /** The bits of a policy. */
   static int policy(MemoryPolicy policy) {
-    return policy.mode().ordinal() << POLICY_SHIFT | (policy.nodes() == 0 ? 0 : POLICY_NODE);
+    return policy.mode().number() << POLICY_SHIFT | (policy.nodes() == 0 ? 0 : POLICY_NODE);
   }
 
   /** The policy in bits. */

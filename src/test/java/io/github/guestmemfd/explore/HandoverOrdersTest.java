@@ -31,6 +31,8 @@ class HandoverOrdersTest {
     final GuestMemfd linked = target.linkGuestMemfd(memfd, 0);
     final Vcpu old = source.createVcpu();
     final Vcpu next = target.createVcpu();
+    private boolean moved;
+    private boolean unbound;
 
     World() {
       source.bind(0, GPA, PAGE, memfd, 0);
@@ -71,6 +73,7 @@ class HandoverOrdersTest {
     void unbind() {
       try {
         source.unbind(0);
+        unbound = true;
       } catch (GuestMemfdException e) {
         assertThat(e.errno()).isEqualTo(Errno.EIO);
       }
@@ -79,6 +82,7 @@ class HandoverOrdersTest {
     void moveUnlessTheyDiffer() {
       try {
         target.moveContextFrom(source);
+        moved = true;
       } catch (GuestMemfdException e) {
         assertThat(e.errno()).isEqualTo(Errno.EINVAL);
         assertThat(source.isDead()).isFalse();
@@ -87,6 +91,9 @@ class HandoverOrdersTest {
 
     /** Nothing of a page is left mapped as what it is not; everything comes home. */
     void end() {
+      if (moved && unbound) {
+        throw new AssertionError("memslots did not match, or were changed of a dead machine");
+      }
       boolean shared = linked.isOpen() && linked.isAccessible(0);
       assertThat(next.tryRead(GPA, 8, shared ? PRIVATE : SHARED)).isFalse();
       assertThat(old.tryRead(GPA, 8, shared ? PRIVATE : SHARED)).isFalse();
