@@ -2,12 +2,14 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FileTrait;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.file.FileOperations;
 import io.github.guestmemfd.file.Host;
 import io.github.guestmemfd.file.Refusals;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /** A call of {@code KVM_CREATE_GUEST_MEMFD}: its arguments, and its errors in order. */
@@ -19,6 +21,7 @@ final class CreateGuestMemfd {
   /** Bits that are no flag of the kernel's. */
   long unknownFlags;
 
+  Set<FileTrait> traits = Set.of();
   GuestMemfdOps ops = GuestMemfdOps.NONE;
   ConversionProtocol protocol = ConversionProtocol.atomicPair();
 
@@ -52,10 +55,11 @@ final class CreateGuestMemfd {
       throw new NullPointerException("protocol " + protocol.id() + ": retryPolicy answered null");
     }
     if (ops == GuestMemfdOps.NONE) {
-      return new FileOperations(host, size, flags, null, protocol, policy);
+      return new FileOperations(host, size, flags, traits, null, protocol, policy);
     }
     OpsClient client = new OpsClient(ops);
-    FileOperations created = new FileOperations(host, size, flags, client, protocol, policy);
+    FileOperations created =
+        new FileOperations(host, size, flags, traits, client, protocol, policy);
     client.attach(created);
     return created;
   }

@@ -6,6 +6,7 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.FallocMode;
 import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.abi.FileStat;
+import io.github.guestmemfd.abi.FileTrait;
 import io.github.guestmemfd.abi.FolioHolders;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
@@ -21,6 +22,7 @@ import io.github.guestmemfd.file.CallbackContext;
 import io.github.guestmemfd.file.FileOperations;
 import io.github.guestmemfd.file.Inode;
 import io.github.guestmemfd.file.Mapping;
+import io.github.guestmemfd.file.OpenFile;
 import io.github.guestmemfd.file.PendingConversion;
 import io.github.guestmemfd.file.Refusals;
 import io.github.guestmemfd.observe.Holder;
@@ -32,6 +34,7 @@ import java.nio.ByteBuffer;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
@@ -71,6 +74,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   final FileOperations file;
+  private final OpenFile opened;
 
   /** Where it is mapped, unless another is named. */
   final AddressSpace addressSpace;
@@ -82,8 +86,10 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   /** The size of the file in bytes; 0 once closed, so that no offset is below it then. */
   private volatile long openSize;
 
-  GuestMemfd(FileOperations file, AddressSpace addressSpace) {
+  /** Takes over the caller's hold on the open file. */
+  GuestMemfd(FileOperations file, OpenFile opened, AddressSpace addressSpace) {
     this.file = file;
+    this.opened = opened;
     this.addressSpace = addressSpace;
     this.inode = file.inode;
     this.openSize = inode.size;
@@ -171,6 +177,18 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     }
 
     /**
+     * Sets what the file does that one of Linux 6.18 does not. A virtual machine sets what its
+     * kernel has when it creates a file.
+     *
+     * @param fileTraits the traits; none by default
+     * @return this
+     */
+    public Builder traits(Set<FileTrait> fileTraits) {
+      call.traits = Set.copyOf(fileTraits);
+      return this;
+    }
+
+    /**
      * Sets what a conversion does while a folio may not turn inaccessible.
      *
      * @param policy the policy; by default the {@linkplain ConversionProtocol#retryPolicy
@@ -205,11 +223,13 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     public GuestMemfd build() {
       GuestMemfdListener calls = listener;
       if (calls == null) {
-        return new GuestMemfd(call.newFile(), addressSpace);
+        FileOperations made = call.newFile();
+        return new GuestMemfd(made, new OpenFile(made.inode), addressSpace);
       }
       GuestMemfd memfd;
       try {
-        memfd = new RecordedMemfd(call.newFile(), addressSpace, calls);
+        FileOperations made = call.newFile();
+        memfd = new RecordedMemfd(made, new OpenFile(made.inode), addressSpace, calls);
       } catch (RuntimeException e) {
         calls.created(null, call.size, call.allFlags(), e);
         throw e;
@@ -237,6 +257,15 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public long flags() {
     return inode.flags;
+  }
+
+  /**
+   * What the file does that one of Linux 6.18 does not.
+   *
+   * @return the traits that it was created with; immutable
+   */
+  public Set<FileTrait> traits() {
+    return inode.traits;
   }
 
   /**
@@ -313,23 +342,71 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @return the descriptor, to be closed on its own, or nothing if the file is gone
    */
   public Optional<GuestMemfd> reopen() {
-    if (!inode.tryOpen()) {
-      return Optional.empty();
-    }
+    return opened.tryOpen() ? Optional.of(descriptorOf(opened)) : Optional.empty();
+  }
+
+  private GuestMemfd descriptorOf(OpenFile held) {
     try {
-      return Optional.of(newDescriptor(file));
+      return newDescriptor(file, held);
     } catch (Throwable e) { // no memory for the descriptor
-      inode.close();
+      held.close();
       throw e;
     }
   }
 
-  GuestMemfd newDescriptor(FileOperations of) {
-    return new GuestMemfd(of, addressSpace);
+  GuestMemfd newDescriptor(FileOperations of, OpenFile held) {
+    return new GuestMemfd(of, held, addressSpace);
   }
 
   /**
-   * Whether two descriptors, open or not, are of one file.
+   * Opens the file anew for another virtual machine: {@code KVM_LINK_GUEST_MEMFD} of an RFC of May
+   * 2025, which is in no released kernel ({@code VirtualMachine.linkGuestMemfd}). What is returned
+   * has the same pages, attributes and {@linkplain FileStat#ino inode number}, and is bound to
+   * memslots and closed on its own: the pages live until all are closed.
+   *
+   * @param vm the other virtual machine, compared by identity
+   * @return its first descriptor, to be closed on its own
+   * @throws GuestMemfdException EBADF
+   */
+  public GuestMemfd link(Object vm) {
+    Objects.requireNonNull(vm, "vm");
+    requireOpen("link");
+    if (!inode.tryOpen()) {
+      throw inode.refused(Errno.EBADF, "link of " + inode);
+    }
+    OpenFile linked = new OpenFile(inode);
+    linked.bindTo(vm);
+    return descriptorOf(linked);
+  }
+
+  /**
+   * Sets what is done when the last descriptor and mapping is closed of the file as it was opened
+   * here: by {@link Builder#build}, or by {@link #link}. Of a file that has been linked the pages
+   * may live on then; a client gives up what it has for this virtual machine.
+   *
+   * @param task what is done, by the thread that closes the last of them, before the file itself
+   *     may end, and not inside an operation or callback; it replaces the one before
+   * @throws GuestMemfdException EBADF
+   */
+  public void atLastClose(Runnable task) {
+    Objects.requireNonNull(task, "task");
+    requireOpen("atLastClose");
+    opened.atEnd(task);
+  }
+
+  /**
+   * Whether two descriptors, open or not, are of one file that was opened once: they are not if one
+   * of them comes from a {@link #link}.
+   *
+   * @param other the other descriptor
+   * @return the answer
+   */
+  public boolean sameOpenFile(GuestMemfd other) {
+    return opened == other.opened;
+  }
+
+  /**
+   * Whether two descriptors, open or not, are of one file, linked or not.
    *
    * @param other the other descriptor
    * @return the answer
@@ -422,14 +499,24 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   }
 
   /**
-   * Ties the file to the virtual machine whose memslots it backs. It can have one only.
+   * Ties the file, as it was opened here, to the virtual machine whose memslots it backs. It can
+   * have one only.
    *
    * @param vm the virtual machine, compared by identity
    * @return whether it is that of the file, now
    */
   public boolean bindTo(Object vm) {
     Objects.requireNonNull(vm, "vm");
-    return inode.bindTo(vm);
+    return opened.bindTo(vm);
+  }
+
+  /**
+   * What the file, as it was opened here, is {@linkplain #bindTo tied} to.
+   *
+   * @return the virtual machine; empty if there is none yet
+   */
+  public Optional<Object> boundTo() {
+    return Optional.ofNullable(opened.boundTo());
   }
 
   /**
@@ -456,7 +543,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   public void close() {
     if ((long) OPEN_SIZE.getAndSet(Announce.write(this), 0L) != 0) {
       inode.host.untrack(tracked);
-      inode.close();
+      opened.close();
     }
   }
 
@@ -520,9 +607,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    *     page cannot be written, or the thread is interrupted
    * @throws GuestMemfdException in this order: EBADF; ENODEV if the file was created without {@link
    *     CreateFlag#WRITE}; EINVAL if the range is not one of whole pages in the file. If nothing
-   *     has been written: EFAULT if the first page is inaccessible, EEXIST if it is out of the
-   *     direct map besides; EAGAIN if a conversion of it is pending; EHWPOISON; ENOMEM; EINTR;
-   *     EDEADLK from inside a callback; what {@link GuestMemfdOps#prepareAccessible} answers
+   *     has been written: EEXIST if the first page is out of the direct map, EFAULT if it is
+   *     inaccessible; EAGAIN if a conversion of it is pending; EHWPOISON; ENOMEM; EINTR; EDEADLK
+   *     from inside a callback; what {@link GuestMemfdOps#prepareAccessible} answers
    * @throws UnsupportedOperationException if the host is metadata only
    */
   public int write(long offset, ByteBuffer from) {
@@ -541,10 +628,11 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @param hook called for each page, once its content is there
    * @return how many bytes are done: fewer than asked for, a multiple of 4096, if a later page
    *     fails
-   * @throws GuestMemfdException EBADF; EINVAL if the range is not one of whole pages in the file.
-   *     If nothing has been done: EEXIST if the page has been used, EINVAL if it is accessible;
-   *     EAGAIN if a conversion of it is pending; EHWPOISON; ENOMEM; EINTR; EDEADLK from inside a
-   *     callback; what the hook answers
+   * @throws GuestMemfdException EBADF; EINVAL if the range is not one of whole pages in the file;
+   *     EOPNOTSUPP if its folios are out of the direct map from their first use on ({@link
+   *     FileTrait#ZAP_BEFORE_MAPPING}). If nothing has been done: EEXIST if the page has been used,
+   *     EINVAL if it is accessible; EAGAIN if a conversion of it is pending; EHWPOISON; ENOMEM;
+   *     EINTR; EDEADLK from inside a callback; what the hook answers
    * @throws IllegalArgumentException if the source is shorter
    * @throws UnsupportedOperationException if there is a source, and the host is metadata only
    */
@@ -1029,9 +1117,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
   HostMapping mmap(
       AddressSpace in, long offset, long length, MapType type, Protection... protection) {
-    Mmap call = new Mmap(inode, offset, length, type, protection);
+    Mmap call = new Mmap(opened, offset, length, type, protection);
     call.check(isClosed());
-    if (!inode.tryOpen()) {
+    if (!opened.tryOpen()) {
       throw call.refused(Errno.EBADF, "the file is gone");
     }
     return in.add(file.remap, call.newMapping(file.remap, in.mm), m -> newMapping(m, in));

@@ -6,6 +6,7 @@ import io.github.guestmemfd.abi.FileCall;
 import io.github.guestmemfd.abi.FileStat;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
+import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.abi.Protection;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -251,6 +252,22 @@ public interface GuestMemfdListener {
       long offset,
       long length,
       List<Protection> protection,
+      @Nullable RuntimeException failure) {}
+
+  /**
+   * {@link HostMapping#mbind}.
+   *
+   * @param mapping the mapping
+   * @param offset the start in bytes
+   * @param length the length in bytes
+   * @param policy the policy
+   * @param failure why it was not set
+   */
+  default void mbind(
+      HostMapping mapping,
+      long offset,
+      long length,
+      MemoryPolicy policy,
       @Nullable RuntimeException failure) {}
 
   /**

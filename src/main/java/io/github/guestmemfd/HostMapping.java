@@ -2,7 +2,9 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FileTrait;
 import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.abi.SigBusException;
@@ -114,7 +116,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
 
   /** What a child has of this mapping; it takes over the file, if anything is mapped. */
   final HostMapping inherit(AddressSpace child, Areas areas) {
-    Mapping made = file.remap.make(child.mm, mapping.firstIndex, areas);
+    Mapping made = file.remap.make(child.mm, mapping.opened, mapping.firstIndex, areas);
     return child.add(file.remap, made, m -> newMapping(m, child));
   }
 
@@ -601,6 +603,41 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
    */
   public void madvise(long offset, long length, Advice advice) {
     madvise.madvise(offset, length, advice);
+  }
+
+  // ---- NUMA policies ----
+
+  /**
+   * Sets the NUMA policy of a part: {@code mbind} without flags. Where the file {@linkplain
+   * FileTrait#SHARED_POLICY keeps policies}, it is the policy of this part of the file, whoever
+   * maps it, also past its end and where no page can be had. The host has one node, so a policy
+   * decides nothing.
+   *
+   * <p>As in the kernel, what has been set to this policy through this mapping before is left
+   * alone, even if the file's policy has been changed through another mapping since.
+   *
+   * @param offset the start in bytes, a multiple of 4096
+   * @param length the length in bytes, rounded up to whole pages
+   * @param policy the policy
+   * @throws GuestMemfdException in this order: EINVAL if the offset is unaligned or the length
+   *     negative, down to -2^47 + 4096: one below is, as an unsigned number, a long one; then
+   *     length 0 succeeds; EINVAL as {@link MemoryPolicy#normalized}; EFAULT, and nothing has
+   *     changed, if a part of the range is not mapped, unless the mode is DEFAULT. EDEADLK from
+   *     inside a callback; EINTR before anything has changed
+   */
+  public void mbind(long offset, long length, MemoryPolicy policy) {
+    file.mempolicy.mbind(mapping, offset, length, Objects.requireNonNull(policy, "policy"));
+  }
+
+  /**
+   * The NUMA policy of a page: {@code get_mempolicy} with {@code MPOL_F_ADDR}.
+   *
+   * @param offset any byte of the page
+   * @return the policy; {@link MemoryPolicy#DEFAULT} where none has been set
+   * @throws GuestMemfdException EFAULT if nothing is mapped there
+   */
+  public MemoryPolicy getMempolicy(long offset) {
+    return file.mempolicy.at(mapping, offset);
   }
 
   // ---- references ----

@@ -193,7 +193,9 @@ public final class HostMemory implements AutoCloseable {
      * end of the invalidation, and another one that is prepared. What is written through the
      * {@linkplain HostMemory#directMap direct map} while the page moves may be lost. For tests and
      * for debugging: a conversion copies its pages, and takes as many free frames for a moment as
-     * it converts pages, as far as there are. Off by default.
+     * it converts pages, as far as there are. Pages that are {@linkplain
+     * io.github.guestmemfd.abi.FileTrait#ZAP_BEFORE_MAPPING out of the direct map while they are
+     * accessible} do not move. Off by default.
      *
      * @return this
      */

@@ -10,6 +10,7 @@ import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.file.Inode;
 import io.github.guestmemfd.file.Mapping;
 import io.github.guestmemfd.file.Mm;
+import io.github.guestmemfd.file.OpenFile;
 import io.github.guestmemfd.file.ProtectionBits;
 import io.github.guestmemfd.file.Refusals;
 import io.github.guestmemfd.file.Remap;
@@ -19,13 +20,15 @@ import java.util.Objects;
 final class Mmap {
   final ProtectionBits protection;
 
+  private final OpenFile opened;
   private final Inode inode;
   private final long offset;
   private final long length;
   private final MapType type;
 
-  Mmap(Inode inode, long offset, long length, MapType type, Protection... protection) {
-    this.inode = inode;
+  Mmap(OpenFile opened, long offset, long length, MapType type, Protection... protection) {
+    this.opened = opened;
+    this.inode = opened.inode;
     this.offset = offset;
     this.length = length;
     this.type = Objects.requireNonNull(type, "type");
@@ -35,7 +38,7 @@ final class Mmap {
   /** The mapping that is asked for, of a file that the caller has opened and it takes over. */
   Mapping newMapping(Remap remap, Mm<?> mm) {
     long pages = ((length - 1) >> Pages.SHIFT) + 1;
-    return remap.make(mm, Pages.index(offset), protection.areas(pages));
+    return remap.make(mm, opened, Pages.index(offset), protection.areas(pages));
   }
 
   /**

@@ -2,6 +2,7 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.abi.SigSegvException;
@@ -242,6 +243,17 @@ final class RecordedMapping extends HostMapping {
       throw e;
     }
     told().mprotect(this, offset, length, asked, null);
+  }
+
+  @Override
+  public void mbind(long offset, long length, MemoryPolicy policy) {
+    try {
+      super.mbind(offset, length, policy);
+    } catch (GuestMemfdException | IllegalStateException e) {
+      told().mbind(this, offset, length, policy, e);
+      throw e;
+    }
+    told().mbind(this, offset, length, policy, null);
   }
 
   @Override

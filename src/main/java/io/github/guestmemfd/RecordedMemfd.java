@@ -9,6 +9,7 @@ import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.file.FileOperations;
 import io.github.guestmemfd.file.Mapping;
+import io.github.guestmemfd.file.OpenFile;
 import io.github.guestmemfd.file.PendingConversion;
 import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.LockOrder;
@@ -28,8 +29,12 @@ import org.jspecify.annotations.Nullable;
 final class RecordedMemfd extends GuestMemfd {
   private final GuestMemfdListener listener;
 
-  RecordedMemfd(FileOperations file, AddressSpace addressSpace, GuestMemfdListener listener) {
-    super(file, addressSpace);
+  RecordedMemfd(
+      FileOperations file,
+      OpenFile opened,
+      AddressSpace addressSpace,
+      GuestMemfdListener listener) {
+    super(file, opened, addressSpace);
     this.listener = listener;
   }
 
@@ -82,8 +87,8 @@ final class RecordedMemfd extends GuestMemfd {
   }
 
   @Override
-  GuestMemfd newDescriptor(FileOperations file) {
-    return new RecordedMemfd(file, addressSpace, listener);
+  GuestMemfd newDescriptor(FileOperations file, OpenFile held) {
+    return new RecordedMemfd(file, held, addressSpace, listener);
   }
 
   @Override

@@ -137,7 +137,11 @@ final class Files {
   /** A mapping of the whole file for reading and writing. */
   static Mapping map(FileOperations file) {
     file.inode.tryOpen();
-    return file.remap.make(new Mm<>(), 0, Areas.of(file.inode.pages, Areas.bits(true, true)));
+    return file.remap.make(
+        new Mm<>(),
+        new OpenFile(file.inode),
+        0,
+        Areas.of(file.inode.pages, Areas.bits(true, true)));
   }
 
   /** The guest writes into the page and reads it back later: it has its own way to the frame. */

@@ -39,7 +39,9 @@ public class ForkVsMunmapTest {
 
   private Mapping map() {
     file.inode.tryOpen();
-    Mapping made = file.remap.make(mm, 0, Areas.of(file.inode.pages, Areas.bits(true, true)));
+    Mapping made =
+        file.remap.make(
+            mm, new OpenFile(file.inode), 0, Areas.of(file.inode.pages, Areas.bits(true, true)));
     mm.add(made, made);
     return made;
   }
@@ -50,7 +52,7 @@ public class ForkVsMunmapTest {
   }
 
   final Mapping heir(Areas areas) {
-    return file.remap.make(new Mm<>(), 0, areas);
+    return file.remap.make(new Mm<>(), new OpenFile(file.inode), 0, areas);
   }
 
   @Actor

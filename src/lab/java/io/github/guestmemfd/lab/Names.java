@@ -1,6 +1,7 @@
 package io.github.guestmemfd.lab;
 
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.kvm.KernelProfile;
 import io.github.guestmemfd.lab.workload.Platform;
 import io.github.guestmemfd.lab.workload.Workload;
 import io.github.guestmemfd.policy.ConversionPolicy;
@@ -32,6 +33,14 @@ final class Names {
     @Override
     public Iterator<String> iterator() {
       return Arrays.stream(Platform.values()).map(Platform::id).iterator();
+    }
+  }
+
+  /** The kernels whose answers the model gives. */
+  static final class Kernels implements Iterable<String> {
+    @Override
+    public Iterator<String> iterator() {
+      return Arrays.stream(KernelProfile.values()).map(KernelProfile::release).iterator();
     }
   }
 

@@ -68,9 +68,13 @@ final class RecordKernelCommand implements Callable<Integer> {
           "expected --calls from 1 to " + RandomCalls.MOST_CALLS + ", actual " + calls);
     }
     PrintWriter err = spec.commandLine().getErr();
-    List<String> recorded = new ArrayList<>(calls + 2);
+    List<String> recorded = new ArrayList<>(calls + 3);
     try (KernelExecutor kernel = new KernelExecutor()) {
       recorded.add(Trace.HEADER);
+      String release = System.getProperty("os.version");
+      if (KernelProfile.of(release).isPresent()) { // not so where guest_memfd was ported back to
+        recorded.add(Trace.profileLine(release));
+      }
       recorded.add(
           "# recorded by record-kernel --seed "
               + seed

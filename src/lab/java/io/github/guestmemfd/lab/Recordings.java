@@ -12,6 +12,7 @@ import java.io.PrintWriter;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /** The recordings that come with the command line. */
 final class Recordings {
@@ -29,18 +30,23 @@ final class Recordings {
 
   private Recordings() {}
 
-  /** Replays all of them; the status is 0 if nothing differs. */
-  static int replay(ConversionProtocol protocol, KernelProfile kernel, PrintWriter out) {
+  /**
+   * Replays all of them; the status is 0 if nothing differs.
+   *
+   * @param kernel whose answers the model gives; null for the kernel that each was made by
+   */
+  static int replay(ConversionProtocol protocol, @Nullable KernelProfile kernel, PrintWriter out) {
     out.println(
         "Replaying recorded guest_memfd runs against the model, protocol "
             + protocol.id()
-            + (kernel == KernelProfile.LINUX_6_18 ? "" : ", as Linux " + kernel.release()));
+            + (kernel == null ? "" : ", as Linux " + kernel.release()));
     out.println();
     out.printf("  %-26s %7s %7s %7s%n", "recording", "calls", "agree", "differ");
     int calls = 0;
     int differ = 0;
     for (String name : NAMES) {
-      Replay.Result result = Replay.run(read(name), protocol, kernel);
+      Trace trace = read(name);
+      Replay.Result result = Replay.run(trace, protocol, kernel == null ? trace.profile() : kernel);
       int n = result.differences().size();
       out.printf("  %-26s %7d %7d %7d%n", name, result.calls(), result.calls() - n, n);
       calls += result.calls();

@@ -12,6 +12,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Model.CommandSpec;
@@ -49,12 +50,13 @@ final class ReplayCommand implements Callable<Integer> {
   @Option(
       names = "--kernel",
       paramLabel = "RELEASE",
-      defaultValue = "6.18",
       converter = KernelConverter.class,
       description =
-          "The kernel whose answers the model gives: 6.18 (default), 7.2; another release as the last of"
-              + " these that is not above it.")
-  private KernelProfile kernel = KernelProfile.LINUX_6_18;
+          "The kernel whose answers the model gives: ${COMPLETION-CANDIDATES}; another release as"
+              + " the last released one of these that is not above it (default: the kernel that the"
+              + " trace was made by).",
+      completionCandidates = Names.Kernels.class)
+  private @Nullable KernelProfile kernel;
 
   @Spec private CommandSpec spec;
 
@@ -107,7 +109,7 @@ final class ReplayCommand implements Callable<Integer> {
         status = 2;
         continue;
       }
-      Replay.Result result = Replay.run(trace, protocol, kernel);
+      Replay.Result result = Replay.run(trace, protocol, kernel == null ? trace.profile() : kernel);
       for (Replay.Difference d : result.differences()) {
         out.printf(
             "%s:%d: %s expected %s got %s%n", file, d.line(), d.call(), d.expected(), d.actual());

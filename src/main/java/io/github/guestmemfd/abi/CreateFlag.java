@@ -9,8 +9,11 @@ public enum CreateFlag {
   /** Every page starts accessible, not inaccessible ({@code GUEST_MEMFD_FLAG_INIT_SHARED}). */
   INIT_SHARED(2),
   /**
-   * Inaccessible folios are taken out of the host's direct map, and come back when they become
-   * accessible or are freed. It comes from the mail thread; no released kernel has it.
+   * Folios are taken out of the host's direct map. Which ones is a matter of the kernel, and no
+   * released one has it. By default those that are inaccessible: they come back when they become
+   * accessible or are freed, as in the mail thread of 2024. With {@link
+   * FileTrait#ZAP_BEFORE_MAPPING} all that have been used, until they are freed, as in the series
+   * of 2026.
    */
   NO_DIRECT_MAP(1L << 32),
   /**

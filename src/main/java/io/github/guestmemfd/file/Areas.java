@@ -1,6 +1,7 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.abi.Pages;
 import java.util.Arrays;
 import java.util.function.IntUnaryOperator;
@@ -30,6 +31,21 @@ public final class Areas {
 
   /** Advised not to be inherited by a child. */
   static final int DONTFORK = 16;
+
+  /** The NUMA policy that was set through the mapping: its mode, and whether it has node 0. */
+  static final int POLICY = 0xf00;
+
+  private static final int POLICY_SHIFT = 8;
+  private static final int POLICY_NODE = 0x800;
+
+  /** By their numbers. */
+  private static final MemoryPolicy.Mode[] MODES = new MemoryPolicy.Mode[8];
+
+  static {
+    for (MemoryPolicy.Mode mode : MemoryPolicy.Mode.values()) {
+      MODES[mode.number()] = mode;
+    }
+  }
 
   /** The page after the last of each area, ascending; the last is the length of the mapping. */
   private final long[] ends;
@@ -68,6 +84,17 @@ public final class Areas {
   /** The same bits, but for reading, for writing, for both or for neither. */
   static int protect(int bits, boolean read, boolean write) {
     return (bits & ~(READ | WRITE)) | (read ? READ : 0) | (write ? WRITE : 0);
+  }
+
+  /** The bits of a policy. */
+  static int policy(MemoryPolicy policy) {
+    return policy.mode().number() << POLICY_SHIFT | (policy.nodes() == 0 ? 0 : POLICY_NODE);
+  }
+
+  /** The policy in bits. */
+  static MemoryPolicy policy(int bits) {
+    int mode = (bits & POLICY & ~POLICY_NODE) >> POLICY_SHIFT;
+    return new MemoryPolicy(MODES[mode], (bits & POLICY_NODE) == 0 ? 0 : 1);
   }
 
   /** Whether an access is allowed by bits. As on x86-64, what may be written may be read too. */
@@ -198,7 +225,8 @@ public final class Areas {
         : ((bits & READ) != 0 ? "r" : "-")
             + ((bits & WRITE) != 0 ? "w" : "-")
             + ((bits & HUGEPAGE) != 0 ? " with huge pages" : "")
-            + ((bits & DONTFORK) != 0 ? " not inherited" : "");
+            + ((bits & DONTFORK) != 0 ? " not inherited" : "")
+            + ((bits & POLICY) != 0 ? " by " + policy(bits).mode() : "");
   }
 
   /** As {@code rw}, or {@code rw to 0x1000, unmapped to 0x2000, rw to 0x8000}. */

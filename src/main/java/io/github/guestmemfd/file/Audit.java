@@ -125,8 +125,7 @@ public final class Audit {
     if (SlotWord.isReady(slot) && !(prepared && frames.isUptodate(pfn))) {
       found(file, index, "is ready, and its frame is not");
     }
-    boolean removed =
-        file.isRemovedFromDirectMapWhenInaccessible() && prepared && SlotWord.isInaccessible(slot);
+    boolean removed = prepared && file.isOutOfDirectMap(SlotWord.isInaccessible(slot));
     if (removed != frames.isRemovedFromDirectMap(pfn)) {
       found(file, index, removed ? "is in the direct map" : "is missing in the direct map");
     }

@@ -225,7 +225,7 @@ public final class Conversion {
         if (errno == Errno.OK) {
           // By clients: they have been told, and begin no more.
           reverseMap.awaitAccessesToChanging(from, to, inaccessible);
-          if (inode.host.poisonsViews && inaccessible) {
+          if (inode.host.poisonsViews && inaccessible && !inode.isOutOfDirectMap(false)) {
             moveAway(from, to);
           }
           errno = preparation.prepareAll(from, to, inaccessible);

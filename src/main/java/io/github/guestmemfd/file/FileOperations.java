@@ -1,6 +1,7 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.FileTrait;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.cache.PageCache;
 import io.github.guestmemfd.cache.PageCache.Wanted;
@@ -9,6 +10,7 @@ import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.FrameOwners;
 import io.github.guestmemfd.memory.FrameTable;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -36,6 +38,9 @@ public final class FileOperations implements FrameOwners.Listener {
 
   /** Changes them. */
   public final Remap remap;
+
+  /** Sets the policies of mappings. */
+  public final Mempolicy mempolicy;
 
   /** Allocates. */
   public final Allocation allocation;
@@ -75,7 +80,7 @@ public final class FileOperations implements FrameOwners.Listener {
   private final Release release;
 
   /**
-   * Creates a file.
+   * Creates a file as in Linux 6.18.
    *
    * @param host where its frames come from
    * @param size its size in bytes, a positive multiple of 4096
@@ -92,9 +97,32 @@ public final class FileOperations implements FrameOwners.Listener {
       @Nullable FileClient client,
       ConversionProtocol protocol,
       RetryPolicy retry) {
+    this(host, size, flags, Set.of(), client, protocol, retry);
+  }
+
+  /**
+   * Creates a file.
+   *
+   * @param host where its frames come from
+   * @param size its size in bytes, a positive multiple of 4096
+   * @param flags the bits of {@link CreateFlag}
+   * @param traits what it does that a file of Linux 6.18 does not
+   * @param client the client whose callbacks it makes; null for none
+   * @param protocol how guest-side holders hold folios, and when these may turn inaccessible
+   * @param retry what a conversion does while they may not
+   * @throws IllegalArgumentException if the steps of the protocol make no sense
+   */
+  public FileOperations(
+      Host host,
+      long size,
+      long flags,
+      Set<FileTrait> traits,
+      @Nullable FileClient client,
+      ConversionProtocol protocol,
+      RetryPolicy retry) {
     steps = new GuestSteps(protocol); // refuses what makes no sense
     boolean locksWholeFile = protocol.locksWholeFile();
-    inode = new Inode(host, size, flags, steps.borrows, this, this::end);
+    inode = new Inode(host, size, flags, traits, steps.borrows, this, this::end);
     try {
       Callbacks callbacks = new Callbacks(inode, client);
       preparation = new Preparation(inode, callbacks);
@@ -109,6 +137,7 @@ public final class FileOperations implements FrameOwners.Listener {
       hostFault = new HostFault(inode, lookup);
       reverseMap = new ReverseMap(inode);
       remap = new Remap(inode, reverseMap, hostFault);
+      mempolicy = new Mempolicy(inode, remap);
       holders = new HolderCounts(inode, reverseMap, steps);
       allocation = new Allocation(inode, lookup);
       rangeLock = new RangeLock(inode, locksWholeFile);

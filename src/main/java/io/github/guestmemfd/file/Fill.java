@@ -57,8 +57,8 @@ public final class Fill {
    * @param first the first page
    * @param pages how many
    * @param from the bytes, from its position on; it is advanced by what is written
-   * @return how many pages have been written; if none, a negated errno: EFAULT if the page is
-   *     inaccessible, EEXIST if it is out of the direct map besides
+   * @return how many pages have been written; if none, a negated errno: EEXIST if the page is out
+   *     of the direct map, EFAULT if it is inaccessible
    */
   public long write(long first, long pages, ByteBuffer from) {
     return fill(first, pages, from, null);
@@ -71,8 +71,9 @@ public final class Fill {
    * @param pages how many
    * @param from the bytes, from its position on; it is advanced by what is done; null for zeroes
    * @param hook called for each page, instead of the client that prepares it
-   * @return how many pages have been populated; if none, a negated errno: EEXIST if the page has
-   *     been used, EINVAL if it is accessible
+   * @return how many pages have been populated; if none, a negated errno: EOPNOTSUPP if the file's
+   *     folios are out of the direct map from their first use on, EEXIST if the page has been used,
+   *     EINVAL if it is accessible
    */
   public long populate(long first, long pages, @Nullable ByteBuffer from, Hook hook) {
     return fill(first, pages, from, hook);
@@ -80,6 +81,9 @@ public final class Fill {
 
   private long fill(long first, long pages, @Nullable ByteBuffer from, @Nullable Hook hook) {
     CallbackContext.forgetReason();
+    if (hook != null && inode.isOutOfDirectMap(false)) {
+      return -Errno.EOPNOTSUPP.code();
+    }
     if (CallbackContext.isInside()) {
       return -Errno.EDEADLK.code();
     }
@@ -169,9 +173,9 @@ public final class Fill {
       return Errno.EHWPOISON;
     }
     if (hook == null) {
-      return !SlotWord.isInaccessible(slot)
-          ? Errno.OK
-          : frames.isRemovedFromDirectMap(pfn) ? Errno.EEXIST : Errno.EFAULT;
+      return frames.isRemovedFromDirectMap(pfn)
+          ? Errno.EEXIST
+          : SlotWord.isInaccessible(slot) ? Errno.EFAULT : Errno.OK;
     }
     if (frames.isPrepared(pfn)) {
       return Errno.EEXIST; // before its attribute is looked at
@@ -190,7 +194,7 @@ public final class Fill {
 
   /** Has a folio that has its content made ready for its use. */
   private Errno prepare(long index, int pfn, @Nullable Hook hook) throws InterruptedException {
-    boolean removed = hook != null && inode.isRemovedFromDirectMapWhenInaccessible();
+    boolean removed = inode.isOutOfDirectMap(hook != null);
     if (removed) {
       frames.removeFromDirectMap(pfn);
     }

@@ -3,6 +3,7 @@ package io.github.guestmemfd.file;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.FileStat;
+import io.github.guestmemfd.abi.FileTrait;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.abi.Pages;
@@ -21,8 +22,8 @@ import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import java.util.Objects;
+import java.util.Set;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
@@ -47,6 +48,9 @@ public final class Inode {
   /** The bits of {@link CreateFlag} that it was made with. */
   public final long flags;
 
+  /** What it does that a file of Linux 6.18 does not. */
+  public final Set<FileTrait> traits;
+
   /** Its number, unique in its host. */
   public final long ino;
 
@@ -59,22 +63,23 @@ public final class Inode {
   final FrameTable frames;
   final FrameOwners.Owner owner;
 
+  /** Null if each mapping has policies of its own. */
+  final @Nullable SharedPolicy sharedPolicy;
+
   /**
-   * Descriptors, mappings and operations under way; the file ends with the last of them. A lookup
-   * of a page that is ready is no operation.
+   * {@link OpenFile}s, and operations under way; the file ends with the last of them. A lookup of a
+   * page that is ready is no operation.
    */
   private final AtomicLong opens = new AtomicLong(1);
 
   private final Consumer<Failures> atEnd;
-
-  /** The virtual machine whose memslots the file is bound to, once it is. */
-  private final AtomicReference<@Nullable Object> boundTo = new AtomicReference<>();
 
   private volatile long mtimeNanos = now();
 
   /**
    * Makes a file that is open once.
    *
+   * @param traits what it does that a file of Linux 6.18 does not
    * @param lends whether guest-side holders take no reference of their own, and rely on the page
    *     cache's
    * @param listener is told of its frames
@@ -84,6 +89,7 @@ public final class Inode {
       Host host,
       long size,
       long flags,
+      Set<FileTrait> traits,
       boolean lends,
       FrameOwners.Listener listener,
       Consumer<Failures> atEnd) {
@@ -92,6 +98,8 @@ public final class Inode {
     this.size = size;
     this.pages = Pages.index(size);
     this.flags = flags;
+    this.traits = traits;
+    this.sharedPolicy = traits.contains(FileTrait.SHARED_POLICY) ? new SharedPolicy() : null;
     this.frames = host.frames;
     this.atEnd = atEnd;
     this.ino = host.openFile();
@@ -148,14 +156,9 @@ public final class Inode {
     }
   }
 
-  /** Opens it once more. The caller knows that it is open. */
-  void openAgain() {
-    Announce.write(opens).incrementAndGet();
-  }
-
   /**
-   * Closes a descriptor or a mapping. The last of these and of the operations under way ends the
-   * file: now, or once this thread has left its operations and callbacks.
+   * Gives up what {@link #tryOpen} has opened. The last of these and of the operations under way
+   * ends the file: now, or once this thread has left its operations and callbacks.
    */
   public void close() {
     if (Announce.write(opens).decrementAndGet() == 0) {
@@ -215,16 +218,6 @@ public final class Inode {
     return Announce.read(opens).get() == 0;
   }
 
-  /**
-   * Ties the file to the virtual machine whose memslots it backs.
-   *
-   * @param vm the virtual machine, compared by identity
-   * @return whether it is that of the file, now
-   */
-  public boolean bindTo(Object vm) {
-    return Announce.write(boundTo).compareAndSet(null, vm) || Announce.read(boundTo).get() == vm;
-  }
-
   // ---- status ----
 
   /** Sets the time of the last change to now. */
@@ -259,8 +252,14 @@ public final class Inode {
     return SlotWord.isOpenToHost(cache.slot(index));
   }
 
-  boolean isRemovedFromDirectMapWhenInaccessible() {
-    return CreateFlag.NO_DIRECT_MAP.isIn(flags);
+  /**
+   * Whether a folio that is in use is out of the direct map.
+   *
+   * @param inaccessible whether it is inaccessible
+   */
+  boolean isOutOfDirectMap(boolean inaccessible) {
+    return CreateFlag.NO_DIRECT_MAP.isIn(flags)
+        && (inaccessible || traits.contains(FileTrait.ZAP_BEFORE_MAPPING));
   }
 
   /**

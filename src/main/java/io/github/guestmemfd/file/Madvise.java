@@ -149,6 +149,10 @@ public final class Madvise {
   private void populate(long offset, long length, Advice advice, long from, long to) {
     boolean forWrite = advice == Advice.POPULATE_WRITE;
     Areas areas = mapping.areas();
+    if (inode.isOutOfDirectMap(false)) { // as there is no GUP of it
+      String why = "expected a file whose pages are in the direct map while they are shared";
+      throw notAdvised(Errno.EINVAL, offset, length, advice, why);
+    }
     if (forWrite ? !areas.allows(from, true) : !areas.isMadeForReading(from)) {
       String why = "expected a mapping for " + (forWrite ? "WRITE" : "READ");
       throw notAdvised(Errno.EINVAL, offset, length, advice, why);

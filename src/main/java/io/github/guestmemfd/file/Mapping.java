@@ -22,6 +22,9 @@ public final class Mapping {
   /** The file. */
   public final Inode inode;
 
+  /** The file as it has been opened, which it holds. */
+  public final OpenFile opened;
+
   /** The page table, by pages of the mapping. */
   public final PageTable table;
 
@@ -50,10 +53,15 @@ public final class Mapping {
   /** Whether it has given up the file. */
   private final AtomicBoolean released = new AtomicBoolean();
 
-  /** Makes a mapping whose page table has no entries, and which no unmapping finds yet. */
-  Mapping(Mm<?> mm, Inode inode, long firstIndex, Areas areas) {
+  /**
+   * Makes a mapping whose page table has no entries, and which no unmapping finds yet.
+   *
+   * @param opened the file; if anything is mapped, opened by the caller
+   */
+  Mapping(Mm<?> mm, OpenFile opened, long firstIndex, Areas areas) {
     this.mm = mm;
-    this.inode = inode;
+    this.opened = opened;
+    this.inode = opened.inode;
     this.firstIndex = firstIndex;
     this.pages = areas.pages();
     this.areas = areas;
@@ -147,7 +155,12 @@ public final class Mapping {
 
   /** The page of this mapping at an index of the file; 0 below the mapping, its length above it. */
   long page(long index) {
-    return Math.min(Math.max(index - firstIndex, 0), pages);
+    return clip(index - firstIndex);
+  }
+
+  /** The page of the mapping that is nearest to a number; its length is one too. */
+  long clip(long page) {
+    return Math.min(Math.max(page, 0), pages);
   }
 
   /** Whether a page of the mapping lies past the end of the file. */

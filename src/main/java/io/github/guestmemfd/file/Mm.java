@@ -36,7 +36,7 @@ public final class Mm<M> {
   private record Inherited<M>(Mapping mapping, M user, Areas areas) {
     void giveUp() {
       if (!areas.isEmpty()) {
-        mapping.inode.close();
+        mapping.opened.close();
       }
     }
   }
@@ -110,7 +110,7 @@ public final class Mm<M> {
           Areas areas = mapping.areas().inherited();
           all.add(new Inherited<>(mapping, user, areas)); // first: it may find no memory
           if (!areas.isEmpty()) {
-            mapping.inode.openAgain();
+            mapping.opened.openAgain();
           }
         });
   }

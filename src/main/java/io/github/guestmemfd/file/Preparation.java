@@ -68,7 +68,7 @@ final class Preparation {
       if (SlotWord.isInaccessible(folios.slot()) == inaccessible || !frames.isPrepared(pfn)) {
         continue;
       }
-      if (inaccessible) {
+      if (inaccessible && !inode.isOutOfDirectMap(false)) {
         frames.restoreToDirectMap(pfn);
       }
       try {
@@ -111,18 +111,18 @@ final class Preparation {
   }
 
   private boolean needsPreparation() {
-    return callbacks.isAny() || inode.isRemovedFromDirectMapWhenInaccessible();
+    return callbacks.isAny() || inode.isOutOfDirectMap(true);
   }
 
   /**
-   * Prepares a folio for its new use. To be inaccessible it first leaves the direct map; to be
-   * accessible it comes back only when the conversion is complete.
+   * Prepares a folio for its new use. First it leaves the direct map, if the file is out of it with
+   * such a use; what is to come back comes back only when the conversion is complete.
    *
    * <p>A folio that is not up to date is zeroed, once it has left the direct map: until then
    * another thread may be writing to it through that.
    */
   Errno prepare(long index, int pfn, boolean inaccessible) throws InterruptedException {
-    boolean removed = inaccessible && inode.isRemovedFromDirectMapWhenInaccessible();
+    boolean removed = inode.isOutOfDirectMap(inaccessible) && !frames.isRemovedFromDirectMap(pfn);
     if (removed) {
       frames.removeFromDirectMap(pfn);
     }
@@ -157,8 +157,9 @@ final class Preparation {
     }
   }
 
+  /** Puts the folios of a range, which has become accessible, back into the direct map. */
   void restoreToDirectMap(long from, long to) {
-    if (inode.isRemovedFromDirectMapWhenInaccessible()) {
+    if (inode.isOutOfDirectMap(true) && !inode.isOutOfDirectMap(false)) {
       for (Folios folios = cache.folios(from, to); folios.next(); ) {
         frames.restoreToDirectMap(folios.pfn());
       }

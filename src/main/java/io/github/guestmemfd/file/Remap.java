@@ -91,8 +91,8 @@ public final class Remap {
     if (length <= 0 || length > Mapping.TASK_SIZE) {
       throw refused(Errno.EINVAL, call, "expected a length of 1 to " + Mapping.TASK_SIZE);
     }
-    long from = clip(mapping, Pages.index(offset));
-    long to = clip(mapping, Pages.index(offset) + pages(length));
+    long from = mapping.clip(Pages.index(offset));
+    long to = mapping.clip(Pages.index(offset) + pages(length));
     locked(
         mapping,
         call,
@@ -139,7 +139,7 @@ public final class Remap {
   /** Gives up the file of a mapping that has left it. It may end here: the lock is not held. */
   private void release(Mapping mapping) {
     if (mapping.tryRelease()) {
-      inode.close();
+      mapping.opened.close();
     }
   }
 
@@ -209,7 +209,7 @@ public final class Remap {
       throws InterruptedException {
     Areas areas = mapping.areas();
     long from = Pages.index(offset);
-    if (length < 0 || from != clip(mapping, from) || !isMapped(areas, from)) {
+    if (length < 0 || from != mapping.clip(from) || !isMapped(areas, from)) {
       throw refused(Errno.ENOMEM, call, "nothing is mapped at its start");
     }
     if (protection.exec()) {
@@ -281,7 +281,7 @@ public final class Remap {
     long was = move.was;
     long is = move.is;
     Areas areas = mapping.areas();
-    if (first != clip(mapping, first) || !isMapped(areas, first)) {
+    if (first != mapping.clip(first) || !isMapped(areas, first)) {
       throw refused(Errno.EFAULT, call, "nothing is mapped at its start");
     }
     boolean resized = was != is;
@@ -293,11 +293,11 @@ public final class Remap {
       throw refused(Errno.EINVAL, call, OLD_LENGTH);
     }
     Areas moved = resized ? Areas.of(is, areas.at(first)) : areas.from(first, is);
-    if (!inode.tryOpen()) {
+    if (!mapping.opened.tryOpen()) {
       throw refused(Errno.EFAULT, call, "the file is gone");
     }
-    Mapping to = make(mm, mapping.firstIndex + first, moved);
-    long end = clip(mapping, first + kept);
+    Mapping to = make(mm, mapping.opened, mapping.firstIndex + first, moved);
+    long end = mapping.clip(first + kept);
     boolean done = false;
     try {
       drain(mapping, first, end); // while giving up is possible: nothing has changed yet
@@ -306,7 +306,7 @@ public final class Remap {
         hostFault.copyEntry(to, page - first);
       }
       M made = user.apply(to);
-      long last = clip(mapping, first + was);
+      long last = mapping.clip(first + was);
       mm.atOnce( // a child inherits it where it was or where it is
           () -> {
             mm.add(to, made);
@@ -333,15 +333,16 @@ public final class Remap {
    * A mapping that an unmapping finds.
    *
    * @param mm the process that has it, to which the caller adds it
+   * @param opened the file. If anything is mapped, the caller has opened it, and the mapping takes
+   *     that over even if it cannot be made
    * @param firstIndex the page of the file that it begins with
-   * @param areas what is mapped. If there is anything, the caller has opened the file, which the
-   *     mapping takes over even if it cannot be made
+   * @param areas what is mapped
    * @return the mapping
    */
-  public Mapping make(Mm<?> mm, long firstIndex, Areas areas) {
+  public Mapping make(Mm<?> mm, OpenFile opened, long firstIndex, Areas areas) {
     boolean done = areas.isEmpty();
     try {
-      Mapping mapping = new Mapping(mm, inode, firstIndex, areas);
+      Mapping mapping = new Mapping(mm, opened, firstIndex, areas);
       if (done) {
         mapping.holdNothing();
       } else {
@@ -351,7 +352,7 @@ public final class Remap {
       return mapping;
     } finally {
       if (!done) { // no memory for it
-        inode.close();
+        opened.close();
       }
     }
   }
@@ -362,12 +363,12 @@ public final class Remap {
    * A change, which may be interrupted while it waits; it answers the mapping to use from now on.
    */
   @FunctionalInterface
-  private interface Change<M> {
+  interface Change<M> {
     M make() throws InterruptedException;
   }
 
   /** Makes a change with the lock of the mapping held. */
-  private <M> M locked(Mapping mapping, String call, Change<M> change) {
+  <M> M locked(Mapping mapping, String call, Change<M> change) {
     CallbackContext.enterOperation(); // as in close
     try {
       mapping.lock.lock();
@@ -390,11 +391,6 @@ public final class Remap {
 
   private static boolean isMapped(Areas areas, long page) {
     return page < areas.pages() && areas.isMapped(page);
-  }
-
-  /** The page of the mapping that is nearest to a number; its length is one too. */
-  private static long clip(Mapping mapping, long page) {
-    return Math.min(Math.max(page, 0), mapping.pages);
   }
 
   private static long pages(long length) {

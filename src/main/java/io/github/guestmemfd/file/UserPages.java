@@ -57,6 +57,10 @@ public final class UserPages {
     if (length == 0) {
       return new Taken(new int[0], 0, Errno.OK);
     }
+    if (inode.isOutOfDirectMap(false)) {
+      String why = "expected a file whose pages are in the direct map while they are shared";
+      throw noReference(Errno.EFAULT, offset, length, why);
+    }
     if (offset < 0 || offset >= mapping.length()) {
       String why =
           "expected offset 0x0 to " + Hex.of(mapping.length() - 1) + ", actual " + Hex.of(offset);

@@ -100,6 +100,9 @@ final class AttributesOfVm implements Attributes {
   public Errno trySet(long gpa, long size, MemoryAttribute attribute, BusyGuestPage busy) {
     Objects.requireNonNull(attribute, "attribute");
     Objects.requireNonNull(busy, "busy").set(gpa);
+    if (mmu.isDead()) {
+      return Errno.EIO;
+    }
     if (unsupported(attribute) || GuestRange.wrongUnsigned(gpa, size) != null) {
       return Errno.EINVAL;
     }
@@ -122,11 +125,10 @@ final class AttributesOfVm implements Attributes {
       return errno;
     }
     try {
-      attributes.set(first, end, attribute);
+      return attributes.set(first, end, attribute) ? Errno.OK : Errno.EIO;
     } finally {
       mmu.invalidateEnd();
     }
-    return Errno.OK;
   }
 
   @Override

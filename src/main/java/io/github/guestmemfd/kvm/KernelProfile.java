@@ -1,25 +1,44 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FileTrait;
 import java.util.Arrays;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
 import java.util.regex.MatchResult;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * A kernel whose answers a virtual machine gives, where released kernels differ.
- * docs/kernel-versions.md has each difference with its source. Kernels between two that are named
- * here answer as the earlier.
+ * A kernel whose answers a virtual machine gives, where kernels differ. docs/kernel-versions.md has
+ * each difference with its source. Kernels between two that are named here answer as the earlier.
+ *
+ * <p>It is chosen once, when a virtual machine is described ({@link
+ * VirtualMachine.Builder#kernelProfile}); memslots, files and platforms follow their machine.
  */
 public enum KernelProfile {
 
   /** Linux 6.18, the first release whose guest_memfd can be mapped by the host. The default. */
-  LINUX_6_18("6.18", Errno.EINVAL, true),
+  LINUX_6_18("6.18", Errno.EINVAL, true, true),
+
+  /** Linux 6.19: NUMA policies are the file's, and TDX holds no reference on mapped pages. */
+  LINUX_6_19("6.19", Errno.EINVAL, true, false, FileTrait.SHARED_POLICY),
 
   /** Linux 7.2: binding a range of a file twice is EEXIST, and offset + size cannot overflow. */
-  LINUX_7_2("7.2", Errno.EEXIST, false),
+  LINUX_7_2("7.2", Errno.EEXIST, false, false, FileTrait.SHARED_POLICY),
+
+  /**
+   * Linux 7.2 with version 12 of the series "Direct Map Removal Support for guest_memfd", which is
+   * in no released kernel: {@link FileTrait#ZAP_BEFORE_MAPPING}. Found by its whole name alone.
+   */
+  NO_DIRECT_MAP_V12(
+      "7.2+no-direct-map-v12",
+      Errno.EEXIST,
+      false,
+      false,
+      FileTrait.SHARED_POLICY,
+      FileTrait.ZAP_BEFORE_MAPPING),
 
   /**
    * In-place conversion, version 13, as it was applied in September 2026, switched on: {@code
@@ -27,7 +46,7 @@ public enum KernelProfile {
    * guest that hold no reference, and make a private page private each time. Which release will
    * have it is inferred: 7.4 at the earliest.
    */
-  IN_PLACE("7.4", Errno.EEXIST, false);
+  IN_PLACE("7.4", Errno.EEXIST, false, false, FileTrait.SHARED_POLICY);
 
   private static final Pattern RELEASE =
       Pattern.compile("([0-9]{1,9})\\.([0-9]{1,9})(?:[^0-9].*)?");
@@ -35,17 +54,29 @@ public enum KernelProfile {
   private final String release;
   final Errno fileOverlap;
   final boolean signedOffsets;
+  private final boolean tdxHoldsReferences;
 
-  KernelProfile(String release, Errno fileOverlap, boolean signedOffsets) {
+  @SuppressWarnings("ImmutableEnumChecker") // made by Set.of
+  private final Set<FileTrait> fileTraits;
+
+  KernelProfile(
+      String release,
+      Errno fileOverlap,
+      boolean signedOffsets,
+      boolean tdxHoldsReferences,
+      FileTrait... fileTraits) {
     this.release = release;
     this.fileOverlap = fileOverlap;
     this.signedOffsets = signedOffsets;
+    this.tdxHoldsReferences = tdxHoldsReferences;
+    this.fileTraits = Set.of(fileTraits);
   }
 
   /**
    * Returns the kernel's release, as {@code uname -r} begins.
    *
-   * @return two numbers with a dot
+   * @return two numbers with a dot; for a kernel with a series that is in no release, a plus sign
+   *     and the series after them
    */
   public String release() {
     return release;
@@ -57,7 +88,26 @@ public enum KernelProfile {
   }
 
   /**
-   * Finds the profile of a kernel: the last that is not above it.
+   * What a file of this kernel does that one of Linux 6.18 does not.
+   *
+   * @return the traits; immutable
+   */
+  public Set<FileTrait> fileTraits() {
+    return fileTraits;
+  }
+
+  /**
+   * Whether TDX holds a reference on each private page that it has mapped.
+   *
+   * @return true before Linux 6.19
+   */
+  public boolean tdxHoldsReferences() {
+    return tdxHoldsReferences;
+  }
+
+  /**
+   * Finds the profile of a kernel: the one that has this {@link #release}, or else the last
+   * released one that is not above it.
    *
    * @param release a release as {@code uname -r} has it: two numbers with a dot, and whatever
    *     follows
@@ -65,9 +115,17 @@ public enum KernelProfile {
    */
   public static Optional<KernelProfile> of(String release) {
     Matcher wanted = RELEASE.matcher(Objects.requireNonNull(release, "release"));
-    return wanted.matches()
-        ? Arrays.stream(values()).filter(p -> p.compareTo(wanted) <= 0).reduce((p, later) -> later)
-        : Optional.empty();
+    Optional<KernelProfile> named =
+        Arrays.stream(values()).filter(p -> p.release.equals(release)).findFirst();
+    return named.isPresent() || !wanted.matches()
+        ? named
+        : Arrays.stream(values())
+            .filter(p -> p.isReleased() && p.compareTo(wanted) <= 0)
+            .reduce((p, later) -> later);
+  }
+
+  private boolean isReleased() {
+    return release.indexOf('+') < 0;
   }
 
   private int compareTo(MatchResult other) {

@@ -4,6 +4,7 @@ import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FileTrait;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.spi.Announce;
@@ -84,10 +85,36 @@ final class MemoryRegions {
               + ", actual "
               + CreateFlag.names(flags));
     }
+    if (type != null
+        && type.populates()
+        && CreateFlag.NO_DIRECT_MAP.isIn(memfd.flags())
+        && profile.fileTraits().contains(FileTrait.ZAP_BEFORE_MAPPING)) {
+      throw new GuestMemfdException(
+          Errno.EINVAL,
+          "file of a machine of type "
+              + type
+              + ": expected one in the direct map, since its pages are populated, actual "
+              + CreateFlag.names(memfd.flags()));
+    }
+    if (!memfd.traits().equals(profile.fileTraits())) {
+      throw new GuestMemfdException(
+          Errno.EINVAL,
+          "file of a machine of Linux "
+              + profile.release()
+              + ": expected traits "
+              + profile.fileTraits()
+              + ", actual "
+              + memfd.traits());
+    }
     if (!memfd.bindTo(vm)) {
       throw new GuestMemfdException(
           Errno.EINVAL, "adopt: expected a file of no other virtual machine, actual " + memfd);
     }
+    own(memfd, gmem);
+  }
+
+  /** Remembers a file of the virtual machine, with its callbacks for it. */
+  void own(GuestMemfd memfd, Gmem gmem) {
     slotsLock.lock();
     try {
       files.removeIf(f -> f.gmem.isReleased());
@@ -102,14 +129,63 @@ final class MemoryRegions {
     return profile.convertsInPlace() ? CreateFlag.KERNEL_BITS | of.fileFlags() : of.fileFlags();
   }
 
+  /** The callbacks of this virtual machine for a file; null if it is not one of its files. */
+  @Nullable Gmem owner(GuestMemfd memfd) {
+    slotsLock.lock();
+    try {
+      return ownerLocked(memfd);
+    } finally {
+      slotsLock.unlock();
+    }
+  }
+
+  /** All pages that the guest may have mapped, also of memslots that are being deleted. */
+  List<Mmu.Pages> allPages() {
+    List<Mmu.Pages> pages = new ArrayList<>();
+    slotsLock.lock();
+    try {
+      for (OwnedFile file : files) {
+        pages.addAll(file.gmem.allPages());
+      }
+    } finally {
+      slotsLock.unlock();
+    }
+    for (BoundSlot slot : Announce.read(userSlots)) {
+      pages.add(new Mmu.Pages(slot, 0, slot.pages()));
+    }
+    return pages;
+  }
+
+  /**
+   * Ends the virtual machine, unless memslots have changed: no vCPU uses memory when this returns.
+   *
+   * @param own its memslots, as they were looked at
+   * @param others the memory regions of the virtual machine that its memory goes to
+   * @param theirs the memslots of that
+   * @return whether both have these memslots, and this one is dead
+   */
+  boolean tryDie(Memslots own, MemoryRegions others, Memslots theirs) {
+    slotsLock.lock();
+    try {
+      if (memslots() != own || others.memslots() != theirs) {
+        return false;
+      }
+      mmu.markDead(); // from here on no memslot is changed
+    } finally {
+      slotsLock.unlock();
+    }
+    mmu.die(allPages());
+    return true;
+  }
+
   /** The callbacks of memory of the host at a user address. */
   Gmem clientOfHostMemory(long userAddress) {
     return Gmem.ofHostMemory(mmu, Announce.read(userSlots), userAddress);
   }
 
-  private @Nullable Gmem owner(GuestMemfd memfd) {
+  private @Nullable Gmem ownerLocked(GuestMemfd memfd) {
     for (OwnedFile file : files) {
-      if (file.memfd.sameFile(memfd)) {
+      if (file.memfd.sameOpenFile(memfd)) {
         return file.gmem;
       }
     }
@@ -148,6 +224,9 @@ final class MemoryRegions {
     int slot = wanted.slot();
     slotsLock.lock();
     try {
+      if (mmu.isDead()) {
+        throw refuse(Errno.EIO, slot, "the virtual machine is dead");
+      }
       String problem = MemslotRules.problem(wanted, type);
       if (problem != null) {
         throw refuse(Errno.EINVAL, slot, problem);
@@ -244,7 +323,7 @@ final class MemoryRegions {
       throw refuse(
           Errno.EINVAL, slot, "expected a file of no other virtual machine, actual " + memfd);
     }
-    store(wanted, owner(memfd), old);
+    store(wanted, ownerLocked(memfd), old);
   }
 
   private boolean isPastEnd(long offset, long size, long fileSize) {

@@ -145,7 +145,9 @@ public record Memslot(
   }
 
   boolean overlapsFile(GuestMemfd other, long otherOffset, long otherSize) {
-    return isOf(other) && overlap(offset, size, otherOffset, otherSize);
+    return memfd != null
+        && memfd.sameOpenFile(other)
+        && overlap(offset, size, otherOffset, otherSize);
   }
 
   /** Whether a file is behind it. */

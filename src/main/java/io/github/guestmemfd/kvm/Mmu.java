@@ -81,6 +81,9 @@ final class Mmu {
   /** Changed under {@code mmu_lock}. */
   private volatile long invalidateSeq;
 
+  /** Whether the machine is dead: nothing is mapped any more ({@code kvm->vm_dead}). */
+  private volatile boolean isDead;
+
   // Under mmu_lock: invalidations under way, and guest frames that hold all their ranges.
   private int inProgress;
   private long rangeStart;
@@ -119,6 +122,9 @@ final class Mmu {
       return -Errno.EDEADLK.code();
     }
     long seq = Announce.read(this).invalidateSeq; // first of all
+    if (isDead()) {
+      return -Errno.EIO.code();
+    }
     if (attributes != null && attributes.of(slot.gfn(page)) != wanted) {
       return MISMATCH;
     }
@@ -235,7 +241,7 @@ final class Mmu {
     at(slot, RacePoint.BEFORE_MMU_LOCK, slot.gfn(page));
     mmuLock.lock();
     try {
-      if (slot.isGone || mustRetry(seq, slot.gfn(page))) {
+      if (slot.isGone || isDead() || mustRetry(seq, slot.gfn(page))) {
         return RETRY;
       }
       long old = slot.table.get(page);
@@ -428,6 +434,30 @@ final class Mmu {
       }
     } finally {
       mmuLock.unlock();
+    }
+  }
+
+  // ---- death ----
+
+  boolean isDead() {
+    return Announce.read(this).isDead;
+  }
+
+  /** Says that the machine is dead; then {@link #die} follows. */
+  void markDead() {
+    Announce.write(this).isDead = true;
+  }
+
+  /**
+   * Ends all use of memory by the guest of a dead machine: {@code kvm_vm_dead} kicks the vCPUs.
+   *
+   * @param pages all that can be mapped
+   */
+  void die(List<Pages> pages) {
+    try {
+      invalidateBeginUninterruptibly(pages);
+    } finally {
+      invalidateEnd();
     }
   }
 

@@ -26,9 +26,10 @@ public sealed interface VcpuExit {
    * @param errno what {@code KVM_RUN} answers: EFAULT if the page is of the other attribute, or its
    *     file is gone; EHWPOISON if its memory has failed; EAGAIN if a conversion of it is pending;
    *     ENOMEM; EINVAL past the end of the file, which a memslot can reach; EOPNOTSUPP if the file
-   *     was not created by the virtual machine; EDEADLK from inside a callback; what a prepare
-   *     callback answers. After {@link Vcpu#failMemoryFault} what the conversion answered that
-   *     would have been needed: EAGAIN if a host holder had a page
+   *     was not created by the virtual machine; EDEADLK from inside a callback; EIO if the virtual
+   *     machine is {@linkplain VirtualMachine#isDead dead}; what a prepare callback answers. After
+   *     {@link Vcpu#failMemoryFault} what the conversion answered that would have been needed:
+   *     EAGAIN if a host holder had a page
    * @param busy the page that blocked that conversion, and its holders; null if none did. Compared
    *     by identity, and not overwritten
    */
@@ -94,6 +95,7 @@ public sealed interface VcpuExit {
         case EHWPOISON -> "the memory of the page has failed";
         case EINVAL -> "past the end of the file, or answered by a prepare callback";
         case ENOMEM -> "no memory on the host, or in the JVM: see -XX:MaxDirectMemorySize";
+        case EIO -> "the virtual machine is dead, or a prepare callback has answered this";
         default -> "answered by a prepare callback";
       };
     }

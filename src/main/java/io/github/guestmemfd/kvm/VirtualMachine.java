@@ -65,13 +65,14 @@ public final class VirtualMachine {
   final Counters<VmMeter> counters = new Counters<>(VmMeter.class);
 
   private final UserMemory user = new UserMemory();
-  private final @Nullable VmType type;
   private final KernelProfile profile;
+  private final @Nullable VmType type;
   private final Attributes attributes;
   private final FileAttributes fileAttributes;
   private final ByGuestAddress byGuestAddress;
   private final PreFault preFault;
   private final Populate populate;
+  final Handover handover;
   private final AtomicInteger vcpuIds = new AtomicInteger();
 
   /** Creates a virtual machine without memory. */
@@ -80,8 +81,8 @@ public final class VirtualMachine {
   }
 
   private VirtualMachine(Builder builder) {
-    type = builder.type;
     profile = builder.profile;
+    type = builder.type;
     boolean inPlace = profile.convertsInPlace();
     VmAttributes own = type == null || inPlace ? null : new VmAttributes();
     mmu = new Mmu(builder.idle, builder.keepReferences, inPlace, counters, user, own);
@@ -99,6 +100,7 @@ public final class VirtualMachine {
     byGuestAddress = new ByGuestAddress(regions, user);
     preFault = new PreFault(regions, mmu, counters);
     populate = new Populate(regions, own);
+    handover = new Handover(this, regions, mmu, own);
   }
 
   /**
@@ -121,7 +123,8 @@ public final class VirtualMachine {
     private Builder() {}
 
     /**
-     * Chooses the kernel whose answers the virtual machine gives.
+     * Chooses the kernel whose answers the virtual machine gives, and with it its {@linkplain
+     * #createGuestMemfd files} and its platform.
      *
      * @param kernel the kernel; {@link KernelProfile#LINUX_6_18} by default
      * @return this
@@ -202,12 +205,22 @@ public final class VirtualMachine {
   }
 
   /**
+   * The kernel whose answers it gives.
+   *
+   * @return what was {@linkplain Builder#kernelProfile chosen}
+   */
+  public KernelProfile kernelProfile() {
+    return profile;
+  }
+
+  /**
    * Creates a file whose pages the guest can use: {@code KVM_CREATE_GUEST_MEMFD}. It belongs to
    * this virtual machine, and cannot be bound to another.
    *
-   * @param builder describes the file; its {@code ops} are set here
+   * @param builder describes the file; its {@code ops} and {@code traits} are set here
    * @return the first descriptor of the file
-   * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link GuestMemfd.Builder#build}
+   * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link GuestMemfd.Builder#build} and
+   *     {@link #adopt}
    */
   public GuestMemfd createGuestMemfd(GuestMemfd.Builder builder) {
     return createGuestMemfd(builder, GuestMemfdOps.NONE);
@@ -220,14 +233,16 @@ public final class VirtualMachine {
    * its callbacks a vCPU can use the pages that it has mapped; an access to any other page answers
    * EDEADLK.
    *
-   * @param builder describes the file; its {@code ops} are set here
+   * @param builder describes the file; its {@code ops} and {@code traits} are set here
    * @param client the second client
    * @return the first descriptor of the file
-   * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link GuestMemfd.Builder#build}
+   * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link GuestMemfd.Builder#build} and
+   *     {@link #adopt}
    */
   public GuestMemfd createGuestMemfd(GuestMemfd.Builder builder, GuestMemfdOps client) {
+    requireAlive("create a file");
     GuestMemfdOps ops = ops(client);
-    GuestMemfd memfd = builder.ops(ops).build();
+    GuestMemfd memfd = builder.ops(ops).traits(profile.fileTraits()).build();
     boolean done = false;
     try {
       adopt(memfd, ops);
@@ -261,22 +276,96 @@ public final class VirtualMachine {
    * @param ops what {@link #ops} returned, and only this file was created with: otherwise the
    *     guest's mappings do not follow the file
    * @throws IllegalArgumentException if the callbacks are not of this virtual machine
-   * @throws GuestMemfdException EINVAL if the file is of another virtual machine, or has flags that
-   *     {@linkplain VmType#fileFlags this type} does not support
+   * @throws GuestMemfdException EINVAL if the file is of another virtual machine, has flags that
+   *     {@linkplain VmType#fileFlags this type} does not support, or has not the {@linkplain
+   *     KernelProfile#fileTraits traits} of this kernel
    */
   public void adopt(GuestMemfd memfd, GuestMemfdOps ops) {
     if (!(ops instanceof Gmem gmem) || !gmem.isOf(mmu)) {
       throw new IllegalArgumentException("expected what ops() of this returned, actual " + ops);
     }
+    requireAlive("adopt a file");
     regions.adopt(memfd, gmem);
+  }
+
+  // ---- handover ----
+
+  /**
+   * Links a file of another virtual machine into this one: {@code KVM_LINK_GUEST_MEMFD}, as in
+   * version 2 of an RFC of May 2025, which is not merged. What is returned has the same pages,
+   * attributes and inode number, is of this machine and can be bound to its memslots alone. Both
+   * machines may use the memory; what one of them converts or punches is invalidated for both. It
+   * is closed on its own: the last close ends this machine's use of the pages, and they are freed
+   * with the last of all.
+   *
+   * <p>A {@linkplain #createGuestMemfd(GuestMemfd.Builder, GuestMemfdOps) second client} stays the
+   * file's, whichever machines it is of, as the context of a platform does: it is not told.
+   *
+   * @param memfd an open descriptor of the file, as the other machine has it
+   * @param flags 0
+   * @return the first descriptor of the file as this machine has it
+   * @throws GuestMemfdException in this order: EIO if this machine is dead; EINVAL if there are
+   *     flags; if the descriptor is closed; if the file is of this machine; if it was not created
+   *     by a virtual machine
+   */
+  public GuestMemfd linkGuestMemfd(GuestMemfd memfd, long flags) {
+    Objects.requireNonNull(memfd, "memfd");
+    requireAlive("link a file");
+    return handover.link(memfd, flags);
+  }
+
+  /**
+   * Takes over from another virtual machine, whose files are linked into this one and bound as
+   * there: {@code KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM}, as that RFC extends it. With a {@linkplain
+   * Builder#type type} the attributes of the other machine become this one's, and what this one had
+   * is forgotten; without, they are the files', and are here already. The other machine is dead
+   * then: when this returns none of its vCPUs uses memory, and its references are given back. What
+   * the guest does after that is an exit for a memory fault with EIO. Its memslots and descriptors
+   * stay until they are closed, and cannot be used.
+   *
+   * <p>Waits for accesses of vCPUs under way, which only move bytes; an interrupt does not end
+   * that.
+   *
+   * @param source the other machine
+   * @throws GuestMemfdException in this order, and nothing has changed: EDEADLK from inside a
+   *     callback or a window; EIO if this machine is dead; EINVAL if the other one is of another
+   *     type, or this one; EBUSY if one of them takes part in another move; EINVAL if their
+   *     memslots do not match: as many, at the same guest addresses, of the same sizes and flags,
+   *     and with the same parts of the same files, which are open
+   */
+  public void moveContextFrom(VirtualMachine source) {
+    Objects.requireNonNull(source, "source");
+    if (GuestMemfd.isInsideCallback()) {
+      throw new GuestMemfdException(Errno.EDEADLK, "handover: called from inside a callback");
+    }
+    requireAlive("take over");
+    handover.moveFrom(source);
+  }
+
+  /**
+   * Whether another virtual machine has {@linkplain #moveContextFrom taken over}. A dead one
+   * answers EIO to everything that is a call of {@code KVM} on it.
+   *
+   * @return the answer, which is final once it is true
+   */
+  public boolean isDead() {
+    return mmu.isDead();
+  }
+
+  private void requireAlive(String call) {
+    if (mmu.isDead()) {
+      throw new GuestMemfdException(Errno.EIO, call + ": the virtual machine is dead");
+    }
   }
 
   /**
    * Creates a vCPU.
    *
    * @return the vCPU; their numbers count from 0
+   * @throws GuestMemfdException EIO if this machine is {@linkplain #isDead dead}
    */
   public Vcpu createVcpu() {
+    requireAlive("create a vCPU");
     return new Vcpu(this, Announce.write(vcpuIds).getAndIncrement());
   }
 
@@ -407,6 +496,7 @@ public final class VirtualMachine {
    *     callback or a window
    */
   public BitSet getDirtyLog(int slot) {
+    requireAlive("get the dirty log");
     return regions.takeDirty(slot, null);
   }
 
@@ -420,6 +510,7 @@ public final class VirtualMachine {
    * @throws GuestMemfdException as {@link #getDirtyLog}; EINVAL if a page is not in the memslot
    */
   public BitSet clearDirtyLog(int slot, BitSet pages) {
+    requireAlive("clear the dirty log");
     return regions.takeDirty(slot, (BitSet) Objects.requireNonNull(pages, "pages").clone());
   }
 
@@ -589,7 +680,8 @@ public final class VirtualMachine {
    * kernel that has it ({@link KernelProfile#IN_PLACE}). All or nothing. Contents stay. A range
    * that is as wanted already is not touched.
    *
-   * @param memfd the descriptor; its file belongs to this virtual machine once a conversion is tried
+   * @param memfd the descriptor; its file belongs to this virtual machine once a conversion is
+   *     tried
    * @param argument what to do; {@code error_offset} is written exactly if the conversion itself
    *     fails: the offset of the first page in the way, or the start of the range
    * @throws GuestMemfdException as {@link #trySetMemoryAttributes2}; after EAGAIN the pages are as
@@ -603,7 +695,8 @@ public final class VirtualMachine {
   /**
    * As {@link #setMemoryAttributes2}, but returns the errno of a refusal.
    *
-   * @param memfd the descriptor; its file belongs to this virtual machine once a conversion is tried
+   * @param memfd the descriptor; its file belongs to this virtual machine once a conversion is
+   *     tried
    * @param argument what to do
    * @return {@link Errno#OK}; or, in this order: EBADF if the descriptor is closed; ENOTTY if the
    *     kernel does not convert in place; EFAULT for null; EINVAL for flags; for a reserved number;
@@ -713,6 +806,7 @@ public final class VirtualMachine {
    * @throws IllegalArgumentException if the source is shorter than what lies in the memslot
    */
   public long populate(long gpa, long size, @Nullable ByteBuffer source, PopulateHook hook) {
+    requireAlive("populate");
     return populate.populate(gpa, size, source, hook);
   }
 

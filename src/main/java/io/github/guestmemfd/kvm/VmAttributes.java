@@ -6,6 +6,8 @@ import io.github.guestmemfd.spi.Mutex;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.NavigableMap;
+import java.util.TreeMap;
 import java.util.concurrent.ConcurrentNavigableMap;
 import java.util.concurrent.ConcurrentSkipListMap;
 
@@ -47,15 +49,50 @@ final class VmAttributes {
     return next == null ? to : Math.min(to, next);
   }
 
-  /** Changes the attribute of a range that is being invalidated. */
-  void set(long from, long to, MemoryAttribute attribute) {
+  /** Whether they have gone to another virtual machine. Guarded by the lock. */
+  private boolean moved;
+
+  /**
+   * Changes the attribute of a range that is being invalidated.
+   *
+   * @return whether it has: not if the attributes are another virtual machine's by now
+   */
+  boolean set(long from, long to, MemoryAttribute attribute) {
     lock.lock();
     try {
+      if (moved) {
+        return false;
+      }
       if (attribute == MemoryAttribute.PRIVATE) {
         add(from, to);
       } else {
         remove(from, to);
       }
+      return true;
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** Takes all of them away, for another virtual machine: from here on all frames are shared. */
+  NavigableMap<Long, Long> take() {
+    lock.lock();
+    try {
+      NavigableMap<Long, Long> taken = new TreeMap<>(Announce.read(ranges));
+      Announce.write(ranges).clear();
+      moved = true;
+      return taken;
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** Replaces all of them, while everything is being invalidated. */
+  void replace(NavigableMap<Long, Long> taken) {
+    lock.lock();
+    try {
+      Announce.write(ranges).clear();
+      taken.forEach((from, to) -> Announce.write(ranges).put(from, to));
     } finally {
       lock.unlock();
     }

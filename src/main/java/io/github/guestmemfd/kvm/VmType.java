@@ -65,9 +65,23 @@ public enum VmType {
   }
 
   /**
+   * Whether its launch populates pages of its files ({@code kvm_gmem_populate}), through the host's
+   * direct map.
+   *
+   * @return the answer
+   */
+  public boolean populates() {
+    return this == SNP || this == TDX;
+  }
+
+  /**
    * The flags that its files may be created with ({@code KVM_CAP_GUEST_MEMFD_FLAGS}): {@link
    * CreateFlag#MMAP}, and where no memory is private {@link CreateFlag#INIT_SHARED} and {@link
    * CreateFlag#WRITE}, which no released kernel has.
+   *
+   * <p>{@link CreateFlag#NO_DIRECT_MAP} is not among them, and every machine takes it, but one that
+   * {@linkplain #populates populates} where the kernel has version 12 of that series ({@link
+   * KernelProfile#NO_DIRECT_MAP_V12}).
    *
    * @return the bits of flags
    */

@@ -3,7 +3,7 @@ package io.github.guestmemfd.platform;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Hex;
-import io.github.guestmemfd.kvm.KernelProfile;
+import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.spi.Announce;
 import java.nio.ByteBuffer;
 import java.util.HashSet;
@@ -52,12 +52,12 @@ public final class TdxGuest extends PlatformGuest {
    * Makes a trust domain that has not been launched.
    *
    * @param module the module of the host whose frames its file has
-   * @param kernel says whether a mapped page has a reference: in Linux 6.18 it does
+   * @param vm the virtual machine that it is; its {@linkplain VirtualMachine#kernelProfile kernel}
+   *     says whether a mapped page has a reference
    */
-  public TdxGuest(TdxModule module, KernelProfile kernel) {
+  public TdxGuest(TdxModule module, VirtualMachine vm) {
     this.module = Objects.requireNonNull(module, "module");
-    this.holdsReferences =
-        Objects.requireNonNull(kernel, "kernel") == KernelProfile.LINUX_6_18; // not from 6.19 on
+    this.holdsReferences = vm.kernelProfile().tdxHoldsReferences();
     this.domain = module.newDomain();
   }
 

@@ -185,13 +185,10 @@ public final class ModelExecutor implements TraceExecutor {
       case EXIT -> exit(take(processes, name));
       case MMAP -> define(mappings, name, mmap(host.addressSpace(), call, 1));
       case MMAP_IN -> define(mappings, name, mmap(find(processes, call.word(1)), call, 2));
-      case LOAD ->
-          hex(find(mappings, name).getByte(call.number(1)));
+      case LOAD -> hex(find(mappings, name).getByte(call.number(1)));
       case STORE -> ok(() -> find(mappings, name).putByte(call.number(1), (byte) call.number(2)));
       case MADVISE ->
-          ok(
-              () ->
-                  madvise(name, call.number(1), call.number(2), Advice.valueOf(call.word(3))));
+          ok(() -> madvise(name, call.number(1), call.number(2), Advice.valueOf(call.word(3))));
       case MUNMAP -> ok(() -> munmap(name));
       case MUNMAP_PART -> ok(() -> find(mappings, name).munmap(call.number(1), call.number(2)));
       case MPROTECT ->
@@ -228,8 +225,7 @@ public final class ModelExecutor implements TraceExecutor {
           ok(
               () ->
                   find(machines, name)
-                      .clearDirtyLog(
-                          (int) call.number(1), pages(call.number(2), call.number(3))));
+                      .clearDirtyLog((int) call.number(1), pages(call.number(2), call.number(3))));
       case GUEST_LOAD -> guest(name, call, false);
       case GUEST_STORE -> guest(name, call, true);
       case ATTRIBUTES -> attributes(find(machines, name), call);
@@ -292,12 +288,15 @@ public final class ModelExecutor implements TraceExecutor {
   /** The child's mapping of what the parent's is called has that name and the child's. */
   private String fork(String name, AddressSpace parent) {
     AddressSpace child = parent.fork();
-    for (Map.Entry<String, HostMapping> mapping : mappings.entrySet()) {
-      HostMapping same = child.inherited().get(mapping.getValue());
-      if (same != null) {
-        mappings.put(mapping.getKey() + name, same);
-      }
-    }
+    Map<String, HostMapping> inherited = new HashMap<>();
+    mappings.forEach(
+        (parents, mapping) -> {
+          HostMapping same = child.inherited().get(mapping);
+          if (same != null) {
+            inherited.put(parents + name, same);
+          }
+        });
+    mappings.putAll(inherited);
     return define(processes, name, child);
   }
 
@@ -487,7 +486,6 @@ public final class ModelExecutor implements TraceExecutor {
     MemoryAttribute attribute =
         call.word(1).equals("private") ? MemoryAttribute.PRIVATE : MemoryAttribute.SHARED;
     return answer(
-        of.trySetMemoryAttributes(
-            call.number(2), call.number(3), attribute, new BusyGuestPage()));
+        of.trySetMemoryAttributes(call.number(2), call.number(3), attribute, new BusyGuestPage()));
   }
 }

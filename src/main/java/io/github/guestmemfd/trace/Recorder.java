@@ -7,6 +7,7 @@ import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.Advice;
+import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.FallocMode;
 import io.github.guestmemfd.abi.FileCall;
@@ -14,8 +15,10 @@ import io.github.guestmemfd.abi.FileStat;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.abi.MemoryAttributes2;
+import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.kvm.BusyGuestPage;
+import io.github.guestmemfd.kvm.KernelProfile;
 import io.github.guestmemfd.kvm.MemoryAttribute;
 import io.github.guestmemfd.kvm.Memslot;
 import io.github.guestmemfd.kvm.MemslotFlag;
@@ -98,7 +101,11 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   private final Map<Integer, Integer> slots = new HashMap<>();
 
   /** Set while a thread is in {@link #setMemoryAttributes2}. */
+  @SuppressWarnings("ThreadLocalUsage") // one for each recorder
   private final ThreadLocal<@Nullable Boolean> settingAttributes = new ThreadLocal<>();
+
+  /** The kernel that the trace is of. */
+  private final KernelProfile kernel;
 
   /** The machine of which all memslots are made by {@link #bind}: that of every trace. */
   private @Nullable VirtualMachine machine;
@@ -109,6 +116,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   private final Map<Object, String> owners = Collections.synchronizedMap(new WeakHashMap<>());
 
   /** The file that this thread is creating in a machine. */
+  @SuppressWarnings("ThreadLocalUsage") // one for each recorder
   private final ThreadLocal<@Nullable Creation> creations = new ThreadLocal<>();
 
   private static final class Creation {
@@ -122,27 +130,50 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
 
   private int lastSlot = -1;
 
-  private Recorder(LineWriter lines) {
+  private Recorder(LineWriter lines, @Nullable VirtualMachine machine) {
     this.lines = lines;
+    this.machine = machine;
+    this.kernel = machine == null ? KernelProfile.LINUX_6_18 : machine.kernelProfile();
     lines.add(Trace.HEADER);
+    lines.add(Trace.profileLine(kernel.release()));
   }
 
   /**
-   * Creates a recorder that writes to a file.
+   * Creates a recorder that writes to a file, of a program without virtual machine, or with one
+   * that answers as Linux 6.18.
    *
    * @param file the file, which is created or emptied
    * @return the recorder
    * @throws IOException if it cannot be opened
    */
   public static Recorder to(Path file) throws IOException {
-    return to(
-        Files.newBufferedWriter(Objects.requireNonNull(file, "file"), StandardCharsets.US_ASCII),
-        DEFAULT_CAPACITY,
-        IdleStrategy.spinThenPark());
+    return open(file, null);
   }
 
   /**
-   * Creates a recorder.
+   * Creates a recorder that writes to a file. The trace carries the kernel whose answers the
+   * machine gives.
+   *
+   * @param file the file, which is created or emptied
+   * @param vm the machine whose files and memslots are recorded
+   * @return the recorder
+   * @throws IOException if it cannot be opened
+   */
+  public static Recorder to(Path file, VirtualMachine vm) throws IOException {
+    return open(file, Objects.requireNonNull(vm, "vm"));
+  }
+
+  private static Recorder open(Path file, @Nullable VirtualMachine vm) throws IOException {
+    return create(
+        Files.newBufferedWriter(Objects.requireNonNull(file, "file"), StandardCharsets.US_ASCII),
+        DEFAULT_CAPACITY,
+        IdleStrategy.spinThenPark(),
+        vm);
+  }
+
+  /**
+   * Creates a recorder of a program without virtual machine, or with one that answers as Linux
+   * 6.18.
    *
    * @param out receives the trace; closed by {@link #close}
    * @param capacity how many lines may wait to be written, 2 to 2^24; rounded up to a power of 2
@@ -151,11 +182,30 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
    * @throws IllegalArgumentException if the capacity is below 2 or above 2^24
    */
   public static Recorder to(Writer out, int capacity, IdleStrategy idle) {
+    return create(out, capacity, idle, null);
+  }
+
+  /**
+   * Creates a recorder. The trace carries the kernel whose answers the machine gives.
+   *
+   * @param out receives the trace; closed by {@link #close}
+   * @param capacity how many lines may wait to be written, 2 to 2^24; rounded up to a power of 2
+   * @param idle how calls wait for room, and the writing thread for lines
+   * @param vm the machine whose files and memslots are recorded
+   * @return the recorder
+   * @throws IllegalArgumentException if the capacity is below 2 or above 2^24
+   */
+  public static Recorder to(Writer out, int capacity, IdleStrategy idle, VirtualMachine vm) {
+    return create(out, capacity, idle, Objects.requireNonNull(vm, "vm"));
+  }
+
+  private static Recorder create(
+      Writer out, int capacity, IdleStrategy idle, @Nullable VirtualMachine vm) {
     if (capacity < 2 || capacity > MAX_CAPACITY) {
       throw new IllegalArgumentException(
           "capacity: expected 2 to " + MAX_CAPACITY + ", actual " + capacity);
     }
-    return new Recorder(new LineWriter(out, capacity, idle));
+    return new Recorder(new LineWriter(out, capacity, idle), vm);
   }
 
   /**
@@ -257,7 +307,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   }
 
   /** A flag of the library that no kernel has. */
-  private static final long DIRECT_MAP = 1L << 32;
+  private static final long DIRECT_MAP = CreateFlag.NO_DIRECT_MAP.bit();
 
   @Override
   public void stat(GuestMemfd memfd, @Nullable FileStat stat, @Nullable RuntimeException failed) {
@@ -339,10 +389,10 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
       VirtualMachine vm, GuestMemfd memfd, @Nullable MemoryAttributes2 argument) {
     String line = argument == null ? NO_ARGUMENT : line(argument);
     boolean exact = argument == null || isSayable(argument);
-    boolean writable = argument != null && argument.isWritable();
-    long before = writable ? argument.errorOffset() : 0;
-    if (writable) {
-      argument.errorOffset(ModelExecutor.UNTOUCHED);
+    MemoryAttributes2 written = argument != null && argument.isWritable() ? argument : null;
+    long before = written == null ? 0 : written.errorOffset();
+    if (written != null) {
+      written.errorOffset(ModelExecutor.UNTOUCHED);
     }
     String result = "an exception of a callback";
     settingAttributes.set(Boolean.TRUE); // what it converts is not recorded as a call of its own
@@ -350,15 +400,15 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
       Errno errno = vm.trySetMemoryAttributes2(memfd, argument);
       result =
           ModelExecutor.setAttributes(
-              errno, writable ? argument.errorOffset() : ModelExecutor.UNTOUCHED);
+              errno, written == null ? ModelExecutor.UNTOUCHED : written.errorOffset());
       return errno;
     } catch (Throwable e) {
       exact = false;
       throw e;
     } finally {
       settingAttributes.remove();
-      if (writable && argument.errorOffset() == ModelExecutor.UNTOUCHED) {
-        argument.errorOffset(before);
+      if (written != null && written.errorOffset() == ModelExecutor.UNTOUCHED) {
+        written.errorOffset(before);
       }
       if (exact) {
         call("set_attributes", memfd, line, result, null);
@@ -571,6 +621,17 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   }
 
   @Override
+  public void mbind(
+      HostMapping mapping,
+      long offset,
+      long length,
+      MemoryPolicy policy,
+      @Nullable RuntimeException failed) {
+    String arguments = " " + offset + " " + length + " " + policy;
+    comment("mbind " + names.get(mapping) + arguments + " = " + (failed == null ? "ok" : failed));
+  }
+
+  @Override
   public void mremap(
       HostMapping mapping,
       @Nullable HostMapping moved,
@@ -619,7 +680,8 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
 
   /**
    * Creates a memslot, and records that. Memslots do not belong to the file, so they are recorded
-   * only if they are created here. A trace knows one machine: that of the first call.
+   * only if they are created here. A trace knows one machine: that which the recorder was made for,
+   * or else that of the first call.
    *
    * @param vm the machine
    * @param slot its number, 0 to 32763
@@ -656,6 +718,9 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
     }
     if (machine == null) {
       machine = vm;
+      if (vm.kernelProfile() != kernel) {
+        comment("the machine answers as Linux " + vm.kernelProfile().release());
+      }
     }
     boolean taken = vm != machine || slots.containsKey(slot);
     boolean known = slot >= 0 && slot < VirtualMachine.USER_SLOTS;

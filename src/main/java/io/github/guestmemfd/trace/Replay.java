@@ -64,7 +64,7 @@ public final class Replay {
   private Replay() {}
 
   /**
-   * Runs a trace on the model of Linux 6.18.
+   * Runs a trace on the model of the kernel that it was made by.
    *
    * @param trace the trace
    * @param protocol how conversions detect holders of a folio; they fail at once if it is held
@@ -72,11 +72,11 @@ public final class Replay {
    * @throws GuestMemfdException EBUSY if frames were lost
    */
   public static Result run(Trace trace, ConversionProtocol protocol) {
-    return run(trace, protocol, KernelProfile.LINUX_6_18);
+    return run(trace, protocol, trace.profile());
   }
 
   /**
-   * Runs a trace on the model.
+   * Runs a trace on the model of a kernel, whichever it was made by.
    *
    * @param trace the trace
    * @param protocol how conversions detect holders of a folio; they fail at once if it is held

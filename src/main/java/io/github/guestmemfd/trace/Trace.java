@@ -1,6 +1,7 @@
 package io.github.guestmemfd.trace;
 
 import io.github.guestmemfd.abi.FallocMode;
+import io.github.guestmemfd.kvm.KernelProfile;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashSet;
@@ -21,6 +22,9 @@ public final class Trace {
 
   /** The name of the virtual machine that every trace has: it is of type 0. */
   public static final String MACHINE = "v0";
+
+  /** What the line begins with that names the kernel. */
+  private static final String PROFILE = "# profile:";
 
   /**
    * A call.
@@ -126,10 +130,12 @@ public final class Trace {
   }
 
   private final String file;
+  private final KernelProfile profile;
   private final List<Call> calls;
 
-  private Trace(String file, List<Call> calls) {
+  private Trace(String file, KernelProfile profile, List<Call> calls) {
     this.file = file;
+    this.profile = profile;
     this.calls = List.copyOf(calls);
   }
 
@@ -154,13 +160,53 @@ public final class Trace {
     }
     List<Call> calls = new ArrayList<>();
     Set<String> names = new HashSet<>(Set.of("p0", MACHINE));
+    KernelProfile profile = null;
     for (int i = 1; i < lines.size(); i++) {
       String text = lines.get(i).strip();
-      if (!text.isEmpty() && !text.startsWith("#")) {
+      if (text.startsWith(PROFILE)) {
+        if (profile != null || !calls.isEmpty()) {
+          throw new TraceFormatException(
+              file,
+              i + 1,
+              "expected one '" + PROFILE + "' before the first call, actual '" + text + "'");
+        }
+        profile = parseProfile(file, i + 1, text);
+      } else if (!text.isEmpty() && !text.startsWith("#")) {
         calls.add(parseCall(file, i + 1, text, names));
       }
     }
-    return new Trace(file, calls);
+    return new Trace(file, profile == null ? KernelProfile.LINUX_6_18 : profile, calls);
+  }
+
+  private static KernelProfile parseProfile(String file, int line, String text) {
+    String release = text.substring(PROFILE.length()).strip();
+    return KernelProfile.of(release)
+        .orElseThrow(
+            () ->
+                new TraceFormatException(
+                    file,
+                    line,
+                    "expected '"
+                        + PROFILE
+                        + " RELEASE' with a release not before "
+                        + KernelProfile.LINUX_6_18.release()
+                        + ", actual '"
+                        + text
+                        + "'"));
+  }
+
+  /**
+   * The line that names the kernel which gave the answers, or whose answers the model gave.
+   *
+   * @param release its release, as {@link KernelProfile#of} takes it
+   * @return the line, for any place before the first call
+   * @throws IllegalArgumentException if there is no profile of such a kernel
+   */
+  public static String profileLine(String release) {
+    if (KernelProfile.of(release).isEmpty()) {
+      throw new IllegalArgumentException("expected a release with a profile, actual " + release);
+    }
+    return PROFILE + " " + release;
   }
 
   private static Call parseCall(String file, int line, String text, Set<String> names) {
@@ -245,7 +291,7 @@ public final class Trace {
       good = isMode(value);
     } else {
       good = false;
-      for (String one : wanted.split("\\|")) {
+      for (String one : wanted.split("\\|", -1)) {
         good |= one.equals("number") ? isNumber(value) : value.equals(one);
         good |= isName(one, value) && names.contains(value);
       }
@@ -325,6 +371,15 @@ public final class Trace {
    */
   public String file() {
     return file;
+  }
+
+  /**
+   * Returns the kernel that the trace was made by.
+   *
+   * @return the profile that it names; {@link KernelProfile#LINUX_6_18} if it names none
+   */
+  public KernelProfile profile() {
+    return profile;
   }
 
   /**

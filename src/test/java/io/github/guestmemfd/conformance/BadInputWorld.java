@@ -22,9 +22,11 @@ import io.github.guestmemfd.PopulateHook;
 import io.github.guestmemfd.abi.AttributeRange;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.FileStat;
+import io.github.guestmemfd.abi.FileTrait;
 import io.github.guestmemfd.abi.FolioHolders;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MemoryAttributes2;
+import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.abi.SigSegvException;
 import io.github.guestmemfd.abi.TrackedHolder;
@@ -104,6 +106,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.Callable;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ThreadFactory;
@@ -401,6 +404,12 @@ final class BadInputWorld {
     make(BusyGuestPage.class, w -> new BusyGuestPage());
     make(FolioHolders.class, w -> w.memfd.holders(0));
     make(TrackedHolder.class, w -> tracked());
+    make(
+        MemoryPolicy.class,
+        w -> MemoryPolicy.DEFAULT,
+        w -> new MemoryPolicy(MemoryPolicy.Mode.BIND, 0),
+        w -> new MemoryPolicy(MemoryPolicy.Mode.INTERLEAVE, -1));
+    make(Set.class, w -> Set.of(), w -> Set.of(FileTrait.SHARED_POLICY));
     make(FileStat.class, w -> w.memfd.stat());
     make(Metrics.class, w -> w.memfd.metrics());
     make(AttributeRange.class, w -> new AttributeRange(0, PAGE, true));
@@ -446,7 +455,7 @@ final class BadInputWorld {
     make(HardwareCall.class, w -> TdxModule.Call.AUG);
     make(Populated.class, w -> new Populated(PAGE, Errno.OK, Errno.EIO));
     make(SnpGuest.class, w -> w.client(new SnpGuest(new Rmp())));
-    make(TdxGuest.class, w -> w.client(new TdxGuest(new TdxModule(), KernelProfile.LINUX_6_18)));
+    make(TdxGuest.class, w -> w.client(new TdxGuest(new TdxModule(), w.vm)));
     make(PkvmGuest.class, w -> w.client(new PkvmGuest(new PkvmHypervisor())));
     make(CcaGuest.class, w -> w.client(new CcaGuest(new Rmm())));
     make(PlatformGuest.class, w -> w.client(new CcaGuest(new Rmm())));

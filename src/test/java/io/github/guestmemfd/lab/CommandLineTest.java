@@ -325,6 +325,16 @@ class CommandLineTest {
     assertThat(run("replay", "--kernel", "6.18", file)).isEqualTo(1);
     assertThat(run("replay", "--kernel", "6.19", file)).isEqualTo(1);
     assertThat(run("replay", file)).isEqualTo(1);
+    String named =
+        file(
+            "named",
+            "# guest_memfd trace 1",
+            "# profile: 7.2.9",
+            "create m0 size=8192 flags=0x3 = ok",
+            "bind s0 m0 gpa=0 size=4096 offset=0 = ok",
+            "bind s1 m0 gpa=0x10000 size=4096 offset=0 = EEXIST");
+    assertThat(run("replay", named)).as("as the kernel that it names").isZero();
+    assertThat(run("replay", "--kernel", "6.18", named)).as("unless told").isEqualTo(1);
     assertThat(run("replay", "--kernel", "5.4", file)).isEqualTo(2);
     assertThat(err.toString()).contains("expected a release not before 6.18, actual '5.4'");
   }
@@ -332,7 +342,7 @@ class CommandLineTest {
   /** They have nothing in which the kernels differ. */
   @Test
   void replayOfTheRecordingsForAnotherKernel() {
-    assertThat(run("replay", "--kernel", "6.18")).isZero();
+    assertThat(run("replay")).isZero();
     assertThat(out.toString()).doesNotContain("as Linux");
     assertThat(run("replay", "--kernel", "7.2")).isZero();
     assertThat(out.toString()).contains("as Linux 7.2");
@@ -360,6 +370,8 @@ class CommandLineTest {
     }
     assertThat(status).isZero();
     assertThat(Files.readAllLines(file).get(1))
+        .isEqualTo("# profile: " + System.getProperty("os.version"));
+    assertThat(Files.readAllLines(file).get(2))
         .isEqualTo(
             "# recorded by record-kernel --seed 5 --calls 300 from Linux "
                 + System.getProperty("os.version")

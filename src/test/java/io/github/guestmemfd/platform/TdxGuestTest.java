@@ -15,6 +15,7 @@ import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.kvm.KernelProfile;
+import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.platform.TdxModule.Call;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
@@ -32,8 +33,12 @@ class TdxGuestTest {
     return world(KernelProfile.LINUX_7_2);
   }
 
+  private static VirtualMachine machine(KernelProfile kernel) {
+    return VirtualMachine.builder().kernelProfile(kernel).build();
+  }
+
   private PlatformWorld<TdxGuest> world(KernelProfile kernel) {
-    return new PlatformWorld<>(new TdxGuest(module, kernel));
+    return new PlatformWorld<>(new TdxGuest(module, machine(kernel)));
   }
 
   // ---- mapping ----
@@ -167,7 +172,7 @@ class TdxGuestTest {
   /** Also where the operation comes to nothing: nothing brings the content back. */
   @Test
   void anInvalidationThatIsUndoneHasDestroyedTheContent() {
-    TdxGuest guest = new TdxGuest(module, KernelProfile.LINUX_7_2);
+    TdxGuest guest = new TdxGuest(module, machine(KernelProfile.LINUX_7_2));
     AtomicReference<Errno> answer = new AtomicReference<>(Errno.OK);
     GuestMemfdOps refusing =
         new GuestMemfdOps() {
@@ -300,7 +305,7 @@ class TdxGuestTest {
       assertEquals(0, w.host.used(), "free");
       assertEquals(1, module.owned(), "and the module's");
       assertEquals(0, w.guest.leakedPages());
-      TdxGuest next = new TdxGuest(module, KernelProfile.LINUX_7_2);
+      TdxGuest next = new TdxGuest(module, machine(KernelProfile.LINUX_7_2));
       next.finishLaunch();
       try (GuestMemfd memfd = w.describe().flags(0).size(16 * PAGE).ops(next).build()) {
         memfd.makeInaccessible(0, 16 * PAGE);
@@ -363,7 +368,7 @@ class TdxGuestTest {
   void twoLaunchesAtOnceKillTheDomain() throws Exception {
     try (RacePoints races = new RacePoints();
         PlatformWorld<TdxGuest> w =
-            new PlatformWorld<>(new TdxGuest(module, KernelProfile.LINUX_7_2), races)) {
+            new PlatformWorld<>(new TdxGuest(module, machine(KernelProfile.LINUX_7_2)), races)) {
       w.memfd.makeInaccessible(0, SIZE);
       races.at(
           RacePoint.BEFORE_SLOT_FILL,

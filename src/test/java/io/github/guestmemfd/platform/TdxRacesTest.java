@@ -2,6 +2,7 @@ package io.github.guestmemfd.platform;
 
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.kvm.KernelProfile;
+import io.github.guestmemfd.kvm.VirtualMachine;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 
@@ -16,7 +17,8 @@ class TdxRacesTest extends PlatformRaces {
   @Override
   PlatformGuest guest() {
     TdxModule module = new TdxModule();
-    PlatformGuest guest = new TdxGuest(module, kernel());
+    PlatformGuest guest =
+        new TdxGuest(module, VirtualMachine.builder().kernelProfile(kernel()).build());
     modules.put(guest, module);
     return guest;
   }

@@ -19,11 +19,12 @@ import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.abi.MemoryAttributes2;
+import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
-import io.github.guestmemfd.kvm.KernelProfile;
 import io.github.guestmemfd.kvm.BusyGuestPage;
+import io.github.guestmemfd.kvm.KernelProfile;
 import io.github.guestmemfd.kvm.MemoryAttribute;
 import io.github.guestmemfd.kvm.Memslot;
 import io.github.guestmemfd.kvm.VirtualMachine;
@@ -74,8 +75,7 @@ class RecorderTest {
     private final Recorder recorder;
     private final ConversionProtocol protocol;
     private final VirtualMachine vm = new VirtualMachine();
-    private final VirtualMachine typed =
-        VirtualMachine.builder().type(VmType.SW_PROTECTED).build();
+    private final VirtualMachine typed = VirtualMachine.builder().type(VmType.SW_PROTECTED).build();
     private final List<GuestMemfd> memfds = new ArrayList<>();
 
     /** Those of the machine with a type. */
@@ -440,6 +440,7 @@ class RecorderTest {
     assertThat(Files.readAllLines(file))
         .containsExactly(
             "# guest_memfd trace 1",
+            "# profile: 6.18",
             "create m0 size=8192 flags=0x3 = ok",
             "mmap a0 m0 offset=0 length=8192 prot=rw flags=SHARED = ok",
             "store a0 4095 0x01 = ok",
@@ -455,6 +456,53 @@ class RecorderTest {
             "load a0 4096 = SIGBUS",
             "munmap a0 = ok",
             "close m0 = ok");
+  }
+
+  /** A trace carries the kernel of the machine that it is of, and is replayed as that. */
+  @Test
+  void theKernelIsInTheTrace() {
+    VirtualMachine vm = VirtualMachine.builder().kernelProfile(KernelProfile.LINUX_7_2).build();
+    StringWriter out = new StringWriter();
+    try (HostMemory host = HostMemory.ofBytes(1L << 20);
+        Recorder recorder = Recorder.to(out, 16, IdleStrategy.spinThenPark(), vm);
+        GuestMemfd memfd =
+            vm.createGuestMemfd(
+                GuestMemfd.builder(host).size(2L * PAGE).flags(3).listener(recorder))) {
+      recorder.bind(vm, 0, 0, PAGE, memfd, 0);
+      assertThatThrownBy(() -> recorder.bind(vm, 1, 4L * PAGE, PAGE, memfd, 0))
+          .hasMessageContaining("EEXIST");
+      try (HostMapping window = memfd.mmap(0, PAGE, Protection.READ)) {
+        window.mbind(0, PAGE, new MemoryPolicy(MemoryPolicy.Mode.BIND, 1));
+      }
+      assertThat(recorder.inexact()).isEqualTo(1);
+    }
+    assertThat(out.toString().lines().toList())
+        .startsWith("# guest_memfd trace 1", "# profile: 7.2")
+        .contains("# mbind a0 0 4096 MemoryPolicy[mode=BIND, nodes=1] = ok");
+    Trace trace = parse(out.toString());
+    assertThat(trace.profile()).isEqualTo(KernelProfile.LINUX_7_2);
+    assertThat(Replay.run(trace, ConversionProtocol.atomicPair()).differences()).isEmpty();
+    assertThat(
+            Replay.run(trace, ConversionProtocol.atomicPair(), KernelProfile.LINUX_6_18)
+                .differences())
+        .hasSize(1);
+  }
+
+  /** Made without a machine, it is of 6.18; one that answers otherwise cannot be said. */
+  @Test
+  void aMachineOfAnotherKernelIsNotExact() {
+    VirtualMachine vm = VirtualMachine.builder().kernelProfile(KernelProfile.LINUX_6_19).build();
+    StringWriter out = new StringWriter();
+    try (HostMemory host = HostMemory.ofBytes(1L << 20);
+        Recorder recorder = Recorder.to(out, 16, IdleStrategy.spinThenPark());
+        GuestMemfd memfd =
+            vm.createGuestMemfd(GuestMemfd.builder(host).size(PAGE).flags(3).listener(recorder))) {
+      recorder.bind(vm, 0, 0, PAGE, memfd, 0);
+      assertThat(recorder.inexact()).isEqualTo(1);
+    }
+    assertThat(out.toString())
+        .contains("# profile: 6.18")
+        .contains("# the machine answers as Linux 6.19");
   }
 
   /** What a trace cannot say is a comment, and what it does to the page cache a call. */
@@ -484,6 +532,7 @@ class RecorderTest {
     assertThat(out.toString().lines().toList())
         .startsWith(
             "# guest_memfd trace 1",
+            "# profile: 6.18",
             "create m0 size=8192 flags=0x3 = ok",
             "# grab m0 4097 SAFE = OK",
             "fallocate m0 0x1 4096 4096 = ok",
@@ -499,7 +548,7 @@ class RecorderTest {
             "close m0 = ok",
             "# dup m1 of the closed m0 = ok")
         .endsWith("munmap a0 = ok")
-        .hasSize(18);
+        .hasSize(19);
     assertThat(Replay.run(parse(out.toString()), ConversionProtocol.atomicPair()).differences())
         .isEmpty();
   }
@@ -539,7 +588,7 @@ class RecorderTest {
       window.close();
       memfd.close();
     }
-    assertThat(out.toString().lines().toList().subList(3, 5))
+    assertThat(out.toString().lines().toList().subList(4, 6))
         .containsExactly("store a0 8 0x07 = ok", "load a0 8 = 0x07");
     assertThat(Replay.run(parse(out.toString()), ConversionProtocol.atomicPair()).differences())
         .isEmpty();

@@ -222,6 +222,7 @@ class RecorderThreadsTest {
     assertThat(lines())
         .containsExactly(
             "# guest_memfd trace 1",
+            "# profile: 6.18",
             "create m0 size=8192 flags=0x3 = ok",
             "mmap a0 m0 offset=0 length=8192 prot=rw flags=SHARED = ok",
             "fallocate m0 0x1 4096 4096 = ok",

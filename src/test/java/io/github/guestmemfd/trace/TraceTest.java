@@ -4,12 +4,14 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.kvm.KernelProfile;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Parsing: what is refused, and what the message names. */
 class TraceTest {
@@ -34,6 +36,59 @@ class TraceTest {
   void commentsAndEmptyLinesAreNoCalls() {
     assertThat(parse("# a comment", "", "  ", "create m0 size=4096 flags=0x3 = ok").size())
         .isEqualTo(1);
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "# profile: 6.19, LINUX_6_19",
+    "#  profile: 7.2, LINUX_6_18",
+    "  # profile:   6.19.3-generic  , LINUX_6_19",
+    "# profile 7.2, LINUX_6_18",
+    "# recorded with profile: 7.2, LINUX_6_18",
+    "# profile: 7.2+no-direct-map-v12, NO_DIRECT_MAP_V12",
+  })
+  void theProfileIsNamedByALineOfItsOwn(String line, KernelProfile expected) {
+    assertThat(parse("# recorded somewhere", line, "create m0 size=4096 flags=0 = ok").profile())
+        .isEqualTo(expected);
+    assertThat(parse().profile()).isEqualTo(KernelProfile.LINUX_6_18);
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "# profile:",
+        "# profile: ",
+        "# profile: 6",
+        "# profile: 6.17.9",
+        "# profile: new",
+        "# profile: 99999999999.1",
+        "# profile:\t",
+        "# profile: +no-direct-map-v12",
+      })
+  void aProfileThatThereIsNotIsNamed(String line) {
+    assertThatThrownBy(() -> parse(line))
+        .isInstanceOf(TraceFormatException.class)
+        .hasMessageContaining(
+            "t:2: expected '# profile: RELEASE' with a release not before 6.18, actual '");
+  }
+
+  @Test
+  void thereIsOneProfileBeforeTheFirstCall() {
+    String expected = "expected one '# profile:' before the first call";
+    assertThatThrownBy(() -> parse("# profile: 6.18", "", "# profile: 6.18"))
+        .isInstanceOf(TraceFormatException.class)
+        .hasMessageContaining("t:4: " + expected);
+    assertThatThrownBy(() -> parse("create m0 size=4096 flags=0 = ok", "# profile: 6.18"))
+        .isInstanceOf(TraceFormatException.class)
+        .hasMessageContaining("t:3: " + expected);
+  }
+
+  @Test
+  void aLineIsMadeOfAProfileThatThereIs() {
+    assertThat(parse(Trace.profileLine("6.19.3")).profile()).isEqualTo(KernelProfile.LINUX_6_19);
+    assertThatThrownBy(() -> Trace.profileLine("5.4"))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("actual 5.4");
   }
 
   @ParameterizedTest

@@ -263,8 +263,7 @@ public final class KernelExecutor implements TraceExecutor {
       case CREATE_IN ->
           define(
               name,
-              memslots.createFile(
-                  memslots.machine(call.word(1)), call.number(2), call.number(3)));
+              memslots.createFile(memslots.machine(call.word(1)), call.number(2), call.number(3)));
       case ANON -> anonymous(name, call.number(2));
       case MEMSLOT -> memslot(memslots.machine(name), call);
       case DIRTY_LOG -> memslots.dirtyLog(memslots.machine(name), (int) call.number(1));
@@ -273,9 +272,7 @@ public final class KernelExecutor implements TraceExecutor {
               memslots.machine(name), (int) call.number(1), call.number(2), call.number(3));
       case GUEST_LOAD -> memslots.guest(memslots.machine(name)).load(call.number(1));
       case GUEST_STORE ->
-          memslots
-              .guest(memslots.machine(name))
-              .store(call.number(1), (byte) call.number(2));
+          memslots.guest(memslots.machine(name)).store(call.number(1), (byte) call.number(2));
       case ATTRIBUTES ->
           memslots.setAttributes(
               memslots.machine(name),

@@ -97,8 +97,7 @@ final class KernelMemslots {
   // ---- memslots ----
 
   /** KVM_SET_USER_MEMORY_REGION2. */
-  String set(
-      int vm, int slot, int flags, long gpa, long size, long user, int fd, long offset) {
+  String set(int vm, int slot, int flags, long gpa, long size, long user, int fd, long offset) {
     Slot key = new Slot(vm, slot);
     if (size > 0 && size < TOO_LARGE && (flags & Libc.KVM_MEM_LOG_DIRTY_PAGES) != 0) {
       mostPages.merge(key, size >>> PAGE_SHIFT, Math::max); // before there is such a log

@@ -167,8 +167,7 @@ final class RandomMemslots {
   Trace.Call memslot(IfOk ifOk) {
     Machine machine = machine();
     Region drawn = region(machine);
-    boolean isGone =
-        drawn.user.startsWith("a") && !memory.apply(machine.name).contains(drawn.user);
+    boolean isGone = drawn.user.startsWith("a") && !memory.apply(machine.name).contains(drawn.user);
     Region region = isGone ? withUser(drawn, user(machine)) : drawn;
     ifOk.then(
         () -> {

@@ -2,6 +2,7 @@ package io.github.guestmemfd.lab.workload;
 
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.kvm.KernelProfile;
+import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.platform.CcaGuest;
 import io.github.guestmemfd.platform.PkvmGuest;
 import io.github.guestmemfd.platform.PkvmHypervisor;
@@ -152,6 +153,7 @@ public enum Platform {
       case KEEPS -> module.faults().failEvery(TdxModule.Call.REMOVE, Errno.EIO, SELDOM);
       default -> {}
     }
-    return new Hardware(new TdxGuest(module, kernel), module::owned);
+    VirtualMachine vm = VirtualMachine.builder().kernelProfile(kernel).build();
+    return new Hardware(new TdxGuest(module, vm), module::owned);
   }
 }

@@ -3,7 +3,6 @@ package io.github.guestmemfd.lab.workload;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.Metrics;
 import io.github.guestmemfd.conversion.ConversionProtocol;
-import io.github.guestmemfd.kvm.KernelProfile;
 import io.github.guestmemfd.lab.report.Doubled;
 import io.github.guestmemfd.lab.report.Measurement;
 import io.github.guestmemfd.lab.report.Monitor;
@@ -89,7 +88,7 @@ public record TraceRun(
     Replays seen = new Replays();
     do {
       HostMemory host = HostMemory.ofBytes(HOST_BYTES);
-      try (ModelExecutor model = new ModelExecutor(host, protocol, KernelProfile.LINUX_6_18)) {
+      try (ModelExecutor model = new ModelExecutor(host, protocol, trace.profile())) {
         for (Trace.Call call : trace.calls()) {
           execute(model, call, seen);
         }

@@ -1,0 +1,112 @@
+package io.github.guestmemfd.file;
+
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.abi.MemoryPolicy;
+import io.github.guestmemfd.abi.Pages;
+
+/**
+ * The NUMA policies of a mapping: {@code mbind} and {@code get_mempolicy}.
+ *
+ * <p>A mapping has the policy that was set through it, by areas. The file may keep policies besides
+ * (a {@link SharedPolicy}), and then these are what is asked for. An area that has the policy
+ * already is left alone, and so is what the file has for it, whoever has changed that since: the
+ * kernel compares with the area too.
+ */
+public final class Mempolicy {
+  private final Inode inode;
+  private final Remap remap;
+
+  Mempolicy(Inode inode, Remap remap) {
+    this.inode = inode;
+    this.remap = remap;
+  }
+
+  /**
+   * Sets the policy of a range.
+   *
+   * @param mapping the mapping
+   * @param offset the start in bytes
+   * @param length the length in bytes, rounded up to whole pages
+   * @param policy the policy
+   */
+  public void mbind(Mapping mapping, long offset, long length, MemoryPolicy policy) {
+    String call = "mbind " + policy + Hex.range(offset, length) + " of " + mapping;
+    CallbackContext.forbid("mbind");
+    mapping.requireMapped();
+    if (!Pages.isAligned(offset)) {
+      throw refused(Errno.EINVAL, call, "expected a multiple of 4096 as offset");
+    }
+    long rounded = (length + Pages.OFFSET_MASK) & ~Pages.OFFSET_MASK; // as unsigned: -1 is 0
+    if (rounded < 0 && rounded >= -Mapping.TASK_SIZE) {
+      throw refused(Errno.EINVAL, call, "expected an end that is not below the start");
+    }
+    if (rounded == 0) {
+      return;
+    }
+    MemoryPolicy kept = policy.normalized();
+    remap.locked(
+        mapping,
+        call,
+        () -> {
+          set(mapping, Pages.index(offset), rounded >>> Pages.SHIFT, kept, call);
+          return mapping;
+        });
+  }
+
+  private void set(Mapping mapping, long first, long count, MemoryPolicy policy, String call) {
+    Areas areas = mapping.areas();
+    long from = mapping.clip(first);
+    long to = mapping.clip(first + count);
+    if (policy.mode() != MemoryPolicy.Mode.DEFAULT) {
+      long mapped = from == first && to == first + count ? firstUnmapped(areas, from, to) : -1;
+      if (mapped < to) {
+        throw refused(Errno.EFAULT, call, "expected a range that is mapped");
+      }
+    }
+    int bits = Areas.policy(policy);
+    SharedPolicy shared = inode.sharedPolicy;
+    for (long page = from, next; page < to; page = next) {
+      next = Math.min(areas.end(page), to);
+      int old = areas.at(page);
+      if (old != Areas.UNMAPPED && (old & Areas.POLICY) != bits) {
+        mapping.change(page, next, b -> (b & ~Areas.POLICY) | bits);
+        if (shared != null) {
+          shared.set(mapping.firstIndex + page, mapping.firstIndex + next, bits);
+        }
+      }
+    }
+  }
+
+  private static long firstUnmapped(Areas areas, long from, long to) {
+    long page = from;
+    while (page < to && areas.isMapped(page)) {
+      page = areas.end(page);
+    }
+    return page;
+  }
+
+  /**
+   * The policy of a page.
+   *
+   * @param mapping the mapping
+   * @param offset any byte of the page
+   * @return the policy, as it was kept
+   */
+  public MemoryPolicy at(Mapping mapping, long offset) {
+    mapping.requireMapped();
+    long page = Pages.index(offset);
+    Areas areas = mapping.areas();
+    if (page != mapping.clip(page) || page == areas.pages() || !areas.isMapped(page)) {
+      String call = "get_mempolicy at offset " + Hex.of(offset) + " of " + mapping;
+      throw refused(Errno.EFAULT, call, "expected a page that is mapped");
+    }
+    SharedPolicy shared = inode.sharedPolicy;
+    return Areas.policy(shared == null ? areas.at(page) : shared.at(mapping.firstIndex + page));
+  }
+
+  private static GuestMemfdException refused(Errno errno, String call, String why) {
+    return Refusals.exception(errno, call + ": " + why);
+  }
+}

@@ -1,0 +1,171 @@
+package io.github.guestmemfd.kvm;
+
+import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.spi.Announce;
+import java.util.List;
+import java.util.NavigableMap;
+import java.util.Optional;
+import java.util.TreeMap;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The handover of memory to another virtual machine of the same host: {@code KVM_LINK_GUEST_MEMFD}
+ * and {@code KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM}, as in version 2 of the RFC "New KVM ioctl to link a
+ * gmem inode to a new gmem file" of May 2025, which is not merged.
+ */
+final class Handover {
+  private final VirtualMachine vm;
+  private final MemoryRegions regions;
+  private final Mmu mmu;
+
+  /** Null for a machine whose files have the attributes. */
+  private final @Nullable VmAttributes attributes;
+
+  /** Whether the machine takes part in a move: {@code migration_in_progress}. */
+  private final AtomicBoolean moving = new AtomicBoolean();
+
+  Handover(VirtualMachine vm, MemoryRegions regions, Mmu mmu, @Nullable VmAttributes attributes) {
+    this.vm = vm;
+    this.regions = regions;
+    this.mmu = mmu;
+    this.attributes = attributes;
+  }
+
+  // ---- a file ----
+
+  /** See {@link VirtualMachine#linkGuestMemfd}. */
+  GuestMemfd link(GuestMemfd memfd, long flags) {
+    Object owner = memfd.boundTo().orElse(null);
+    Gmem source =
+        owner instanceof VirtualMachine other && other != vm ? other.regions.owner(memfd) : null;
+    String wrong =
+        flags != 0
+            ? "expected flags 0x0, actual " + Hex.of(flags)
+            : !memfd.isOpen()
+                ? "the descriptor is closed"
+                : owner == vm
+                    ? "expected a file of another virtual machine"
+                    : source == null ? "expected a file that a virtual machine created" : null;
+    Optional<GuestMemfd> held = wrong == null ? memfd.reopen() : Optional.empty();
+    if (source == null || held.isEmpty()) {
+      String why = wrong == null ? "the descriptor was closed" : wrong;
+      throw refused(Errno.EINVAL, "link of " + memfd + ": " + why);
+    }
+    try (GuestMemfd open = held.get()) { // so that the source's view does not end meanwhile
+      open.atLastClose(source::unlink);
+      GuestMemfd linked = open.link(vm);
+      Gmem view = source.link(mmu);
+      linked.atLastClose(view::unlink);
+      regions.own(linked, view);
+      return linked;
+    }
+  }
+
+  // ---- the machine ----
+
+  /** See {@link VirtualMachine#moveContextFrom}. */
+  void moveFrom(VirtualMachine source) {
+    if (source.type().equals(vm.type()) && source != vm) {
+      if (!Announce.write(moving).compareAndSet(false, true)) {
+        throw refused(Errno.EBUSY, "this virtual machine takes part in another move");
+      }
+      try {
+        Handover from = source.handover;
+        if (!Announce.write(from.moving).compareAndSet(false, true)) {
+          throw refused(Errno.EBUSY, "the source takes part in another move");
+        }
+        try {
+          if (vm.isDead()) { // since this was last looked at
+            throw refused(Errno.EIO, "the virtual machine is dead");
+          }
+          moveFrom(from);
+        } finally {
+          Announce.write(from.moving).set(false);
+        }
+      } finally {
+        Announce.write(moving).set(false);
+      }
+    } else {
+      throw refused(
+          Errno.EINVAL,
+          "expected another virtual machine of type "
+              + name(vm.type())
+              + ", actual "
+              + (source == vm ? "the same" : "one of type " + name(source.type())));
+    }
+  }
+
+  private static String name(Optional<VmType> type) {
+    return type.map(VmType::name).orElse("none");
+  }
+
+  /** Both are marked. */
+  private void moveFrom(Handover source) {
+    Memslots own;
+    Memslots theirs;
+    do { // once more, if memslots were changed in between
+      own = regions.memslots();
+      theirs = source.regions.memslots();
+      String mismatch = mismatch(theirs.all(), own.all());
+      if (mismatch != null) {
+        throw refused(Errno.EINVAL, mismatch);
+      }
+    } while (!source.regions.tryDie(/* own= */ theirs, regions, /* theirs= */ own));
+    NavigableMap<Long, Long> taken =
+        source.attributes == null ? new TreeMap<>() : source.attributes.take();
+    if (attributes != null) {
+      mmu.invalidateBeginUninterruptibly(regions.allPages());
+      try {
+        attributes.replace(taken);
+      } finally {
+        mmu.invalidateEnd();
+      }
+    }
+  }
+
+  /** Where the memslots of two machines differ, in words; null if they match. */
+  private static @Nullable String mismatch(List<BoundSlot> source, List<BoundSlot> own) {
+    for (int i = 0; i < Math.min(source.size(), own.size()); i++) {
+      Memslot from = source.get(i).memslot;
+      Memslot to = own.get(i).memslot;
+      if (from.gpa() != to.gpa()
+          || from.size() != to.size()
+          || from.flags() != to.flags()
+          || (from.has(MemslotFlag.GUEST_MEMFD) && !isSameMemory(from, to))) {
+        return "expected memslots that match, actual " + from + " and " + to;
+      }
+    }
+    return source.size() == own.size()
+        ? null
+        : "expected as many memslots as the source has, "
+            + source.size()
+            + ", actual "
+            + own.size();
+  }
+
+  /** Whether two memslots have the same part of one file, through descriptors that are open. */
+  private static boolean isSameMemory(Memslot from, Memslot to) {
+    Optional<GuestMemfd> a = from.openFile();
+    try {
+      Optional<GuestMemfd> b = to.openFile();
+      try {
+        return from.offset() == to.offset()
+            && a.isPresent()
+            && b.isPresent()
+            && a.get().sameFile(b.get());
+      } finally {
+        b.ifPresent(GuestMemfd::close);
+      }
+    } finally {
+      a.ifPresent(GuestMemfd::close);
+    }
+  }
+
+  private static GuestMemfdException refused(Errno errno, String why) {
+    return new GuestMemfdException(errno, "handover: " + why);
+  }
+}

@@ -1,0 +1,161 @@
+package io.github.guestmemfd.explore;
+
+import static io.github.guestmemfd.kvm.MemoryAttribute.PRIVATE;
+import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.kvm.Vcpu;
+import io.github.guestmemfd.kvm.VirtualMachine;
+import io.github.guestmemfd.testing.Interleavings;
+import org.junit.jupiter.api.Test;
+
+/** A handover against what else the two machines do, in every order of steps. */
+class HandoverOrdersTest {
+  private static final int PAGE = HostMemory.PAGE_SIZE;
+  private static final int BOUND = Integer.getInteger("explore.preemptions", 1);
+  private static final long GPA = 0x10_0000;
+
+  /** A page that both machines have bound, and both have mapped. */
+  private static final class World {
+    final HostMemory host = HostMemory.builder(4L * PAGE).build();
+    final VirtualMachine source = new VirtualMachine();
+    final VirtualMachine target = new VirtualMachine();
+    final GuestMemfd memfd =
+        source.createGuestMemfd(
+            GuestMemfd.builder(host).size(PAGE).flags(3).retryPolicy(RetryPolicy.failAtOnce()));
+    final GuestMemfd linked = target.linkGuestMemfd(memfd, 0);
+    final Vcpu old = source.createVcpu();
+    final Vcpu next = target.createVcpu();
+    private boolean moved;
+    private boolean unbound;
+
+    World() {
+      source.bind(0, GPA, PAGE, memfd, 0);
+      target.bind(0, GPA, PAGE, linked, 0);
+      old.tryWrite(GPA, 8, 1, SHARED);
+      next.tryRead(GPA, 8, SHARED);
+    }
+
+    /** When the move is over the source writes nothing more. */
+    void moveAndLook() {
+      target.moveContextFrom(source);
+      if (!next.tryRead(GPA, 8, SHARED)) {
+        throw new AssertionError("the target has no memory: " + next.exit());
+      }
+      long seen = next.value();
+      if (next.tryRead(GPA, 8, SHARED) && next.value() != seen) {
+        throw new AssertionError("the dead machine has written: " + seen + ", " + next.value());
+      }
+    }
+
+    void write() {
+      old.tryWrite(GPA, 8, 2, SHARED);
+      old.tryWrite(GPA, 8, 3, SHARED);
+    }
+
+    void convert() {
+      assertThat(memfd.tryMakeInaccessible(0, PAGE)).isEqualTo(Errno.OK);
+    }
+
+    /** After its conversion neither machine has the page mapped as shared. */
+    void convertAndLook() {
+      convert();
+      if (next.tryRead(GPA, 8, SHARED)) {
+        throw new AssertionError("read as shared, and it is private");
+      }
+    }
+
+    void unbind() {
+      try {
+        source.unbind(0);
+        unbound = true;
+      } catch (GuestMemfdException e) {
+        assertThat(e.errno()).isEqualTo(Errno.EIO);
+      }
+    }
+
+    void moveUnlessTheyDiffer() {
+      try {
+        target.moveContextFrom(source);
+        moved = true;
+      } catch (GuestMemfdException e) {
+        assertThat(e.errno()).isEqualTo(Errno.EINVAL);
+        assertThat(source.isDead()).isFalse();
+      }
+    }
+
+    /** Nothing of a page is left mapped as what it is not; everything comes home. */
+    void end() {
+      if (moved && unbound) {
+        throw new AssertionError("memslots did not match, or were changed of a dead machine");
+      }
+      boolean shared = linked.isOpen() && linked.isAccessible(0);
+      assertThat(next.tryRead(GPA, 8, shared ? PRIVATE : SHARED)).isFalse();
+      assertThat(old.tryRead(GPA, 8, shared ? PRIVATE : SHARED)).isFalse();
+      memfd.close();
+      linked.close();
+      assertThat(next.tryRead(GPA, 8, SHARED) || next.tryRead(GPA, 8, PRIVATE)).isFalse();
+      assertThat(host.violations()).isEmpty();
+      assertThat(host.used()).isZero();
+      host.close();
+    }
+  }
+
+  private static void explore(Interleavings<World> world) {
+    assertThat(world.atEnd(World::end).maxPreemptions(BOUND).explore().complete()).isTrue();
+  }
+
+  private static Interleavings<World> two() {
+    return Interleavings.of(World::new);
+  }
+
+  @Test
+  void aMoveAgainstTheSourcesGuest() {
+    explore(two().thread("vmm", World::moveAndLook).thread("old", World::write));
+  }
+
+  @Test
+  void aMoveAgainstAConversion() {
+    explore(two().thread("vmm", World::moveUnlessTheyDiffer).thread("converts", World::convert));
+  }
+
+  @Test
+  void aMoveAgainstAMemslotThatIsDeleted() {
+    explore(two().thread("vmm", World::moveUnlessTheyDiffer).thread("unbinds", World::unbind));
+  }
+
+  @Test
+  void aConversionAgainstTheSourcesClose() {
+    explore(
+        two()
+            .thread(
+                "converts",
+                w -> {
+                  if (w.linked.tryMakeInaccessible(0, PAGE) != Errno.OK) {
+                    throw new AssertionError("not converted");
+                  }
+                })
+            .thread("closes", w -> w.memfd.close()));
+  }
+
+  @Test
+  void theTargetsGuestAgainstAConversionByTheSource() {
+    explore(
+        two()
+            .thread("next", w -> w.next.tryRead(GPA, 8, SHARED))
+            .thread("converts", w -> w.memfd.tryMakeInaccessible(0, PAGE)));
+  }
+
+  @Test
+  void theTargetsGuestAgainstThePunchByTheSource() {
+    explore(
+        two()
+            .thread("next", w -> w.next.tryWrite(GPA, 8, 5, SHARED))
+            .thread("punches", w -> w.memfd.punchHole(0, PAGE)));
+  }
+}
