@@ -63,6 +63,9 @@ public final class ModelExecutor implements TraceExecutor {
   /** The vCPUs of each machine that are not in use. */
   private final Map<String, Queue<Vcpu>> vcpus = new ConcurrentHashMap<>();
 
+  /** The machines of files that are not of the one that every trace has. */
+  private final Map<String, VirtualMachine> owners = new ConcurrentHashMap<>();
+
   private final Map<String, GuestMemfd> memfds = new ConcurrentHashMap<>();
   private final Map<String, AddressSpace> processes = new ConcurrentHashMap<>();
   private final Map<String, HostMapping> mappings = new ConcurrentHashMap<>();
@@ -175,7 +178,11 @@ public final class ModelExecutor implements TraceExecutor {
     return switch (call.verb()) {
       case CREATE -> define(memfds, name, create(vm, call.number(1), call.number(2)));
       case STAT -> stat(find(memfds, name).stat());
-      case DUP -> define(memfds, name, find(memfds, call.word(1)).dup());
+      case DUP -> {
+        String dup = define(memfds, name, find(memfds, call.word(1)).dup());
+        owners.put(name, owners.getOrDefault(call.word(1), vm));
+        yield dup;
+      }
       case FALLOCATE ->
           ok(() -> find(memfds, name).fallocate(call.mode(1), call.number(2), call.number(3)));
       case FTRUNCATE -> ok(() -> find(memfds, name).ftruncate(0));
@@ -215,9 +222,12 @@ public final class ModelExecutor implements TraceExecutor {
       case BIND -> define(slots, name, bind(call));
       case UNBIND -> ok(() -> vm.unbind(find(slots, name)));
       case VM -> create(name, call.number(1));
-      case CREATE_IN ->
-          define(
-              memfds, name, create(find(machines, call.word(1)), call.number(2), call.number(3)));
+      case CREATE_IN -> {
+        VirtualMachine of = find(machines, call.word(1));
+        String created = define(memfds, name, create(of, call.number(2), call.number(3)));
+        owners.put(name, of);
+        yield created;
+      }
       case ANON -> anonymous(name, find(machines, call.word(1)), call.number(2));
       case MEMSLOT -> ok(() -> find(machines, name).setUserMemoryRegion2(memslot(call)));
       case DIRTY_LOG -> pages(find(machines, name).getDirtyLog((int) call.number(1)));
@@ -325,13 +335,14 @@ public final class ModelExecutor implements TraceExecutor {
             .flags(call.number(4))
             .errorOffset(UNTOUCHED)
             .reserved(MemoryAttributes2.RESERVED - 1, call.number(5));
+    VirtualMachine of = owners.getOrDefault(call.word(0), vm);
     return switch (call.word(6)) {
-      case "null" -> answer(vm.trySetMemoryAttributes2(memfd, null));
+      case "null" -> answer(of.trySetMemoryAttributes2(memfd, null));
       case "r" ->
           setAttributes(
-              vm.trySetMemoryAttributes2(memfd, MemoryAttributes2.of(bytes.asReadOnlyBuffer())),
+              of.trySetMemoryAttributes2(memfd, MemoryAttributes2.of(bytes.asReadOnlyBuffer())),
               argument.errorOffset());
-      default -> setAttributes(vm.trySetMemoryAttributes2(memfd, argument), argument.errorOffset());
+      default -> setAttributes(of.trySetMemoryAttributes2(memfd, argument), argument.errorOffset());
     };
   }
 

@@ -18,11 +18,11 @@ import java.util.SplittableRandom;
  * <p>Left out is what does not depend on guest_memfd alone: mappings longer than {@link
  * KernelExecutor#LONGEST_MAPPING} that the address space could still have, or not; long private
  * mappings, for which the kernel looks at the memory it could need before it asks the file; calls
- * that reach more than a quarter of {@link KernelExecutor#GAP} out of a mapping; more than
- * {@link #MANY} bytes of memory at a time, and memslots of more than 1 TiB, which cost the kernel
- * memory. In-place conversions, types of machines and their attributes are left out because the
- * kernel that was asked has none. Of anonymous memory a model knows the whole only: no part of it is
- * unmapped, protected, moved or hidden from a child, and none is taken a reference on.
+ * that reach more than a quarter of {@link KernelExecutor#GAP} out of a mapping; more than {@link
+ * #MANY} bytes of memory at a time, and memslots of more than 1 TiB, which cost the kernel memory.
+ * In-place conversions, types of machines and their attributes are left out because the kernel that
+ * was asked has none. Of anonymous memory a model knows the whole only: no part of it is unmapped,
+ * protected, moved or hidden from a child, and none is taken a reference on.
  *
  * <p>For one thread.
  */
