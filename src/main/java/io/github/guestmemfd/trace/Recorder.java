@@ -894,9 +894,11 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
 
   /** Whether a file was not created in the machine, as far as the trace knows. */
   private boolean isOfAnother(@Nullable String name, Memslot wanted) {
+    GuestMemfd memfd = wanted.memfd();
     return wanted.size() != 0
         && wanted.has(MemslotFlag.GUEST_MEMFD)
-        && !Objects.equals(name, owners.get(wanted.memfd()));
+        && memfd != null
+        && !Objects.equals(name, owners.get(memfd));
   }
 
   /**

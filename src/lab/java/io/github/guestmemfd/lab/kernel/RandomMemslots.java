@@ -248,7 +248,10 @@ final class RandomMemslots {
     Machine machine = machine();
     int slot = slot();
     Region region = machine.made.get(slot);
-    long pages = region == null || region.size > 1000 * PAGE ? 1 : region.size / PAGE;
+    long pages =
+        region != null && region.size >= PAGE && region.size <= 1000 * PAGE
+            ? region.size / PAGE
+            : 1;
     long first = oneIn(2) ? 0 : random.nextLong(pages + 1);
     long count = oneIn(2) ? pages - first : random.nextLong(pages + 2);
     return Trace.Call.of(Verb.CLEAR_DIRTY_LOG, machine.name, "" + slot, "" + first, "" + count);
