@@ -184,6 +184,9 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
      * @return this
      */
     public Builder traits(Set<FileTrait> fileTraits) {
+      for (FileTrait trait : Objects.requireNonNull(fileTraits, "fileTraits")) {
+        Objects.requireNonNull(trait, "fileTraits");
+      }
       call.traits = Set.copyOf(fileTraits);
       return this;
     }
