@@ -130,7 +130,7 @@ record Machine(
   /** Whether there is memory behind a page, where the guest uses it. */
   boolean isPresent(int page) {
     long offset = offset(page);
-    return ram == null || isPrivate(page)
+    return (ram == null || isPrivate(page))
         ? memfd.cachedPages(offset, HostMemory.PAGE_SIZE) > 0
         : ram.allocated(offset, HostMemory.PAGE_SIZE) > 0;
   }
