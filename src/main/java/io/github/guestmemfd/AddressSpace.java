@@ -7,6 +7,7 @@ import io.github.guestmemfd.file.CallbackContext;
 import io.github.guestmemfd.file.Mapping;
 import io.github.guestmemfd.file.Mm;
 import io.github.guestmemfd.file.Remap;
+import io.github.guestmemfd.spi.Announce;
 import java.util.Collection;
 import java.util.Collections;
 import java.util.IdentityHashMap;
@@ -43,7 +44,7 @@ import java.util.function.Function;
 public final class AddressSpace implements AutoCloseable {
   final Mm<HostMapping> mm = new Mm<>();
 
-  /** Numbers the processes of a host. */
+  /** The number of the last process of a host. */
   private final AtomicInteger ids;
 
   private final int id;
@@ -53,12 +54,12 @@ public final class AddressSpace implements AutoCloseable {
 
   /** That of the program on a host. */
   AddressSpace() {
-    this(new AtomicInteger());
+    this(new AtomicInteger(), 0);
   }
 
-  private AddressSpace(AtomicInteger ids) {
+  private AddressSpace(AtomicInteger ids, int id) {
     this.ids = ids;
-    this.id = ids.getAndIncrement();
+    this.id = id;
   }
 
   /**
@@ -94,7 +95,8 @@ public final class AddressSpace implements AutoCloseable {
    * @throws IllegalStateException if this process has ended
    */
   public AddressSpace fork() {
-    AddressSpace child = new AddressSpace(ids);
+    AtomicInteger numbers = Announce.write(ids);
+    AddressSpace child = new AddressSpace(numbers, numbers.incrementAndGet());
     boolean done = false;
     try {
       mm.fork((parents, areas) -> child.inherited.put(parents, parents.inherit(child, areas)));
@@ -179,7 +181,7 @@ public final class AddressSpace implements AutoCloseable {
   @Override
   public void close() {
     CallbackContext.forbid("exit");
-    if (!mm.hasEnded()) {
+    if (!mm.ended()) {
       for (GuestMemfdListener listener : listeners(mappings())) {
         RecordedMemfd.told(listener).exit(this);
       }

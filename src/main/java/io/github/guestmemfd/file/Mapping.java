@@ -95,7 +95,11 @@ public final class Mapping {
    * @param bits the new bits of those that an area has
    */
   void change(long from, long to, IntUnaryOperator bits) {
-    mm.atOnce(() -> Announce.write(this).areas = areas.with(from, to, bits));
+    mm.atOnce(
+        () -> {
+          Areas changed = areas().with(from, to, bits);
+          Announce.write(this).areas = changed;
+        });
   }
 
   /** Whether a page of the mapping is mapped. */

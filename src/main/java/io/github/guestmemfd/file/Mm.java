@@ -146,7 +146,7 @@ public final class Mm<M> {
    *
    * @return the answer
    */
-  public boolean hasEnded() {
+  public boolean ended() {
     boolean[] answer = new boolean[1];
     atOnce(() -> answer[0] = ended);
     return answer[0];
