@@ -515,6 +515,8 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
 
   @Override
   public void fork(AddressSpace parent, AddressSpace child) {
+    Objects.requireNonNull(parent, "parent");
+    Objects.requireNonNull(child, "child");
     String name = "p" + processes.incrementAndGet();
     String of = process(parent);
     if (of == null) {
@@ -536,6 +538,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
 
   @Override
   public void exit(AddressSpace process) {
+    Objects.requireNonNull(process, "process");
     String name = process(process);
     if (name == null) {
       comment("exit of " + process + " = ok");
