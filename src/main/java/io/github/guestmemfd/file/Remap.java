@@ -371,6 +371,18 @@ public final class Remap {
   <M> M locked(Mapping mapping, String call, Change<M> change) {
     CallbackContext.enterOperation(); // as in close
     try {
+      return lockedInside(mapping, call, change);
+    } finally {
+      try {
+        CallbackContext.leaveOperation();
+      } finally {
+        release(mapping);
+      }
+    }
+  }
+
+  private Mapping lockedInside(Mapping mapping, String call, Change change) {
+    try {
       mapping.lock.lock();
       try {
         mapping.requireMapped();
@@ -380,12 +392,6 @@ public final class Remap {
       }
     } catch (InterruptedException e) {
       throw Refusals.interrupted(e, call);
-    } finally {
-      try {
-        CallbackContext.leaveOperation();
-      } finally {
-        release(mapping);
-      }
     }
   }
 

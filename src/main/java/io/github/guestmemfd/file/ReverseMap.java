@@ -38,7 +38,15 @@ public final class ReverseMap {
    */
   public void add(Mapping mapping) {
     mapping.track();
-    Announce.write(mappings).add(mapping);
+    boolean done = false;
+    try {
+      Announce.write(mappings).add(mapping);
+      done = true;
+    } finally {
+      if (!done) { // no memory for it
+        mapping.untrack();
+      }
+    }
   }
 
   /** Takes a mapping out, which has no entries and will have none. */

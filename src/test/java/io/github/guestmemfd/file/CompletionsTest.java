@@ -19,8 +19,10 @@ import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.fixtures.InCallback;
 import io.github.guestmemfd.fixtures.InCallback.Where;
+import io.github.guestmemfd.fixtures.NoScheduler;
 import io.github.guestmemfd.fixtures.ProtocolFixture;
 import io.github.guestmemfd.fixtures.Worker;
+import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
 import java.util.ArrayList;
@@ -654,5 +656,80 @@ class CompletionsTest extends ProtocolFixture {
     assertEquals(-Errno.EDEADLK.code(), guest.result(), "it keeps a lock, so it must not wait");
     assertEquals(Errno.OK, conversion.result());
     assertQuiet(memfd);
+  }
+
+  // ---- tries under way ----
+
+  /** Waits for the try that is under way, but not for ever, and not when it is interrupted. */
+  @Test
+  void triesUnderWayAreWaitedFor() throws Exception {
+    Completions completions = new Completions(Runnable::run);
+    CountDownLatch begun = new CountDownLatch(1);
+    CountDownLatch over = new CountDownLatch(1);
+    Worker<Void> attempt =
+        Worker.start(
+            () -> {
+              completions.attempt(
+                  () -> {
+                    begun.countDown();
+                    awaitUnchecked(over);
+                  });
+              return null;
+            });
+    begun.await();
+    completions.await(probe, 1);
+    Worker<Boolean> waiting = await(completions, TimeUnit.HOURS.toNanos(1));
+    probe.awaitWaiting(waiting);
+    waiting.interrupt();
+    assertTrue(waiting.result(), "the interrupt is kept");
+    waiting = await(completions, Long.MAX_VALUE);
+    probe.awaitWaiting(waiting);
+    over.countDown();
+    attempt.result();
+    assertFalse(waiting.result());
+  }
+
+  private static void awaitUnchecked(CountDownLatch latch) {
+    try {
+      latch.await();
+    } catch (InterruptedException e) {
+      throw new AssertionError(e);
+    }
+  }
+
+  private Worker<Boolean> await(Completions completions, long nanos) {
+    return Worker.start(
+        () -> {
+          completions.await(probe, nanos);
+          return Thread.currentThread().isInterrupted();
+        });
+  }
+
+  /** Under the explorer its scheduler is the executor, and the timer. */
+  @Test
+  void theSchedulerIsTheExecutor() {
+    Completions completions = new Completions(null);
+    List<Long> delays = new ArrayList<>();
+    NoScheduler scheduler =
+        new NoScheduler() {
+          @Override
+          public void execute(Runnable task, long nanos) {
+            delays.add(nanos);
+            task.run();
+          }
+        };
+    AtomicInteger runs = new AtomicInteger();
+    Exploration.during(
+        () -> {
+          Exploration.by(
+              scheduler,
+              () -> {
+                completions.handOver(runs::incrementAndGet);
+                completions.handOverLater(runs::incrementAndGet, 7);
+              });
+          return null;
+        });
+    assertEquals(2, runs.get());
+    assertEquals(List.of(0L, 7_000_000L, 0L), delays);
   }
 }

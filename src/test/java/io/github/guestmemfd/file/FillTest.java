@@ -34,6 +34,7 @@ import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -314,6 +315,7 @@ class FillTest extends VmFixture {
     }
   }
 
+  @Tag("orders")
   @ParameterizedTest
   @ValueSource(booleans = {false, true})
   void aWriteAgainstConversionPunchAndGrabInEveryOrder(boolean present) {

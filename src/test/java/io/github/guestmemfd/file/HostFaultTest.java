@@ -2,6 +2,7 @@ package io.github.guestmemfd.file;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
@@ -168,5 +169,23 @@ class HostFaultTest extends RaceFixture {
     races.at(RacePoint.BEFORE_PTE_INSTALL, () -> window.putLong(0, 3));
     assertEquals(3, window.getLong(0));
     assertQuiet(memfd);
+  }
+
+  @Test
+  void ofAWriteAloneChangesTheTime() {
+    GuestMemfd memfd = file(2);
+    HostMapping window = map(memfd);
+    long created = memfd.stat().mtimeNanos();
+    awaitNextMillisecond(created);
+    assertEquals(0, window.getLong(0));
+    assertEquals(created, memfd.stat().mtimeNanos());
+    window.putLong(PAGE, 1);
+    assertNotEquals(created, memfd.stat().mtimeNanos());
+  }
+
+  private static void awaitNextMillisecond(long nanos) {
+    while (System.currentTimeMillis() * 1_000_000 == nanos) {
+      Thread.onSpinWait();
+    }
   }
 }

@@ -113,6 +113,7 @@ class RemapTest extends RaceFixture {
     refused(Errno.EINTR, first::result);
     assertThrows(SigSegvException.class, () -> window.getLong(0));
     assertTrue(isMapped(window, 0), "the entry keeps its reference");
+    assertEquals(0, PageTable.pfn(Insides.entry(window, 0)), "no access begins by it");
     gate.release();
     store.result();
     window.munmap(0, PAGE);

@@ -295,4 +295,19 @@ class WindowTest extends RaceFixture {
         });
     assertEquals(List.of("free", "end", "release"), told);
   }
+
+  @Test
+  void saysWhichPieceACallIsMadeFrom() {
+    GuestMemfd memfd = file(3);
+    HostMapping window = map(memfd);
+    List<String> said = new ArrayList<>();
+    window.window(
+        8,
+        2 * PAGE,
+        WRITE,
+        (offset, bytes) ->
+            said.add(refused(Errno.EDEADLK, () -> memfd.punchHole(0, PAGE)).getMessage()));
+    String last = said.get(said.size() - 1);
+    assertTrue(last.contains("callback window [offset=0x2000, length=8]"), last);
+  }
 }
