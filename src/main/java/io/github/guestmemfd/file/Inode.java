@@ -238,10 +238,6 @@ public final class Inode {
     return System.currentTimeMillis() * 1_000_000;
   }
 
-  boolean isInaccessible(long index) {
-    return SlotWord.isInaccessible(cache.slot(index));
-  }
-
   /**
    * Whether the host may touch a page.
    *

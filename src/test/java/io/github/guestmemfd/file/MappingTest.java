@@ -381,4 +381,26 @@ class MappingTest {
     file.remap.munmap(shortened, 0, Mapping.TASK_SIZE);
     assertGone();
   }
+
+  // ---- references ----
+
+  @Test
+  void referencesSayWhetherTheyAreAll() {
+    add();
+    UserPages pages = new UserPages(mapping, file.hostFault);
+    UserPages.Taken all = pages.reference(8, Pages.bytes(2), Counts.UNSAFE_REF);
+    assertEquals(3, all.pfns().length);
+    assertEquals(Pages.bytes(2), all.length());
+    assertEquals(Errno.OK, all.end());
+    UserPages.Taken some = pages.reference(8, Pages.bytes(5), Counts.UNSAFE_REF);
+    assertEquals(3, some.pfns().length);
+    assertEquals(Pages.bytes(3) - 8, some.length());
+    assertEquals(Errno.EFAULT, some.end());
+    pages.giveBack(all, Counts.UNSAFE_REF);
+    assertEquals(1, Counts.unsafe(host.frames.counts(all.pfns()[0])));
+    pages.giveBack(some, Counts.UNSAFE_REF);
+    assertEquals(0, Counts.unsafe(host.frames.counts(all.pfns()[0])));
+    file.remap.close(mapping);
+    assertGone();
+  }
 }

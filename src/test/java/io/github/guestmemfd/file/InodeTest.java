@@ -1,0 +1,126 @@
+package io.github.guestmemfd.file;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.ForwardingProtocol;
+import io.github.guestmemfd.conversion.RetryPolicy;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+
+/** The life of a file, and what it is called. */
+class InodeTest {
+  private final Host host = new Host(8, new Host.Options());
+  private final AtomicInteger ended = new AtomicInteger();
+
+  private final FileClient client =
+      new FileClient() {
+        @Override
+        public Errno invalidateBegin(long offset, long length) {
+          return Errno.OK;
+        }
+
+        @Override
+        public void invalidateEnd(long offset, long length) {}
+
+        @Override
+        public Errno prepare(long index, int pfn, boolean inaccessible) {
+          return Errno.OK;
+        }
+
+        @Override
+        public void freeFolio(int pfn) {}
+
+        @Override
+        public void release() {
+          ended.incrementAndGet();
+        }
+      };
+
+  private FileOperations file(ConversionProtocol protocol) {
+    return new FileOperations(
+        host,
+        Pages.bytes(4),
+        CreateFlag.MMAP.bit() | CreateFlag.INIT_SHARED.bit(),
+        client,
+        protocol,
+        RetryPolicy.failAtOnce());
+  }
+
+  private FileOperations file() {
+    return file(ConversionProtocol.bothCounters());
+  }
+
+  @AfterEach
+  void noFileIsOpen() {
+    assertFalse(CallbackContext.isInTheMiddleOfAny());
+    assertEquals(0, host.frames.used());
+    host.close();
+  }
+
+  @Test
+  void inWords() {
+    Inode inode = file().inode;
+    assertEquals("guest_memfd[ino=1, size=16384, flags=MMAP|INIT_SHARED]", inode.toString());
+    assertEquals("the page at offset 0x2000 of " + inode, inode.page(2));
+    inode.close();
+  }
+
+  @Test
+  void endsWithTheLastThatHoldsItOpen() {
+    Inode inode = file().inode;
+    assertTrue(inode.tryOpen());
+    inode.close();
+    assertFalse(inode.isGone());
+    assertTrue(inode.beginOperation());
+    inode.close();
+    assertEquals(0, ended.get(), "the operation holds it open");
+    inode.endOperation();
+    assertEquals(1, ended.get());
+    assertTrue(inode.isGone());
+    assertFalse(inode.tryOpen());
+    assertFalse(inode.beginOperation());
+  }
+
+  /** In the middle of something the end waits until that is over. */
+  @Test
+  void doesNotEndInTheMiddle() {
+    Inode inode = file().inode;
+    CallbackContext.enterOperation();
+    inode.close();
+    assertEquals(0, ended.get());
+    CallbackContext.leaveOperation();
+    assertEquals(1, ended.get());
+  }
+
+  @Test
+  void isBoundToOne() {
+    Inode inode = file().inode;
+    Object vm = new Object();
+    assertTrue(inode.bindTo(vm));
+    assertTrue(inode.bindTo(vm));
+    assertFalse(inode.bindTo(new Object()));
+    inode.close();
+  }
+
+  /** Of a file that cannot be made nothing is left, its frames' listener included. */
+  @Test
+  void cannotBeMade() {
+    ConversionProtocol throwing =
+        new ForwardingProtocol(ConversionProtocol.lastPut()) {
+          @Override
+          public boolean waitsWithFolioLock() {
+            throw new UnsupportedOperationException("no answer");
+          }
+        };
+    assertThrows(UnsupportedOperationException.class, () -> file(throwing));
+    assertEquals(0, host.frames.listeners().size());
+  }
+}
