@@ -93,6 +93,8 @@ class AreasTest {
     assertEquals(
         "r- to 0x2000, unmapped to 0x4000",
         areas.with(0, 2, bits -> R).with(2, 4, bits -> NONE).toString());
+    assertEquals("rw", areas.from(1, 3).toString());
+    assertEquals("rw to 0x3000, unmapped to 0x4000", areas.from(1, 4).toString());
     assertEquals("-w", Areas.of(4, W).toString());
     assertTrue(areas.with(0, 4, bits -> NONE).isEmpty());
     assertFalse(areas.with(0, 3, bits -> NONE).isEmpty());
