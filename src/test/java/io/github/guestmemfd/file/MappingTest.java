@@ -57,6 +57,12 @@ class MappingTest {
     assertTrue(mapping.isPastEnd(4));
   }
 
+  @Test
+  void inWords() {
+    assertEquals(
+        "HostMapping[offset=0x1000, length=20480, rw] of " + file.inode, mapping.toString());
+  }
+
   /** What lies beside the mapping is its first page, or its end. */
   @Test
   void pagesOfAnIndex() {
@@ -249,8 +255,8 @@ class MappingTest {
 
   /** While an unmapping waits for the accesses under way, no other begins by its entries. */
   @ParameterizedTest
-  @ValueSource(booleans = {false, true})
-  void entriesAreRevokedFirst(boolean closing) throws Exception {
+  @ValueSource(strings = {"munmap", "close", "conversion"})
+  void entriesAreRevokedFirst(String how) throws Exception {
     add();
     int pfn = fault(0);
     CountDownLatch over = new CountDownLatch(1);
@@ -258,10 +264,10 @@ class MappingTest {
     Worker<Void> unmapping =
         Worker.start(
             () -> {
-              if (closing) {
-                file.remap.close(mapping);
-              } else {
-                munmap(0, 5);
+              switch (how) {
+                case "munmap" -> munmap(0, 5);
+                case "close" -> file.remap.close(mapping);
+                default -> file.reverseMap.unmap(0, 4);
               }
               return null;
             });
@@ -271,6 +277,8 @@ class MappingTest {
     over.countDown();
     access.result();
     unmapping.result();
+    assertEquals(0, PageTable.held(mapping.table.entry(0)));
+    file.remap.close(mapping);
     assertGone();
   }
 
