@@ -1,9 +1,11 @@
 package io.github.guestmemfd.file;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.Insides;
@@ -12,7 +14,10 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.cache.PageTable;
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.ForwardingProtocol;
 import io.github.guestmemfd.fixtures.HostFixture;
+import io.github.guestmemfd.fixtures.Meanwhile;
 import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
@@ -180,5 +185,71 @@ class MadviseTest extends HostFixture {
     access.result();
     advice.result();
     assertMapped(".", window);
+  }
+
+  /** Pages of the mapping, not of the file. */
+  @Test
+  void aMappingThatBeginsLaterLosesItsOwnPagesAlone() {
+    GuestMemfd memfd = file(6);
+    try (HostMapping window = memfd.mmap(PAGE, 4 * PAGE, Protection.READ)) {
+      window.madvise(0, 4 * PAGE, Advice.POPULATE_READ);
+      window.madvise(0, PAGE, Advice.DONTNEED);
+      assertMapped(".xxx", window);
+      window.madvise(2 * PAGE, PAGE, Advice.DONTNEED);
+      assertMapped(".x.x", window);
+      window.madvise(PAGE, PAGE, Advice.REMOVE);
+      assertMapped("...x", window);
+      assertEquals(3, memfd.cachedPages());
+    }
+  }
+
+  @Test
+  void areasSayWhereHugePagesAreWelcome() {
+    HostMapping window = map(file(4));
+    window.munmap(3 * PAGE, PAGE);
+    window.madvise(PAGE, PAGE, Advice.HUGEPAGE);
+    assertTrue(
+        window
+            .toString()
+            .contains("rw to 0x1000, rw with huge pages to 0x2000, rw to 0x3000, unmapped to"),
+        window::toString);
+  }
+
+  @Test
+  void aMappingThatIsClosedMeanwhileIsNoHole() {
+    HostMapping window = map(file(1));
+    Meanwhile.beforeAccess(
+        Mapping.class,
+        1,
+        window::close,
+        () ->
+            assertThrows(
+                IllegalStateException.class, () -> window.madvise(0, PAGE, Advice.DONTNEED)));
+  }
+
+  @Test
+  void aRemovalThatAFolioIsInTheWayOfSaysSo() {
+    GuestMemfd memfd =
+        file(
+            1,
+            b ->
+                b.protocol(
+                    new ForwardingProtocol(ConversionProtocol.bothCounters()) {
+                      @Override
+                      public boolean mayPunch(int refs, int safe) {
+                        return safe == 0 && super.mayPunch(refs, safe);
+                      }
+                    }));
+    HostMapping window = map(memfd);
+    try (Folio folio = memfd.grab(0)) {
+      refused(Errno.EBUSY, window, 0, PAGE, Advice.REMOVE, "busy folio at offset 0x0");
+      assertEquals(folio.pfn(), memfd.holders(0).pfn());
+    }
+    assertEquals(0, window.getLong(0));
+    Thread.currentThread().interrupt();
+    GuestMemfdException e = refused(Errno.EINTR, window, 0, PAGE, Advice.REMOVE, "REMOVE");
+    assertFalse(e.getMessage().contains("busy folio"), e::getMessage);
+    assertTrue(Thread.interrupted());
+    window.madvise(0, PAGE, Advice.REMOVE);
   }
 }

@@ -14,12 +14,17 @@ import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.ForwardingProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.fixtures.Meanwhile;
+import io.github.guestmemfd.fixtures.NoScheduler;
 import io.github.guestmemfd.fixtures.WaitProbe;
 import io.github.guestmemfd.fixtures.Worker;
+import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.spi.Wait;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletionException;
@@ -46,6 +51,9 @@ class PendingStepsTest {
   /** What a try does first, with the pages busy. */
   private Runnable inTry = () -> {};
 
+  /** What the client does when a frame is freed. */
+  private Runnable freeing = () -> {};
+
   /** What the client answers. */
   private Errno answer = Errno.OK;
 
@@ -65,7 +73,9 @@ class PendingStepsTest {
         }
 
         @Override
-        public void freeFolio(int pfn) {}
+        public void freeFolio(int pfn) {
+          freeing.run();
+        }
 
         @Override
         public void release() {}
@@ -203,11 +213,22 @@ class PendingStepsTest {
             })
         .result();
     assertFalse(later.isDone());
+    byAnother(task()); // in vain
     Runnable again = task();
+    assertFalse(later.isDone());
     file.inode.cache.unlock(1, 2);
     again.run();
     assertNull(later.join());
     assertFalse(file.inode.isAccessible(1));
+  }
+
+  private static void byAnother(Runnable task) throws Exception {
+    Worker.start(
+            () -> {
+              task.run();
+              return null;
+            })
+        .result();
   }
 
   /** A thread that cannot have the pages ends it; the executor gives them back. */
@@ -327,5 +348,157 @@ class PendingStepsTest {
     assertFalse(other.isEnded());
     assertTrue(gone.pendingDriver.undo(other, why, new Failures()));
     assertTrue(other.isEnded());
+  }
+
+  // ---- its states ----
+
+  @Test
+  void isTriedByOneThreadOnceItIsPending() {
+    PendingConversion later = file.pendingDriver.toInaccessible(0, 1);
+    assertFalse(later.mayBeTried());
+    assertFalse(later.beginTry(), "its first attempt is under way");
+    later.pend();
+    assertTrue(later.mayBeTried());
+    assertTrue(later.beginTry());
+    assertFalse(later.mayBeTried());
+    assertFalse(later.beginTry());
+    later.pend();
+    assertTrue(later.undo(new CancellationException()));
+    assertFalse(later.undo(new CancellationException()));
+    assertFalse(later.beginTry());
+  }
+
+  /** Its last holder lets go right before the counts are watched. */
+  @Test
+  void whatIsLetGoBeforeIsNotMissed() {
+    int pfn = hold(0);
+    PendingConversion later = file.pendingDriver.toInaccessible(0, 2);
+    Meanwhile.beforeWriteTo(
+        PendingConversion.class,
+        1,
+        () -> letGo(pfn),
+        () -> assertEquals(Errno.EAGAIN, file.pendingDriver.begin(later, new Mismatch())));
+    assertNull(later.join());
+    assertFalse(file.inode.isAccessible(0));
+  }
+
+  /** A thread that waits for one that is ready completes it, since it may be the one to do so. */
+  @ParameterizedTest
+  @ValueSource(strings = {"join", "get", "get for a time"})
+  void whoWaitsCompletesWhatIsReady(String how) throws Exception {
+    PendingConversion later = file.pendingDriver.toInaccessible(0, 1);
+    later.decide(null);
+    assertFalse(later.isDone());
+    later.readyToComplete();
+    assertFalse(later.isDone());
+    Worker.start(
+            () ->
+                switch (how) {
+                  case "join" -> later.join();
+                  case "get" -> later.get();
+                  default -> later.get(1, TimeUnit.HOURS);
+                })
+        .result();
+    assertTrue(later.isDone());
+  }
+
+  /** What a race hook throws is the caller's, and the conversion is undone all the same. */
+  @Test
+  void itIsCancelledThoughAHookThrows() {
+    int pfn = hold(0);
+    PendingConversion later = pend(0, 2);
+    IllegalStateException planned = new IllegalStateException("planned");
+    inTry =
+        () -> {
+          throw planned;
+        };
+    assertSame(
+        planned, assertThrows(IllegalStateException.class, () -> later.cancel(false)));
+    inTry = () -> {};
+    assertTrue(later.isCancelled());
+    letGo(pfn);
+  }
+
+  /** The delays double up to a limit; one task at a time is handed over. */
+  @Test
+  void delays() {
+    PendingConversion later = file.pendingDriver.toInaccessible(0, 1); // a try does nothing
+    List<Long> millis = new ArrayList<>();
+    NoScheduler scheduler =
+        new NoScheduler() {
+          @Override
+          public void execute(Runnable task, long nanos) {
+            millis.add(TimeUnit.NANOSECONDS.toMillis(nanos));
+            task.run();
+          }
+        };
+    Exploration.during(
+        () -> {
+          Exploration.by(
+              scheduler,
+              () -> {
+                for (int i = 0; i < 9; i++) {
+                  later.tryLater();
+                  tasks.remove().run();
+                }
+                later.handOverLater(() -> {}, 7);
+                tasks.remove();
+              });
+          return null;
+        });
+    assertEquals(List.of(1L, 2L, 4L, 8L, 16L, 32L, 64L, 100L, 100L, 7L), millis);
+    later.tryLater();
+    later.tryLater();
+    assertEquals(0, tasks.size(), "the timer has it");
+  }
+
+  /** A protocol that throws when it is asked again fails the conversion. */
+  @Test
+  void whatTheProtocolThrowsFailsIt() {
+    IllegalStateException planned = new IllegalStateException("planned");
+    boolean[] throwing = new boolean[1];
+    FileOperations other =
+        new FileOperations(
+            host,
+            Pages.SIZE,
+            CreateFlag.INIT_SHARED.bit(),
+            null,
+            new ForwardingProtocol(protocol) {
+              @Override
+              public boolean mayTurnInaccessible(int refs, int safe) {
+                if (throwing[0]) {
+                  throw planned;
+                }
+                return super.mayTurnInaccessible(refs, safe);
+              }
+            },
+            retry);
+    int pfn = other.grab(0, HolderKind.UNSAFE);
+    PendingConversion later = other.pendingDriver.toInaccessible(0, 1);
+    Meanwhile.beforeWriteTo(
+        PendingConversion.class,
+        1,
+        () -> throwing[0] = true,
+        () -> assertEquals(Errno.EAGAIN, other.pendingDriver.begin(later, new Mismatch())));
+    assertSame(planned, assertThrows(CompletionException.class, later::join).getCause());
+    other.put(0, pfn, HolderKind.UNSAFE);
+    other.inode.close();
+  }
+
+  /** What a callback lets go of is dealt with when the callback is over. */
+  @Test
+  void aFreeingCallbackLetsGo() {
+    int orphan = hold(3);
+    assertEquals(Errno.OK, file.truncation.punch(3, 4, new Mismatch()));
+    int pfn = hold(0);
+    PendingConversion later = pend(0, 2);
+    freeing =
+        () -> {
+          letGo(pfn);
+          assertFalse(later.isDone(), "not inside the callback");
+        };
+    letGo(orphan);
+    assertTrue(later.isDone());
+    freeing = () -> {};
   }
 }
