@@ -15,9 +15,11 @@ import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.fixtures.WaitProbe;
 import io.github.guestmemfd.fixtures.Worker;
+import io.github.guestmemfd.memory.Counts;
 import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CountDownLatch;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -33,11 +35,15 @@ class HostCallsTest {
   }
 
   private static FileOperations file(Host host) {
+    return file(host, null);
+  }
+
+  private static FileOperations file(Host host, @Nullable FileClient client) {
     return new FileOperations(
         host,
         Pages.bytes(4),
         CreateFlag.MMAP.bit() | CreateFlag.INIT_SHARED.bit(),
-        null,
+        client,
         ConversionProtocol.bothCounters(),
         RetryPolicy.failAtOnce());
   }
@@ -139,6 +145,102 @@ class HostCallsTest {
       assertThrows(IndexOutOfBoundsException.class, () -> host.view(none));
     }
     assertTrue(host.bytes() == host.contents);
+    file.inode.close();
+    host.close();
+  }
+
+  /** What the batches keep in use is to be had for a page that needs it. */
+  @Test
+  void batchesAreDrainedWhenThereIsNoMemory() {
+    options.cpus = 1;
+    options.batchSize = 4;
+    options.idle = probe;
+    Host host = new Host(2, options);
+    FileOperations file = file(host);
+    for (int page = 0; page < 2; page++) {
+      file.put(page, file.grab(page, HolderKind.UNSAFE), HolderKind.UNSAFE);
+    }
+    assertEquals(-Errno.ENOMEM.code(), file.grab(2, HolderKind.UNSAFE));
+    assertEquals(Errno.OK, file.truncation.punch(0, 2, new Mismatch()));
+    file.put(2, file.grab(2, HolderKind.UNSAFE), HolderKind.UNSAFE);
+    file.inode.close();
+    host.drainLru();
+    host.close();
+  }
+
+  @Test
+  void aPageThatIsNotReadyIsNotHadInsideACallback() {
+    Host host = host();
+    FileOperations file = file(host);
+    assertEquals(-Errno.EFAULT.code(), file.lookup.get(4, Counts.UNSAFE_REF), "past the end");
+    CallbackContext.enterCallback("a test", file.inode, 0, 1);
+    assertEquals(-Errno.EDEADLK.code(), file.grab(0, HolderKind.UNSAFE));
+    assertEquals(-Errno.EDEADLK.code(), file.grab(0, HolderKind.SAFE));
+    CallbackContext.leaveCallback();
+    file.inode.close();
+    assertEquals(-Errno.EBADF.code(), file.grab(0, HolderKind.UNSAFE));
+    host.close();
+  }
+
+  /** What a freed frame has in it is there until its next use, unless views are poisoned. */
+  @ParameterizedTest
+  @ValueSource(booleans = {true, false})
+  void aFreedFrameIsZeroedForItsNextPage(boolean poisons) {
+    options.poisonViews = poisons;
+    Host host = host();
+    FileOperations file = file(host);
+    int pfn = file.grab(0, HolderKind.UNSAFE);
+    host.bytes().view(pfn).putLong(0, 42);
+    file.put(0, pfn, HolderKind.UNSAFE);
+    assertEquals(Errno.OK, file.truncation.punch(0, 1, new Mismatch()));
+    assertEquals(!poisons, host.bytes().view(pfn).getLong(0) == 42);
+    for (int page = 0; page < 4; page++) { // frames that were never used, too
+      assertEquals(Errno.OK, file.allocation.allocate(page, page + 1));
+      assertEquals(Errno.OK, file.truncation.punch(page, page + 1, new Mismatch()));
+      int next = file.grab(page, HolderKind.UNSAFE);
+      assertEquals(0, host.bytes().view(next).getLong(0));
+      file.put(page, next, HolderKind.UNSAFE);
+    }
+    file.inode.close();
+    host.close();
+  }
+
+  /** A client may write to a frame that is being freed, though no page has ever used it. */
+  @Test
+  void whatAClientLeavesIsZeroed() {
+    Host host = host();
+    FileClient client =
+        new FileClient() {
+          @Override
+          public Errno invalidateBegin(long offset, long length) {
+            return Errno.OK;
+          }
+
+          @Override
+          public void invalidateEnd(long offset, long length) {}
+
+          @Override
+          public Errno prepare(long index, int pfn, boolean inaccessible) {
+            return Errno.OK;
+          }
+
+          @Override
+          public void freeFolio(int pfn) {
+            assertEquals(0, host.bytes().view(pfn).getLong(0));
+            host.bytes().view(pfn).putLong(0, 42);
+          }
+
+          @Override
+          public void release() {}
+        };
+    FileOperations file = file(host, client);
+    for (int i = 0; i < 2; i++) { // the second time what the client has left is there
+      assertEquals(Errno.OK, file.allocation.allocate(0, 1));
+      assertEquals(Errno.OK, file.truncation.punch(0, 1, new Mismatch()));
+    }
+    int pfn = file.grab(0, HolderKind.UNSAFE);
+    assertEquals(0, host.bytes().view(pfn).getLong(0));
+    file.put(0, pfn, HolderKind.UNSAFE);
     file.inode.close();
     host.close();
   }

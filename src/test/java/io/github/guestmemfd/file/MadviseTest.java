@@ -21,6 +21,7 @@ import io.github.guestmemfd.fixtures.Meanwhile;
 import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
+import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -251,5 +252,10 @@ class MadviseTest extends HostFixture {
     assertFalse(e.getMessage().contains("busy folio"), e::getMessage);
     assertTrue(Thread.interrupted());
     window.madvise(0, PAGE, Advice.REMOVE);
+  }
+
+  @AfterEach
+  void isNotInterrupted() { // though a test has failed
+    Thread.interrupted();
   }
 }

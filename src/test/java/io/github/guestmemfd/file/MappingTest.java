@@ -21,6 +21,7 @@ import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicBoolean;
+import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -410,5 +411,10 @@ class MappingTest {
     assertEquals(0, Counts.unsafe(host.frames.counts(all.pfns()[0])));
     file.remap.close(mapping);
     assertGone();
+  }
+
+  @AfterEach
+  void isNotInterrupted() { // though a test has failed
+    Thread.interrupted();
   }
 }

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.fixtures.WaitProbe;
 import io.github.guestmemfd.fixtures.Worker;
+import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -59,5 +60,10 @@ class MmapLockTest {
     other.interrupt();
     lock.unlock();
     assertTrue(other.result());
+  }
+
+  @AfterEach
+  void isNotInterrupted() { // though a test has failed
+    Thread.interrupted();
   }
 }

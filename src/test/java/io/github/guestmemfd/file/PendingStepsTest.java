@@ -110,6 +110,8 @@ class PendingStepsTest {
     assertEquals(Errno.EAGAIN, file.pendingDriver.begin(later, new Mismatch()));
     assertFalse(later.isDone());
     assertSame(later, file.pendings.at(from));
+    assertEquals(-Errno.EFAULT.code(), file.grab(from, HolderKind.UNSAFE), "neither side's");
+    assertEquals(-Errno.EAGAIN.code(), file.grab(from, HolderKind.SAFE));
     return later;
   }
 
@@ -130,6 +132,7 @@ class PendingStepsTest {
 
   @AfterEach
   void nothingIsBusyOrPending() {
+    Thread.interrupted(); // of a test that has failed
     assertEquals(PAGES, file.inode.cache.nextBusy(0, PAGES));
     for (long page = 0; page < PAGES; page++) {
       assertNull(file.pendings.at(page));
