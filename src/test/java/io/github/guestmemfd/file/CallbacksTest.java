@@ -284,8 +284,7 @@ class CallbacksTest {
   @ValueSource(
       strings = {"invalidateBegin", "prepareInaccessible", "prepareAccessible", "populated"})
   void faultsOfCallbacksThatAnswer(String name) {
-    String thrown =
-        assertThrows(InjectedFault.class, () -> injected(name, true)).getMessage();
+    String thrown = assertThrows(InjectedFault.class, () -> injected(name, true)).getMessage();
     assertTrue(thrown.startsWith(name + " throws"), thrown);
     assertEquals(Errno.ENOMEM, injected(name, false, true));
     assertEquals(List.of(), calls, "instead of the callback's own answer");
@@ -296,8 +295,7 @@ class CallbacksTest {
   @ParameterizedTest
   @ValueSource(strings = {"invalidateEnd", "freeFolio", "release"})
   void faultsOfCallbacksThatDoNotAnswer(String name) {
-    String thrown =
-        assertThrows(InjectedFault.class, () -> injected(name, true)).getMessage();
+    String thrown = assertThrows(InjectedFault.class, () -> injected(name, true)).getMessage();
     assertTrue(thrown.startsWith(name + " throws"), thrown);
     assertEquals(1, calls.size(), "after the callback itself");
     assertEquals(Errno.OK, injected(name, false));

@@ -18,8 +18,8 @@ import io.github.guestmemfd.fixtures.WaitProbe;
 import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.memory.Counts;
 import java.util.List;
-import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -307,8 +307,7 @@ class MappingTest {
     assertThrows(IllegalStateException.class, () -> file.remap.munmap(mapping, 1, 1));
     assertThrows(IllegalStateException.class, () -> file.remap.mremap(mapping, 1, 1, 1));
     assertThrows(
-        IllegalStateException.class,
-        () -> file.remap.mprotect(mapping, 1, 1, ProtectionBits.of()));
+        IllegalStateException.class, () -> file.remap.mprotect(mapping, 1, 1, ProtectionBits.of()));
     assertGone();
   }
 
@@ -339,8 +338,7 @@ class MappingTest {
         () -> assertThrows(IllegalStateException.class, () -> munmap(0, 1)));
     assertTrue(mapping.isMapped(0));
     assertThrows(
-        IllegalStateException.class,
-        () -> file.remap.mprotect(mapping, 0, 0, ProtectionBits.of()));
+        IllegalStateException.class, () -> file.remap.mprotect(mapping, 0, 0, ProtectionBits.of()));
   }
 
   @Test

@@ -415,8 +415,7 @@ class PendingStepsTest {
         () -> {
           throw planned;
         };
-    assertSame(
-        planned, assertThrows(IllegalStateException.class, () -> later.cancel(false)));
+    assertSame(planned, assertThrows(IllegalStateException.class, () -> later.cancel(false)));
     inTry = () -> {};
     assertTrue(later.isCancelled());
     letGo(pfn);
