@@ -10,6 +10,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.abi.InvalidationFilter;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
@@ -45,15 +46,15 @@ class CallbacksTest {
   private Errno answer = Errno.OK;
 
   private final FileClient client =
-      new FileClient() {
+      new AgreeingClient() {
         private Errno called(String call) {
           calls.add(call + ", " + CallbackContext.inside());
           return answer;
         }
 
         @Override
-        public Errno invalidateBegin(long offset, long length) {
-          return called("begin " + offset + " " + length);
+        public Errno invalidateBegin(long offset, long length, InvalidationFilter filter) {
+          return called("begin " + offset + " " + length + " " + filter);
         }
 
         @Override
@@ -64,6 +65,16 @@ class CallbacksTest {
         @Override
         public Errno prepare(long index, int pfn, boolean inaccessible) {
           return called("prepare " + index + " " + pfn + " " + inaccessible);
+        }
+
+        @Override
+        public Errno makePrivate(long index, int pfn) {
+          return called("private " + index + " " + pfn);
+        }
+
+        @Override
+        public void makeShared(long index, int pfn) {
+          called("shared " + index + " " + pfn);
         }
 
         @Override
@@ -83,13 +94,20 @@ class CallbacksTest {
   private final Map<String, Supplier<Errno>> all =
       Map.of(
           "invalidateBegin",
-          () -> callbacks.invalidateBegin(1, 3),
+          () -> callbacks.invalidateBegin(1, 3, InvalidationFilter.BOTH),
           "prepareInaccessible",
           () -> callbacks.prepare(2, 7, true),
           "prepareAccessible",
           () -> callbacks.prepare(2, 7, false),
           "populated",
           () -> callbacks.populated(2, () -> client.prepare(2, 7, true)),
+          "makePrivate",
+          () -> callbacks.makePrivate(2, 7),
+          "makeShared",
+          () -> {
+            callbacks.makeShared(2, 7);
+            return Errno.OK;
+          },
           "invalidateEnd",
           () -> {
             callbacks.invalidateEnd(1, 3);
@@ -125,7 +143,7 @@ class CallbacksTest {
     Map<String, String> expected =
         Map.of(
             "invalidateBegin",
-            "begin 4096 8192, callback invalidateBegin [offset=0x1000, length=8192]",
+            "begin 4096 8192 BOTH, callback invalidateBegin [offset=0x1000, length=8192]",
             "invalidateEnd",
             "end 4096 8192, callback invalidateEnd [offset=0x1000, length=8192]",
             "prepareInaccessible",
@@ -134,6 +152,10 @@ class CallbacksTest {
             "prepare 2 7 false, callback prepareAccessible [offset=0x2000, length=4096]",
             "populated",
             "prepare 2 7 true, callback populated [offset=0x2000, length=4096]",
+            "makePrivate",
+            "private 2 7, callback makePrivate [offset=0x2000, length=4096]",
+            "makeShared",
+            "shared 2 7, callback makeShared [offset=0x2000, length=4096]",
             "freeFolio",
             "free 7, callback freeFolio",
             "release",
@@ -152,8 +174,10 @@ class CallbacksTest {
   void withoutAClientThereAreNone() {
     Callbacks none = new Callbacks(inode, null);
     assertFalse(none.isAny());
-    assertEquals(Errno.OK, none.invalidateBegin(0, 1));
+    assertEquals(Errno.OK, none.invalidateBegin(0, 1, InvalidationFilter.BOTH));
     assertEquals(Errno.OK, none.prepare(0, 1, true));
+    assertEquals(Errno.OK, none.makePrivate(0, 1));
+    none.makeShared(0, 1);
     none.invalidateEnd(0, 1);
     none.freeFolio(1);
     none.release(new Failures());
@@ -162,7 +186,7 @@ class CallbacksTest {
 
   @ParameterizedTest
   @ValueSource(
-      strings = {"invalidateBegin", "prepareInaccessible", "prepareAccessible", "populated"})
+      strings = {"invalidateBegin", "prepareInaccessible", "prepareAccessible", "makePrivate", "populated"})
   void aRefusalIsTheReason(String name) {
     CallbackContext.enterOperation();
     answer = Errno.EBUSY;
@@ -189,7 +213,7 @@ class CallbacksTest {
     assertSame(planned, reason.noMemory());
     assertTrue(reason.text().endsWith("is out of memory: planned"), reason.text());
     answer = Errno.ENOMEM;
-    callbacks.invalidateBegin(0, 1);
+    callbacks.invalidateBegin(0, 1, InvalidationFilter.BOTH);
     reason = Objects.requireNonNull(CallbackContext.reason(Errno.ENOMEM));
     assertNull(reason.noMemory());
     CallbackContext.leaveOperation();
@@ -203,7 +227,7 @@ class CallbacksTest {
   void theReasonIsThatOfTheWholeOperation() {
     CallbackContext.enterOperation();
     answer = Errno.EBUSY;
-    callbacks.invalidateBegin(0, 1);
+    callbacks.invalidateBegin(0, 1, InvalidationFilter.BOTH);
     CallbackContext.enterOperation();
     assertNotNull(CallbackContext.reason(Errno.EBUSY));
     CallbackContext.leaveOperation();
@@ -218,7 +242,7 @@ class CallbacksTest {
     List<Object> seen = new ArrayList<>();
     CallbackContext.enterOperation();
     answer = Errno.EBUSY;
-    callbacks.invalidateBegin(0, 1);
+    callbacks.invalidateBegin(0, 1, InvalidationFilter.BOTH);
     CallbackContext.whenOut(
         () -> {
           CallbackContext.enterOperation();
@@ -254,7 +278,7 @@ class CallbacksTest {
   void anAnswerOfNullIsAMistake() {
     answer = null;
     NullPointerException e =
-        assertThrows(NullPointerException.class, () -> callbacks.invalidateBegin(0, 1));
+        assertThrows(NullPointerException.class, () -> callbacks.invalidateBegin(0, 1, InvalidationFilter.BOTH));
     assertTrue(e.getMessage().contains("answered null"), e::getMessage);
   }
 
@@ -282,7 +306,7 @@ class CallbacksTest {
 
   @ParameterizedTest
   @ValueSource(
-      strings = {"invalidateBegin", "prepareInaccessible", "prepareAccessible", "populated"})
+      strings = {"invalidateBegin", "prepareInaccessible", "prepareAccessible", "makePrivate", "populated"})
   void faultsOfCallbacksThatAnswer(String name) {
     String thrown = assertThrows(InjectedFault.class, () -> injected(name, true)).getMessage();
     assertTrue(thrown.startsWith(name + " throws"), thrown);
@@ -293,7 +317,7 @@ class CallbacksTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"invalidateEnd", "freeFolio", "release"})
+  @ValueSource(strings = {"invalidateEnd", "makeShared", "freeFolio", "release"})
   void faultsOfCallbacksThatDoNotAnswer(String name) {
     String thrown = assertThrows(InjectedFault.class, () -> injected(name, true)).getMessage();
     assertTrue(thrown.startsWith(name + " throws"), thrown);

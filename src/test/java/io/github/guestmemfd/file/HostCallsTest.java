@@ -210,28 +210,12 @@ class HostCallsTest {
   void whatAClientLeavesIsZeroed() {
     Host host = host();
     FileClient client =
-        new FileClient() {
-          @Override
-          public Errno invalidateBegin(long offset, long length) {
-            return Errno.OK;
-          }
-
-          @Override
-          public void invalidateEnd(long offset, long length) {}
-
-          @Override
-          public Errno prepare(long index, int pfn, boolean inaccessible) {
-            return Errno.OK;
-          }
-
+        new AgreeingClient() {
           @Override
           public void freeFolio(int pfn) {
             assertEquals(0, host.bytes().view(pfn).getLong(0));
             host.bytes().view(pfn).putLong(0, 42);
           }
-
-          @Override
-          public void release() {}
         };
     FileOperations file = file(host, client);
     for (int i = 0; i < 2; i++) { // the second time what the client has left is there

@@ -21,23 +21,7 @@ class InodeTest {
   private final AtomicInteger ended = new AtomicInteger();
 
   private final FileClient client =
-      new FileClient() {
-        @Override
-        public Errno invalidateBegin(long offset, long length) {
-          return Errno.OK;
-        }
-
-        @Override
-        public void invalidateEnd(long offset, long length) {}
-
-        @Override
-        public Errno prepare(long index, int pfn, boolean inaccessible) {
-          return Errno.OK;
-        }
-
-        @Override
-        public void freeFolio(int pfn) {}
-
+      new AgreeingClient() {
         @Override
         public void release() {
           ended.incrementAndGet();

@@ -12,6 +12,7 @@ import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.abi.InvalidationFilter;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.ForwardingProtocol;
@@ -58,27 +59,16 @@ class PendingStepsTest {
   private Errno answer = Errno.OK;
 
   private final FileClient client =
-      new FileClient() {
+      new AgreeingClient() {
         @Override
-        public Errno invalidateBegin(long offset, long length) {
+        public Errno invalidateBegin(long offset, long length, InvalidationFilter filter) {
           return answer;
-        }
-
-        @Override
-        public void invalidateEnd(long offset, long length) {}
-
-        @Override
-        public Errno prepare(long index, int pfn, boolean inaccessible) {
-          return Errno.OK;
         }
 
         @Override
         public void freeFolio(int pfn) {
           freeing.run();
         }
-
-        @Override
-        public void release() {}
       };
 
   private final Host host = new Host(8, options());
