@@ -27,6 +27,7 @@ import io.github.guestmemfd.spi.Wait;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.Callable;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.CountDownLatch;
@@ -245,6 +246,46 @@ class PendingStepsTest {
     assertNull(file.pendings.at(0));
     assertTrue(file.inode.isAccessible(0));
     letGo(pfn);
+  }
+
+  /** What such a call answers: whether it has ended the conversion. */
+  @Test
+  void whoHasEndedIt() throws Exception {
+    int pfn = hold(0);
+    PendingConversion later = pend(0, 2);
+    IllegalStateException why = new IllegalStateException("planned");
+    Callable<Boolean> end =
+        () -> {
+          Thread.currentThread().interrupt();
+          return later.completeExceptionally(why);
+        };
+    boolean[] ended = new boolean[1];
+    inTry = // with the pages busy
+        () -> {
+          try {
+            ended[0] = Worker.start(end).result();
+          } catch (Exception e) {
+            throw new AssertionError(e);
+          }
+        };
+    letGo(pfn);
+    inTry = () -> {};
+    assertFalse(ended[0], "the try may still complete it");
+    assertNull(later.join());
+    int other = hold(2);
+    PendingConversion second = pend(2, 4);
+    assertTrue(file.inode.cache.lock(3, 4));
+    assertTrue(
+        Worker.start(
+                () -> {
+                  Thread.currentThread().interrupt();
+                  return second.completeExceptionally(why);
+                })
+            .result());
+    file.inode.cache.unlock(3, 4);
+    task().run();
+    assertTrue(second.isCompletedExceptionally());
+    letGo(other);
   }
 
   /** Its user ends it while it is tried: the try that does not succeed ends it. */
