@@ -381,7 +381,7 @@ public final class Remap {
     }
   }
 
-  private Mapping lockedInside(Mapping mapping, String call, Change change) {
+  private static <M> M lockedInside(Mapping mapping, String call, Change<M> change) {
     try {
       mapping.lock.lock();
       try {

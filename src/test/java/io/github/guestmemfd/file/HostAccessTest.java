@@ -32,12 +32,24 @@ import java.util.SplittableRandom;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Accesses through a mapping that are under way: what takes the page away waits for them. */
 class HostAccessTest extends RaceFixture {
+  /** Whether the hook throws where an access has been announced. */
+  private boolean throwing;
+
+  @Override
+  protected void passes(RacePoint point, long index) {
+    if (throwing && point == RacePoint.ACCESS_IN_FLIGHT) {
+      throw new IllegalStateException("planned");
+    }
+    super.passes(point, index);
+  }
+
   /** The ways to write that announce themselves. */
   enum Kind {
     LONG {
@@ -539,5 +551,43 @@ class HostAccessTest extends RaceFixture {
     window.putLong(PAGE, 1);
     assertEquals(1, passed.get());
     window.close();
+  }
+
+  /** Whatever comes between, no access stays announced. */
+  @Test
+  void accessesThatAreGivenUpHaveEnded() {
+    HostMapping window = map(file(2));
+    throwing = true;
+    assertThrows(IllegalStateException.class, () -> window.putLong(0, 1));
+    throwing = false;
+    assertNull(frames().accesses.underWay());
+    Meanwhile.beforeAccess(
+        Mapping.class, // its areas, once the access is announced
+        2,
+        () -> window.madvise(PAGE, PAGE, Advice.HUGEPAGE),
+        () -> window.putLong(0, 2));
+    assertEquals(2, window.getLong(0));
+    assertNull(frames().accesses.underWay());
+  }
+
+  @Test
+  void accessesWithoutBytesHaveEnded() {
+    try (HostMemory none = HostMemory.builder(2L * PAGE).metadataOnly().build();
+        GuestMemfd memfd =
+            GuestMemfd.builder(none)
+                .size(PAGE)
+                .flags(CreateFlag.MMAP, CreateFlag.INIT_SHARED)
+                .build();
+        HostMapping window = memfd.mmap(0, PAGE, Protection.READ, Protection.WRITE)) {
+      for (Executable access :
+          List.<Executable>of(
+              () -> window.getAndAddLong(0, 1),
+              () -> window.compareAndSetLong(0, 0, 1),
+              () -> window.putLong(0, 1),
+              () -> window.getLong(0))) {
+        assertThrows(UnsupportedOperationException.class, access);
+        assertNull(Insides.frames(none).accesses.underWay());
+      }
+    }
   }
 }

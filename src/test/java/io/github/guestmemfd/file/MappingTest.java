@@ -21,6 +21,7 @@ import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Function;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -41,7 +42,9 @@ class MappingTest {
           null,
           ConversionProtocol.bothCounters(),
           RetryPolicy.failAtOnce());
-  private final Mapping mapping = new Mapping(file.inode, 1, 5, true, true);
+  private final Mm<Mapping> mm = new Mm<>();
+  private final Mapping mapping =
+      new Mapping(mm, file.inode, 1, Areas.of(5, Areas.bits(true, true)));
 
   private Host.Options options() {
     Host.Options options = new Host.Options();
@@ -131,6 +134,7 @@ class MappingTest {
   private void add() {
     assertTrue(file.inode.tryOpen());
     file.reverseMap.add(mapping);
+    mm.add(mapping, mapping);
   }
 
   /** Maps a page of the mapping, and returns its frame. */
@@ -305,7 +309,7 @@ class MappingTest {
     add();
     file.remap.close(mapping);
     assertThrows(IllegalStateException.class, () -> file.remap.munmap(mapping, 1, 1));
-    assertThrows(IllegalStateException.class, () -> file.remap.mremap(mapping, 1, 1, 1));
+    assertThrows(IllegalStateException.class, () -> mremap(mapping, 1, 1, 1));
     assertThrows(
         IllegalStateException.class, () -> file.remap.mprotect(mapping, 1, 1, ProtectionBits.of()));
     assertGone();
@@ -359,7 +363,11 @@ class MappingTest {
   }
 
   private Mapping move(long page, long was, long is) {
-    return file.remap.mremap(mapping, Pages.bytes(page), Pages.bytes(was), Pages.bytes(is));
+    return mremap(mapping, Pages.bytes(page), Pages.bytes(was), Pages.bytes(is));
+  }
+
+  private Mapping mremap(Mapping of, long offset, long was, long is) {
+    return file.remap.mremap(mm, of, offset, was, is, Function.identity());
   }
 
   /** What the unmapping of the old part throws undoes the move. */
@@ -381,7 +389,7 @@ class MappingTest {
     long most = Pages.index(Mapping.TASK_SIZE) - 1;
     Mapping longest = move(0, 1, most);
     assertEquals(most, longest.pages);
-    Mapping shortened = file.remap.mremap(longest, 0, Pages.bytes(most), Pages.SIZE);
+    Mapping shortened = mremap(longest, 0, Pages.bytes(most), Pages.SIZE);
     assertEquals(1, shortened.pages);
     file.remap.close(mapping);
     file.remap.close(longest);
