@@ -186,7 +186,13 @@ class CallbacksTest {
 
   @ParameterizedTest
   @ValueSource(
-      strings = {"invalidateBegin", "prepareInaccessible", "prepareAccessible", "makePrivate", "populated"})
+      strings = {
+        "invalidateBegin",
+        "prepareInaccessible",
+        "prepareAccessible",
+        "makePrivate",
+        "populated"
+      })
   void aRefusalIsTheReason(String name) {
     CallbackContext.enterOperation();
     answer = Errno.EBUSY;
@@ -278,7 +284,9 @@ class CallbacksTest {
   void anAnswerOfNullIsAMistake() {
     answer = null;
     NullPointerException e =
-        assertThrows(NullPointerException.class, () -> callbacks.invalidateBegin(0, 1, InvalidationFilter.BOTH));
+        assertThrows(
+            NullPointerException.class,
+            () -> callbacks.invalidateBegin(0, 1, InvalidationFilter.BOTH));
     assertTrue(e.getMessage().contains("answered null"), e::getMessage);
   }
 
@@ -306,7 +314,13 @@ class CallbacksTest {
 
   @ParameterizedTest
   @ValueSource(
-      strings = {"invalidateBegin", "prepareInaccessible", "prepareAccessible", "makePrivate", "populated"})
+      strings = {
+        "invalidateBegin",
+        "prepareInaccessible",
+        "prepareAccessible",
+        "makePrivate",
+        "populated"
+      })
   void faultsOfCallbacksThatAnswer(String name) {
     String thrown = assertThrows(InjectedFault.class, () -> injected(name, true)).getMessage();
     assertTrue(thrown.startsWith(name + " throws"), thrown);
