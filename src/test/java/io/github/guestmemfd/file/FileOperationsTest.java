@@ -82,6 +82,10 @@ class FileOperationsTest {
       file.put(0, pfn, kind);
       assertEquals(Counts.CACHE_REF, host.frames.counts(pfn));
     }
+    int pfn = file.guest.take(0); // one step, without the shorter way
+    assertEquals(1, Counts.safe(host.frames.counts(pfn)));
+    file.guest.drop(0, pfn);
+    assertEquals(Counts.CACHE_REF, host.frames.counts(pfn));
     file.inode.close();
     host.close();
   }

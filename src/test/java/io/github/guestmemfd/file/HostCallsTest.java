@@ -141,6 +141,8 @@ class HostCallsTest {
     assertEquals(pfn, file.grab(0, HolderKind.UNSAFE));
     assertEquals(0, host.view(pfn).getLong(0), "zeroed at its first use");
     file.put(0, pfn, HolderKind.UNSAFE);
+    assertEquals(1, host.checked(1));
+    assertEquals(8, host.checked(8));
     for (int none : new int[] {0, 9, -1}) {
       assertThrows(IndexOutOfBoundsException.class, () -> host.view(none));
     }
@@ -225,6 +227,35 @@ class HostCallsTest {
     int pfn = file.grab(0, HolderKind.UNSAFE);
     assertEquals(0, host.bytes().view(pfn).getLong(0));
     file.put(0, pfn, HolderKind.UNSAFE);
+    file.inode.close();
+    host.close();
+  }
+
+  /** All of what is missing, or nothing; what is there costs nothing. */
+  @Test
+  void allocationTakesWhatIsMissing() {
+    options.idle = probe;
+    Host host = new Host(4, options);
+    FileOperations file = file(host);
+    file.put(1, file.grab(1, HolderKind.UNSAFE), HolderKind.UNSAFE);
+    FileOperations other = file(host);
+    assertEquals(Errno.OK, other.allocation.allocate(0, 1));
+    assertEquals(2, host.frames.used());
+    long before = file.inode.stat().mtimeNanos();
+    while (System.currentTimeMillis() * 1_000_000 == before) {
+      Thread.onSpinWait();
+    }
+    assertEquals(Errno.ENOMEM, file.allocation.allocate(0, 4));
+    assertEquals(2, host.frames.used());
+    assertEquals(before, file.inode.stat().mtimeNanos());
+    Thread.currentThread().interrupt();
+    assertEquals(Errno.EINTR, file.allocation.allocate(0, 3));
+    assertTrue(Thread.interrupted());
+    assertEquals(Errno.OK, file.allocation.allocate(0, 3), "nothing is promised any more");
+    assertEquals(4, host.frames.used());
+    assertTrue(file.inode.stat().mtimeNanos() > before);
+    other.inode.close();
+    assertEquals(Errno.OK, file.allocation.allocate(0, 4));
     file.inode.close();
     host.close();
   }

@@ -86,6 +86,8 @@ class MadviseTest extends HostFixture {
     window.madvise(0, 0, Advice.POPULATE_READ);
     window.madvise(0, 0, Advice.FREE);
     assertMapped(".", window);
+    window.close();
+    assertThrows(IllegalStateException.class, () -> window.madvise(0, 0, Advice.FREE));
   }
 
   @Test
