@@ -416,8 +416,7 @@ class MappingTest {
     pages.giveBack(some, Counts.UNSAFE_REF);
     assertEquals(0, Counts.unsafe(host.frames.counts(all.pfns()[0])));
     file.remap.close(mapping);
-    assertThrows(
-        IllegalStateException.class, () -> pages.reference(0, 0, Counts.UNSAFE_REF));
+    assertThrows(IllegalStateException.class, () -> pages.reference(0, 0, Counts.UNSAFE_REF));
     assertGone();
   }
 
