@@ -52,6 +52,9 @@ public final class ModelExecutor implements TraceExecutor {
   private static final long FIRST_USER_ADDRESS = 1L << 44;
   private static final long LONGEST_MAPPING = 1L << 40;
 
+  /** What lies unused after anonymous memory: a memslot may be longer than that. */
+  private static final long GAP = 1L << 30;
+
   /** What stands in an error_offset before a call: no offset. */
   static final long UNTOUCHED = -1;
 
@@ -412,7 +415,7 @@ public final class ModelExecutor implements TraceExecutor {
 
   private String anonymous(String name, VirtualMachine of, long length) {
     long size = (length + Pages.OFFSET_MASK) & -Pages.SIZE;
-    long room = size < LONGEST_MAPPING ? size + Pages.SIZE : 0;
+    long room = size < LONGEST_MAPPING ? size + GAP : 0;
     HostRam ram = of.mapHostRam(host, nextUserAddress.getAndAdd(room), size);
     anonymous.put(name, ram);
     return define(mappings, name, ram.mapping());
