@@ -5,6 +5,7 @@ import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
 import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.InvalidationFilter;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.memory.Frames;
@@ -35,7 +36,7 @@ public class FaultElsewhereTest {
     volatile boolean faulted;
 
     @Override
-    public Errno invalidateBegin(long offset, long length) {
+    public Errno invalidateBegin(long offset, long length, InvalidationFilter filter) {
       begun = true;
       return Errno.OK;
     }

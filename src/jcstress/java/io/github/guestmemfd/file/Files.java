@@ -2,6 +2,7 @@ package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.InvalidationFilter;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.cache.PageCache.Wanted;
 import io.github.guestmemfd.cache.SlotWord;
@@ -134,14 +135,18 @@ final class Files {
     return file.pendingDriver.mayTurnInaccessible(file.inode.frames.counts(pfn));
   }
 
-  /** A mapping of the whole file for reading and writing. */
+  /** A mapping of the whole file for reading and writing, in a process of its own. */
   static Mapping map(FileOperations file) {
+    return map(file, new Mm<>());
+  }
+
+  /** As {@link #map(FileOperations)}, in a process. */
+  static Mapping map(FileOperations file, Mm<Mapping> mm) {
     file.inode.tryOpen();
-    return file.remap.make(
-        new Mm<>(),
-        new OpenFile(file.inode),
-        0,
-        Areas.of(file.inode.pages, Areas.bits(true, true)));
+    Areas all = Areas.of(file.inode.pages, Areas.bits(true, true));
+    Mapping made = file.remap.make(mm, new OpenFile(file.inode), 0, all);
+    mm.add(made, made);
+    return made;
   }
 
   /** The guest writes into the page and reads it back later: it has its own way to the frame. */
@@ -163,7 +168,7 @@ final class Files {
   /** A client that agrees to everything and does nothing. */
   static class Client implements FileClient {
     @Override
-    public Errno invalidateBegin(long offset, long length) {
+    public Errno invalidateBegin(long offset, long length, InvalidationFilter filter) {
       return Errno.OK;
     }
 
@@ -174,6 +179,14 @@ final class Files {
     public Errno prepare(long index, int pfn, boolean inaccessible) {
       return Errno.OK;
     }
+
+    @Override
+    public Errno makePrivate(long index, int pfn) {
+      return Errno.OK;
+    }
+
+    @Override
+    public void makeShared(long index, int pfn) {}
 
     @Override
     public void freeFolio(int pfn) {}
@@ -188,7 +201,7 @@ final class Files {
     private int begun;
 
     @Override
-    public Errno invalidateBegin(long offset, long length) {
+    public Errno invalidateBegin(long offset, long length, InvalidationFilter filter) {
       begun = count;
       return Errno.OK;
     }

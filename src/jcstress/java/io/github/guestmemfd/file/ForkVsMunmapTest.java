@@ -31,20 +31,11 @@ import org.openjdk.jcstress.infra.results.ZZ_Result;
 public class ForkVsMunmapTest {
   final FileOperations file = Files.file(Files.METADATA, 1);
   final Mm<Mapping> mm = new Mm<>();
-  final Mapping one = map();
-  final Mapping two = map();
+  final Mapping one = Files.map(file, mm);
+  final Mapping two = Files.map(file, mm);
 
   /** What the child inherits, in the order of the parent's. */
   final List<Mapping> heirs = new ArrayList<>();
-
-  private Mapping map() {
-    file.inode.tryOpen();
-    Mapping made =
-        file.remap.make(
-            mm, new OpenFile(file.inode), 0, Areas.of(file.inode.pages, Areas.bits(true, true)));
-    mm.add(made, made);
-    return made;
-  }
 
   @Actor
   public void fork() {

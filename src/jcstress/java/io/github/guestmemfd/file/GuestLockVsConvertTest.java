@@ -6,6 +6,7 @@ import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.abi.InvalidationFilter;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.memory.Frames;
@@ -60,8 +61,8 @@ public class GuestLockVsConvertTest {
     private final Files.Exclusive ops =
         new Files.Exclusive() {
           @Override
-          public Errno invalidateBegin(long offset, long length) {
-            Errno errno = super.invalidateBegin(offset, length);
+          public Errno invalidateBegin(long offset, long length, InvalidationFilter filter) {
+            Errno errno = super.invalidateBegin(offset, length, filter);
             Frames.gapUntil(() -> inGuest);
             return errno;
           }

@@ -35,7 +35,8 @@ import org.openjdk.jcstress.infra.results.ZZ_Result;
 @State
 public class MoveVsConvertTest {
   final FileOperations file = Files.file(Files.METADATA, 1);
-  final Mapping window = Files.map(file);
+  final Mm<Mapping> mm = new Mm<>();
+  final Mapping window = Files.map(file, mm);
   Mapping moved = window;
 
   public MoveVsConvertTest() {
@@ -44,7 +45,7 @@ public class MoveVsConvertTest {
 
   @Actor
   public void move() {
-    moved = file.remap.mremap(window, 0, Files.PAGE, Files.PAGE);
+    moved = file.remap.mremap(mm, window, 0, Files.PAGE, Files.PAGE, made -> made);
   }
 
   @Actor

@@ -5,6 +5,7 @@ import static org.openjdk.jcstress.annotations.Expect.ACCEPTABLE_INTERESTING;
 import static org.openjdk.jcstress.annotations.Expect.FORBIDDEN;
 
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.InvalidationFilter;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.memory.Frames;
 import org.openjdk.jcstress.annotations.Actor;
@@ -65,8 +66,8 @@ public class WholeFileTest {
       super(
           new Files.Exclusive() {
             @Override
-            public Errno invalidateBegin(long offset, long length) {
-              Errno errno = super.invalidateBegin(offset, length);
+            public Errno invalidateBegin(long offset, long length, InvalidationFilter filter) {
+              Errno errno = super.invalidateBegin(offset, length, filter);
               Frames.gap();
               return errno;
             }

@@ -125,6 +125,11 @@ class HandoverOrdersTest {
   }
 
   @Test
+  void aConversionReachesBothMachines() {
+    explore(two().thread("converts", World::convertAndLook).thread("old", World::write));
+  }
+
+  @Test
   void aMoveAgainstAMemslotThatIsDeleted() {
     explore(two().thread("vmm", World::moveUnlessTheyDiffer).thread("unbinds", World::unbind));
   }

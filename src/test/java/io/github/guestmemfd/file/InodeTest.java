@@ -84,13 +84,13 @@ class InodeTest {
   }
 
   @Test
-  void isBoundToOne() {
-    Inode inode = file().inode;
+  void anOpenFileIsBoundToOne() {
+    OpenFile opened = new OpenFile(file().inode);
     Object vm = new Object();
-    assertTrue(inode.bindTo(vm));
-    assertTrue(inode.bindTo(vm));
-    assertFalse(inode.bindTo(new Object()));
-    inode.close();
+    assertTrue(opened.bindTo(vm));
+    assertTrue(opened.bindTo(vm));
+    assertFalse(opened.bindTo(new Object()));
+    opened.close();
   }
 
   /** Of a file that cannot be made nothing is left, its frames' listener included. */

@@ -44,7 +44,7 @@ class MappingTest {
           RetryPolicy.failAtOnce());
   private final Mm<Mapping> mm = new Mm<>();
   private final Mapping mapping =
-      new Mapping(mm, file.inode, 1, Areas.of(5, Areas.bits(true, true)));
+      new Mapping(mm, new OpenFile(file.inode), 1, Areas.of(5, Areas.bits(true, true)));
 
   private Host.Options options() {
     Host.Options options = new Host.Options();

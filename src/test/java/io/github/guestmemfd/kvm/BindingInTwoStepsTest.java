@@ -37,10 +37,10 @@ class BindingInTwoStepsTest {
   /** What is wrong with the descriptor or the range comes before what is bound already. */
   @Test
   void preparingComesFirst() {
-    try (GuestMemfd memfd = file();
-        GuestMemfd gone = file()) {
+    GuestMemfd gone = file();
+    gone.close();
+    try (GuestMemfd memfd = file()) {
       assertThat(bind(vm, 0, 0, memfd, 0)).isEqualTo(Errno.OK);
-      gone.close();
       assertThat(bind(vm, 1, 0x10000, gone, 0)).isEqualTo(Errno.EBADF);
       assertThat(bind(vm, 1, 0x10000, memfd, 7 * PAGE)).isEqualTo(Errno.EINVAL);
       assertThat(bind(vm, 1, 0x10000, memfd, PAGE)).isEqualTo(Errno.EEXIST);

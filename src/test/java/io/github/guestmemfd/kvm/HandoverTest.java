@@ -353,7 +353,7 @@ class HandoverTest {
       assertEquals(Errno.EINVAL, errno(() -> target.moveContextFrom(source)));
       assertFalse(source.isDead());
       for (int slot = 7; slot <= 8; slot++) {
-        if (target.memslotAt(GPA + (slot - 7) * 2 * PAGE).isPresent()
+        if (target.memslotAt(GPA + (slot - 7) * 2L * PAGE).isPresent()
             || target.nextMemslot(0).isPresent()) {
           int made = target.nextMemslot(0).orElseThrow().slot();
           target.unbind(made);

@@ -160,7 +160,7 @@ class SetMemoryAttributes2Test extends VmFixture {
     "-9223372036854775808, 4096, up to",
   })
   void ranges(long offset, long size, String why) {
-    String[] either = why.split(" or ");
+    String[] either = why.split(" or ", -1);
     MemoryAttributes2 argument = argument(offset, size, PRIVATE);
     assertEquals(Errno.EINVAL, vm.trySetMemoryAttributes2(memfd, argument));
     assertEquals(UNTOUCHED, argument.errorOffset());

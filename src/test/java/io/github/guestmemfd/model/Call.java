@@ -22,7 +22,7 @@ import io.github.guestmemfd.model.SequentialModel.Content;
 import io.github.guestmemfd.model.SequentialModel.Descriptor;
 import io.github.guestmemfd.model.SequentialModel.Grabbed;
 import io.github.guestmemfd.model.SequentialModel.Mapping;
-import io.github.guestmemfd.model.SequentialModel.Process;
+import io.github.guestmemfd.model.SequentialModel.Mm;
 import io.github.guestmemfd.model.SequentialModel.Reference;
 import io.github.guestmemfd.model.SequentialModel.Vm;
 import io.github.guestmemfd.model.World.Pair;
@@ -346,7 +346,7 @@ sealed interface Call {
   record MmapIn(int process, int fd, At at, Length length) implements Call {
     @Override
     public void run(World world) {
-      Pair<AddressSpace, Process> in = world.processes.choose(process);
+      Pair<AddressSpace, Mm> in = world.processes.choose(process);
       Pair<GuestMemfd, Descriptor> on = world.descriptors.choose(fd);
       if (in == null || on == null || in.model == world.model.first) {
         return;
@@ -371,7 +371,7 @@ sealed interface Call {
 
     @Override
     public void run(World world) {
-      Pair<AddressSpace, Process> parent = world.processes.choose(process);
+      Pair<AddressSpace, Mm> parent = world.processes.choose(process);
       if (parent == null || world.processes.open().size() == MOST) {
         return;
       }
@@ -385,8 +385,7 @@ sealed interface Call {
     }
 
     /** What the child has inherited, in the order in which the parent has it. */
-    private static void know(
-        World world, String name, Process parent, AddressSpace real, Process model) {
+    private static void know(World world, String name, Mm parent, AddressSpace real, Mm model) {
       world.require("mappings of " + name, model.mappings.size(), real.mappings().size());
       for (int i = 0; i < model.mappings.size(); i++) {
         Mapping parents = parent.mappings.get(i);
@@ -406,7 +405,7 @@ sealed interface Call {
   record Exit(int process) implements Call {
     @Override
     public void run(World world) {
-      Pair<AddressSpace, Process> on = world.processes.choose(process);
+      Pair<AddressSpace, Mm> on = world.processes.choose(process);
       if (on != null && on.model != world.model.first) {
         world.mappings.open().stream()
             .filter(mapping -> mapping.model.process == on.model)

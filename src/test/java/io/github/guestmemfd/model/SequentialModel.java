@@ -100,7 +100,7 @@ final class SequentialModel {
   }
 
   /** A process: the first one, or a fork. */
-  static final class Process {
+  static final class Mm {
     boolean open = true;
 
     /** In the order in which they were made. */
@@ -108,7 +108,7 @@ final class SequentialModel {
   }
 
   static final class Mapping {
-    final Process process;
+    final Mm process;
     final File file;
     final long firstPage;
     final long pages;
@@ -119,7 +119,7 @@ final class SequentialModel {
 
     final Areas areas;
 
-    Mapping(Process process, File file, long firstPage, Areas areas) {
+    Mapping(Mm process, File file, long firstPage, Areas areas) {
       this.process = process;
       this.file = file;
       this.firstPage = firstPage;
@@ -589,11 +589,11 @@ final class SequentialModel {
 
   // ---- mapping ----
 
-  final Process first = new Process();
+  final Mm first = new Mm();
 
-  Process fork(Process parent) {
+  Mm fork(Mm parent) {
     requireAlive(parent);
-    Process child = new Process();
+    Mm child = new Mm();
     for (Mapping mapping : parent.mappings) {
       Mapping heir = new Mapping(child, mapping.file, mapping.firstPage, mapping.areas.forChild());
       heir.gone = heir.areas.isEmpty();
@@ -603,7 +603,7 @@ final class SequentialModel {
     return child;
   }
 
-  void exit(Process process) {
+  void exit(Mm process) {
     process.open = false;
     Stop failure = null;
     for (Mapping mapping : List.copyOf(process.mappings)) {
@@ -618,14 +618,14 @@ final class SequentialModel {
     }
   }
 
-  private static void requireAlive(Process process) {
+  private static void requireAlive(Mm process) {
     if (!process.open) {
       throw new Stop(new Misuse("illegal state"));
     }
   }
 
   Mapping mmap(
-      Process process,
+      Mm process,
       Descriptor fd,
       long offset,
       long length,

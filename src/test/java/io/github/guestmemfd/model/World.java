@@ -15,7 +15,7 @@ import io.github.guestmemfd.model.SequentialModel.Descriptor;
 import io.github.guestmemfd.model.SequentialModel.File;
 import io.github.guestmemfd.model.SequentialModel.Grabbed;
 import io.github.guestmemfd.model.SequentialModel.Mapping;
-import io.github.guestmemfd.model.SequentialModel.Process;
+import io.github.guestmemfd.model.SequentialModel.Mm;
 import io.github.guestmemfd.model.SequentialModel.Reference;
 import io.github.guestmemfd.model.SequentialModel.Vm;
 import io.github.guestmemfd.trace.Trace;
@@ -105,7 +105,7 @@ final class World {
   final SequentialModel model;
   final ScriptedOps ops;
   final Pool<GuestMemfd, Descriptor> descriptors = new Pool<>("m");
-  final Pool<AddressSpace, Process> processes = new Pool<>("p");
+  final Pool<AddressSpace, Mm> processes = new Pool<>("p");
   final Pool<HostMapping, Mapping> mappings = new Pool<>("a");
   final Pool<HostReference, Reference> references = new Pool<>("g");
   final Pool<RealFolio, Grabbed> folios = new Pool<>("folio");

@@ -6,6 +6,7 @@ import io.github.guestmemfd.trace.TraceExecutor;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -307,12 +308,14 @@ public final class KernelExecutor implements TraceExecutor {
   /** The child has at the same addresses what it has inherited. */
   private String fork(String name, UserSpace parent) {
     UserSpace child = parent.fork();
-    for (Map.Entry<String, Mapping> entry : mappings.entrySet()) {
-      Mapping mapping = entry.getValue();
-      if (mapping.process == parent) {
-        mappings.put(entry.getKey() + name, new Mapping(child, mapping.address, mapping.length));
-      }
-    }
+    Map<String, Mapping> inherited = new HashMap<>();
+    mappings.forEach(
+        (parents, mapping) -> {
+          if (mapping.process == parent) {
+            inherited.put(parents + name, new Mapping(child, mapping.address, mapping.length));
+          }
+        });
+    mappings.putAll(inherited);
     processes.put(name, child);
     return "ok";
   }

@@ -113,7 +113,7 @@ final class KernelGuest {
     memory.setLong(3 * PAGE, table(4));
     memory.setLong(3 * PAGE + 8, table(5));
     for (int i = 0; i < REACH / PAGE; i++) {
-      memory.setLong(4 * PAGE + 8 * i, i * PAGE | ENTRY);
+      memory.setLong(4 * PAGE + 8L * i, i * PAGE | ENTRY);
     }
     memory.setLong(5 * PAGE, table(0)); // the code
     memory.setLong(5 * PAGE + 8, table(6)); // the task state
