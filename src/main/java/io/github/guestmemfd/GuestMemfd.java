@@ -14,7 +14,6 @@ import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.Protection;
-import io.github.guestmemfd.abi.RangeRule;
 import io.github.guestmemfd.abi.TrackedHolder;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
@@ -864,7 +863,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @throws GuestMemfdException EBADF; EINVAL if the range is not such a range in the file
    */
   public long firstAccessible(long offset, long length) {
-    return first(offset, length, true);
+    return converting("attributes", offset, length).first(true);
   }
 
   /**
@@ -878,7 +877,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    * @throws GuestMemfdException EBADF; EINVAL if the range is not such a range in the file
    */
   public long firstInaccessible(long offset, long length) {
-    return first(offset, length, false);
+    return converting("attributes", offset, length).first(false);
   }
 
   /**
@@ -895,14 +894,8 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     return AttributeParts.of(offset, length, this::firstAccessible, this::firstInaccessible);
   }
 
-  private long first(long offset, long length, boolean accessible) {
-    Errno errno = checkConvert(offset, length);
-    if (errno != Errno.OK) {
-      throw refused(errno, "attributes" + range(offset, length), wrong(offset, length));
-    }
-    long from = offset >> Pages.SHIFT;
-    long to = from + (length >> Pages.SHIFT);
-    return inode.cache.nextForHost(from, to, accessible) << Pages.SHIFT;
+  private Converting converting(String call, long offset, long length) {
+    return new Converting(file, isClosed(), call, offset, length);
   }
 
   /**
@@ -917,7 +910,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
   public void makeAccessible(long offset, long length) {
     Errno errno = tryMakeAccessible(offset, length);
     if (errno != Errno.OK) {
-      throw refused(errno, "make accessible" + range(offset, length), wrong(offset, length));
+      throw converting("make accessible", offset, length).refused(errno);
     }
   }
 
@@ -950,7 +943,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       throw new ConversionBlockedException(busy);
     }
     if (errno != Errno.OK) {
-      throw refused(errno, "make inaccessible" + range(offset, length), wrong(offset, length));
+      throw converting("make inaccessible", offset, length).refused(errno);
     }
   }
 
@@ -981,26 +974,13 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
     if (busy != null) {
       busy.found.clear();
     }
-    Errno errno = checkConvert(offset, length);
+    Errno errno = Converting.check(inode, isClosed(), offset, length);
     if (errno != Errno.OK) {
       return errno;
     }
     long from = offset >> Pages.SHIFT;
     return file.conversion.convert(
         from, from + (length >> Pages.SHIFT), inaccessible, busy == null ? null : busy.found);
-  }
-
-  private Errno checkConvert(long offset, long length) {
-    if (isClosed()) {
-      return Errno.EBADF;
-    }
-    return RangeRule.broken(offset, length, inode.size) == null ? Errno.OK : Errno.EINVAL;
-  }
-
-  /** What is wrong with a range that is to be one of whole pages in the file; null if nothing. */
-  private @Nullable String wrong(long offset, long length) {
-    RangeRule broken = RangeRule.broken(offset, length, inode.size);
-    return broken == null ? null : broken.text("offset", "length", offset, length, inode.size);
   }
 
   /** What is wrong with an offset that is to be in the file; null if nothing. */
@@ -1063,22 +1043,7 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
 
   /** As {@link #makeInaccessibleLater}, but throws what goes wrong at once. */
   PendingConversion convertLater(long offset, long length) {
-    Errno errno = checkConvert(offset, length);
-    long from = offset >> Pages.SHIFT;
-    PendingConversion later =
-        file.pendingDriver.toInaccessible(from, from + (length >> Pages.SHIFT));
-    BusyFolio busy = new BusyFolio();
-    if (errno == Errno.OK) {
-      errno = file.pendingDriver.begin(later, busy.found);
-    }
-    if (busy.offset() >= 0 && !file.pendingDriver.completesLater()) {
-      throw new ConversionBlockedException(busy);
-    }
-    if (errno != Errno.OK && busy.offset() < 0) {
-      throw refused(
-          errno, "make inaccessible later" + range(offset, length), wrong(offset, length));
-    }
-    return later;
+    return converting("make inaccessible later", offset, length).later();
   }
 
   // ---- mapping ----
@@ -1149,10 +1114,6 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
       throw Refusals.exception(
           Errno.EBADF, operation + " of " + inode + ": the descriptor is closed");
     }
-  }
-
-  private String range(long offset, long length) {
-    return Hex.range(offset, length) + " of " + inode;
   }
 
   private String at(long offset) {

@@ -11,23 +11,25 @@ import org.jspecify.annotations.Nullable;
 
 /** The attributes of a file: {@code KVM_SET_MEMORY_ATTRIBUTES2} on its descriptor. */
 final class FileAttributes {
-  private final VirtualMachine vm;
+  /** The virtual machine of the files, compared by identity. */
+  private final Object vm;
+
   private final KernelProfile profile;
   private final @Nullable VmType type;
 
-  FileAttributes(VirtualMachine vm, KernelProfile profile, @Nullable VmType type) {
+  FileAttributes(Object vm, KernelProfile profile, @Nullable VmType type) {
     this.vm = vm;
     this.profile = profile;
     this.type = type;
   }
 
-  /** See {@link VirtualMachine#supportedFileAttributes}. */
+  /** See supportedFileAttributes of the virtual machine. */
   long supported() {
     boolean hasPrivateMemory = type == null || type.hasPrivateMemory();
     return profile.convertsInPlace() && hasPrivateMemory ? MemoryAttributes2.PRIVATE : 0;
   }
 
-  /** See {@link VirtualMachine#setMemoryAttributes2}. */
+  /** See setMemoryAttributes2 of the virtual machine. */
   void set(GuestMemfd memfd, @Nullable MemoryAttributes2 argument) {
     BusyFolio busy = new BusyFolio();
     Errno errno = trySet(memfd, argument, busy);
@@ -53,7 +55,7 @@ final class FileAttributes {
         : memfd.why(errno);
   }
 
-  /** See {@link VirtualMachine#trySetMemoryAttributes2}. */
+  /** See trySetMemoryAttributes2 of the virtual machine. */
   Errno trySet(GuestMemfd memfd, @Nullable MemoryAttributes2 argument, BusyFolio busy) {
     if (!memfd.isOpen()) {
       return Errno.EBADF;

@@ -18,7 +18,10 @@ import org.jspecify.annotations.Nullable;
  * gmem inode to a new gmem file" of May 2025, which is not merged.
  */
 final class Handover {
-  private final VirtualMachine vm;
+  /** The virtual machine, compared by identity. */
+  private final Object vm;
+
+  private final @Nullable VmType type;
   private final MemoryRegions regions;
   private final Mmu mmu;
 
@@ -28,8 +31,14 @@ final class Handover {
   /** Whether the machine takes part in a move: {@code migration_in_progress}. */
   private final AtomicBoolean moving = new AtomicBoolean();
 
-  Handover(VirtualMachine vm, MemoryRegions regions, Mmu mmu, @Nullable VmAttributes attributes) {
+  Handover(
+      Object vm,
+      @Nullable VmType type,
+      MemoryRegions regions,
+      Mmu mmu,
+      @Nullable VmAttributes attributes) {
     this.vm = vm;
+    this.type = type;
     this.regions = regions;
     this.mmu = mmu;
     this.attributes = attributes;
@@ -37,17 +46,19 @@ final class Handover {
 
   // ---- a file ----
 
-  /** See {@link VirtualMachine#linkGuestMemfd}. */
-  GuestMemfd link(GuestMemfd memfd, long flags) {
-    Object owner = memfd.boundTo().orElse(null);
-    Gmem source =
-        owner instanceof VirtualMachine other && other != vm ? other.regions.owner(memfd) : null;
+  /**
+   * Links a file.
+   *
+   * @param owner the handover of the virtual machine that has the file; null if none has
+   */
+  GuestMemfd link(GuestMemfd memfd, @Nullable Handover owner, long flags) {
+    Gmem source = owner == null || owner == this ? null : owner.regions.owner(memfd);
     String wrong =
         flags != 0
             ? "expected flags 0x0, actual " + Hex.of(flags)
             : !memfd.isOpen()
                 ? "the descriptor is closed"
-                : owner == vm
+                : owner == this
                     ? "expected a file of another virtual machine"
                     : source == null ? "expected a file that a virtual machine created" : null;
     Optional<GuestMemfd> held = wrong == null ? memfd.reopen() : Optional.empty();
@@ -67,24 +78,23 @@ final class Handover {
 
   // ---- the machine ----
 
-  /** See {@link VirtualMachine#moveContextFrom}. */
-  void moveFrom(VirtualMachine source) {
-    if (source.type().equals(vm.type()) && source != vm) {
+  /** Takes over from another virtual machine. */
+  void moveFrom(Handover source) {
+    if (source.type == type && source != this) {
       if (!Announce.write(moving).compareAndSet(false, true)) {
         throw refused(Errno.EBUSY, "this virtual machine takes part in another move");
       }
       try {
-        Handover from = source.handover;
-        if (!Announce.write(from.moving).compareAndSet(false, true)) {
+        if (!Announce.write(source.moving).compareAndSet(false, true)) {
           throw refused(Errno.EBUSY, "the source takes part in another move");
         }
         try {
-          if (vm.isDead()) { // since this was last looked at
+          if (mmu.isDead()) { // since this was last looked at
             throw refused(Errno.EIO, "the virtual machine is dead");
           }
-          moveFrom(from);
+          move(source);
         } finally {
-          Announce.write(from.moving).set(false);
+          Announce.write(source.moving).set(false);
         }
       } finally {
         Announce.write(moving).set(false);
@@ -93,18 +103,18 @@ final class Handover {
       throw refused(
           Errno.EINVAL,
           "expected another virtual machine of type "
-              + name(vm.type())
+              + name(type)
               + ", actual "
-              + (source == vm ? "the same" : "one of type " + name(source.type())));
+              + (source == this ? "the same" : "one of type " + name(source.type)));
     }
   }
 
-  private static String name(Optional<VmType> type) {
-    return type.map(VmType::name).orElse("none");
+  private static String name(@Nullable VmType type) {
+    return type == null ? "none" : type.name();
   }
 
   /** Both are marked. */
-  private void moveFrom(Handover source) {
+  private void move(Handover source) {
     Memslots own;
     Memslots theirs;
     do { // once more, if memslots were changed in between

@@ -343,19 +343,11 @@ final class Mmu {
   }
 
   private static long firstGfn(List<Pages> pages) {
-    long first = Long.MAX_VALUE;
-    for (Pages part : pages) {
-      first = Math.min(first, part.slot.gfn(part.from));
-    }
-    return first;
+    return pages.stream().mapToLong(p -> p.slot.gfn(p.from)).min().orElse(Long.MAX_VALUE);
   }
 
   private static long endGfn(List<Pages> pages) {
-    long end = 0;
-    for (Pages part : pages) {
-      end = Math.max(end, part.slot.gfn(part.to));
-    }
-    return end;
+    return pages.stream().mapToLong(p -> p.slot.gfn(p.to)).max().orElse(0);
   }
 
   /** Zaps all pages, whatever one part of them throws: their frames are about to be used again. */

@@ -72,7 +72,7 @@ public final class VirtualMachine {
   private final ByGuestAddress byGuestAddress;
   private final PreFault preFault;
   private final Populate populate;
-  final Handover handover;
+  private final Handover handover;
   private final AtomicInteger vcpuIds = new AtomicInteger();
 
   /** Creates a virtual machine without memory. */
@@ -100,7 +100,7 @@ public final class VirtualMachine {
     byGuestAddress = new ByGuestAddress(regions, user);
     preFault = new PreFault(regions, mmu, counters);
     populate = new Populate(regions, own);
-    handover = new Handover(this, regions, mmu, own);
+    handover = new Handover(this, type, regions, mmu, own);
   }
 
   /**
@@ -311,7 +311,8 @@ public final class VirtualMachine {
   public GuestMemfd linkGuestMemfd(GuestMemfd memfd, long flags) {
     Objects.requireNonNull(memfd, "memfd");
     requireAlive("link a file");
-    return handover.link(memfd, flags);
+    Handover owner = memfd.boundTo().orElse(null) instanceof VirtualMachine vm ? vm.handover : null;
+    return handover.link(memfd, owner, flags);
   }
 
   /**
@@ -339,7 +340,7 @@ public final class VirtualMachine {
       throw new GuestMemfdException(Errno.EDEADLK, "handover: called from inside a callback");
     }
     requireAlive("take over");
-    handover.moveFrom(source);
+    handover.moveFrom(source.handover);
   }
 
   /**

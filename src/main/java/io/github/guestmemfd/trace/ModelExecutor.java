@@ -105,7 +105,8 @@ public final class ModelExecutor implements TraceExecutor {
     this.host = Objects.requireNonNull(host, "host");
     this.protocol = Objects.requireNonNull(protocol, "protocol");
     this.profile = Objects.requireNonNull(profile, "profile");
-    this.vm = machine(VmType.DEFAULT);
+    // What is converted in place is private memory, which a machine of the default type has not.
+    this.vm = machine(profile == KernelProfile.IN_PLACE ? VmType.SW_PROTECTED : VmType.DEFAULT);
     machines.put(Trace.MACHINE, vm);
     processes.put("p0", host.addressSpace());
   }

@@ -18,15 +18,10 @@ import io.github.guestmemfd.abi.MemoryAttributes2;
 import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.kvm.BusyGuestPage;
-import io.github.guestmemfd.kvm.KernelProfile;
 import io.github.guestmemfd.kvm.MemoryAttribute;
 import io.github.guestmemfd.kvm.Memslot;
-import io.github.guestmemfd.kvm.MemslotFlag;
 import io.github.guestmemfd.kvm.VirtualMachine;
-import io.github.guestmemfd.kvm.VmType;
 import io.github.guestmemfd.spi.IdleStrategy;
-import io.github.guestmemfd.spi.LockClass;
-import io.github.guestmemfd.spi.Mutex;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.io.Writer;
@@ -34,16 +29,10 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.BitSet;
-import java.util.Collections;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
-import java.util.Map;
 import java.util.Objects;
-import java.util.WeakHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.concurrent.atomic.AtomicLong;
-import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -76,66 +65,25 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Safe for use by any number of threads.
  */
-public final class Recorder implements GuestMemfdListener, AutoCloseable {
+public final class Recorder extends TraceLines implements GuestMemfdListener, AutoCloseable {
 
   /** The default capacity of the queue, in lines. */
   public static final int DEFAULT_CAPACITY = 1 << 14;
 
   private static final int MAX_CAPACITY = 1 << 24;
 
-  private final LineWriter lines;
-  private final AtomicLong inexact = new AtomicLong();
-
-  /** The names of descriptors, mappings and references, as long as the program has them. */
-  private final Map<Object, String> names = Collections.synchronizedMap(new WeakHashMap<>());
-
   private final AtomicInteger memfds = new AtomicInteger();
   private final AtomicInteger mappings = new AtomicInteger();
   private final AtomicInteger references = new AtomicInteger();
   private final AtomicInteger processes = new AtomicInteger();
 
-  /** Makes a memslot call and its line one step. */
-  private final Mutex slotsLock = new Mutex(LockClass.RECORDER_LOCK);
-
-  /** The memslots of the program's machine, with the numbers that they have in the trace. */
-  private final Map<Integer, Integer> slots = new HashMap<>();
-
-  /** Set while a thread is in {@link #setMemoryAttributes2}. */
-  @SuppressWarnings("ThreadLocalUsage") // one for each recorder
-  private final ThreadLocal<@Nullable Boolean> settingAttributes = new ThreadLocal<>();
-
-  /** The kernel that the trace is of. */
-  private final KernelProfile kernel;
-
-  /** The machine of which all memslots are made by {@link #bind}: that of every trace. */
-  private @Nullable VirtualMachine machine;
-
-  private final AtomicInteger machines = new AtomicInteger(1);
-
-  /** The machines of descriptors, but those of the machine of every trace. */
-  private final Map<Object, String> owners = Collections.synchronizedMap(new WeakHashMap<>());
-
-  /** The file that this thread is creating in a machine. */
-  @SuppressWarnings("ThreadLocalUsage") // one for each recorder
-  private final ThreadLocal<@Nullable Creation> creations = new ThreadLocal<>();
-
-  private static final class Creation {
-    final String machine;
-    @Nullable String call;
-
-    Creation(String machine) {
-      this.machine = machine;
-    }
-  }
-
-  private int lastSlot = -1;
+  private final MachineRecorder onMachines;
 
   private Recorder(LineWriter lines, @Nullable VirtualMachine machine) {
-    this.lines = lines;
-    this.machine = machine;
-    this.kernel = machine == null ? KernelProfile.LINUX_6_18 : machine.kernelProfile();
+    super(lines);
+    this.onMachines = new MachineRecorder(this, machine);
     lines.add(Trace.HEADER);
-    lines.add(Trace.profileLine(kernel.release()));
+    lines.add(Trace.profileLine(onMachines.kernel().release()));
   }
 
   /**
@@ -231,58 +179,6 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
     lines.close();
   }
 
-  // ---- lines ----
-
-  private void comment(String text) {
-    inexact.incrementAndGet();
-    line("# " + text);
-  }
-
-  private void line(String line) {
-    lines.add(line);
-  }
-
-  /** Names a new object. A failed call defines a name too, which is never used again. */
-  private String define(String kind, AtomicInteger last, @Nullable Object object) {
-    String name = kind + last.getAndIncrement();
-    if (object != null) {
-      names.put(object, name);
-    }
-    return name;
-  }
-
-  /** Writes a call on something; in a comment, if the trace does not know it or the failure. */
-  private void call(
-      String verb, Object on, String arguments, String result, @Nullable RuntimeException failed) {
-    String name = names.get(on);
-    String word = failed == null ? result : ModelExecutor.word(failed);
-    String line = verb + " " + (name == null ? on : name) + arguments + " = ";
-    if (name == null || word == null) {
-      comment(line + (word == null ? failed : word));
-    } else {
-      line(line + word);
-    }
-  }
-
-  /** Writes a call that creates an object from another. */
-  private void define(
-      String verb,
-      String name,
-      @Nullable Object made,
-      Object of,
-      String arguments,
-      @Nullable RuntimeException failed) {
-    String source = names.get(of);
-    String word = failed == null ? "ok" : ModelExecutor.word(failed);
-    String line = verb + " " + name + " " + (source == null ? of : source) + arguments + " = ";
-    if (source == null || word == null) {
-      forget(made);
-      comment(line + (word == null ? failed : word));
-    } else {
-      line(line + word);
-    }
-  }
-
   @Override
   public void created(
       @Nullable GuestMemfd memfd, long size, long flags, @Nullable RuntimeException failed) {
@@ -291,7 +187,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
       comment("the next file has no direct map");
     }
     String name = define("m", memfds, memfd);
-    Creation creation = creations.get();
+    MachineRecorder.Creation creation = onMachines.creation();
     if (creation != null) {
       String arguments = " size=" + size + " flags=0x" + Long.toHexString(bits);
       creation.call = "create_in " + name + " " + creation.machine + arguments;
@@ -317,9 +213,8 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
   @Override
   public void dup(GuestMemfd memfd, @Nullable GuestMemfd dup, @Nullable RuntimeException failed) {
     String name = define("m", memfds, dup);
-    String owner = owners.get(memfd);
-    if (dup != null && owner != null) {
-      owners.put(dup, owner);
+    if (dup != null) {
+      onMachines.dup(memfd, dup);
     }
     if (dup != null && !memfd.isOpen()) {
       names.remove(dup); // a trace has no way from a closed descriptor to its file
@@ -364,7 +259,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
       long length,
       @Nullable Errno errno,
       long busyOffset) {
-    if (settingAttributes.get() != null) {
+    if (onMachines.isSettingAttributes()) {
       return;
     }
     String arguments = (inaccessible ? " private " : " shared ") + offset + " " + length;
@@ -373,77 +268,6 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
     } else {
       call("convert", memfd, arguments, ModelExecutor.converted(errno, busyOffset), null);
     }
-  }
-
-  /**
-   * Makes the call {@link VirtualMachine#trySetMemoryAttributes2}, and records it. If it is made
-   * otherwise, the conversion is recorded as one, and a call that is refused before that is not.
-   *
-   * @param vm the machine of the file
-   * @param memfd the descriptor
-   * @param argument what to do
-   * @return what it answers
-   * @throws IllegalArgumentException if the file is of another virtual machine
-   */
-  public Errno setMemoryAttributes2(
-      VirtualMachine vm, GuestMemfd memfd, @Nullable MemoryAttributes2 argument) {
-    String line = argument == null ? NO_ARGUMENT : line(argument);
-    boolean exact = argument == null || isSayable(argument);
-    MemoryAttributes2 written = argument != null && argument.isWritable() ? argument : null;
-    long before = written == null ? 0 : written.errorOffset();
-    if (written != null) {
-      written.errorOffset(ModelExecutor.UNTOUCHED);
-    }
-    String result = "an exception of a callback";
-    settingAttributes.set(Boolean.TRUE); // what it converts is not recorded as a call of its own
-    try {
-      Errno errno = vm.trySetMemoryAttributes2(memfd, argument);
-      result =
-          ModelExecutor.setAttributes(
-              errno, written == null ? ModelExecutor.UNTOUCHED : written.errorOffset());
-      return errno;
-    } catch (Throwable e) {
-      exact = false;
-      throw e;
-    } finally {
-      settingAttributes.remove();
-      if (written != null && written.errorOffset() == ModelExecutor.UNTOUCHED) {
-        written.errorOffset(before);
-      }
-      if (exact) {
-        call("set_attributes", memfd, line, result, null);
-      } else {
-        comment("set_attributes " + names.get(memfd) + line + " = " + result);
-      }
-    }
-  }
-
-  private static final String NO_ARGUMENT =
-      " offset=0 size=0 attributes=0 flags=0 reserved=0 argument=null";
-
-  private static String line(MemoryAttributes2 argument) {
-    return " offset="
-        + argument.offset()
-        + " size="
-        + argument.size()
-        + " attributes=0x"
-        + Long.toHexString(argument.attributes())
-        + " flags=0x"
-        + Long.toHexString(argument.flags())
-        + " reserved=0x"
-        + Long.toHexString(argument.reserved(MemoryAttributes2.RESERVED - 1))
-        + " argument="
-        + (argument.isWritable() ? "rw" : "r");
-  }
-
-  /** A trace says of the reserved numbers the last alone. */
-  private static boolean isSayable(MemoryAttributes2 argument) {
-    for (int i = 0; i < MemoryAttributes2.RESERVED - 1; i++) {
-      if (argument.reserved(i) != 0) {
-        return false;
-      }
-    }
-    return true;
   }
 
   @Override
@@ -472,7 +296,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
 
   @Override
   public void close(GuestMemfd memfd) {
-    if (creations.get() != null) {
+    if (onMachines.creation() != null) {
       return; // the machine has refused the file: nobody has ever had it
     }
     call("close", memfd, "", "ok", null);
@@ -499,12 +323,6 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
       define("mmap", name, mapping, memfd, arguments, failed);
     } else {
       define("mmap_in", name + " " + process, mapping, memfd, arguments, failed);
-    }
-  }
-
-  private void forget(@Nullable Object made) {
-    if (made != null) {
-      names.remove(made);
     }
   }
 
@@ -679,7 +497,22 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
     call("gup_release", reference, "", contents, null);
   }
 
-  // ---- memslots ----
+  // ---- virtual machines ----
+
+  /**
+   * Makes the call {@link VirtualMachine#trySetMemoryAttributes2}, and records it. If it is made
+   * otherwise, the conversion is recorded as one, and a call that is refused before that is not.
+   *
+   * @param vm the machine of the file
+   * @param memfd the descriptor
+   * @param argument what to do
+   * @return what it answers
+   * @throws IllegalArgumentException if the file is of another virtual machine
+   */
+  public Errno setMemoryAttributes2(
+      VirtualMachine vm, GuestMemfd memfd, @Nullable MemoryAttributes2 argument) {
+    return onMachines.setMemoryAttributes2(vm, memfd, argument);
+  }
 
   /**
    * Creates a memslot, and records that. Memslots do not belong to the file, so they are recorded
@@ -696,56 +529,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
    */
   public void bind(
       VirtualMachine vm, int slot, long gpa, long size, GuestMemfd memfd, long offset) {
-    step(() -> bindAndRecord(vm, slot, gpa, size, memfd, offset));
-  }
-
-  /** Makes a memslot call and its line one step; what depends on conversions comes after it. */
-  private void step(Runnable call) {
-    GuestMemfd.completingAfter(
-        () -> {
-          slotsLock.lock();
-          try {
-            call.run();
-          } finally {
-            slotsLock.unlock();
-          }
-          return null;
-        });
-  }
-
-  private void bindAndRecord(
-      VirtualMachine vm, int slot, long gpa, long size, GuestMemfd memfd, long offset) {
-    if (names.containsKey(vm)) {
-      setAndRecord(vm, new Memslot(slot, gpa, size, memfd, offset));
-      return;
-    }
-    if (machine == null) {
-      machine = vm;
-      if (vm.kernelProfile() != kernel) {
-        comment("the machine answers as Linux " + vm.kernelProfile().release());
-      }
-    }
-    boolean taken = vm != machine || slots.containsKey(slot);
-    boolean known = slot >= 0 && slot < VirtualMachine.USER_SLOTS;
-    int number = known ? ++lastSlot : slot; // a name is used once, so numbers are too
-    String arguments = " gpa=0x" + Long.toHexString(gpa) + " size=" + size + " offset=" + offset;
-    RuntimeException failed = null;
-    try {
-      vm.bind(slot, gpa, size, memfd, offset);
-    } catch (RuntimeException e) {
-      failed = e;
-    }
-    if (taken || slot < 0) {
-      comment("bind of slot " + slot + arguments + " = " + (failed == null ? "ok" : failed));
-    } else {
-      if (failed == null) {
-        slots.put(slot, number);
-      }
-      define("bind", "s" + number, null, memfd, arguments, failed);
-    }
-    if (failed != null) {
-      throw failed;
-    }
+    onMachines.bind(vm, slot, gpa, size, memfd, offset);
   }
 
   /**
@@ -756,32 +540,8 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
    * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link VirtualMachine#unbind}
    */
   public void unbind(VirtualMachine vm, int slot) {
-    step(() -> unbindAndRecord(vm, slot));
+    onMachines.unbind(vm, slot);
   }
-
-  private void unbindAndRecord(VirtualMachine vm, int slot) {
-    if (names.containsKey(vm)) {
-      setAndRecord(vm, new Memslot(slot, 0, 0, 0, 0, null, 0));
-      return;
-    }
-    RuntimeException failed = null;
-    try {
-      vm.unbind(slot);
-    } catch (RuntimeException e) {
-      failed = e;
-    }
-    Integer number = vm == machine ? slots.remove(slot) : null;
-    if (number == null) {
-      comment("unbind of slot " + slot + " = " + (failed == null ? "ok" : failed));
-    } else {
-      line("unbind s" + number + " = " + (failed == null ? "ok" : ModelExecutor.word(failed)));
-    }
-    if (failed != null) {
-      throw failed;
-    }
-  }
-
-  // ---- memslots with all their arguments ----
 
   /**
    * Creates a file of a machine, and records that, with this as its listener. A machine whose first
@@ -795,56 +555,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
    *     VirtualMachine#createGuestMemfd(GuestMemfd.Builder)}
    */
   public GuestMemfd createGuestMemfd(VirtualMachine vm, GuestMemfd.Builder builder) {
-    String name = name(vm);
-    Creation creation = new Creation(name == null ? Trace.MACHINE : name);
-    RuntimeException failed = null;
-    creations.set(creation);
-    try {
-      GuestMemfd memfd = vm.createGuestMemfd(builder.listener(this));
-      if (name != null) {
-        owners.put(memfd, name);
-      }
-      return memfd;
-    } catch (RuntimeException e) {
-      failed = e;
-      throw e;
-    } finally {
-      creations.remove();
-      if (creation.call != null) {
-        answer(creation.call, "ok", failed);
-      }
-    }
-  }
-
-  /** The name of a machine; null for the one of {@link #bind}. Names it if it has none. */
-  private @Nullable String name(VirtualMachine vm) {
-    Objects.requireNonNull(vm, "vm");
-    slotsLock.lock();
-    try {
-      if (vm == machine) {
-        return null;
-      }
-      String known = names.get(vm);
-      if (known != null) {
-        return known;
-      }
-      String name = define("v", machines, vm);
-      int type = vm.type().orElse(VmType.DEFAULT).number();
-      line("vm " + name + " type=" + type + " = ok");
-      return name;
-    } finally {
-      slotsLock.unlock();
-    }
-  }
-
-  /** Writes a call; in a comment, if a trace has no word for its failure. */
-  private void answer(String call, String result, @Nullable RuntimeException failed) {
-    String word = failed == null ? result : ModelExecutor.word(failed);
-    if (word == null) {
-      comment(call + " = " + failed);
-    } else {
-      line(call + " = " + word);
-    }
+    return onMachines.createGuestMemfd(vm, builder.listener(this));
   }
 
   /**
@@ -858,50 +569,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
    *     VirtualMachine#setUserMemoryRegion2(Memslot)}
    */
   public void setUserMemoryRegion2(VirtualMachine vm, Memslot wanted) {
-    Objects.requireNonNull(wanted, "wanted");
-    name(vm);
-    step(() -> setAndRecord(vm, wanted));
-  }
-
-  private void setAndRecord(VirtualMachine vm, Memslot wanted) {
-    RuntimeException failed = null;
-    try {
-      vm.setUserMemoryRegion2(wanted);
-    } catch (RuntimeException e) {
-      failed = e;
-    }
-    String name = names.get(vm);
-    GuestMemfd memfd = wanted.memfd();
-    String file = memfd == null ? "none" : names.get(memfd);
-    String call =
-        "memslot %s slot=%d flags=0x%x gpa=0x%x size=%d user=0x%x file=%s offset=%d"
-            .formatted(
-                name,
-                wanted.slot(),
-                wanted.flags(),
-                wanted.gpa(),
-                wanted.size(),
-                wanted.userAddress(),
-                file,
-                wanted.offset());
-    boolean isForeign = failed == null && isOfAnother(name, wanted);
-    if (name == null || file == null || isForeign) {
-      comment(call + " = " + (failed == null ? "ok" : failed));
-    } else {
-      answer(call, "ok", failed);
-    }
-    if (failed != null) {
-      throw failed;
-    }
-  }
-
-  /** Whether a file was not created in the machine, as far as the trace knows. */
-  private boolean isOfAnother(@Nullable String name, Memslot wanted) {
-    GuestMemfd memfd = wanted.memfd();
-    return wanted.size() != 0
-        && wanted.has(MemslotFlag.GUEST_MEMFD)
-        && memfd != null
-        && !Objects.equals(name, owners.get(memfd));
+    onMachines.setUserMemoryRegion2(vm, wanted);
   }
 
   /**
@@ -914,7 +582,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
    * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link VirtualMachine#getDirtyLog}
    */
   public BitSet getDirtyLog(VirtualMachine vm, int slot) {
-    return log(vm, "dirty_log", slot, "", () -> vm.getDirtyLog(slot));
+    return onMachines.getDirtyLog(vm, slot);
   }
 
   /**
@@ -928,33 +596,7 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
    * @throws io.github.guestmemfd.abi.GuestMemfdException as {@link VirtualMachine#clearDirtyLog}
    */
   public BitSet clearDirtyLog(VirtualMachine vm, int slot, BitSet pages) {
-    int first = Math.max(0, pages.nextSetBit(0));
-    int count = pages.cardinality();
-    boolean isRange = pages.length() - first == count || count == 0;
-    String range = isRange ? " " + first + " " + count : " " + pages;
-    return log(vm, "clear_dirty_log", slot, range, () -> vm.clearDirtyLog(slot, pages));
-  }
-
-  private BitSet log(
-      VirtualMachine vm, String verb, int slot, String range, Supplier<BitSet> take) {
-    String name = name(vm);
-    BitSet taken = new BitSet();
-    RuntimeException failed = null;
-    try {
-      taken = take.get();
-      return taken;
-    } catch (RuntimeException e) {
-      failed = e;
-      throw e;
-    } finally {
-      String call = verb + " " + name + " " + slot + range;
-      String result = verb.equals("dirty_log") ? ModelExecutor.pages(taken) : "ok";
-      if (name == null || !taken.isEmpty() || range.contains("{")) {
-        comment(call + " = " + (failed == null ? result : failed));
-      } else {
-        answer(call, result, failed);
-      }
-    }
+    return onMachines.clearDirtyLog(vm, slot, pages);
   }
 
   /**
@@ -970,18 +612,6 @@ public final class Recorder implements GuestMemfdListener, AutoCloseable {
    */
   public Errno trySetMemoryAttributes(
       VirtualMachine vm, long gpa, long size, MemoryAttribute attribute, BusyGuestPage busy) {
-    if (vm.type().isEmpty()) {
-      return vm.trySetMemoryAttributes(gpa, size, attribute, busy);
-    }
-    String name = name(vm);
-    Errno errno = vm.trySetMemoryAttributes(gpa, size, attribute, busy);
-    String word = attribute == MemoryAttribute.PRIVATE ? "private" : "shared";
-    String call = "attributes " + name + " " + word + " 0x" + Long.toHexString(gpa) + " " + size;
-    if (name == null) {
-      comment(call + " = " + errno);
-    } else {
-      line(call + " = " + ModelExecutor.answer(errno));
-    }
-    return errno;
+    return onMachines.trySetMemoryAttributes(vm, gpa, size, attribute, busy);
   }
 }

@@ -116,6 +116,14 @@ class FaultMatrixTest {
           "fileKey",
           "convertedUpTo",
           "bindTo",
+          "boundTo",
+          "sameOpenFile",
+          "link", // of a machine
+          "atLastClose", // of a link
+          "traits",
+          "kernelProfile",
+          "supportedMemoryAttributes",
+          "supportedFileAttributes",
           "start");
 
   @Test

@@ -64,6 +64,7 @@ final class Scenarios {
         new ScenarioKind("parts of a mapping", Parts::new),
         new ScenarioKind("parts of a mapping, recorded", Parts::new).recorded(),
         new ScenarioKind("processes", Processes::new),
+        new ScenarioKind("calls of later kernels", LaterKernels::new),
         new ScenarioKind("windows and initial content", Windows::new),
         new ScenarioKind("machine without memslots", EmptyMachine::new)
             .withoutClient()
@@ -649,45 +650,6 @@ final class Scenarios {
   }
 
   // ---- folios, frames ----
-
-  /** The folio lock, and what it keeps away. */
-  private static final class FolioLock extends OneFile {
-    private Folio folio;
-
-    FolioLock(Bench bench) {
-      super(bench);
-      some(
-          "grab",
-          () -> {
-            folio = bench.grabbed(f.grab(0), SAFE);
-            return OK;
-          });
-      some(
-          "lock",
-          () -> {
-            folio.lock();
-            bench.locked.add(folio);
-            return OK;
-          });
-      some(
-          "zero",
-          () -> {
-            folio.zero();
-            return OK;
-          });
-      inaccessible(1, 2);
-      some(
-          "unlock",
-          () -> {
-            if (bench.locked.remove(folio)) {
-              folio.unlock();
-            }
-            return OK;
-          });
-      close("let go", () -> folio);
-      inaccessible(0, 4);
-    }
-  }
 
   /** The host kernel's own accesses. */
   private static final class DirectMap extends OneFile {

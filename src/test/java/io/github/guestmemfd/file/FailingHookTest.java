@@ -174,6 +174,7 @@ class FailingHookTest extends RaceFixture {
           host.pfnWalker().scan(1);
           memfd.grab(0).close();
           memfd.tryRead(0, ByteBuffer.allocate(8));
+          host.addressSpace().fork().close();
           memfd.makeInaccessible(0, 2L * PAGE);
         });
     if (unsafe != null) {

@@ -24,7 +24,6 @@ import io.github.guestmemfd.model.SequentialModel.Grabbed;
 import io.github.guestmemfd.model.SequentialModel.Mapping;
 import io.github.guestmemfd.model.SequentialModel.Mm;
 import io.github.guestmemfd.model.SequentialModel.Reference;
-import io.github.guestmemfd.model.SequentialModel.Vm;
 import io.github.guestmemfd.model.World.Pair;
 import io.github.guestmemfd.model.World.RealFolio;
 import io.github.guestmemfd.trace.Verb;
@@ -866,11 +865,11 @@ sealed interface Call {
       world.act(
           World.line(Verb.BIND, "s" + slot, of, gpa, size, offset) + " # " + on,
           () -> on.real.setUserMemoryRegion2(slot, gpa, size, of.real, offset),
-          () -> world.model.setSlot(on.model, slot, gpa, size, of.model, offset));
+          () -> on.model.set(slot, gpa, size, of.model, offset));
       world.call(
           "memslotAt " + on + " " + gpa,
           () -> on.real.memslotAt(gpa).map(Memslot::slot).orElse(-1),
-          () -> world.model.slotAt(on.model, gpa));
+          () -> on.model.slotAt(gpa));
     }
   }
 

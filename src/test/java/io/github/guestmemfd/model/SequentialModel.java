@@ -173,12 +173,6 @@ final class SequentialModel {
     }
   }
 
-  record Slot(long gpa, long size, File file, long offset) {}
-
-  static final class Vm {
-    final Map<Integer, Slot> slots = new TreeMap<>();
-  }
-
   final int frames;
   final List<File> files = new ArrayList<>();
 
@@ -253,7 +247,7 @@ final class SequentialModel {
     failure.throwIfAny();
   }
 
-  private static void requireOpen(Descriptor fd) {
+  static void requireOpen(Descriptor fd) {
     if (!fd.open) {
       throw new Stop(Errno.EBADF);
     }
@@ -1057,70 +1051,6 @@ final class SequentialModel {
     } else {
       System.arraycopy(content.bytes, at, bytes, 0, bytes.length);
     }
-  }
-
-  // ---- memslots ----
-
-  void setSlot(Vm vm, int number, long gpa, long size, Descriptor fd, long offset) {
-    if (number < 0
-        || number > 32763
-        || gpa % PAGE != 0
-        || size % PAGE != 0
-        || (size != 0 && offset % PAGE != 0) // no file in a deletion: its offset is not read
-        || wraps(gpa, size)
-        || wraps(offset, size)
-        || Long.compareUnsigned(size, 1L << 43) >= 0) {
-      throw new Stop(Errno.EINVAL);
-    }
-    if (size == 0) {
-      if (vm.slots.remove(number) == null) {
-        throw new Stop(Errno.EINVAL);
-      }
-      return;
-    }
-    if (vm.slots.containsKey(number)) {
-      throw new Stop(Errno.EINVAL);
-    }
-    for (Slot other : vm.slots.values()) {
-      if (meet(gpa, size, other.gpa, other.size)) {
-        throw new Stop(Errno.EEXIST);
-      }
-    }
-    requireOpen(fd);
-    if (fd.file.vm != null && fd.file.vm != vm) {
-      throw new Stop(Errno.EINVAL);
-    }
-    if (offset < 0 || offset + size > fd.file.size()) {
-      throw new Stop(Errno.EINVAL);
-    }
-    for (Slot other : vm.slots.values()) {
-      if (other.file == fd.file && meet(offset, size, other.offset, other.size)) {
-        throw new Stop(Errno.EINVAL);
-      }
-    }
-    if (Long.compareUnsigned(gpa + size, 1L << 52) > 0) {
-      throw new Stop(Errno.EINVAL);
-    }
-    fd.file.vm = vm;
-    vm.slots.put(number, new Slot(gpa, size, fd.file, offset));
-  }
-
-  /** The number of the slot at a guest address; -1 for none. */
-  int slotAt(Vm vm, long gpa) {
-    for (Map.Entry<Integer, Slot> slot : vm.slots.entrySet()) {
-      if (meet(gpa, 1, slot.getValue().gpa, slot.getValue().size)) {
-        return slot.getKey();
-      }
-    }
-    return -1;
-  }
-
-  private static boolean wraps(long start, long size) {
-    return Long.compareUnsigned(start + size, start) < 0;
-  }
-
-  private static boolean meet(long a, long sizeA, long b, long sizeB) {
-    return Long.compareUnsigned(a, b + sizeB) < 0 && Long.compareUnsigned(b, a + sizeA) < 0;
   }
 
   // ---- what can be asked of all ----

@@ -17,7 +17,6 @@ import io.github.guestmemfd.model.SequentialModel.Grabbed;
 import io.github.guestmemfd.model.SequentialModel.Mapping;
 import io.github.guestmemfd.model.SequentialModel.Mm;
 import io.github.guestmemfd.model.SequentialModel.Reference;
-import io.github.guestmemfd.model.SequentialModel.Vm;
 import io.github.guestmemfd.trace.Trace;
 import io.github.guestmemfd.trace.Verb;
 import java.nio.ByteBuffer;

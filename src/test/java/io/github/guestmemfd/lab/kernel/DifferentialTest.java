@@ -81,7 +81,7 @@ class DifferentialTest {
     "memslot, EEXIST, EINVAL, 6",
     "memslot, EBADF, EINVAL, 3",
     "dirty_log, ENOENT, EINVAL, 2",
-    "clear_dirty_log, EINVAL, ENOENT, 4",
+    "clear_dirty_log, EINVAL, ENOENT, 5",
     "anon, ENOMEM, EINVAL, 2",
     "guest_load, MEMORY_FAULT, EFAULT, 5",
     "guest_store, EFAULT, MMIO, 4",

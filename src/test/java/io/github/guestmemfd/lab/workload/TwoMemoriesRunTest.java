@@ -105,7 +105,8 @@ class TwoMemoriesRunTest {
     Measurement m =
         runUntil(r -> r.doubled().mean() > 0, config(two(Discard.NEVER, 0), Workload.SHARE));
     assertThat((double) m.doubled().peak()).isBetween(m.doubled().mean(), (double) SIZE);
-    assertThat(m.doubled().used()).isBetween(m.doubled().mean(), (double) SIZE);
+    // Both are means of samples, taken one after the other.
+    assertThat(m.doubled().used()).isBetween(0.9 * m.doubled().mean(), (double) SIZE);
   }
 
   @Test
