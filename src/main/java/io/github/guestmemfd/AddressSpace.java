@@ -100,16 +100,17 @@ public final class AddressSpace implements AutoCloseable {
     boolean done = false;
     try {
       mm.fork((parents, areas) -> child.inherited.put(parents, parents.inherit(child, areas)));
+      for (GuestMemfdListener listener : listeners(child.inherited.keySet())) {
+        RecordedMemfd.told(listener).fork(this, child);
+      }
       done = true;
+      return child;
     } finally {
-      if (!done) { // nobody knows it
-        child.mm.end(HostMapping::end);
+      if (!done) { // the caller does not know it
+        child.mm.tryEnd();
+        child.mm.closeAll(HostMapping::end);
       }
     }
-    for (GuestMemfdListener listener : listeners(child.inherited.keySet())) {
-      RecordedMemfd.told(listener).fork(this, child);
-    }
-    return child;
   }
 
   /** Those of the files that are mapped, each once. */
@@ -164,11 +165,16 @@ public final class AddressSpace implements AutoCloseable {
    * @param protection as there
    * @return the mapping
    * @throws GuestMemfdException as there
+   * @throws IllegalArgumentException if the file is of another host
    * @throws IllegalStateException if this process has ended
    */
   public HostMapping mmap(
       GuestMemfd memfd, long offset, long length, MapType type, Protection... protection) {
-    return Objects.requireNonNull(memfd, "memfd").mmap(this, offset, length, type, protection);
+    if (Objects.requireNonNull(memfd, "memfd").addressSpace.ids != ids) {
+      throw new IllegalArgumentException(
+          "expected a file of the same host as " + this + ", actual " + memfd);
+    }
+    return memfd.mmap(this, offset, length, type, protection);
   }
 
   /**
@@ -181,12 +187,11 @@ public final class AddressSpace implements AutoCloseable {
   @Override
   public void close() {
     CallbackContext.forbid("exit");
-    if (!mm.ended()) {
-      for (GuestMemfdListener listener : listeners(mappings())) {
-        RecordedMemfd.told(listener).exit(this);
-      }
+    Set<GuestMemfdListener> listeners = listeners(mappings());
+    if (mm.tryEnd()) {
+      listeners.forEach(listener -> RecordedMemfd.told(listener).exit(this));
     }
-    mm.end(HostMapping::end);
+    mm.closeAll(HostMapping::end);
   }
 
   /** Adds a mapping; it is ended if that fails. */

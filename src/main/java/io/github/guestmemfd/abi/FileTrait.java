@@ -1,8 +1,8 @@
 package io.github.guestmemfd.abi;
 
 /**
- * What a guest_memfd of some kernels does and one of Linux 6.18 does not. A virtual machine creates
- * its files with those of its kernel ({@code KernelProfile.fileTraits}).
+ * What a file does that a guest_memfd of Linux 6.18 does not. A virtual machine creates its files
+ * with those of its kernel ({@code KernelProfile.fileTraits}).
  */
 public enum FileTrait {
   /**
@@ -27,5 +27,10 @@ public enum FileTrait {
    *
    * <p>Without that flag it says nothing.
    */
-  ZAP_BEFORE_MAPPING
+  ZAP_BEFORE_MAPPING,
+  /**
+   * No child inherits a mapping of the file, whatever it is advised ({@code VM_DONTCOPY} and {@code
+   * VM_IO}). For memory that stands for another kind; no guest_memfd has this.
+   */
+  NOT_INHERITED
 }

@@ -64,8 +64,7 @@ public final class Madvise {
     long to = Math.min(end, mapping.pages);
     long unmapped = Pages.index(offset) < 0 ? Pages.index(offset) : end; // the first such page
     boolean populates = advice == Advice.POPULATE_READ || advice == Advice.POPULATE_WRITE;
-    mark(Math.max(Pages.index(offset), 0), to, advice);
-    Areas areas = mapping.areas();
+    Areas areas = mark(Math.max(Pages.index(offset), 0), to, advice);
     for (long page = Math.max(Pages.index(offset), 0), next; page < to; page = next) {
       next = Math.min(areas.end(page), to);
       if (!areas.isMapped(page)) {
@@ -86,15 +85,20 @@ public final class Madvise {
     }
   }
 
-  /** Notes what areas are to remember, in all that are mapped at once: no area refuses that. */
-  private void mark(long from, long to, Advice advice) {
+  /**
+   * Notes what areas are to remember, in all that are mapped at once: no area refuses that.
+   *
+   * @return the areas at that moment
+   */
+  private Areas mark(long from, long to, Advice advice) {
     int set = advice == Advice.HUGEPAGE ? Areas.HUGEPAGE : 0;
     set |= advice == Advice.DONTFORK ? Areas.DONTFORK : 0;
     int clear = advice == Advice.DOFORK ? Areas.DONTFORK : 0;
-    if ((set | clear) != 0) {
-      int bits = set;
-      mapping.change(from, to, b -> b == Areas.UNMAPPED ? b : (b | bits) & ~clear);
+    if ((set | clear) == 0) {
+      return mapping.areas();
     }
+    int bits = set;
+    return mapping.change(from, to, b -> b == Areas.UNMAPPED ? b : (b | bits) & ~clear);
   }
 
   private void adviseArea(long offset, long length, Advice advice, long from, long to) {

@@ -93,13 +93,21 @@ public final class Mapping {
    * holds the lock.
    *
    * @param bits the new bits of those that an area has
+   * @return the areas afterwards
    */
-  void change(long from, long to, IntUnaryOperator bits) {
+  Areas change(long from, long to, IntUnaryOperator bits) {
+    Areas[] changed = new Areas[1];
     mm.atOnce(
         () -> {
-          Areas changed = areas().with(from, to, bits);
-          Announce.write(this).areas = changed;
+          changed[0] = areas().with(from, to, bits);
+          become(changed[0]);
         });
+    return changed[0];
+  }
+
+  /** Replaces the areas, as a part of a step. */
+  void become(Areas changed) {
+    Announce.write(this).areas = changed;
   }
 
   /** Whether a page of the mapping is mapped. */

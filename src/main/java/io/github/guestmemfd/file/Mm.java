@@ -1,5 +1,6 @@
 package io.github.guestmemfd.file;
 
+import io.github.guestmemfd.abi.FileTrait;
 import io.github.guestmemfd.spi.LockClass;
 import io.github.guestmemfd.spi.Mutex;
 import io.github.guestmemfd.spi.RacePoint;
@@ -107,7 +108,10 @@ public final class Mm<M> {
     requireAlive();
     mappings.forEach(
         (mapping, user) -> {
-          Areas areas = mapping.areas().inherited();
+          Areas areas =
+              mapping.inode.traits.contains(FileTrait.NOT_INHERITED)
+                  ? Areas.of(mapping.pages, Areas.UNMAPPED)
+                  : mapping.areas().inherited();
           all.add(new Inherited<>(mapping, user, areas)); // first: it may find no memory
           if (!areas.isEmpty()) {
             mapping.opened.openAgain();
@@ -127,28 +131,30 @@ public final class Mm<M> {
   }
 
   /**
-   * Ends the process: no mapping is added any more, and all that there are are closed, even if it
-   * fails for some.
+   * Ends the process: no mapping is added any more.
+   *
+   * @return whether it was alive until now
+   */
+  public boolean tryEnd() {
+    boolean[] answer = new boolean[1];
+    atOnce(
+        () -> {
+          answer[0] = !ended;
+          ended = true;
+        });
+    return answer[0];
+  }
+
+  /**
+   * Closes all mappings of a process that has ended, even if it fails for some.
    *
    * @param close closes one
    */
-  public void end(Consumer<M> close) {
-    atOnce(() -> ended = true);
+  public void closeAll(Consumer<M> close) {
     Failures failures = new Failures();
     for (M mapping : mappings()) {
       failures.attempt(() -> close.accept(mapping));
     }
     failures.throwIfAny();
-  }
-
-  /**
-   * Whether the process has ended.
-   *
-   * @return the answer
-   */
-  public boolean ended() {
-    boolean[] answer = new boolean[1];
-    atOnce(() -> answer[0] = ended);
-    return answer[0];
   }
 }

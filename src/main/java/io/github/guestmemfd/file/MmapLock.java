@@ -30,9 +30,11 @@ final class MmapLock {
 
   /** As {@link #lock}, for a caller that cannot give up; keeps an interrupt for later. */
   void lockUninterruptibly() {
-    LockOrder.beforeWait(LockClass.MMAP_LOCK, this, 0);
     try {
-      Wait.awaitUninterruptibly(idle, this::tryLock, Wait.LOOK_AGAIN_NANOS);
+      if (!tryLock()) { // a mapping that no other thread knows may be ended anywhere
+        LockOrder.beforeWait(LockClass.MMAP_LOCK, this, 0);
+        Wait.awaitUninterruptibly(idle, this::tryLock, Wait.LOOK_AGAIN_NANOS);
+      }
     } finally { // it is taken also if the strategy has thrown
       LockOrder.taken(LockClass.MMAP_LOCK, this, 0, 1);
     }

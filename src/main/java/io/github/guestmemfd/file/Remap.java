@@ -168,6 +168,9 @@ public final class Remap {
 
   private Accesses.@Nullable UnderWay underWay(Mapping mapping, long from, long to) {
     PageTable table = mapping.table;
+    if (table.next(from, to) == to) {
+      return null; // no access is let in by an entry, now or since it was revoked
+    }
     Accesses.UnderWay underWay = inode.frames.accesses.underWay();
     if (underWay != null) {
       for (long page = table.next(from, to); page < to; page = table.next(page + 1, to)) {
@@ -309,6 +312,8 @@ public final class Remap {
       long last = mapping.clip(first + was);
       mm.atOnce( // a child inherits it where it was or where it is
           () -> {
+            Areas now = mapping.areas(); // with what has been advised meanwhile
+            to.become(resized ? Areas.of(is, now.at(first)) : now.from(first, is));
             mm.add(to, made);
             mapping.change(first, last, bits -> Areas.UNMAPPED);
           });

@@ -54,7 +54,7 @@ final class ByGuestAddress {
       if (end < gpa + size) {
         throw notOnePiece(operation, gpa, size, end);
       }
-      return HostRam.notInherited(memfd.mmap(address - area.address(), size, protection));
+      return memfd.mmap(address - area.address(), size, protection);
     }
   }
 

@@ -6,10 +6,12 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.FileTrait;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.Protection;
+import java.util.Set;
 
 /**
  * Memory of the host at a user address: what {@code mmap} returns for anonymous memory, and a
@@ -22,7 +24,8 @@ import io.github.guestmemfd.abi.Protection;
  * allocated, and zeroed.
  *
  * <p>A {@linkplain io.github.guestmemfd.AddressSpace#fork child} does not inherit it: it is as if
- * advised DONTFORK, as monitors do with the memory of a guest. Copy-on-write is not modelled.
+ * advised DONTFORK for good, as monitors do with the memory of a guest. Copy-on-write is not
+ * modelled.
  *
  * <p>It is kept in a file that nothing else can reach and whose pages are always accessible, so it
  * counts among the files of its {@link HostMemory}. Safe for use by any number of threads.
@@ -55,13 +58,14 @@ public final class HostRam implements AutoCloseable {
         GuestMemfd.builder(host)
             .size(size)
             .flags(CreateFlag.MMAP, CreateFlag.INIT_SHARED)
+            .traits(Set.of(FileTrait.NOT_INHERITED))
             .ops(client)
             .build();
     UserMemory.Area area = new UserMemory.Area(userAddress, size, file);
     boolean done = false;
     try {
       user.add(host, area); // first: inside a callback a mapping could not be taken back
-      HostMapping mapping = notInherited(file.mmap(0, size, Protection.READ, Protection.WRITE));
+      HostMapping mapping = file.mmap(0, size, Protection.READ, Protection.WRITE);
       done = true;
       return new HostRam(user, area, mapping, client);
     } finally {
@@ -70,12 +74,6 @@ public final class HostRam implements AutoCloseable {
         file.close();
       }
     }
-  }
-
-  /** A new mapping of such memory. */
-  static HostMapping notInherited(HostMapping mapping) {
-    mapping.madvise(0, mapping.length(), Advice.DONTFORK);
-    return mapping;
   }
 
   /**
