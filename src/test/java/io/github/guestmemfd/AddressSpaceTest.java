@@ -204,6 +204,24 @@ class AddressSpaceTest {
         .explore();
   }
 
+  /** What is closed is inherited whole, or not at all. */
+  @Test
+  void aForkAgainstAClose() {
+    Interleavings.of(World::new)
+        .maxPreemptions(2)
+        .thread("closes", w -> w.one.close())
+        .thread("forks", w -> w.child = w.host.addressSpace().fork())
+        .atEnd(
+            w -> {
+              HostMapping inherited = w.child.inherited().get(w.one);
+              boolean hole = inherited != null && inherited.tryGetLong(0, -1) != 0;
+              w.child.close();
+              w.close();
+              assertThat(hole).isFalse();
+            })
+        .explore();
+  }
+
   @Test
   void anExitIsToldOnce() {
     Interleavings.of(() -> new World().withChild())

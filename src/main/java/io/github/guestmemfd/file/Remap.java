@@ -64,8 +64,12 @@ public final class Remap {
     try {
       failures.attempt(mapping.lock::lockUninterruptibly);
       try {
+        mapping.mm.atOnce( // a child inherits it as it was, or not at all
+            () -> {
+              mapping.change(0, mapping.pages, bits -> Areas.UNMAPPED);
+              mapping.mm.remove(mapping);
+            });
         unmap(mapping, 0, mapping.pages, failures);
-        mapping.mm.remove(mapping);
       } finally {
         mapping.lock.unlock();
       }

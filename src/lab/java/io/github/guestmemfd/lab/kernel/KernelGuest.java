@@ -3,6 +3,7 @@ package io.github.guestmemfd.lab.kernel;
 import com.sun.jna.Pointer;
 import java.util.Locale;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.stream.LongStream;
 
 /**
  * A guest of the kernel that runs here: a vCPU of a virtual machine that reads or writes a byte,
@@ -104,6 +105,10 @@ final class KernelGuest {
     Libc.munmap(home, HOME_BYTES);
   }
 
+  /** The entries of the pages that it can reach, none of them written. */
+  private static final long[] CLEAN =
+      LongStream.range(0, REACH / PAGE).map(page -> page * PAGE | ENTRY).toArray();
+
   /** Code in the first page, then tables: below {@link #REACH} a page is at its own address. */
   private static void build(Pointer memory) {
     memory.write(0, LOAD_CODE, 0, LOAD_CODE.length);
@@ -112,9 +117,7 @@ final class KernelGuest {
     memory.setLong(2 * PAGE, table(3)); // the first gigabyte
     memory.setLong(3 * PAGE, table(4));
     memory.setLong(3 * PAGE + 8, table(5));
-    for (int i = 0; i < REACH / PAGE; i++) {
-      memory.setLong(4 * PAGE + 8L * i, i * PAGE | ENTRY);
-    }
+    memory.write(4 * PAGE, CLEAN, 0, CLEAN.length);
     memory.setLong(5 * PAGE, table(0)); // the code
     memory.setLong(5 * PAGE + 8, table(6)); // the task state
   }
@@ -168,6 +171,9 @@ final class KernelGuest {
     }
     lock.lock();
     try {
+      // KVM maps a page that is only read for writing, and logs it as dirty, if the guest's entry
+      // says that it has been written: by a store that ended as MMIO, for instance.
+      new Pointer(home).write(4 * PAGE, CLEAN, 0, CLEAN.length);
       long[] regs = new long[18];
       regs[1] = gpa; // rbx
       regs[2] = value & 0xff; // rcx
