@@ -44,6 +44,9 @@ import java.util.function.Function;
 public final class AddressSpace implements AutoCloseable {
   final Mm<HostMapping> mm = new Mm<>();
 
+  /** That of the program on the host. */
+  private final AddressSpace program;
+
   /** The number of the last process of a host. */
   private final AtomicInteger ids;
 
@@ -54,10 +57,13 @@ public final class AddressSpace implements AutoCloseable {
 
   /** That of the program on a host. */
   AddressSpace() {
-    this(new AtomicInteger(), 0);
+    this.program = this;
+    this.ids = new AtomicInteger();
+    this.id = 0;
   }
 
-  private AddressSpace(AtomicInteger ids, int id) {
+  private AddressSpace(AddressSpace program, AtomicInteger ids, int id) {
+    this.program = program;
     this.ids = ids;
     this.id = id;
   }
@@ -96,7 +102,7 @@ public final class AddressSpace implements AutoCloseable {
    */
   public AddressSpace fork() {
     AtomicInteger numbers = Announce.write(ids);
-    AddressSpace child = new AddressSpace(numbers, numbers.incrementAndGet());
+    AddressSpace child = new AddressSpace(program, numbers, numbers.incrementAndGet());
     boolean done = false;
     try {
       mm.fork((parents, areas) -> child.inherited.put(parents, parents.inherit(child, areas)));
@@ -170,7 +176,7 @@ public final class AddressSpace implements AutoCloseable {
    */
   public HostMapping mmap(
       GuestMemfd memfd, long offset, long length, MapType type, Protection... protection) {
-    if (Objects.requireNonNull(memfd, "memfd").addressSpace.ids != ids) {
+    if (Objects.requireNonNull(memfd, "memfd").addressSpace.program != program) {
       throw new IllegalArgumentException(
           "expected a file of the same host as " + this + ", actual " + memfd);
     }

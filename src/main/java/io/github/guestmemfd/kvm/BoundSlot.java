@@ -1,8 +1,11 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.FrameAccess;
+import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.Counters;
+import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.RaceHook;
+import io.github.guestmemfd.spi.RacePoint;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -140,5 +143,27 @@ final class BoundSlot {
 
   boolean contains(long gpa) {
     return memslot.contains(gpa);
+  }
+
+  // ---- race points ----
+
+  /** An access has been announced. */
+  void inFlight(FrameAccess accesses, long access, long gfn) {
+    if (hook != null) {
+      try {
+        at(RacePoint.ACCESS_IN_FLIGHT, gfn);
+      } catch (Throwable e) {
+        accesses.end(access);
+        throw e;
+      }
+    }
+  }
+
+  void at(RacePoint point, long gfn) {
+    RaceHook h = hook;
+    if (h != null) {
+      LockOrder.beforeCall(Callback.RACE_HOOK);
+      h.at(point, gfn);
+    }
   }
 }

@@ -5,13 +5,10 @@ import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.spi.Announce;
-import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.IdleStrategy;
 import io.github.guestmemfd.spi.LockClass;
-import io.github.guestmemfd.spi.LockOrder;
 import io.github.guestmemfd.spi.Mutex;
-import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.spi.Wait;
 import java.util.BitSet;
@@ -238,7 +235,7 @@ final class Mmu {
    * @return MAPPED, MAPPED_HERE or RETRY
    */
   private int install(BoundSlot slot, long page, long wanted, boolean write, long seq) {
-    at(slot, RacePoint.BEFORE_MMU_LOCK, slot.gfn(page));
+    slot.at(RacePoint.BEFORE_MMU_LOCK, slot.gfn(page));
     mmuLock.lock();
     try {
       if (slot.isGone || isDead() || mustRetry(seq, slot.gfn(page))) {
@@ -272,26 +269,6 @@ final class Mmu {
    */
   boolean awaitRetry(int round) {
     return Wait.pause(idle, round, Wait.LOOK_AGAIN_NANOS);
-  }
-
-  /** An access has been announced. */
-  static void inFlight(BoundSlot slot, FrameAccess accesses, long access, long gfn) {
-    if (slot.hook != null) {
-      try {
-        at(slot, RacePoint.ACCESS_IN_FLIGHT, gfn);
-      } catch (Throwable e) {
-        accesses.end(access);
-        throw e;
-      }
-    }
-  }
-
-  private static void at(BoundSlot slot, RacePoint point, long gfn) {
-    RaceHook h = slot.hook;
-    if (h != null) {
-      LockOrder.beforeCall(Callback.RACE_HOOK);
-      h.at(point, gfn);
-    }
   }
 
   // ---- invalidations ----

@@ -110,7 +110,7 @@ final class PageWalk {
       frames.end(begun);
       return 0;
     }
-    Mmu.inFlight(slot, frames, begun, gpa >>> PAGE_SHIFT);
+    slot.inFlight(frames, begun, gpa >>> PAGE_SHIFT);
     used = frames;
     return begun;
   }
