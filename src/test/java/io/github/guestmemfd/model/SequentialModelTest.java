@@ -20,7 +20,7 @@ import net.jqwik.api.lifecycle.PropertyLifecycleContext;
 /**
  * One thread's calls of the library, any of them in any order, against {@link SequentialModel}:
  * each must end as the model says, and leave what the model says. {@code -Dmodel.tries=N} makes N
- * sequences for each property.
+ * sequences for each property, others each time; {@code -Dmodel.seed=S} those of a seed.
  */
 @AddLifecycleHook(SequentialModelTest.Tries.class)
 class SequentialModelTest {
@@ -92,6 +92,12 @@ class SequentialModelTest {
     public PropertyExecutionResult aroundProperty(
         PropertyLifecycleContext context, PropertyExecutor property) {
       context.attributes().setTries(Integer.getInteger("model.tries", DEFAULT));
+      // In the build the same each time, so that what fails there is what has changed.
+      String seed =
+          System.getProperty("model.seed", System.getProperty("model.tries") == null ? "1" : "");
+      if (!seed.isEmpty()) {
+        context.attributes().setSeed(seed);
+      }
       return property.execute();
     }
   }
