@@ -100,7 +100,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
     file.remap.close(mapping);
   }
 
-  /** As {@link #close}, and nobody is told. */
+  /** As {@link #close}, and no listener is told. */
   final void end() {
     file.remap.end(mapping);
   }
@@ -609,7 +609,7 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
 
   /**
    * Sets the NUMA policy of a part: {@code mbind} without flags. Where the file {@linkplain
-   * FileTrait#SHARED_POLICY keeps policies}, it is the policy of this part of the file, whoever
+   * FileTrait#SHARED_POLICY keeps policies}, it is the policy of this part of the file, whatever
    * maps it, also past its end and where no page can be had. The host has one node, so a policy
    * decides nothing.
    *

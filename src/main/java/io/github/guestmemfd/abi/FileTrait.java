@@ -16,7 +16,7 @@ public enum FileTrait {
    * Map Removal Support for guest_memfd"), which is in no released kernel:
    *
    * <ul>
-   *   <li>a folio leaves the direct map just before the host or the guest first maps it, whoever
+   *   <li>a folio leaves the direct map just before the host or the guest first maps it, whichever
    *       may use it, and then the client prepares it;
    *   <li>conversions leave it where it is; when it is freed the client is told, and then it comes
    *       back;

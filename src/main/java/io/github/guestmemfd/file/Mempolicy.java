@@ -11,7 +11,7 @@ import io.github.guestmemfd.abi.Pages;
  *
  * <p>A mapping has the policy that was set through it, by areas. The file may keep policies besides
  * (a {@link SharedPolicy}), and then these are what is asked for. An area that has the policy
- * already is left alone, and so is what the file has for it, whoever has changed that since: the
+ * already is left alone, and so is what the file has for it, however that has changed since: the
  * kernel compares with the area too.
  */
 public final class Mempolicy {

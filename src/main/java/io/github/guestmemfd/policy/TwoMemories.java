@@ -144,7 +144,7 @@ final class TwoMemories implements Changes {
    * Tells the listeners that pages are shared, until one of them refuses.
    *
    * @param told receives who is to be told the contrary if the pages stay private: also a listener
-   *     that throws, for nobody knows what it has done
+   *     that throws, since what it has done is not known
    */
   private Errno populate(List<GpaRange> parts, List<Told> told) {
     for (GpaRange part : parts) {

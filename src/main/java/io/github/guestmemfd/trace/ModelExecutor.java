@@ -467,7 +467,7 @@ public final class ModelExecutor implements TraceExecutor {
         : pages.stream().mapToObj(Integer::toString).collect(Collectors.joining(","));
   }
 
-  /** An access of the guest to shared memory, by a vCPU that nobody else uses. */
+  /** An access of the guest to shared memory, by a vCPU of its own. */
   private String guest(String machine, Trace.Call call, boolean write) {
     VirtualMachine of = find(machines, machine);
     Queue<Vcpu> idle = vcpus.computeIfAbsent(machine, m -> new ConcurrentLinkedQueue<>());

@@ -297,7 +297,7 @@ public final class Recorder extends TraceLines implements GuestMemfdListener, Au
   @Override
   public void close(GuestMemfd memfd) {
     if (onMachines.creation() != null) {
-      return; // the machine has refused the file: nobody has ever had it
+      return; // the machine has refused the file: no caller has ever had it
     }
     call("close", memfd, "", "ok", null);
   }

@@ -262,7 +262,7 @@ class GuestRowsTest extends ConformanceFixture {
     assertThat(memfd.cachedPages()).isEqualTo(pages);
   }
 
-  /** What is done counts; the signal stays for whoever looks next. */
+  /** What is done counts; the signal stays pending. */
   @Test
   void aSignalEndsAPreFaultBeforeTheNextPage() {
     GuestMemfdOps interrupting =

@@ -61,7 +61,7 @@ class DirectMapOrdersTest {
       }
     }
 
-    /** A write through the direct map, to a page that nobody has used. */
+    /** A write through the direct map, to an unused page. */
     void scribble() {
       try {
         host.directMap()
@@ -100,7 +100,7 @@ class DirectMapOrdersTest {
       }
     }
 
-    /** Nobody can hold the page against it. */
+    /** No holder can keep the page from it. */
     void convert() {
       assertThat(memfd.tryMakeInaccessible(0, PAGE)).isEqualTo(Errno.OK);
     }

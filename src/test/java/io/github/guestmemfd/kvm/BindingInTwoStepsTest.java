@@ -50,7 +50,7 @@ class BindingInTwoStepsTest {
     }
   }
 
-  /** A refused binding leaves a file that belongs to nobody to nobody. */
+  /** After a refused binding a file of no machine is still of none. */
   @Test
   void whatIsRefusedTiesNoFile() {
     try (GuestMemfd memfd = file()) {

@@ -268,7 +268,7 @@ class SetMemoryAttributes2Test extends VmFixture {
 
   // ---- the conversion ----
 
-  /** What is as wanted already is not touched, whoever holds it. */
+  /** What is as wanted already is not touched, whatever holds it. */
   @Test
   void alreadyInThatState() {
     window.putLong(0, 42);

@@ -414,7 +414,7 @@ class TwoMemoriesHandlerTest extends VmFixture {
     assertEquals(Errno.OK, ask(handler, 3, 2, SHARED));
   }
 
-  /** Nobody knows what it has done: it is told to let go, as those before it. */
+  /** What it has done is not known: it is told to let go, as those before it. */
   @Test
   void aListenerThatThrowsIsToldToLetGo() {
     ConversionHandler handler =
@@ -491,7 +491,7 @@ class TwoMemoriesHandlerTest extends VmFixture {
     assertThat(hearing.heard).last().isEqualTo("converted 0 SHARED");
     assertThat(told).containsExactly("a+0/8");
     assertEquals(1, memfd.cachedPages(), "it stays");
-    assertEquals(0, second.cachedPages(), "what nobody objects to is discarded");
+    assertEquals(0, second.cachedPages(), "what no listener objects to is discarded");
     stubborn[0] = false;
   }
 

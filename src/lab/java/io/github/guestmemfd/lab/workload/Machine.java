@@ -147,7 +147,7 @@ record Machine(
 
   /**
    * Whether a program of the host that knows what is shared writes to a page. In place nothing
-   * comes of it where the page is private; with two memories it would make memory that nobody uses.
+   * comes of it where the page is private; with two memories it would make unused memory.
    */
   boolean isForHost(int page) {
     return ram == null || !isPrivate(page);
