@@ -74,7 +74,7 @@ class ClientContractTest {
       NoSecondLook | NO_GRIP | faultsMeetOperations | take the sequence number before the grab
       SequenceAfterTheGrab | NO_GRIP | faultsMeetOperations | take the sequence number before the grab
       SequenceOnlyAtTheEnd | NO_GRIP | faultsMeetOperations | stood at INVALIDATE_HAS_BEGUN
-      LooksForInvalidationsUnderWay | NO_GRIP | faultsMeetOperations | of pages 1 to 2 ran
+      LooksForInvalidationsUnderWay | NO_GRIP | faultsMeetOperations | of pages 1 to 2
       LooksThenMaps | FOLLOWS | everyOrderOfAFaultAndAPunch | under one lock with that
       MapsTheLastFrame | FOLLOWS | theHostMayBeFull | A grab that fails must leave nothing mapped
       LeaksWhenItTriesAgain | NO_GRIP | faultsMeetOperations | stood at INVALIDATE_HAS_BEGUN
