@@ -310,7 +310,8 @@ abstract class PrivatePageTable {
     }
     long page = fault.page;
     IntFunction<Errno> forLaunch = fault.forLaunch;
-    Leaf leaf = leaf(page);
+    Leaf before = leaf(page);
+    Leaf leaf = before;
     if (leaf == null) {
       Errno errno = forLaunch == null ? mapLeaf(page, pfn, accessible) : forLaunch.apply(pfn);
       if (errno != Errno.OK) {
@@ -318,14 +319,24 @@ abstract class PrivatePageTable {
       }
       boolean accepted = forLaunch != null || !isAcceptedByGuest();
       leaf = new Leaf(pfn, accepted, false, holdsReferences() ? memfd : null);
-      Announce.write(leaves).put(page, leaf);
     } else if (forLaunch != null) {
       return Errno.EEXIST;
     } else if (leaf.blocked) { // by an invalidation that was given up: the same page
       leaf = leaf.withBlocked(false);
-      Announce.write(leaves).put(page, leaf);
     }
-    return fault.accept && !leaf.accepted ? acceptLocked(page, leaf) : Errno.OK;
+    // Mapped and accepted are one change of the entry: an access meets none or both.
+    Errno errno = Errno.OK;
+    try {
+      if (fault.accept && !leaf.accepted) {
+        errno = acceptLeaf(page, leaf.pfn);
+        leaf = errno == Errno.OK ? leaf.withAccepted(true) : leaf;
+      }
+    } finally {
+      if (leaf != before) {
+        Announce.write(leaves).put(page, leaf);
+      }
+    }
+    return errno;
   }
 
   final Errno acceptLocked(long page, Leaf leaf) {

@@ -91,9 +91,12 @@ final class ClientCalls extends ClientScenes {
             .build();
     private final Witness witness = new Witness(host);
 
-    /** A page that is there, and is used by the guest already or not. */
+    /** A page that is there, that the client serves, and that the guest uses already or not. */
     World(boolean used) {
       memfd.allocate(0, PAGE);
+      if (!serving.accessible() && serving.inaccessible()) {
+        memfd.makeInaccessible(0, PAGE);
+      }
       if (used) {
         fault();
       }
@@ -113,6 +116,13 @@ final class ClientCalls extends ClientScenes {
       } catch (GuestMemfdException e) {
         return false; // there is no frame for it
       }
+    }
+
+    /** After a use of the page, another one does no harm, and the guest can access it. */
+    void goesOn() {
+      hooks.use(client, memfd, 0);
+      Rule.SERVES.check(
+          access() || serving.isNone(), "the guest cannot access a page that it has used");
     }
 
     void punch() {
@@ -143,7 +153,8 @@ final class ClientCalls extends ClientScenes {
     Interleavings<World> fault =
         Interleavings.of(() -> new World(false))
             .thread("fault", World::fault)
-            .thread("punch", World::punch);
+            .thread("punch", World::punch)
+            .atEnd(World::end);
     everyOrder(
         fault,
         "a use of a page and a punch of it do not go together in this order. Take the sequence"
@@ -152,17 +163,30 @@ final class ClientCalls extends ClientScenes {
     Interleavings<World> access =
         Interleavings.of(() -> new World(true))
             .thread("access", w -> w.access())
-            .thread("punch", World::punchAndReuse);
+            .thread("punch", World::punchAndReuse)
+            .atEnd(World::end);
     everyOrder(
         access,
         "an access of the guest and a punch of its page do not go together in this order. Announce"
             + " the access, and look at the entry again after that; in invalidateBegin take the"
             + " entry away, and wait for the accesses after that");
+    Interleavings<World> uses =
+        Interleavings.of(() -> new World(false))
+            .thread("use", World::fault)
+            .thread("access", w -> w.access())
+            .atEnd(
+                w -> {
+                  w.goesOn();
+                  w.end();
+                });
+    everyOrder(
+        uses,
+        "a use of a page by one vCPU and an access to it by another do not go together in this"
+            + " order. Let the page be seen only when the guest may access it");
   }
 
   private static void everyOrder(Interleavings<World> scenario, String hint) {
     scenario
-        .atEnd(World::end)
         .maxPreemptions(MAX_PREEMPTIONS)
         .maxOrders(MAX_ORDERS)
         .find()

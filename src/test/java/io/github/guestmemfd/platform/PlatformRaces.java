@@ -146,6 +146,28 @@ abstract class PlatformRaces {
         .explore();
   }
 
+  /** A vCPU uses a page for the first time while another reads it: it meets all of it or none. */
+  @Test
+  void aFirstUseAndAnAccessInEveryOrder() {
+    Interleavings.Report report =
+        Interleavings.of(
+                () -> {
+                  Small small = new Small(guest());
+                  small.world.memfd.punchHole(0, PAGE);
+                  return small;
+                })
+            .thread("one", Small::useAndWrite)
+            .thread("other", w -> w.world.guest.read(0))
+            .atEnd(
+                w -> {
+                  assertThat(w.world.guest.death()).isEmpty();
+                  assertEquals(7, w.world.guest.read(0).orElseThrow());
+                  atEnd(w, false);
+                })
+            .explore();
+    assertThat(report.complete()).isTrue();
+  }
+
   /** A conversion is interrupted at any of its waits, and made again. */
   @Test
   void anAccessAndAnInterruptedConversionInEveryOrder() {
