@@ -2,28 +2,16 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
-import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.RangeRule;
 import io.github.guestmemfd.file.FileOperations;
 import io.github.guestmemfd.file.Inode;
 import io.github.guestmemfd.file.PendingConversion;
-import io.github.guestmemfd.file.Refusals;
 
 /** Calls that convert a range of a file, or look at its attributes: their errors in order. */
-final class Converting {
-  private final FileOperations file;
-  private final boolean closed;
-  private final String call;
-  private final long offset;
-  private final long length;
-
+final class Converting extends RangeCall {
   Converting(FileOperations file, boolean closed, String call, long offset, long length) {
-    this.file = file;
-    this.closed = closed;
-    this.call = call;
-    this.offset = offset;
-    this.length = length;
+    super(file, closed, call, offset, length);
   }
 
   /** Whether there is such a range, of a descriptor that is closed or not. */
@@ -70,14 +58,10 @@ final class Converting {
 
   /** The exception for what the call has answered. */
   GuestMemfdException refused(Errno errno) {
-    String what = call + Hex.range(offset, length) + " of " + file.inode;
-    RangeRule broken = RangeRule.broken(offset, length, file.inode.size);
     if (errno == Errno.EBADF && closed) {
-      return Refusals.exception(errno, what + ": the descriptor is closed");
+      return refused(errno, "the descriptor is closed");
     }
-    return errno == Errno.EINVAL && broken != null
-        ? Refusals.exception(
-            errno, what + ": " + broken.text("offset", "length", offset, length, file.inode.size))
-        : file.inode.refused(errno, what);
+    String wrong = errno == Errno.EINVAL ? wrong() : null;
+    return wrong == null ? refusedByFile(errno) : refused(errno, wrong);
   }
 }

@@ -2,30 +2,16 @@ package io.github.guestmemfd;
 
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
-import io.github.guestmemfd.abi.GuestMemfdException;
-import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.abi.Pages;
-import io.github.guestmemfd.abi.RangeRule;
 import io.github.guestmemfd.file.FileOperations;
-import io.github.guestmemfd.file.Refusals;
 import java.nio.ByteBuffer;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /** Calls that put content into pages of a file: their arguments, and their errors in order. */
-final class Filling {
-  private final FileOperations file;
-  private final boolean closed;
-  private final String call;
-  private final long offset;
-  private final long length;
-
+final class Filling extends RangeCall {
   Filling(FileOperations file, boolean closed, String call, long offset, long length) {
-    this.file = file;
-    this.closed = closed;
-    this.call = call;
-    this.offset = offset;
-    this.length = length;
+    super(file, closed, call, offset, length);
   }
 
   /** See {@link GuestMemfd#write}. */
@@ -70,25 +56,17 @@ final class Filling {
 
   /** The first page of a range that is in the file. */
   private long checkedPage() {
-    RangeRule broken = RangeRule.broken(offset, length, file.inode.size);
-    if (broken != null) {
-      throw refused(Errno.EINVAL, broken.text("offset", "length", offset, length, file.inode.size));
+    String wrong = wrong();
+    if (wrong != null) {
+      throw refused(Errno.EINVAL, wrong);
     }
     return offset >> Pages.SHIFT;
   }
 
   private long done(long result) {
     if (result < 0) {
-      throw file.inode.refused(Errno.ofResult((int) result), what());
+      throw refusedByFile(Errno.ofResult((int) result));
     }
     return result << Pages.SHIFT;
-  }
-
-  private GuestMemfdException refused(Errno errno, String why) {
-    return Refusals.exception(errno, what() + ": " + why);
-  }
-
-  private String what() {
-    return call + Hex.range(offset, length) + " of " + file.inode;
   }
 }

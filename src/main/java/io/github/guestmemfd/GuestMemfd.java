@@ -710,16 +710,21 @@ public sealed class GuestMemfd implements AutoCloseable permits RecordedMemfd {
    */
   public int tryGetPfn(long offset) {
     if (offset < 0 || offset >= Announce.read(this).openSize) {
-      return isClosed() ? -Errno.EBADF.code() : -Errno.EINVAL.code();
+      return noPage();
     }
     return file.getPfn.get(offset >> Pages.SHIFT);
+  }
+
+  /** The answer for an offset that is in no file that is open. */
+  private int noPage() {
+    return isClosed() ? -Errno.EBADF.code() : -Errno.EINVAL.code();
   }
 
   /** As {@link #tryGrab}, for callers that enter the holder themselves. */
   int take(long offset, HolderKind kind) {
     Objects.requireNonNull(kind, "kind");
     if (offset < 0 || offset >= Announce.read(this).openSize) {
-      return isClosed() ? -Errno.EBADF.code() : -Errno.EINVAL.code();
+      return noPage();
     }
     return file.grab(offset >> Pages.SHIFT, kind);
   }

@@ -122,6 +122,16 @@ public final class Areas {
     return ends[find(page)];
   }
 
+  /** The first page from one on that is not mapped; at most the other. */
+  long mappedUpTo(long from, long to) {
+    long most = Math.min(to, pages());
+    long page = from;
+    while (page < most && isMapped(page)) {
+      page = Math.min(most, end(page));
+    }
+    return page;
+  }
+
   /** Whether a page is mapped. */
   boolean isMapped(long page) {
     return at(page) != UNMAPPED;

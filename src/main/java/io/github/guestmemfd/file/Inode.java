@@ -15,7 +15,6 @@ import io.github.guestmemfd.memory.FrameTable;
 import io.github.guestmemfd.observe.Holder;
 import io.github.guestmemfd.observe.HolderRegister;
 import io.github.guestmemfd.observe.Meter;
-import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Callback;
 import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.LockOrder;
@@ -23,7 +22,6 @@ import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import java.util.Objects;
 import java.util.Set;
-import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
@@ -33,6 +31,10 @@ import org.jspecify.annotations.Nullable;
  * {@link FileOperations} brings together.
  */
 public final class Inode {
+  /** Why a call that needs the direct map is refused. */
+  static final String NOT_IN_DIRECT_MAP =
+      "expected a file whose pages are in the direct map while they are shared";
+
   /** Its host. */
   public final Host host;
 
@@ -70,7 +72,7 @@ public final class Inode {
    * {@link OpenFile}s, and operations under way; the file ends with the last of them. A lookup of a
    * page that is ready is no operation.
    */
-  private final AtomicLong opens = new AtomicLong(1);
+  private final OpenCount opens = new OpenCount();
 
   private final Consumer<Failures> atEnd;
 
@@ -145,15 +147,7 @@ public final class Inode {
    * @return whether it has been opened; to be closed then
    */
   public boolean tryOpen() {
-    for (; ; ) {
-      long n = Announce.read(opens).get();
-      if (n == 0) {
-        return false;
-      }
-      if (Announce.write(opens).compareAndSet(n, n + 1)) {
-        return true;
-      }
-    }
+    return opens.tryOpen();
   }
 
   /**
@@ -161,7 +155,7 @@ public final class Inode {
    * ends the file: now, or once this thread has left its operations and callbacks.
    */
   public void close() {
-    if (Announce.write(opens).decrementAndGet() == 0) {
+    if (opens.close()) {
       if (CallbackContext.isInTheMiddleOfAny()) {
         CallbackContext.whenOut(this::endWhenOut);
       } else {
@@ -193,7 +187,7 @@ public final class Inode {
 
   /** Ends an operation, and the file with it if nothing else holds that open. */
   void endOperation() {
-    if (Announce.write(opens).decrementAndGet() == 0) {
+    if (opens.close()) {
       CallbackContext.whenOut(this::endWhenOut);
     }
     CallbackContext.leaveOperation();
@@ -215,7 +209,7 @@ public final class Inode {
    * @return true when nothing holds it open
    */
   boolean isGone() {
-    return Announce.read(opens).get() == 0;
+    return opens.isGone();
   }
 
   // ---- status ----

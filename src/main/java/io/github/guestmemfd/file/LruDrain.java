@@ -1,9 +1,10 @@
 package io.github.guestmemfd.file;
 
 /**
- * The draining of LRU batches within one check of references: first that of this thread's CPU, and
- * only if a folio is in the way even then, those of all CPUs; each once, however many folios are
- * looked at. That is enough: while a range is locked, none of its folios comes into a batch.
+ * The draining of the LRU batches of a host that has them, within one check of references: first
+ * that of this thread's CPU, and only if a folio is in the way even then, those of all CPUs; each
+ * once, however many folios are looked at. That is enough: while a range is locked, none of its
+ * folios comes into a batch.
  */
 final class LruDrain {
   private final Host host;
@@ -19,7 +20,7 @@ final class LruDrain {
    * @return false if there is nothing more to drain
    */
   boolean next() {
-    if (host.lru == null || drained == 2) {
+    if (drained == 2) {
       return false;
     }
     if (drained++ == 0) {

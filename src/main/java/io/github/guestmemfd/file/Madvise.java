@@ -64,8 +64,9 @@ public final class Madvise {
     long to = Math.min(end, mapping.pages);
     long unmapped = Pages.index(offset) < 0 ? Pages.index(offset) : end; // the first such page
     boolean populates = advice == Advice.POPULATE_READ || advice == Advice.POPULATE_WRITE;
-    Areas areas = mark(Math.max(Pages.index(offset), 0), to, advice);
-    for (long page = Math.max(Pages.index(offset), 0), next; page < to; page = next) {
+    long from = Math.max(Pages.index(offset), 0);
+    Areas areas = mark(from, to, advice);
+    for (long page = from, next; page < to; page = next) {
       next = Math.min(areas.end(page), to);
       if (!areas.isMapped(page)) {
         unmapped = Math.min(unmapped, page);
@@ -154,8 +155,7 @@ public final class Madvise {
     boolean forWrite = advice == Advice.POPULATE_WRITE;
     Areas areas = mapping.areas();
     if (inode.isOutOfDirectMap(false)) { // as there is no GUP of it
-      String why = "expected a file whose pages are in the direct map while they are shared";
-      throw notAdvised(Errno.EINVAL, offset, length, advice, why);
+      throw notAdvised(Errno.EINVAL, offset, length, advice, Inode.NOT_IN_DIRECT_MAP);
     }
     if (forWrite ? !areas.allows(from, true) : !areas.isMadeForReading(from)) {
       String why = "expected a mapping for " + (forWrite ? "WRITE" : "READ");

@@ -1,7 +1,6 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.abi.Errno;
-import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.abi.Pages;
@@ -35,12 +34,10 @@ public final class Mempolicy {
     String call = "mbind " + policy + Hex.range(offset, length) + " of " + mapping;
     CallbackContext.forbid("mbind");
     mapping.requireMapped();
-    if (!Pages.isAligned(offset)) {
-      throw refused(Errno.EINVAL, call, "expected a multiple of 4096 as offset");
-    }
+    Remap.requireAligned(offset, call);
     long rounded = (length + Pages.OFFSET_MASK) & ~Pages.OFFSET_MASK; // as unsigned: -1 is 0
     if (rounded < 0 && rounded >= -Mapping.TASK_SIZE) {
-      throw refused(Errno.EINVAL, call, "expected an end that is not below the start");
+      throw Remap.refused(Errno.EINVAL, call, "expected an end that is not below the start");
     }
     if (rounded == 0) {
       return;
@@ -60,9 +57,9 @@ public final class Mempolicy {
     long from = mapping.clip(first);
     long to = mapping.clip(first + count);
     if (policy.mode() != MemoryPolicy.Mode.DEFAULT) {
-      long mapped = from == first && to == first + count ? firstUnmapped(areas, from, to) : -1;
-      if (mapped < to) {
-        throw refused(Errno.EFAULT, call, "expected a range that is mapped");
+      boolean inside = from == first && to == first + count;
+      if (!inside || areas.mappedUpTo(from, to) < to) {
+        throw Remap.refused(Errno.EFAULT, call, "expected a range that is mapped");
       }
     }
     int bits = Areas.policy(policy);
@@ -79,14 +76,6 @@ public final class Mempolicy {
     }
   }
 
-  private static long firstUnmapped(Areas areas, long from, long to) {
-    long page = from;
-    while (page < to && areas.isMapped(page)) {
-      page = areas.end(page);
-    }
-    return page;
-  }
-
   /**
    * The policy of a page.
    *
@@ -98,15 +87,11 @@ public final class Mempolicy {
     mapping.requireMapped();
     long page = Pages.index(offset);
     Areas areas = mapping.areas();
-    if (page != mapping.clip(page) || page == areas.pages() || !areas.isMapped(page)) {
+    if (!Remap.isMapped(areas, page)) {
       String call = "get_mempolicy at offset " + Hex.of(offset) + " of " + mapping;
-      throw refused(Errno.EFAULT, call, "expected a page that is mapped");
+      throw Remap.refused(Errno.EFAULT, call, "expected a page that is mapped");
     }
     SharedPolicy shared = inode.sharedPolicy;
     return Areas.policy(shared == null ? areas.at(page) : shared.at(mapping.firstIndex + page));
-  }
-
-  private static GuestMemfdException refused(Errno errno, String call, String why) {
-    return Refusals.exception(errno, call + ": " + why);
   }
 }

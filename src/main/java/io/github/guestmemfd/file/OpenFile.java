@@ -1,7 +1,6 @@
 package io.github.guestmemfd.file;
 
 import io.github.guestmemfd.spi.Announce;
-import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
 import org.jspecify.annotations.Nullable;
 
@@ -16,7 +15,7 @@ public final class OpenFile {
   public final Inode inode;
 
   /** Descriptors and mappings. */
-  private final AtomicLong opens = new AtomicLong(1);
+  private final OpenCount opens = new OpenCount();
 
   /** The virtual machine whose memslots it is bound to, once it is. */
   private final AtomicReference<@Nullable Object> boundTo = new AtomicReference<>();
@@ -39,25 +38,17 @@ public final class OpenFile {
    * @return whether it has been opened; to be closed then
    */
   public boolean tryOpen() {
-    for (; ; ) {
-      long n = Announce.read(opens).get();
-      if (n == 0) {
-        return false;
-      }
-      if (Announce.write(opens).compareAndSet(n, n + 1)) {
-        return true;
-      }
-    }
+    return opens.tryOpen();
   }
 
   /** Opens it once more. The caller knows that it is open. */
   void openAgain() {
-    Announce.write(opens).incrementAndGet();
+    opens.openAgain();
   }
 
   /** Closes a descriptor or a mapping. The last of them ends it, and gives up the inode. */
   public void close() {
-    if (Announce.write(opens).decrementAndGet() != 0) {
+    if (!opens.close()) {
       return;
     }
     Runnable task = Announce.read(atEnd).get();

@@ -18,6 +18,7 @@ import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.spi.Wait;
 import java.util.List;
 import java.util.function.LongPredicate;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The check of references before folios change: asks the protocol whether the counts of each folio
@@ -96,7 +97,7 @@ final class RefCheck {
   private boolean awaitExpectedRefs(
       long from, long to, Purpose purpose, RetryPolicy policy, Mismatch busy)
       throws InterruptedException {
-    LruDrain drain = new LruDrain(inode.host);
+    LruDrain drain = inode.host.lru == null ? null : new LruDrain(inode.host);
     boolean converts = purpose == Purpose.CONVERT;
     long waitNanos = policy.waitNanos();
     for (Folios folios = cache.folios(from, to); folios.next(); ) {
@@ -135,7 +136,7 @@ final class RefCheck {
       Purpose purpose,
       int spins,
       long waitNanos,
-      LruDrain drain,
+      @Nullable LruDrain drain,
       Mismatch busy)
       throws InterruptedException {
     boolean keepLock = purpose == Purpose.CONVERT && waitsWithFolioLock;
@@ -210,7 +211,7 @@ final class RefCheck {
       Purpose purpose,
       int spins,
       long waitNanos,
-      LruDrain drain,
+      @Nullable LruDrain drain,
       Mismatch busy)
       throws InterruptedException {
     inode.at(RacePoint.ON_MISMATCH, index);
@@ -219,7 +220,7 @@ final class RefCheck {
         && protocol.refusesOutright(Counts.refs(seen), guest.safe(seen))) {
       return seen;
     }
-    while (drain.next()) {
+    while (drain != null && drain.next()) {
       if (checkAndFreeze(pfn, purpose)) {
         return 0;
       }

@@ -64,12 +64,8 @@ public final class Remap {
     try {
       failures.attempt(mapping.lock::lockUninterruptibly);
       try {
-        mapping.mm.atOnce( // a child inherits it as it was, or not at all
-            () -> {
-              mapping.change(0, mapping.pages, bits -> Areas.UNMAPPED);
-              mapping.mm.remove(mapping);
-            });
-        unmap(mapping, 0, mapping.pages, failures);
+        takeOut(mapping);
+        removeEntries(mapping, 0, mapping.pages, failures);
       } finally {
         mapping.lock.unlock();
       }
@@ -115,9 +111,20 @@ public final class Remap {
         });
   }
 
-  /** Unmaps what is mapped in a range, and takes no interrupt meanwhile. The lock is held. */
-  private void unmap(Mapping mapping, long from, long to, Failures failures) {
-    mapping.change(from, to, bits -> Areas.UNMAPPED);
+  /** Takes a mapping from its process: a child inherits it as it was, or not at all. */
+  private static void takeOut(Mapping mapping) {
+    mapping.mm.atOnce(
+        () -> {
+          mapping.change(0, mapping.pages, bits -> Areas.UNMAPPED);
+          mapping.mm.remove(mapping);
+        });
+  }
+
+  /**
+   * Removes the entries of a range where nothing is mapped any more, and takes no interrupt
+   * meanwhile. The lock is held.
+   */
+  private void removeEntries(Mapping mapping, long from, long to, Failures failures) {
     boolean all = mapping.areas().isEmpty();
     long first = all ? 0 : from; // with what an interrupted one has left
     long end = all ? mapping.pages : to;
@@ -216,17 +223,14 @@ public final class Remap {
       throws InterruptedException {
     Areas areas = mapping.areas();
     long from = Pages.index(offset);
-    if (length < 0 || from != mapping.clip(from) || !isMapped(areas, from)) {
+    if (length < 0 || !isMapped(areas, from)) {
       throw refused(Errno.ENOMEM, call, "nothing is mapped at its start");
     }
     if (protection.exec()) {
       throw refused(Errno.EACCES, call, "expected READ and WRITE at most, actual also EXEC");
     }
     long end = from + pages(length);
-    long to = from;
-    while (to < end && isMapped(areas, to)) {
-      to = Math.min(end, areas.end(to));
-    }
+    long to = areas.mappedUpTo(from, end);
     mapping.change(from, to, bits -> Areas.protect(bits, protection.read(), protection.write()));
     await(mapping, from, to);
     if (to < end) {
@@ -288,7 +292,7 @@ public final class Remap {
     long was = move.was;
     long is = move.is;
     Areas areas = mapping.areas();
-    if (first != mapping.clip(first) || !isMapped(areas, first)) {
+    if (!isMapped(areas, first)) {
       throw refused(Errno.EFAULT, call, "nothing is mapped at its start");
     }
     boolean resized = was != is;
@@ -322,7 +326,7 @@ public final class Remap {
             mapping.change(first, last, bits -> Areas.UNMAPPED);
           });
       Failures failures = new Failures();
-      unmap(mapping, first, last, failures);
+      removeEntries(mapping, first, last, failures);
       failures.throwIfAny();
       done = true;
       return made;
@@ -330,8 +334,8 @@ public final class Remap {
       if (!done) { // no other thread knows it
         to.tryClose();
         Failures failures = new Failures();
-        unmap(to, 0, is, failures);
-        mm.remove(to);
+        takeOut(to);
+        removeEntries(to, 0, is, failures);
         failures.attempt(() -> release(to)); // which the other one keeps from ending
         failures.throwIfAny();
       }
@@ -404,21 +408,22 @@ public final class Remap {
     }
   }
 
-  private static boolean isMapped(Areas areas, long page) {
-    return page < areas.pages() && areas.isMapped(page);
+  /** Whether a page that may lie outside is mapped. */
+  static boolean isMapped(Areas areas, long page) {
+    return page >= 0 && page < areas.pages() && areas.isMapped(page);
   }
 
   private static long pages(long length) {
     return ((length - 1) >> Pages.SHIFT) + 1;
   }
 
-  private static void requireAligned(long offset, String call) {
+  static void requireAligned(long offset, String call) {
     if ((offset & Pages.OFFSET_MASK) != 0) {
       throw refused(Errno.EINVAL, call, "expected a multiple of 4096 as offset");
     }
   }
 
-  private static GuestMemfdException refused(Errno errno, String call, String why) {
+  static GuestMemfdException refused(Errno errno, String call, String why) {
     return Refusals.exception(errno, call + ": " + why);
   }
 }

@@ -58,8 +58,7 @@ public final class UserPages {
       return new Taken(new int[0], 0, Errno.OK);
     }
     if (inode.isOutOfDirectMap(false)) {
-      String why = "expected a file whose pages are in the direct map while they are shared";
-      throw noReference(Errno.EFAULT, offset, length, why);
+      throw noReference(Errno.EFAULT, offset, length, Inode.NOT_IN_DIRECT_MAP);
     }
     if (offset < 0 || offset >= mapping.length()) {
       String why =

@@ -101,7 +101,7 @@ final class ByGuestAddress {
     if (wrong != null) {
       throw new GuestMemfdException(Errno.EINVAL, what("discard", gpa, size) + ": " + wrong);
     }
-    for (Mmu.Pages pages :
+    for (SlotPages pages :
         regions.memslots().pages(gpa >>> Pages.SHIFT, (gpa + size) >>> Pages.SHIFT)) {
       BoundSlot slot = pages.slot();
       if (!slot.isInFile(MemoryAttribute.SHARED)) {

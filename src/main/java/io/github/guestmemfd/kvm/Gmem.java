@@ -90,9 +90,8 @@ final class Gmem implements GuestMemfdOps {
   void unlink() {
     Announce.write(this).released = true;
     try {
-      mmu.invalidateBeginUninterruptibly(allPages());
+      mmu.invalidate(allPages());
     } finally {
-      mmu.invalidateEnd();
       Announce.write(first.views).remove(this);
     }
   }
@@ -107,25 +106,25 @@ final class Gmem implements GuestMemfdOps {
   }
 
   /** The pages of memslots that a range of the file backs. */
-  private List<Mmu.Pages> pages(long offset, long length) {
-    List<Mmu.Pages> pages = new ArrayList<>();
+  private List<SlotPages> pages(long offset, long length) {
+    List<SlotPages> pages = new ArrayList<>();
     for (BoundSlot slot : Announce.read(bindings)) { // what is bound later cannot get the pages
       long start =
           userAddress == NONE ? slot.memslot.offset() : slot.memslot.userAddress() - userAddress;
       long from = Math.max(0, (offset - start) >> Pages.SHIFT);
       long to = Math.min(slot.pages(), (offset + length - start) >> Pages.SHIFT);
       if (from < to) {
-        pages.add(new Mmu.Pages(slot, from, to));
+        pages.add(new SlotPages(slot, from, to));
       }
     }
     return pages;
   }
 
   /** The pages of all memslots that the file backs. */
-  List<Mmu.Pages> allPages() {
-    List<Mmu.Pages> pages = new ArrayList<>();
+  List<SlotPages> allPages() {
+    List<SlotPages> pages = new ArrayList<>();
     for (BoundSlot slot : Announce.read(bindings)) {
-      pages.add(new Mmu.Pages(slot, 0, slot.pages()));
+      pages.add(new SlotPages(slot, 0, slot.pages()));
     }
     return pages;
   }
@@ -205,11 +204,7 @@ final class Gmem implements GuestMemfdOps {
 
   /** Zaps the pages of a range that no fault finds any more. An interrupt does not stop it. */
   void zap(long offset, long length) {
-    try {
-      mmu.invalidateBeginUninterruptibly(pages(offset, length));
-    } finally {
-      mmu.invalidateEnd();
-    }
+    mmu.invalidate(pages(offset, length));
   }
 
   boolean isOf(Mmu other) {
@@ -225,14 +220,6 @@ final class Gmem implements GuestMemfdOps {
   @Override
   public void release() {
     Announce.write(this).released = true;
-    try {
-      mmu.invalidateBeginUninterruptibly(allPages());
-    } finally {
-      try {
-        next.release();
-      } finally {
-        mmu.invalidateEnd();
-      }
-    }
+    mmu.invalidate(allPages(), next::release);
   }
 }

@@ -127,13 +127,9 @@ final class Handover {
     } while (!source.regions.tryDie(/* own= */ theirs, regions, /* theirs= */ own));
     NavigableMap<Long, Long> taken =
         source.attributes == null ? new TreeMap<>() : source.attributes.take();
-    if (attributes != null) {
-      mmu.invalidateBeginUninterruptibly(regions.allPages());
-      try {
-        attributes.replace(taken);
-      } finally {
-        mmu.invalidateEnd();
-      }
+    VmAttributes here = attributes;
+    if (here != null) {
+      mmu.invalidate(regions.allPages(), () -> here.replace(taken));
     }
   }
 

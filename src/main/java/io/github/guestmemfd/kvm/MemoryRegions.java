@@ -140,8 +140,8 @@ final class MemoryRegions {
   }
 
   /** All pages that the guest may have mapped, also of memslots that are being deleted. */
-  List<Mmu.Pages> allPages() {
-    List<Mmu.Pages> pages = new ArrayList<>();
+  List<SlotPages> allPages() {
+    List<SlotPages> pages = new ArrayList<>();
     slotsLock.lock();
     try {
       for (OwnedFile file : files) {
@@ -151,7 +151,7 @@ final class MemoryRegions {
       slotsLock.unlock();
     }
     for (BoundSlot slot : Announce.read(userSlots)) {
-      pages.add(new Mmu.Pages(slot, 0, slot.pages()));
+      pages.add(new SlotPages(slot, 0, slot.pages()));
     }
     return pages;
   }
@@ -174,7 +174,7 @@ final class MemoryRegions {
     } finally {
       slotsLock.unlock();
     }
-    mmu.die(allPages());
+    mmu.invalidate(allPages()); // kvm_vm_dead kicks the vCPUs
     return true;
   }
 

@@ -95,13 +95,13 @@ final class Memslots {
   }
 
   /** The pages of all memslots in a range of guest frames. */
-  List<Mmu.Pages> pages(long first, long end) {
-    List<Mmu.Pages> pages = new ArrayList<>();
+  List<SlotPages> pages(long first, long end) {
+    List<SlotPages> pages = new ArrayList<>();
     for (BoundSlot slot : sorted) {
       long from = Math.max(first, slot.gfn(0)) - slot.gfn(0);
       long to = Math.min(end, slot.gfn(slot.pages())) - slot.gfn(0);
       if (from < to) {
-        pages.add(new Mmu.Pages(slot, from, to));
+        pages.add(new SlotPages(slot, from, to));
       }
     }
     return pages;

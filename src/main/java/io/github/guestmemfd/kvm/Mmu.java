@@ -59,9 +59,6 @@ final class Mmu {
   /** A write to a read-only memslot. */
   static final int READ_ONLY = -1003;
 
-  /** Pages of a memslot, from one up to another. */
-  record Pages(BoundSlot slot, long from, long to) {}
-
   private final Mutex mmuLock = new Mutex(LockClass.MMU_LOCK);
   private final IdleStrategy idle;
   private final boolean keepsReferences;
@@ -280,8 +277,8 @@ final class Mmu {
    * @return EINTR if the thread is interrupted while it waits for accesses under way; it has not
    *     begun then, but what was mapped has been zapped
    */
-  Errno invalidateBegin(List<Pages> pages) {
-    return invalidateBegin(() -> pages, firstGfn(pages), endGfn(pages));
+  Errno invalidateBegin(List<SlotPages> pages) {
+    return invalidateBegin(() -> pages, SlotPages.firstGfn(pages), SlotPages.endGfn(pages));
   }
 
   /**
@@ -292,14 +289,14 @@ final class Mmu {
    * @param first its first guest frame
    * @param end the one after its last
    */
-  Errno invalidateBegin(Supplier<List<Pages>> pages, long first, long end) {
+  Errno invalidateBegin(Supplier<List<SlotPages>> pages, long first, long end) {
     mark(first, end);
     boolean done = false;
     try {
-      for (Pages part : counted(pages.get())) {
+      for (SlotPages part : counted(pages.get())) {
         Zapped zapped = zap(part);
-        zapped.ofFile.await(part.slot.fileFrames());
-        zapped.ofHost.await(part.slot.hostFrames());
+        zapped.ofFile.await(part.slot().fileFrames());
+        zapped.ofHost.await(part.slot().hostFrames());
         remove(part);
       }
       done = true;
@@ -313,24 +310,34 @@ final class Mmu {
     }
   }
 
-  /** As {@link #invalidateBegin(List)}, but an interrupt does not stop it. */
-  void invalidateBeginUninterruptibly(List<Pages> pages) {
-    mark(firstGfn(pages), endGfn(pages));
-    zapAll(counted(pages).iterator());
+  /**
+   * An invalidation from its begin to its end, which an interrupt does not stop.
+   *
+   * @param pages all pages that have the memory
+   * @param change made in between, whatever the zap throws
+   */
+  void invalidate(List<SlotPages> pages, Runnable change) {
+    mark(SlotPages.firstGfn(pages), SlotPages.endGfn(pages));
+    try {
+      zapAll(counted(pages).iterator());
+    } finally {
+      try {
+        change.run();
+      } finally {
+        invalidateEnd();
+      }
+    }
   }
 
-  private static long firstGfn(List<Pages> pages) {
-    return pages.stream().mapToLong(p -> p.slot.gfn(p.from)).min().orElse(Long.MAX_VALUE);
-  }
-
-  private static long endGfn(List<Pages> pages) {
-    return pages.stream().mapToLong(p -> p.slot.gfn(p.to)).max().orElse(0);
+  /** As {@link #invalidate(List, Runnable)}, of pages that are used no more. */
+  void invalidate(List<SlotPages> pages) {
+    invalidate(pages, () -> {});
   }
 
   /** Zaps all pages, whatever one part of them throws: their frames are about to be used again. */
-  private void zapAll(Iterator<Pages> parts) {
+  private void zapAll(Iterator<SlotPages> parts) {
     while (parts.hasNext()) {
-      Pages part = parts.next();
+      SlotPages part = parts.next();
       try {
         zapUninterruptibly(part);
       } catch (Throwable e) {
@@ -340,9 +347,9 @@ final class Mmu {
     }
   }
 
-  private static List<Pages> counted(List<Pages> pages) {
-    for (Pages part : pages) {
-      part.slot.counters.count(VmMeter.INVALIDATIONS);
+  private static List<SlotPages> counted(List<SlotPages> pages) {
+    for (SlotPages part : pages) {
+      part.slot().counters.count(VmMeter.INVALIDATIONS);
     }
     return pages;
   }
@@ -383,7 +390,7 @@ final class Mmu {
       mmuLock.unlock();
     }
     try {
-      zapUninterruptibly(new Pages(slot, 0, slot.pages()));
+      zapUninterruptibly(new SlotPages(slot, 0, slot.pages()));
     } finally {
       forgetReplaced(slot);
     }
@@ -415,19 +422,6 @@ final class Mmu {
   /** Says that the machine is dead; then {@link #die} follows. */
   void markDead() {
     Announce.write(this).isDead = true;
-  }
-
-  /**
-   * Ends all use of memory by the guest of a dead machine: {@code kvm_vm_dead} kicks the vCPUs.
-   *
-   * @param pages all that can be mapped
-   */
-  void die(List<Pages> pages) {
-    try {
-      invalidateBeginUninterruptibly(pages);
-    } finally {
-      invalidateEnd();
-    }
   }
 
   // ---- dirty log ----
@@ -493,13 +487,13 @@ final class Mmu {
   /** Frames that accesses may be under way to. */
   private record Zapped(ZappedFrames ofFile, ZappedFrames ofHost) {}
 
-  private void zapUninterruptibly(Pages pages) {
+  private void zapUninterruptibly(SlotPages pages) {
     Zapped zapped = zap(pages);
     try {
-      zapped.ofFile.awaitUninterruptibly(pages.slot.fileFrames());
+      zapped.ofFile.awaitUninterruptibly(pages.slot().fileFrames());
     } finally {
       try {
-        zapped.ofHost.awaitUninterruptibly(pages.slot.hostFrames());
+        zapped.ofHost.awaitUninterruptibly(pages.slot().hostFrames());
       } finally {
         remove(pages); // the accesses are over, also if the idle strategy has thrown
       }
@@ -507,27 +501,30 @@ final class Mmu {
   }
 
   /** Prevents new accesses to pages; returns the frames that accesses may be under way to. */
-  private Zapped zap(Pages pages) {
+  private Zapped zap(SlotPages pages) {
     Zapped zapped = new Zapped(new ZappedFrames(), new ZappedFrames());
     long[] fresh = new long[1];
     mmuLock.lock();
     try {
-      pages.slot.table.update(
-          pages.from,
-          pages.to,
-          entry -> {
-            (TdpEntry.isHost(entry) ? zapped.ofHost : zapped.ofFile).add(TdpEntry.pfn(entry));
-            if (TdpEntry.isZapped(entry)) {
-              return entry; // zapped by another thread, which may not have waited
-            }
-            fresh[0]++;
-            return TdpEntry.zapped(entry);
-          });
+      pages
+          .slot()
+          .table
+          .update(
+              pages.from(),
+              pages.to(),
+              entry -> {
+                (TdpEntry.isHost(entry) ? zapped.ofHost : zapped.ofFile).add(TdpEntry.pfn(entry));
+                if (TdpEntry.isZapped(entry)) {
+                  return entry; // zapped by another thread, which may not have waited
+                }
+                fresh[0]++;
+                return TdpEntry.zapped(entry);
+              });
     } finally {
       mmuLock.unlock();
     }
     counters.add(VmMeter.ZAPS, fresh[0]);
-    pages.slot.counters.add(VmMeter.ZAPS, fresh[0]);
+    pages.slot().counters.add(VmMeter.ZAPS, fresh[0]);
     return zapped;
   }
 
@@ -536,23 +533,26 @@ final class Mmu {
    * references back: all, whatever one of them throws. None has been mapped anew since: the pages
    * are being invalidated, or their memslot gone.
    */
-  private void remove(Pages pages) {
+  private void remove(SlotPages pages) {
     ZappedFrames kept = new ZappedFrames();
     mmuLock.lock();
     try {
-      pages.slot.table.update(
-          pages.from,
-          pages.to,
-          entry -> {
-            if (TdpEntry.keepsReference(entry)) {
-              kept.add(TdpEntry.pfn(entry));
-            }
-            return TdpEntry.removed(entry);
-          });
+      pages
+          .slot()
+          .table
+          .update(
+              pages.from(),
+              pages.to(),
+              entry -> {
+                if (TdpEntry.keepsReference(entry)) {
+                  kept.add(TdpEntry.pfn(entry));
+                }
+                return TdpEntry.removed(entry);
+              });
     } finally {
       mmuLock.unlock();
     }
-    GuestMemfd memfd = pages.slot.memslot.memfd();
+    GuestMemfd memfd = pages.slot().memslot.memfd();
     if (memfd != null) {
       release(memfd, kept);
     }

@@ -46,7 +46,13 @@ final class LaterKernels extends Scenario {
           return same(POLICY, w.getMempolicy(0));
         });
     some("a frame for the guest", () -> frame(0));
-    whole("to private", () -> set(MemoryAttributes2.PRIVATE));
+    whole(
+        "to private",
+        () -> {
+          long size = 2L * PAGE;
+          source.setMemoryAttributes2(f, new MemoryAttributes2(0, size, MemoryAttributes2.PRIVATE));
+          return OK;
+        });
     some("a private frame", () -> frame(PAGE));
     whole(
         "to shared",
@@ -86,10 +92,5 @@ final class LaterKernels extends Scenario {
   private String frame(long offset) {
     int pfn = f.tryGetPfn(offset);
     return pfn > 0 ? OK : Errno.ofResult(pfn).name();
-  }
-
-  private String set(long attributes) {
-    source.setMemoryAttributes2(f, new MemoryAttributes2(0, 2L * PAGE, attributes));
-    return OK;
   }
 }

@@ -13,6 +13,7 @@ import io.github.guestmemfd.cache.PageTable;
 import io.github.guestmemfd.cache.SlotWord;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.fixtures.AccessUnderWay;
 import io.github.guestmemfd.fixtures.Meanwhile;
 import io.github.guestmemfd.fixtures.WaitProbe;
 import io.github.guestmemfd.fixtures.Worker;
@@ -180,7 +181,7 @@ class MappingTest {
     add();
     int pfn = fault(0);
     CountDownLatch over = new CountDownLatch(1);
-    Worker<Void> access = access(pfn, over);
+    Worker<Void> access = AccessUnderWay.begin(host.frames.accesses, pfn, over);
     Worker<Void> changing = await(true);
     await(false).result();
     probe.awaitWaiting(changing);
@@ -265,7 +266,7 @@ class MappingTest {
     add();
     int pfn = fault(0);
     CountDownLatch over = new CountDownLatch(1);
-    Worker<Void> access = access(pfn, over);
+    Worker<Void> access = AccessUnderWay.begin(host.frames.accesses, pfn, over);
     Worker<Void> unmapping =
         Worker.start(
             () -> {
@@ -285,22 +286,6 @@ class MappingTest {
     assertEquals(0, PageTable.held(mapping.table.entry(0)));
     file.remap.close(mapping);
     assertGone();
-  }
-
-  /** An access to a frame that goes on until it is told to end; returns once it has begun. */
-  private Worker<Void> access(int pfn, CountDownLatch over) throws InterruptedException {
-    CountDownLatch begun = new CountDownLatch(1);
-    Worker<Void> access =
-        Worker.start(
-            () -> {
-              long announced = host.frames.accesses.begin(pfn, 1);
-              begun.countDown();
-              over.await();
-              host.frames.accesses.end(announced);
-              return null;
-            });
-    begun.await();
-    return access;
   }
 
   /** That it is closed comes before what is wrong with the arguments. */

@@ -17,6 +17,7 @@ import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.ForwardingProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.fixtures.AccessUnderWay;
 import io.github.guestmemfd.fixtures.Meanwhile;
 import io.github.guestmemfd.fixtures.NoScheduler;
 import io.github.guestmemfd.fixtures.WaitProbe;
@@ -311,18 +312,8 @@ class PendingStepsTest {
     PendingConversion later = pend(0, 2);
     host.frames.unwatch(pfn); // the put does not try it
     letGo(pfn);
-    CountDownLatch begun = new CountDownLatch(1);
     CountDownLatch over = new CountDownLatch(1);
-    Worker<Void> access =
-        Worker.start(
-            () -> {
-              long announced = host.frames.accesses.begin(pfn, 1);
-              begun.countDown();
-              over.await();
-              host.frames.accesses.end(announced);
-              return null;
-            });
-    begun.await();
+    Worker<Void> access = AccessUnderWay.begin(host.frames.accesses, pfn, over);
     if (interrupted) {
       inTry = () -> Thread.currentThread().interrupt();
       file.pendingDriver.attempt(later);
@@ -338,15 +329,21 @@ class PendingStepsTest {
     assertNull(later.join());
   }
 
-  @Test
-  void whatATryThrowsFailsIt() {
-    int pfn = hold(0);
-    PendingConversion later = pend(0, 2);
+  /** Has every try throw what this returns. */
+  private IllegalStateException failingTries() {
     IllegalStateException planned = new IllegalStateException("planned");
     inTry =
         () -> {
           throw planned;
         };
+    return planned;
+  }
+
+  @Test
+  void whatATryThrowsFailsIt() {
+    int pfn = hold(0);
+    PendingConversion later = pend(0, 2);
+    IllegalStateException planned = failingTries();
     letGo(pfn);
     inTry = () -> {};
     assertSame(planned, assertThrows(CompletionException.class, later::join).getCause());
@@ -442,11 +439,7 @@ class PendingStepsTest {
   void itIsCancelledThoughAHookThrows() {
     int pfn = hold(0);
     PendingConversion later = pend(0, 2);
-    IllegalStateException planned = new IllegalStateException("planned");
-    inTry =
-        () -> {
-          throw planned;
-        };
+    IllegalStateException planned = failingTries();
     assertSame(planned, assertThrows(IllegalStateException.class, () -> later.cancel(false)));
     inTry = () -> {};
     assertTrue(later.isCancelled());

@@ -286,17 +286,23 @@ class FaultWithoutReferenceTest extends VmFixture {
     assertEquals(7, read(vcpu, GPA, SHARED));
   }
 
+  /** A private page that has been used, and that the guest has to fault in again. */
+  private GuestMemfd privatePageThatIsNotMapped(Vcpu vcpu) {
+    GuestMemfd memfd = bound(1, ConversionProtocol.invalidateLock());
+    memfd.makeInaccessible(0, PAGE);
+    read(vcpu, GPA, PRIVATE);
+    vm.unbind(0);
+    vm.bind(0, GPA, PAGE, memfd, 0);
+    return memfd;
+  }
+
   /**
    * A conversion waits for makePrivate, which has the folio locked, before it tells of the folio.
    */
   @Test
   void makeSharedComesAfterAMakePrivateUnderWay() throws Exception {
-    GuestMemfd memfd = bound(1, ConversionProtocol.invalidateLock());
     Vcpu vcpu = vm.createVcpu();
-    memfd.makeInaccessible(0, PAGE);
-    read(vcpu, GPA, PRIVATE);
-    vm.unbind(0);
-    vm.bind(0, GPA, PAGE, memfd, 0);
+    GuestMemfd memfd = privatePageThatIsNotMapped(vcpu);
     RacePoints.Gate gate = races.gate();
     answer =
         () -> {
@@ -318,12 +324,8 @@ class FaultWithoutReferenceTest extends VmFixture {
   /** A fault that waits for the folio lock finds the page converted, and looks again. */
   @Test
   void aFaultThatComesTooLateForItsPage() throws Exception {
-    GuestMemfd memfd = bound(1, ConversionProtocol.invalidateLock());
     Vcpu vcpu = vm.createVcpu();
-    memfd.makeInaccessible(0, PAGE);
-    read(vcpu, GPA, PRIVATE);
-    vm.unbind(0);
-    vm.bind(0, GPA, PAGE, memfd, 0);
+    GuestMemfd memfd = privatePageThatIsNotMapped(vcpu);
     madePrivate.clear();
     RacePoints.Gate gate = races.hold(RacePoint.BEFORE_FOLIO_LOCK);
     Worker<Boolean> fault = Worker.start(() -> vcpu.tryRead(GPA, 8, PRIVATE));
