@@ -419,7 +419,9 @@ final class Mmu {
     return Announce.read(this).isDead;
   }
 
-  /** Says that the machine is dead; then {@link #die} follows. */
+  /**
+   * Says that the machine is dead. What is mapped is to be {@link #invalidate invalidated} then.
+   */
   void markDead() {
     Announce.write(this).isDead = true;
   }
