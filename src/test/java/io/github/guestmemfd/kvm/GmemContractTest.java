@@ -2,6 +2,7 @@ package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
+import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.testing.GuestMemfdOpsContract;
 import io.github.guestmemfd.testing.GuestSlot;
 import java.util.List;
@@ -46,15 +47,19 @@ class GmemContractTest extends GuestMemfdOpsContract {
 
   private Machine bound(GuestMemfdOps client, GuestMemfd memfd) {
     Machine machine = machines.get(client);
-    synchronized (machine) {
-      GuestSlot slot = machine.slot;
-      if (machine.vm.memslotAt(slot.guestAddress()).isEmpty()) {
-        machine.vm.adopt(memfd, client);
-        long length = Math.min(slot.length(), memfd.size());
-        machine.vm.bind(0, slot.guestAddress(), length, memfd, slot.offset());
-      }
+    synchronized (machine) { // no step of its own: an explored thread must not stop with a monitor
+      Exploration.by(null, () -> bind(machine, memfd, client));
     }
     return machine;
+  }
+
+  private static void bind(Machine machine, GuestMemfd memfd, GuestMemfdOps client) {
+    GuestSlot slot = machine.slot;
+    if (machine.vm.memslotAt(slot.guestAddress()).isEmpty()) {
+      machine.vm.adopt(memfd, client);
+      long length = Math.min(slot.length(), memfd.size());
+      machine.vm.bind(0, slot.guestAddress(), length, memfd, slot.offset());
+    }
   }
 
   @Override
