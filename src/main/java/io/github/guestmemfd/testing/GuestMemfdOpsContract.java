@@ -468,7 +468,7 @@ public abstract class GuestMemfdOpsContract {
     return orders;
   }
 
-  /** A fault and a punch of its page, in every order of their steps. */
+  /** Two of a fault, an access and a punch of its page, in every order of their steps. */
   @Test
   public final void everyOrderOfAFaultAndAPunch() {
     Assumptions.assumeTrue(
