@@ -76,6 +76,7 @@ class ClientContractTest {
       SequenceOnlyAtTheEnd | NO_GRIP | faultsMeetOperations | stood at INVALIDATE_HAS_BEGUN
       LooksForInvalidationsUnderWay | NO_GRIP | faultsMeetOperations | of pages 1 to 2
       LooksThenMaps | FOLLOWS | everyOrderOfAFaultAndAPunch | under one lock with that
+      ShowsAPageThatIsNotAccepted | FOLLOWS | everyOrderOfAFaultAndAPunch | only when the guest may access it
       MapsTheLastFrame | FOLLOWS | theHostMayBeFull | A grab that fails must leave nothing mapped
       LeaksWhenItTriesAgain | NO_GRIP | faultsMeetOperations | stood at INVALIDATE_HAS_BEGUN
       LeaksWhenItIsMapped | NO_GRIP | punchesLeaveNothingHeld | still holds folios

@@ -5,6 +5,7 @@ import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.spi.Announce;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -12,6 +13,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.LongUnaryOperator;
 
 /** Clients that map a page wrongly: too late, without a look, or at too high a price. */
 final class WrongFaults {
@@ -171,6 +173,49 @@ final class WrongFaults {
         @Override
         public Errno invalidateBegin(long offset, long length) {
           sequence.incrementAndGet();
+          return super.invalidateBegin(offset, length);
+        }
+      };
+    }
+
+    @Override
+    protected boolean announcesItsSteps() {
+      return true;
+    }
+  }
+
+  /**
+   * Maps a page, and lets its guest touch it in a second step: a touch before that ends the guest.
+   */
+  static class ShowsAPageThatIsNotAccepted extends ClientSample {
+    @Override
+    GuestPageTable table(GuestSlot slot) {
+      return new GuestPageTable(slot) {
+        private final Set<Long> accepted = ConcurrentHashMap.newKeySet();
+        private volatile boolean isDead;
+
+        @Override
+        void map(GuestMemfd memfd, long offset) {
+          if (isDead) {
+            throw new GuestMemfdException(Errno.EIO, "the guest is dead");
+          }
+          Announce.write(mapped);
+          super.map(memfd, offset);
+          Announce.write(accepted).add(offset);
+        }
+
+        @Override
+        boolean access(GuestMemfd memfd, long offset, LongUnaryOperator number) {
+          Announce.read(mapped);
+          boolean may = Announce.read(accepted).contains(offset);
+          boolean done = super.access(memfd, offset, may ? number : old -> old);
+          isDead |= done && !may;
+          return done && may;
+        }
+
+        @Override
+        public Errno invalidateBegin(long offset, long length) {
+          accepted.removeIf(page -> page >= offset && page < offset + length);
           return super.invalidateBegin(offset, length);
         }
       };
