@@ -404,7 +404,8 @@ public final class PendingConversion extends CompletableFuture<Void> implements 
 
   /**
    * Undoes the conversion, unless the future is done; the result is as for any future. An interrupt
-   * ends the wait for its pages: they are then given back a little later.
+   * ends the wait for its pages: they are then given back a little later. If a try has them just
+   * then, the answer is false, and the try completes the future or cancels it.
    */
   @Override
   public boolean cancel(boolean mayInterruptIfRunning) {

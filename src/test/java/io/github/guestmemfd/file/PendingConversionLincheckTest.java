@@ -7,28 +7,32 @@ import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.fixtures.Linearizable;
 import java.util.concurrent.CancellationException;
-import java.util.concurrent.locks.ReentrantLock;
 import org.jetbrains.lincheck.datastructures.Operation;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /**
  * The state of a conversion that completes later: tries, refused or not, against those who cancel
- * it, with the pages or without them. What drives it is a model: its pages are a lock. When the
- * last put of a folio tries again is a matter of time, and for the explorer: see {@code
+ * it, with the pages or without them. A try is two calls, since one who cancels it without the
+ * pages meanwhile leaves the end to the try. What drives it is a model: one thread has the pages.
+ * When the last put of a folio tries again is a matter of time, and for the explorer: see {@code
  * LaterConversionsTest}.
  */
 @Tag("lincheck")
 class PendingConversionLincheckTest {
 
-  /** A conversion that is pending. */
+  /** A conversion that is pending, and the thread that has its pages. */
   public static class Pending {
+    /** The operations of the thread that has the pages. */
+    private static final String PAGES = "pages";
+
     /** Of all: a pending conversion without a watch leaves it as it is. */
     private static final FileOperations FILE = file();
 
-    private final ReentrantLock pages = new ReentrantLock();
-    private final PendingConversion later =
-        new PendingConversion(FILE.inode, new Driver(pages), 0, 1);
+    private final PendingConversion later = new PendingConversion(FILE.inode, new Driver(), 0, 1);
+
+    /** Whether a try is under way. */
+    private boolean isTried;
 
     public Pending() {
       later.pend();
@@ -46,44 +50,55 @@ class PendingConversionLincheckTest {
           RetryPolicy.completeLater());
     }
 
-    /** A try that succeeds, unless it finds the conversion ended, which it makes known. */
-    @Operation
-    public void convert() {
-      pages.lock();
-      try {
-        if (later.beginTry()) {
-          later.decide(null);
-        } else if (later.isEnded()) {
-          later.undo(new CancellationException());
-        }
+    /** Begins a try, if there is none; one that finds the conversion ended makes that known. */
+    @Operation(nonParallelGroup = PAGES)
+    public boolean begin() {
+      if (isTried) {
+        return false;
+      }
+      isTried = later.beginTry();
+      if (later.isEnded()) {
+        later.undo(new CancellationException());
         later.complete();
-      } finally {
-        pages.unlock();
+      }
+      return isTried;
+    }
+
+    /** The try succeeds. */
+    @Operation(nonParallelGroup = PAGES)
+    public void convert() {
+      if (isTried) {
+        isTried = false;
+        later.decide(null);
+        later.complete();
       }
     }
 
-    /** A try that finds a holder in the way. */
-    @Operation
+    /** The try finds a holder in the way. */
+    @Operation(nonParallelGroup = PAGES)
     public void refuse() {
-      pages.lock();
-      try {
-        if (later.beginTry()) {
-          later.pend();
-        }
-      } finally {
-        pages.unlock();
+      if (isTried) {
+        isTried = false;
+        later.pend();
       }
     }
 
-    @Operation
+    /** Cancels it, having the pages: not while a try is under way. */
+    @Operation(nonParallelGroup = PAGES)
     public boolean cancel() {
-      return later.cancel(false);
+      return !isTried && later.cancel(false);
     }
 
     /** Cancels without having the pages: the next who has them undoes it. */
     @Operation
     public void cancelWithoutPages() {
       later.endWithoutPages(new CancellationException());
+    }
+
+    /** What a thread does that waits for it. */
+    @Operation
+    public void complete() {
+      later.complete();
     }
 
     @Operation
@@ -97,19 +112,14 @@ class PendingConversionLincheckTest {
     }
   }
 
-  /** Has the pages by a lock. */
-  private record Driver(ReentrantLock pages) implements PendingConversion.Driver {
+  /** Has the pages. */
+  private record Driver() implements PendingConversion.Driver {
     @Override
     public void attempt(PendingConversion later) {}
 
     @Override
     public boolean undo(PendingConversion later, Throwable why, Failures failures) {
-      pages.lock();
-      try {
-        return later.undo(why);
-      } finally {
-        pages.unlock();
-      }
+      return later.undo(why);
     }
 
     @Override
