@@ -8,6 +8,7 @@ import static io.github.guestmemfd.abi.MemoryPolicy.Mode.PREFERRED;
 import static io.github.guestmemfd.abi.Protection.READ;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import io.github.guestmemfd.GuestMemfd;
@@ -18,6 +19,7 @@ import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.abi.MemoryPolicy.Mode;
 import io.github.guestmemfd.abi.Protection;
+import io.github.guestmemfd.fixtures.InCallback;
 import io.github.guestmemfd.fixtures.Worker;
 import java.util.ArrayDeque;
 import java.util.Deque;
@@ -73,6 +75,8 @@ class MempolicyTest extends RaceFixture {
     "0, 0, BIND, 0, OK",
     "0, -4096, BIND, 1, EINVAL",
     "0, -1, BIND, 1, OK", // rounded up, it is 0
+    "0, -140737488351232, BIND, 1, EINVAL", // what a process has room for, below 0
+    "0, -140737488355328, BIND, 1, EFAULT", // so that it does not end below its start
     "0, 9223372036854775807, BIND, 1, EFAULT",
     "0, 65536, BIND, 0, EINVAL",
     "0, 65536, BIND, 1, EFAULT",
@@ -129,6 +133,18 @@ class MempolicyTest extends RaceFixture {
     map.close();
     assertThrows(IllegalStateException.class, () -> map.getMempolicy(0));
     assertThrows(IllegalStateException.class, () -> map.mbind(0, PAGE, ON_0));
+    assertThrows(IllegalStateException.class, () -> map.mbind(1, PAGE, ON_0), "before the offset");
+  }
+
+  @Test
+  void aCallbackDoesNotSetIt() {
+    HostMapping map = map(file(1));
+    InCallback ops = new InCallback(InCallback.Where.INVALIDATE_BEGIN);
+    GuestMemfd other = file(1, b -> b.ops(ops));
+    ops.once(() -> assertEquals(Errno.EDEADLK, mbind(map, 0, PAGE, BIND, 1)));
+    other.makeInaccessible(0, PAGE);
+    assertFalse(ops.isArmed());
+    assertEquals(DEFAULT, at(map, 0));
   }
 
   /** Pages that cannot be had: private, past the end, without protection. None is allocated. */
