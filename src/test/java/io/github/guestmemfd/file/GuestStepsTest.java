@@ -11,7 +11,9 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.ForwardingProtocol;
 import io.github.guestmemfd.conversion.Step;
+import io.github.guestmemfd.memory.Counts;
 import java.util.List;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -53,6 +55,7 @@ class GuestStepsTest {
         Arguments.of(List.of(UNLOCK), List.of(), "UNLOCK after LOCK"),
         Arguments.of(List.of(REF, SAFE), List.of(REF), "to drop what is held"),
         Arguments.of(List.of(REF), List.of(REF, SAFE), "to drop what is held"),
+        Arguments.of(List.of(REF, SAFE), List.of(REF, LOCK), "to drop what is held"),
         Arguments.of(List.of(REF, LOCK, UNLOCK), List.of(LOCK, REF), "to drop what is held"),
         Arguments.of(List.of(LOCK, UNLOCK, REF), List.of(REF), "REF first, or with the folio"),
         Arguments.of(List.of(LOCK, UNLOCK), List.of(), "to hold something"));
@@ -67,6 +70,39 @@ class GuestStepsTest {
         .hasMessageContaining(problem)
         .hasMessageContaining("actual takes " + takes)
         .hasNoSuppressedExceptions(); // the host can be closed
+  }
+
+  /** A count that is frozen cannot be raised or lowered by a holder that has no other. */
+  @Test
+  void refusesToFreezeTheOnlyCountOfItsHolders() {
+    ConversionProtocol freezing =
+        new ForwardingProtocol(new Steps(List.of(SAFE), List.of(SAFE))) {
+          @Override
+          public boolean freezes() {
+            return true;
+          }
+        };
+    assertThatThrownBy(() -> build(freezing)).hasMessageContaining("holders with a reference");
+    build(new Steps(List.of(SAFE), List.of(SAFE)));
+  }
+
+  static Stream<Arguments> meanings() {
+    return Stream.of(
+        Arguments.of(ConversionProtocol.bothCounters(), 1, 2, 2),
+        Arguments.of(ConversionProtocol.atomicPair(), 1, 2, 2),
+        Arguments.of(ConversionProtocol.safeOnly(), 0, 2, 0),
+        Arguments.of(ConversionProtocol.lockOnly(), 0, 0, 0),
+        Arguments.of(ConversionProtocol.invalidateLock(), 1, 0, 0));
+  }
+
+  /** What the counts of two holders are taken for. */
+  @ParameterizedTest
+  @MethodSource("meanings")
+  void whatIsHeld(ConversionProtocol protocol, int refsOfOne, int safe, int safeRefs) {
+    GuestSteps steps = new GuestSteps(protocol);
+    assertThat(steps.refsOfOne()).isEqualTo(refsOfOne);
+    assertThat(steps.safe(2 * Counts.SAFE_REF)).isEqualTo(safe);
+    assertThat(steps.safeRefs(2 * Counts.SAFE_REF)).isEqualTo(safeRefs);
   }
 
   @Test

@@ -10,6 +10,7 @@ import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.ForwardingProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.fixtures.Worker;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -81,6 +82,17 @@ class InodeTest {
     assertEquals(0, ended.get());
     CallbackContext.leaveOperation();
     assertEquals(1, ended.get());
+  }
+
+  /** A page that is busy though no operation is under way is a mistake: an interrupt shows it. */
+  @Test
+  void aPageIsBusyAtTheEnd() throws Exception {
+    Inode inode = file().inode;
+    assertTrue(Worker.start(() -> inode.cache.lock(0, 1)).result());
+    Thread.currentThread().interrupt();
+    assertThrows(IllegalStateException.class, inode::close);
+    assertTrue(Thread.interrupted());
+    inode.abandon();
   }
 
   @Test

@@ -133,6 +133,8 @@ class MemoryFailureTest extends HostFixture {
     int pfn = write(memfd, 0, 42);
     assertEquals(Errno.OK, walker.memoryFailure(pfn));
     assertEquals(Errno.EHWPOISON, walker.memoryFailure(pfn));
+    Errno slower = MemoryFailure.nothingLeft(frames(), pfn, false);
+    assertEquals(Errno.EHWPOISON, slower, "a call that has marked it, and comes to it too late");
     assertEquals(2, calls.size());
     memfd.punchHole(0, PAGE);
     assertEquals(Errno.EHWPOISON, walker.memoryFailure(pfn));

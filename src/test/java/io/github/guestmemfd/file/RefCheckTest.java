@@ -167,6 +167,20 @@ class RefCheckTest extends RaceFixture {
     }
   }
 
+  /** A page that is let go of at once takes no time from what is left for the next. */
+  @Test
+  void theSecondPageIsWaitedFor() throws Exception {
+    GuestMemfd memfd = file(2, PATIENT);
+    write(memfd, 0, 1);
+    Folio folio = memfd.grab(PAGE, HolderKind.UNSAFE);
+    Worker<Errno> conversion = Worker.start(() -> memfd.tryMakeInaccessible(0, 2L * PAGE));
+    probe.awaitWaiting(conversion);
+    assertFalse(conversion.isDone());
+    folio.close();
+    assertEquals(Errno.OK, conversion.result());
+    assertQuiet(memfd);
+  }
+
   static List<Arguments> policies() {
     return List.of(
         Arguments.of(RetryPolicy.spin(Integer.MAX_VALUE)),

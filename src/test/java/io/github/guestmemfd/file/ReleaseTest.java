@@ -13,6 +13,7 @@ import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
+import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -92,6 +93,18 @@ class ReleaseTest extends RaceFixture {
     waiter.result();
     assertEquals(PAGE, host.used(), "the folio is held as an orphan");
     folio.close();
+  }
+
+  /** All of its pages are busy then. */
+  @Test
+  void passesThePointOfABusyRange() {
+    GuestMemfd memfd = file(2, AT_ONCE);
+    memfd.allocate(0, PAGE);
+    AtomicLong used = new AtomicLong();
+    races.at(RacePoint.RANGE_BUSY, () -> used.set(host.used()));
+    memfd.close();
+    assertEquals(PAGE, used.get());
+    assertEquals(0, host.used());
   }
 
   @Test

@@ -16,6 +16,7 @@ import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.fixtures.HostFixture;
+import io.github.guestmemfd.spi.RacePoint;
 import java.nio.file.Path;
 import java.util.Comparator;
 import java.util.List;
@@ -120,6 +121,23 @@ class EventsTest extends HostFixture {
               conversion(0, 4, true, "EAGAIN", 3));
       assertThat(List.of(plain.pfn(0), pin.pfn(0), user.pfn(), safe.pfn()))
           .containsOnly(alsoSafe.pfn());
+    }
+  }
+
+  /** Looks are of each folio, and the first passes once it is let go. */
+  @Test
+  void aRetryThatPasses() throws Throwable {
+    GuestMemfd memfd = file(2, b -> b.retryPolicy(RetryPolicy.spin(3)));
+    Folio first = memfd.grab(0, HolderKind.UNSAFE);
+    try (Folio second = memfd.grab(PAGE, HolderKind.UNSAFE)) {
+      races.at(RacePoint.ON_MISMATCH, 0, first::close);
+      assertThat(recorded(() -> memfd.tryMakeInaccessible(0, 2L * PAGE)))
+          .containsExactly(
+              "Retry file=1 offset=0 looks=1 passed=true",
+              "Retry file=1 offset=4096 looks=3 passed=false",
+              "Refusal file=1 offset=4096 punch=false unsafe=1 pinned=0 accessible=0 safe=0",
+              conversion(0, 2, true, "EAGAIN", 4));
+      assertEquals(PAGE, second.offset());
     }
   }
 
