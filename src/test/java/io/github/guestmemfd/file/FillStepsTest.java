@@ -3,6 +3,7 @@ package io.github.guestmemfd.file;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.abi.CreateFlag;
@@ -208,6 +209,12 @@ class FillStepsTest {
     assertEquals(-Errno.EPERM.code(), priv.fill.populate(0, 1, null, refuses));
     assertEquals(List.of(true), removed);
     int pfn = SlotWord.pfn(slot(priv, 0));
+    assertFalse(host.frames.isRemovedFromDirectMap(pfn));
+    Fill.Hook throwing =
+        (index, same) -> {
+          throw new IllegalArgumentException("planned");
+        };
+    assertThrows(RuntimeException.class, () -> priv.fill.populate(0, 1, null, throwing));
     assertFalse(host.frames.isRemovedFromDirectMap(pfn));
     assertEquals(1, priv.fill.populate(0, 1, null, (index, same) -> Errno.OK));
     assertTrue(host.frames.isRemovedFromDirectMap(pfn));

@@ -80,6 +80,7 @@ class GuestRefsTest extends ProtocolFixture {
     memfd.grab(0).close();
     throwing = point;
     assertThrows(IllegalStateException.class, () -> memfd.grab(0));
+    assertFalse(CallbackContext.isInTheMiddleOfAny());
     assertEquals(Counts.CACHE_REF, counts(memfd));
     assertFalse(frames().isLocked(memfd.holders(0).pfn()));
   }
@@ -102,8 +103,10 @@ class GuestRefsTest extends ProtocolFixture {
     assertEquals(Counts.CACHE_REF, counts(memfd));
   }
 
-  @Test
-  void aCallbackDoesNotWaitForTheLock() {
+  /** Whatever it holds by then, it holds nothing afterwards. */
+  @ParameterizedTest
+  @MethodSource("thatLock")
+  void aCallbackDoesNotWaitForTheLock(ConversionProtocol protocol) {
     AtomicInteger answer = new AtomicInteger();
     GuestMemfd[] other = new GuestMemfd[1];
     GuestMemfdOps ops =
@@ -115,7 +118,7 @@ class GuestRefsTest extends ProtocolFixture {
           }
         };
     GuestMemfd memfd = file(1, b -> b.ops(ops));
-    other[0] = file(1, new UnderLock());
+    other[0] = file(1, protocol);
     other[0].grab(0).close();
     memfd.grab(0).close();
     memfd.punchHole(0, PAGE);

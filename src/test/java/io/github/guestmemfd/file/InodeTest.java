@@ -2,6 +2,7 @@ package io.github.guestmemfd.file;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -12,6 +13,7 @@ import io.github.guestmemfd.conversion.ForwardingProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.fixtures.Worker;
 import java.util.concurrent.atomic.AtomicInteger;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
@@ -20,11 +22,17 @@ class InodeTest {
   private final Host host = new Host(8, new Host.Options());
   private final AtomicInteger ended = new AtomicInteger();
 
+  /** What the client throws at the end. */
+  private @Nullable RuntimeException planned;
+
   private final FileClient client =
       new AgreeingClient() {
         @Override
         public void release() {
           ended.incrementAndGet();
+          if (planned != null) {
+            throw planned;
+          }
         }
       };
 
@@ -82,6 +90,13 @@ class InodeTest {
     assertEquals(0, ended.get());
     CallbackContext.leaveOperation();
     assertEquals(1, ended.get());
+  }
+
+  @Test
+  void whatTheClientThrowsAtTheEndIsThrown() {
+    Inode inode = file().inode;
+    planned = new IllegalArgumentException("planned");
+    assertSame(planned, assertThrows(RuntimeException.class, inode::close));
   }
 
   /** A page that is busy though no operation is under way is a mistake: an interrupt shows it. */

@@ -1,0 +1,58 @@
+package io.github.guestmemfd.file;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNull;
+
+import io.github.guestmemfd.abi.CreateFlag;
+import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.Pages;
+import io.github.guestmemfd.cache.PageCache.Wanted;
+import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.memory.Counts;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+
+/** What a lookup of a page that is not ready answers. */
+class LookupStepsTest {
+  private final Host host = new Host(1, new Host.Options());
+  private final FileOperations file =
+      new FileOperations(
+          host,
+          Pages.bytes(2),
+          CreateFlag.INIT_SHARED.bit(),
+          null,
+          ConversionProtocol.bothCounters(),
+          RetryPolicy.failAtOnce());
+
+  private int get(long index) {
+    return file.lookup.get(index, Counts.REF, Wanted.ANY);
+  }
+
+  @AfterEach
+  void nothingIsLeft() {
+    if (!file.inode.isGone()) {
+      file.inode.close();
+    }
+    assertFalse(CallbackContext.isInTheMiddleOfAny());
+    host.close();
+  }
+
+  @Test
+  void ofAFileThatIsGone() {
+    file.inode.close();
+    assertEquals(-Errno.EBADF.code(), get(0));
+    assertEquals(0, host.frames.used());
+  }
+
+  /** Why an earlier call was refused is no reason for this answer. */
+  @Test
+  void whatWasBeforeIsNotTheReason() {
+    int pfn = get(0);
+    CallbackContext.outOfMemory(new OutOfMemoryError("planned"));
+    assertEquals(-Errno.ENOMEM.code(), get(1));
+    assertNull(CallbackContext.reason(Errno.ENOMEM));
+    host.frames.put(pfn, Counts.REF);
+  }
+}
