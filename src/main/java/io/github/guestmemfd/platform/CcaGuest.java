@@ -144,22 +144,20 @@ public final class CcaGuest extends PlatformGuest {
 
   private Errno populate(
       GuestMemfd memfd, long offset, @Nullable ByteBuffer content, boolean measure) {
-    Errno errno =
-        mapForLaunch(
-            memfd,
-            offset,
-            pfn -> {
-              Errno created = create(Rmm.Call.DATA_CREATE, pfn, offset);
-              if (created == Errno.OK) {
-                fill(content(pfn), Objects.requireNonNull(content));
-                Announce.write(states).put(offset, Ripas.RAM);
-              }
-              return created;
-            });
-    if (errno == Errno.OK && measure) {
-      Announce.write(measured).getAndIncrement();
-    }
-    return errno;
+    return mapForLaunch(
+        memfd,
+        offset,
+        pfn -> {
+          Errno errno = create(Rmm.Call.DATA_CREATE, pfn, offset);
+          if (errno == Errno.OK) {
+            fill(content(pfn), Objects.requireNonNull(content));
+            Announce.write(states).put(offset, Ripas.RAM);
+            if (measure) {
+              Announce.write(measured).getAndIncrement();
+            }
+          }
+          return errno;
+        });
   }
 
   /**

@@ -4,6 +4,7 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Exploration;
 import java.util.Objects;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicLongArray;
 import java.util.concurrent.atomic.AtomicReferenceArray;
 
@@ -20,11 +21,20 @@ import java.util.concurrent.atomic.AtomicReferenceArray;
  * @param <C> the kinds of calls
  */
 public final class HardwareFaults<C extends Enum<C> & HardwareCall> {
-  /** Which calls fail: from one on, every so many of them, and how many at most. */
-  private record Rule(long first, long every, long times, Errno errno) {
-    boolean has(long call) {
-      long since = call - first;
-      return since >= 0 && since % every == 0 && since / every < times;
+  /**
+   * Which calls fail: every so many of them, and how many at most, counted from when the rule was
+   * set. It counts for itself: a call of another thread at that moment is either before it or its
+   * first.
+   */
+  private record Rule(long every, long times, Errno errno, AtomicLong calls) {
+    Rule(long every, long times, Errno errno) {
+      this(every, times, errno, new AtomicLong());
+    }
+
+    /** Counts a call; whether it fails. */
+    boolean next() {
+      long call = Announce.write(calls).incrementAndGet();
+      return call % every == 0 && call / every <= times;
     }
   }
 
@@ -119,9 +129,8 @@ public final class HardwareFaults<C extends Enum<C> & HardwareCall> {
               + times
               + " times");
     }
-    long next = calls(call) + n;
     Announce.write(rules, kind);
-    rules.set(kind, new Rule(next, n, times, errno));
+    rules.set(kind, new Rule(n, times, errno));
   }
 
   private void requireKind(C call) {
@@ -142,10 +151,10 @@ public final class HardwareFaults<C extends Enum<C> & HardwareCall> {
   Errno next(C call) {
     int kind = kind(call);
     Announce.write(calls, kind);
-    long number = calls.incrementAndGet(kind);
+    calls.incrementAndGet(kind);
     Announce.read(rules, kind);
     Rule rule = rules.get(kind);
-    if (rule != null && rule.has(number)) {
+    if (rule != null && rule.next()) {
       return rule.errno;
     }
     return Exploration.shouldFail() ? call.failure() : Errno.OK;

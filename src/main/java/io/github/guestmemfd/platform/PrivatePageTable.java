@@ -23,6 +23,7 @@ import java.util.Optional;
 import java.util.concurrent.ConcurrentSkipListMap;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.IntFunction;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
@@ -59,8 +60,8 @@ abstract class PrivatePageTable {
   /** Changed under the lock. */
   private volatile long invalidateSeq;
 
-  /** Set once. */
-  private volatile @Nullable String death;
+  /** Why the guest is dead. Set once. */
+  private final AtomicReference<@Nullable String> death = new AtomicReference<>();
 
   /** Whether the guest has been launched. Set once. */
   private volatile boolean runs;
@@ -127,7 +128,7 @@ abstract class PrivatePageTable {
   // ---- whether the guest lives ----
 
   final @Nullable String causeOfDeath() {
-    return Announce.read(this).death;
+    return Announce.read(death).get();
   }
 
   final boolean isDead() {
@@ -136,9 +137,7 @@ abstract class PrivatePageTable {
 
   /** Ends the guest for a reason, unless it is dead already. */
   final void kill(String why) {
-    if (!isDead()) {
-      Announce.write(this).death = why;
-    }
+    Announce.write(death).compareAndSet(null, why);
   }
 
   final Errno tryLaunch() {
@@ -199,7 +198,7 @@ abstract class PrivatePageTable {
     if (offset < 0 || offset >= memfd.size()) {
       return Errno.EINVAL;
     }
-    return retry(memfd, new Fault(offset & -PAGE, accept, null));
+    return retry(memfd, new Fault(offset & -PAGE, accept, null, true));
   }
 
   /**
@@ -209,7 +208,17 @@ abstract class PrivatePageTable {
    *     EBUSY if the hardware is
    */
   final Errno mapForLaunch(GuestMemfd memfd, long offset, IntFunction<Errno> mapper) {
-    return retry(memfd, new Fault(offset, true, mapper));
+    return retry(memfd, new Fault(offset, true, mapper, true));
+  }
+
+  /**
+   * As {@link #mapForLaunch}, for a platform that fills a page before the guest runs and leaves the
+   * mapping to a fault.
+   *
+   * @return as there, and what the step answers
+   */
+  final Errno fillForLaunch(GuestMemfd memfd, long offset, IntFunction<Errno> step) {
+    return retry(memfd, new Fault(offset, true, step, false));
   }
 
   /**
@@ -218,8 +227,18 @@ abstract class PrivatePageTable {
    * @param page where the page begins
    * @param accept whether the guest accepts the page too
    * @param forLaunch maps the page before the guest runs; null when it runs
+   * @param maps whether there is an entry then
    */
-  private record Fault(long page, boolean accept, @Nullable IntFunction<Errno> forLaunch) {}
+  private record Fault(
+      long page, boolean accept, @Nullable IntFunction<Errno> forLaunch, boolean maps) {
+    /** Why it cannot be, of a guest that runs or does not yet. */
+    Errno refused(boolean runs) {
+      if (runs != (forLaunch != null)) {
+        return Errno.OK;
+      }
+      return runs ? Errno.EINVAL : Errno.EOPNOTSUPP;
+    }
+  }
 
   private Errno retry(GuestMemfd memfd, Fault fault) {
     for (int round = 0; ; round++) {
@@ -240,8 +259,9 @@ abstract class PrivatePageTable {
     if (isDead()) {
       return Errno.EIO;
     }
-    if (runs() == (fault.forLaunch != null)) {
-      return fault.forLaunch == null ? Errno.EOPNOTSUPP : Errno.EINVAL;
+    Errno refused = fault.refused(runs());
+    if (refused != Errno.OK) {
+      return refused;
     }
     long seq = Announce.read(this).invalidateSeq; // first of all
     Optional<GuestMemfd> opened = memfd.reopen();
@@ -302,6 +322,10 @@ abstract class PrivatePageTable {
     if (isDead()) { // by another thread, meanwhile
       return Errno.EIO;
     }
+    Errno refused = fault.refused(runs());
+    if (refused != Errno.OK) { // looked at again: it has been launched meanwhile
+      return refused;
+    }
     if (file == null) {
       file = memfd;
       frames = memfd.frameAccess();
@@ -310,6 +334,9 @@ abstract class PrivatePageTable {
     }
     long page = fault.page;
     IntFunction<Errno> forLaunch = fault.forLaunch;
+    if (forLaunch != null && !fault.maps) {
+      return forLaunch.apply(pfn);
+    }
     Leaf before = leaf(page);
     Leaf leaf = before;
     if (leaf == null) {

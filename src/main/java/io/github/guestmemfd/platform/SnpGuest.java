@@ -3,7 +3,6 @@ package io.github.guestmemfd.platform;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.abi.Errno;
-import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.spi.Announce;
 import java.nio.ByteBuffer;
@@ -202,22 +201,19 @@ public final class SnpGuest extends PlatformGuest {
     }
     Populated populated =
         Population.run(offset, length, source, (at, content) -> populate(memfd, at, content, type));
-    return populated.errno() == Errno.OK
-        ? populated
-        : new Populated(0, Errno.EIO, populated.cause());
+    if (populated.errno() == Errno.OK) {
+      return populated;
+    }
+    boolean tooLate = populated.cause() == Errno.EINVAL && runs(); // launched meanwhile
+    return new Populated(0, tooLate ? Errno.EINVAL : Errno.EIO, populated.cause());
   }
 
   private Errno populate(
       GuestMemfd memfd, long offset, @Nullable ByteBuffer source, LaunchPage type) {
-    try (Folio page = memfd.grab(offset)) {
-      return memfd.isAccessible(offset) ? Errno.EINVAL : populate(page, source, type);
-    } catch (GuestMemfdException e) {
-      return e.errno();
-    }
+    return fillForLaunch(memfd, offset, pfn -> populate(pfn, offset, source, type));
   }
 
-  private Errno populate(Folio page, @Nullable ByteBuffer source, LaunchPage type) {
-    int pfn = page.pfn();
+  private Errno populate(int pfn, long offset, @Nullable ByteBuffer source, LaunchPage type) {
     if (rmp.lookup() != Errno.OK) {
       return Errno.EINVAL;
     }
@@ -225,11 +221,11 @@ public final class SnpGuest extends PlatformGuest {
       return Errno.EEXIST;
     }
     if (source == null) {
-      page.zero();
+      wipe(content(pfn));
     } else {
-      fill(content(page::buffer), source);
+      fill(content(pfn), source);
     }
-    Rmp.Entry entry = new Rmp.Entry(asid, page.offset(), true);
+    Rmp.Entry entry = new Rmp.Entry(asid, offset, true);
     if (rmp.makePrivate(pfn, entry) != Errno.OK) {
       return Errno.EINVAL;
     }
@@ -239,7 +235,6 @@ public final class SnpGuest extends PlatformGuest {
     }
     if (rmp.makeShared(pfn, entry) != Errno.OK) {
       lose(pfn, "the launch has failed, and the RMP cannot be updated");
-      tellLoss();
     }
     if (type == LaunchPage.CPUID && source != null) {
       source.putLong(0, 0); // what the firmware would have there
