@@ -21,6 +21,7 @@ final class Handover {
   /** The virtual machine, compared by identity. */
   private final Object vm;
 
+  private final KernelProfile profile;
   private final @Nullable VmType type;
   private final MemoryRegions regions;
   private final Mmu mmu;
@@ -33,11 +34,13 @@ final class Handover {
 
   Handover(
       Object vm,
+      KernelProfile profile,
       @Nullable VmType type,
       MemoryRegions regions,
       Mmu mmu,
       @Nullable VmAttributes attributes) {
     this.vm = vm;
+    this.profile = profile;
     this.type = type;
     this.regions = regions;
     this.mmu = mmu;
@@ -60,7 +63,9 @@ final class Handover {
                 ? "the descriptor is closed"
                 : owner == this
                     ? "expected a file of another virtual machine"
-                    : source == null ? "expected a file that a virtual machine created" : null;
+                    : owner == null || source == null
+                        ? "expected a file that a virtual machine created"
+                        : otherKernel(owner);
     Optional<GuestMemfd> held = wrong == null ? memfd.reopen() : Optional.empty();
     if (source == null || held.isEmpty()) {
       String why = wrong == null ? "the descriptor was closed" : wrong;
@@ -80,6 +85,10 @@ final class Handover {
 
   /** Takes over from another virtual machine. */
   void moveFrom(Handover source) {
+    String otherKernel = otherKernel(source);
+    if (otherKernel != null) {
+      throw refused(Errno.EINVAL, otherKernel);
+    }
     if (source.type == type && source != this) {
       if (!Announce.write(moving).compareAndSet(false, true)) {
         throw refused(Errno.EBUSY, "this virtual machine takes part in another move");
@@ -109,6 +118,16 @@ final class Handover {
     }
   }
 
+  /** What is wrong with the kernel of another machine; null if nothing: a host has one kernel. */
+  private @Nullable String otherKernel(Handover other) {
+    return other.profile == profile
+        ? null
+        : "expected a machine of Linux "
+            + profile.release()
+            + ", as this one, actual one of "
+            + other.profile.release();
+  }
+
   private static String name(@Nullable VmType type) {
     return type == null ? "none" : type.name();
   }
@@ -129,7 +148,7 @@ final class Handover {
         source.attributes == null ? new TreeMap<>() : source.attributes.take();
     VmAttributes here = attributes;
     if (here != null) {
-      mmu.invalidate(regions.allPages(), () -> here.replace(taken));
+      mmu.invalidateAll(regions::allPages, () -> here.replace(taken));
     }
   }
 

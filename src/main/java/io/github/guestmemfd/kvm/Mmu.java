@@ -317,9 +317,24 @@ final class Mmu {
    * @param change made in between, whatever the zap throws
    */
   void invalidate(List<SlotPages> pages, Runnable change) {
-    mark(SlotPages.firstGfn(pages), SlotPages.endGfn(pages));
+    invalidate(() -> pages, SlotPages.firstGfn(pages), SlotPages.endGfn(pages), change);
+  }
+
+  /**
+   * As {@link #invalidate(List, Runnable)}, of everything.
+   *
+   * @param pages all pages of all memslots; asked once everything is marked, as in {@link
+   *     #invalidateBegin(Supplier, long, long)}
+   * @param change made in between
+   */
+  void invalidateAll(Supplier<List<SlotPages>> pages, Runnable change) {
+    invalidate(pages, 0, Long.MAX_VALUE, change);
+  }
+
+  private void invalidate(Supplier<List<SlotPages>> pages, long first, long end, Runnable change) {
+    mark(first, end);
     try {
-      zapAll(counted(pages).iterator());
+      zapAll(counted(pages.get()).iterator());
     } finally {
       try {
         change.run();
@@ -556,18 +571,7 @@ final class Mmu {
     }
     GuestMemfd memfd = pages.slot().memslot.memfd();
     if (memfd != null) {
-      release(memfd, kept);
-    }
-  }
-
-  private static void release(GuestMemfd memfd, ZappedFrames kept) {
-    for (int pfn = kept.poll(); pfn != 0; pfn = kept.poll()) {
-      try {
-        memfd.put(pfn, HolderKind.SAFE);
-      } catch (Throwable e) {
-        release(memfd, kept);
-        throw e;
-      }
+      kept.putAll(memfd);
     }
   }
 }

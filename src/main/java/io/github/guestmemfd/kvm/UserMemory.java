@@ -23,6 +23,9 @@ final class UserMemory {
   /** Where the first area goes whose maker does not say where. */
   private static final long FIRST_ADDRESS = 0x7f00_0000_0000L;
 
+  /** Where such an area goes at the lowest: {@code vm.mmap_min_addr}. */
+  private static final long LOWEST_ADDRESS = 0x1_0000;
+
   /** Memory of the host at a user address. */
   record Area(long address, long size, GuestMemfd file) {
     long end() {
@@ -70,7 +73,13 @@ final class UserMemory {
    */
   long free(long size) {
     TreeMap<Long, Area> now = Announce.read(this).areas;
-    long at = FIRST_ADDRESS;
+    long high = free(now, FIRST_ADDRESS, size);
+    return size <= MemslotRules.USER_LIMIT - high ? high : free(now, LOWEST_ADDRESS, size);
+  }
+
+  private static long free(TreeMap<Long, Area> now, long lowest, long size) {
+    Map.Entry<Long, Area> below = now.lowerEntry(lowest);
+    long at = below == null ? lowest : Math.max(lowest, below.getValue().end());
     for (Area area : now.tailMap(at).values()) {
       if (size <= area.address - at) {
         break;

@@ -100,7 +100,7 @@ public final class VirtualMachine {
     byGuestAddress = new ByGuestAddress(regions, user);
     preFault = new PreFault(regions, mmu, counters);
     populate = new Populate(regions, own);
-    handover = new Handover(this, type, regions, mmu, own);
+    handover = new Handover(this, profile, type, regions, mmu, own);
   }
 
   /**
@@ -306,7 +306,7 @@ public final class VirtualMachine {
    * @return the first descriptor of the file as this machine has it
    * @throws GuestMemfdException in this order: EIO if this machine is dead; EINVAL if there are
    *     flags; if the descriptor is closed; if the file is of this machine; if it was not created
-   *     by a virtual machine
+   *     by a virtual machine; if that is of another {@linkplain #kernelProfile kernel}
    */
   public GuestMemfd linkGuestMemfd(GuestMemfd memfd, long flags) {
     Objects.requireNonNull(memfd, "memfd");
@@ -330,9 +330,9 @@ public final class VirtualMachine {
    * @param source the other machine
    * @throws GuestMemfdException in this order, and nothing has changed: EDEADLK from inside a
    *     callback or a window; EIO if this machine is dead; EINVAL if the other one is of another
-   *     type, or this one; EBUSY if one of them takes part in another move; EINVAL if their
-   *     memslots do not match: as many, at the same guest addresses, of the same sizes and flags,
-   *     and with the same parts of the same files, which are open
+   *     type or kernel, or this one; EBUSY if one of them takes part in another move; EINVAL if
+   *     their memslots do not match: as many, at the same guest addresses, of the same sizes and
+   *     flags, and with the same parts of the same files, which are open
    */
   public void moveContextFrom(VirtualMachine source) {
     Objects.requireNonNull(source, "source");
@@ -523,10 +523,20 @@ public final class VirtualMachine {
    * @param host where its frames come from, the same for all memory of a virtual machine
    * @param size the size in bytes, a positive multiple of 4096
    * @return the memory, untouched
-   * @throws GuestMemfdException as {@link #mapHostRam(HostMemory, long, long)}
+   * @throws GuestMemfdException EINVAL if the size is not such a multiple; ENOMEM if nowhere are as
+   *     many addresses free
+   * @throws IllegalArgumentException as {@link #mapHostRam(HostMemory, long, long)}
    */
   public HostRam mapHostRam(HostMemory host, long size) {
-    return mapHostRam(host, user.free(size), size);
+    for (; ; ) {
+      try {
+        return mapHostRam(host, user.free(size), size);
+      } catch (GuestMemfdException e) {
+        if (e.errno() != Errno.EEXIST) { // else another thread has just mapped memory there
+          throw e;
+        }
+      }
+    }
   }
 
   /**

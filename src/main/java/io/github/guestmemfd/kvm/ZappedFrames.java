@@ -1,6 +1,8 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.FrameAccess;
+import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.abi.HolderKind;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
@@ -16,9 +18,16 @@ final class ZappedFrames {
     pfns[count++] = pfn;
   }
 
-  /** Removes the last one; 0 if there is none. */
-  int poll() {
-    return count == 0 ? 0 : pfns[--count];
+  /** Gives back a reference on each of them: on all, whatever one of them throws. */
+  void putAll(GuestMemfd memfd) {
+    while (count > 0) {
+      try {
+        memfd.put(pfns[--count], HolderKind.SAFE);
+      } catch (Throwable e) {
+        putAll(memfd);
+        throw e;
+      }
+    }
   }
 
   /** Waits for the accesses to them that are under way. */

@@ -75,24 +75,39 @@ public final class PinnedSharedMemory implements SharedMemoryListener, AutoClose
       if (vm.memslotAt(gpa).isEmpty() || Announce.read(pins).containsKey(gpa)) {
         continue;
       }
-      boolean pinned = false;
+      if (!reserve()) {
+        return Errno.ENOMEM;
+      }
+      HostReference pin = null;
+      boolean isNew = false;
       try {
-        if (Announce.write(bytes).addAndGet(Pages.SIZE) > limit) {
-          return Errno.ENOMEM;
+        pin = vm.pin(gpa, Pages.SIZE);
+        isNew = Announce.write(pins).putIfAbsent(gpa, pin) == null;
+        if (isNew) {
+          done.add(gpa);
         }
-        HostReference pin = vm.pin(gpa, Pages.SIZE);
-        Announce.write(pins).put(gpa, pin);
-        done.add(gpa);
-        pinned = true;
       } catch (GuestMemfdException e) {
-        return e.errno();
+        if (e.errno() != Errno.ENOENT) { // else its memslot has just been deleted
+          return e.errno();
+        }
       } finally {
-        if (!pinned) {
+        if (!isNew) {
           Announce.write(bytes).addAndGet(-Pages.SIZE);
+          if (pin != null) { // another thread was faster
+            pin.close();
+          }
         }
       }
     }
     return Errno.OK;
+  }
+
+  /** Takes a page from the limit; not even for a moment more than there is. */
+  private boolean reserve() {
+    long before =
+        Announce.write(bytes)
+            .getAndUpdate(now -> now + Pages.SIZE > limit ? now : now + Pages.SIZE);
+    return before + Pages.SIZE <= limit;
   }
 
   @Override

@@ -9,9 +9,13 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.kvm.HostRam;
+import io.github.guestmemfd.kvm.Memslot;
 import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VirtualMachine;
+import io.github.guestmemfd.kvm.VmType;
 import io.github.guestmemfd.testing.Interleavings;
+import java.util.Optional;
 import org.junit.jupiter.api.Test;
 
 /** A handover against what else the two machines do, in every order of steps. */
@@ -127,6 +131,53 @@ class HandoverOrdersTest {
   @Test
   void aConversionReachesBothMachines() {
     explore(two().thread("converts", World::convertAndLook).thread("old", World::write));
+  }
+
+  /** Two machines with attributes of their own, which need no memslot. */
+  private static final class Typed {
+    final HostMemory host = HostMemory.builder(4L * PAGE).build();
+    final VirtualMachine source = VirtualMachine.builder().type(VmType.SW_PROTECTED).build();
+    final VirtualMachine target = VirtualMachine.builder().type(VmType.SW_PROTECTED).build();
+    final HostRam ram = target.mapHostRam(host, PAGE);
+    final Vcpu next = target.createVcpu();
+
+    Typed() {
+      source.setMemoryAttributes(GPA, PAGE, PRIVATE);
+    }
+
+    void move() {
+      try {
+        target.moveContextFrom(source);
+      } catch (GuestMemfdException e) {
+        assertThat(e.errno()).isEqualTo(Errno.EINVAL); // the target has a memslot already
+      }
+    }
+
+    void bindAndRead() {
+      target.setUserMemoryRegion2(new Memslot(0, 0, GPA, PAGE, ram.userAddress(), null, 0));
+      next.tryRead(GPA, 8, SHARED);
+    }
+
+    void end() {
+      boolean isPrivate = target.memoryAttribute(GPA).equals(Optional.of(PRIVATE));
+      assertThat(isPrivate).isEqualTo(source.isDead());
+      assertThat(next.tryRead(GPA, 8, SHARED)).isEqualTo(!isPrivate);
+      ram.close();
+      host.close();
+    }
+  }
+
+  /** What is mapped by the attributes that the target had is not mapped any more. */
+  @Test
+  void aMoveAgainstAMemslotThatIsMade() {
+    Interleavings.Report report =
+        Interleavings.of(Typed::new)
+            .thread("moves", Typed::move)
+            .thread("binds", Typed::bindAndRead)
+            .atEnd(Typed::end)
+            .maxPreemptions(2)
+            .explore();
+    assertThat(report.complete()).isTrue();
   }
 
   @Test

@@ -283,6 +283,17 @@ class TwoMemoriesOrdersTest {
     assertThat(report.counterexample()).isEmpty();
   }
 
+  /** Where the maker does not say where, memory is made wherever there is room. */
+  @Test
+  void freeAddressesOfTwoThreads() {
+    Interleavings.Report report =
+        world(false, false)
+            .thread("one", w -> w.vm.mapHostRam(w.host, PAGE).close())
+            .thread("two", w -> w.vm.mapHostRam(w.host, PAGE).close())
+            .explore();
+    assertThat(report.complete()).isTrue();
+  }
+
   @Test
   void aChangeOfTheMemslotAgainstAnother() {
     Interleavings.Report report =

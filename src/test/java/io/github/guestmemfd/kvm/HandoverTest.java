@@ -372,6 +372,30 @@ class HandoverTest {
     assertTrue(source.createVcpu().tryWrite(GPA, 8, 1, SHARED), "the source lives");
   }
 
+  /** A host has one kernel. Between two the attributes would be the files', and the machine's. */
+  @Test
+  void machinesOfTwoKernelsHaveNoHandover() {
+    VirtualMachine from =
+        VirtualMachine.builder()
+            .type(VmType.SW_PROTECTED)
+            .kernelProfile(KernelProfile.IN_PLACE)
+            .build();
+    VirtualMachine to =
+        VirtualMachine.builder()
+            .type(VmType.SW_PROTECTED)
+            .kernelProfile(KernelProfile.LINUX_6_19)
+            .build();
+    to.setMemoryAttributes(GPA, PAGE, PRIVATE);
+    try (GuestMemfd theirs = from.createGuestMemfd(GuestMemfd.builder(host).size(SIZE))) {
+      assertThat(assertThrows(GuestMemfdException.class, () -> to.linkGuestMemfd(theirs, 0)))
+          .hasMessageContaining("EINVAL")
+          .hasMessageContaining("expected a machine of Linux 6.19, as this one, actual one of 7.4");
+    }
+    assertEquals(Errno.EINVAL, errno(() -> to.moveContextFrom(from)));
+    assertFalse(from.isDead());
+    assertThat(to.memoryAttribute(GPA)).contains(PRIVATE);
+  }
+
   /** Attributes of the machine go over; the source has none left. */
   @Test
   void attributesOfAMachineGoOver() {

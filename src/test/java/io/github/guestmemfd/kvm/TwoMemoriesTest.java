@@ -377,6 +377,13 @@ class TwoMemoriesTest extends VmFixture {
     try (HostRam again = vm.mapHostRam(host, 2L * PAGE)) {
       assertEquals(at, again.userAddress(), "the gap is filled");
     }
+    HostRam low = closing(vm.mapHostRam(host, 0x7eff_ffff_f000L, PAGE)); // below the first
+    low.close();
+    second.close();
+    first.close();
+    closing(vm.mapHostRam(host, 0x7eff_ffff_f000L, 2L * PAGE));
+    assertEquals(at + PAGE, closing(vm.mapHostRam(host, PAGE)).userAddress(), "it reaches up");
+    assertEquals(0x1_0000, closing(vm.mapHostRam(host, 1L << 40)).userAddress(), "no room above");
     try (var other = io.github.guestmemfd.HostMemory.ofBytes(PAGE)) {
       assertThat(
               Assertions.assertThrows(
