@@ -219,6 +219,11 @@ class PendingConversionTest extends HostFixture {
     if (how != Undoing.CANCEL && how != Undoing.TIME_OUT) {
       assertEquals(Errno.ECANCELED, failure(conversion));
     }
+    if (how == Undoing.RE_SHARE || how == Undoing.CONVERT_AROUND) {
+      assertThatThrownBy(conversion::join)
+          .hasStackTraceContaining(
+              "undone: made " + (how == Undoing.RE_SHARE ? "accessible" : "inaccessible anew"));
+    }
     if (how != Undoing.CLOSE) {
       assertTrue(memfd.isAccessible(PAGE));
       assertTrue(memfd.isAccessible(2L * PAGE));

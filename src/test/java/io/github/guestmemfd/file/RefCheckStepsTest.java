@@ -10,6 +10,7 @@ import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.ForwardingProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.fixtures.NoScheduler;
+import io.github.guestmemfd.memory.Counts;
 import io.github.guestmemfd.spi.Exploration;
 import java.time.Duration;
 import java.util.ArrayDeque;
@@ -102,6 +103,40 @@ class RefCheckStepsTest {
     int pfn = file.grab(0, HolderKind.UNSAFE);
     step[0] = () -> file.put(0, pfn, HolderKind.UNSAFE);
     assertEquals(Errno.OK, file.conversion.convert(0, 1, true, new Mismatch()));
+    file.inode.close();
+  }
+
+  /** Counts that are frozen are the page cache's alone, whatever else a protocol would let pass. */
+  @Test
+  void aHolderThatCannotBeFrozen() {
+    ConversionProtocol freezing =
+        new ForwardingProtocol(ConversionProtocol.bothCounters()) {
+          @Override
+          public boolean freezes() {
+            return true;
+          }
+        };
+    FileOperations file = file(freezing, Duration.ofNanos(1));
+    int pfn = file.grab(0, HolderKind.SAFE);
+    Mismatch busy = new Mismatch();
+    assertEquals(Errno.EAGAIN, file.conversion.convert(0, 1, true, busy));
+    assertEquals(1, busy.safe());
+    file.put(0, pfn, HolderKind.SAFE);
+    assertEquals(Errno.OK, file.conversion.convert(0, 1, true, busy));
+    file.inode.close();
+  }
+
+  /** What is inaccessible already is not asked about. */
+  @Test
+  void aHolderOfAPageThatStaysAsItIs() {
+    FileOperations file = file(ConversionProtocol.lastPut(), Duration.ofNanos(1));
+    assertEquals(Errno.OK, file.allocation.allocate(0, 1));
+    assertEquals(Errno.OK, file.conversion.convert(1, 2, true, new Mismatch()));
+    int pfn = file.grab(1, HolderKind.SAFE);
+    file.inode.frames.tryGet(pfn, Counts.REF);
+    assertEquals(Errno.OK, file.conversion.convert(0, 2, true, new Mismatch()));
+    file.inode.frames.put(pfn, Counts.REF);
+    file.put(1, pfn, HolderKind.SAFE);
     file.inode.close();
   }
 }

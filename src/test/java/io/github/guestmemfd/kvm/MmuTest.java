@@ -5,6 +5,7 @@ import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -20,6 +21,7 @@ import io.github.guestmemfd.spi.Counters;
 import io.github.guestmemfd.spi.PlaysOtherThreads;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
+import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLongArray;
 import org.junit.jupiter.api.Test;
@@ -139,6 +141,63 @@ class MmuTest extends VmFixture {
   }
 
   // ---- invalidations ----
+
+  private int fault(long page) {
+    return vm.mmu.fault(slot(), page, SHARED, false, new Counters<>(VmMeter.class));
+  }
+
+  /** A fault is retried in the range, from its first page to its last, and nowhere else. */
+  @Test
+  void aFaultIsRetriedWhereAnInvalidationIsUnderWay() {
+    bound(5);
+    Errno begun = vm.mmu.invalidateBegin(List.of(new SlotPages(slot(), 1, 3)));
+    assertEquals(Errno.OK, begun);
+    assertEquals(Mmu.MAPPED, fault(0));
+    assertEquals(Mmu.RETRY, fault(1));
+    assertEquals(Mmu.RETRY, fault(2));
+    assertEquals(Mmu.MAPPED, fault(3));
+    vm.mmu.invalidateEnd();
+    assertEquals(Mmu.MAPPED, fault(1));
+    vm.mmu.invalidateBegin(List.of(new SlotPages(slot(), 4, 5)));
+    assertEquals(Mmu.MAPPED, fault(2), "the range of before is forgotten");
+    assertEquals(Mmu.RETRY, fault(4));
+    vm.mmu.invalidateBegin(List.of(new SlotPages(slot(), 0, 1)));
+    assertEquals(Mmu.RETRY, fault(0));
+    assertEquals(Mmu.RETRY, fault(4), "one range holds both");
+    vm.mmu.invalidateEnd();
+    vm.mmu.invalidateEnd();
+    assertEquals(Mmu.MAPPED, fault(4));
+  }
+
+  @Test
+  void theGuestFramesOfPages() {
+    bound(4);
+    List<SlotPages> all = List.of(new SlotPages(slot(), 2, 3), new SlotPages(slot(), 0, 1));
+    assertEquals(GPA / PAGE, SlotPages.firstGfn(all));
+    assertEquals(GPA / PAGE + 3, SlotPages.endGfn(all));
+    assertEquals(Long.MAX_VALUE, SlotPages.firstGfn(List.of()));
+    assertEquals(0, SlotPages.endGfn(List.of()));
+  }
+
+  /** Both ends of it come, whatever the change throws. */
+  @Test
+  void anInvalidationWhoseChangeThrows() {
+    bound(1);
+    assertEquals(Mmu.MAPPED, fault(0));
+    RuntimeException planned = new IllegalArgumentException("planned");
+    assertSame(
+        planned,
+        assertThrows(
+            RuntimeException.class,
+            () ->
+                vm.mmu.invalidate(
+                    List.of(new SlotPages(slot(), 0, 1)),
+                    () -> {
+                      throw planned;
+                    })));
+    assertEquals(0, Mapped.invalidations(vm));
+    assertEquals(0, TdpEntry.pfn(entry(0)));
+  }
 
   @Test
   void theClientHearsOfAnInvalidationWhenAccessesAreOver() throws Exception {
