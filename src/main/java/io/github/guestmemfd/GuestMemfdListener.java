@@ -271,6 +271,20 @@ public interface GuestMemfdListener {
       @Nullable RuntimeException failure) {}
 
   /**
+   * {@link HostMapping#getMempolicy}.
+   *
+   * @param mapping the mapping
+   * @param offset a byte of the page
+   * @param policy the policy
+   * @param failure why there is none
+   */
+  default void getMempolicy(
+      HostMapping mapping,
+      long offset,
+      @Nullable MemoryPolicy policy,
+      @Nullable RuntimeException failure) {}
+
+  /**
    * {@link HostMapping#mremap}.
    *
    * @param mapping the mapping

@@ -622,8 +622,8 @@ public sealed class HostMapping implements AutoCloseable permits RecordedMapping
    * @throws GuestMemfdException in this order: EINVAL if the offset is unaligned or the length
    *     negative, down to -2^47 + 4096: one below is, as an unsigned number, a long one; then
    *     length 0 succeeds; EINVAL as {@link MemoryPolicy#normalized}; EFAULT, and nothing has
-   *     changed, if a part of the range is not mapped, unless the mode is DEFAULT. EDEADLK from
-   *     inside a callback; EINTR before anything has changed
+   *     changed, if a part of the range is not mapped; with the mode DEFAULT only if nothing of it
+   *     is. EDEADLK from inside a callback; EINTR before anything has changed
    */
   public void mbind(long offset, long length, MemoryPolicy policy) {
     file.mempolicy.mbind(mapping, offset, length, Objects.requireNonNull(policy, "policy"));

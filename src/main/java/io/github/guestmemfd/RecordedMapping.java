@@ -257,6 +257,19 @@ final class RecordedMapping extends HostMapping {
   }
 
   @Override
+  public MemoryPolicy getMempolicy(long offset) {
+    MemoryPolicy policy;
+    try {
+      policy = super.getMempolicy(offset);
+    } catch (GuestMemfdException | IllegalStateException e) {
+      told().getMempolicy(this, offset, null, e);
+      throw e;
+    }
+    told().getMempolicy(this, offset, policy, null);
+    return policy;
+  }
+
+  @Override
   public HostMapping mremap(long offset, long oldLength, long newLength) {
     HostMapping moved;
     try {

@@ -137,6 +137,11 @@ public final class Areas {
     return at(page) != UNMAPPED;
   }
 
+  /** Whether a page of a range is mapped. Of areas that are next to each other one is. */
+  boolean isAnyMapped(long from, long to) {
+    return from < to && (isMapped(from) || end(from) < to);
+  }
+
   /**
    * Whether the host may read, or write, a page.
    *

@@ -56,11 +56,10 @@ public final class Mempolicy {
     Areas areas = mapping.areas();
     long from = mapping.clip(first);
     long to = mapping.clip(first + count);
-    if (policy.mode() != MemoryPolicy.Mode.DEFAULT) {
-      boolean inside = from == first && to == first + count;
-      if (!inside || areas.mappedUpTo(from, to) < to) {
-        throw Remap.refused(Errno.EFAULT, call, "expected a range that is mapped");
-      }
+    boolean inside = from == first && to == first + count;
+    boolean isMapped = inside && areas.mappedUpTo(from, to) == to;
+    if (!isMapped && (policy.mode() != MemoryPolicy.Mode.DEFAULT || !areas.isAnyMapped(from, to))) {
+      throw Remap.refused(Errno.EFAULT, call, "expected a range that is mapped");
     }
     int bits = Areas.policy(policy);
     SharedPolicy shared = inode.sharedPolicy;

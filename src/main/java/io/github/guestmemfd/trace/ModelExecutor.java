@@ -13,6 +13,7 @@ import io.github.guestmemfd.abi.FileStat;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.MapType;
 import io.github.guestmemfd.abi.MemoryAttributes2;
+import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.abi.SigBusException;
@@ -208,6 +209,9 @@ public final class ModelExecutor implements TraceExecutor {
               () ->
                   find(mappings, name)
                       .mprotect(call.number(1), call.number(2), protection(call.word(3))));
+      case MBIND ->
+          ok(() -> find(mappings, name).mbind(call.number(1), call.number(2), policy(call)));
+      case GET_MEMPOLICY -> policy(find(mappings, name).getMempolicy(call.number(1)));
       case MREMAP ->
           define(
               mappings,
@@ -393,6 +397,14 @@ public final class ModelExecutor implements TraceExecutor {
       protection.add(Protection.EXEC);
     }
     return protection.toArray(new Protection[0]);
+  }
+
+  private static MemoryPolicy policy(Trace.Call call) {
+    return new MemoryPolicy(MemoryPolicy.Mode.valueOf(call.word(3)), call.number(4));
+  }
+
+  static String policy(MemoryPolicy policy) {
+    return "mode=" + policy.mode() + " nodes=0x" + Long.toHexString(policy.nodes());
   }
 
   private int bind(Trace.Call call) {

@@ -448,8 +448,18 @@ public final class Recorder extends TraceLines implements GuestMemfdListener, Au
       long length,
       MemoryPolicy policy,
       @Nullable RuntimeException failed) {
-    String arguments = " " + offset + " " + length + " " + policy;
-    comment("mbind " + names.get(mapping) + arguments + " = " + (failed == null ? "ok" : failed));
+    String nodes = " 0x" + Long.toHexString(policy.nodes());
+    call("mbind", mapping, " " + offset + " " + length + " " + policy.mode() + nodes, "ok", failed);
+  }
+
+  @Override
+  public void getMempolicy(
+      HostMapping mapping,
+      long offset,
+      @Nullable MemoryPolicy policy,
+      @Nullable RuntimeException failed) {
+    String answer = policy == null ? "" : ModelExecutor.policy(policy);
+    call("get_mempolicy", mapping, " " + offset, answer, failed);
   }
 
   @Override

@@ -60,6 +60,15 @@ public enum Verb {
   MUNMAP_PART("a", "number", "number"),
   /** mprotect. */
   MPROTECT("a", "number", "number", "rw|r|w|none|rx"),
+  /** mbind, without flags. */
+  MBIND(
+      "a",
+      "number",
+      "number",
+      "DEFAULT|PREFERRED|BIND|INTERLEAVE|LOCAL|PREFERRED_MANY|WEIGHTED_INTERLEAVE",
+      "number"),
+  /** get_mempolicy of the page that has a byte. */
+  GET_MEMPOLICY("a", "number"),
   /** mremap of a part of a mapping to other addresses. */
   MREMAP("new a", "a", "number", "number", "number"),
   /** vmsplice into a pipe. */

@@ -130,6 +130,9 @@ class MempolicyTest extends RaceFixture {
     assertEquals(Errno.OK, mbind(map, 2L * PAGE, 2L * PAGE, BIND, 1));
     assertEquals(Errno.OK, mbind(map, 0, 4L * PAGE, DEFAULT, 0));
     assertEquals(DEFAULT, at(map, 3));
+    for (long[] hole : new long[][] {{PAGE, PAGE}, {4L * PAGE, PAGE}, {-PAGE, PAGE}}) {
+      assertEquals(Errno.EFAULT, mbind(map, hole[0], hole[1], DEFAULT, 0), "nothing is mapped");
+    }
     map.close();
     assertThrows(IllegalStateException.class, () -> map.getMempolicy(0));
     assertThrows(IllegalStateException.class, () -> map.mbind(0, PAGE, ON_0));

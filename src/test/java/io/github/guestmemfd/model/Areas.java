@@ -1,6 +1,7 @@
 package io.github.guestmemfd.model;
 
 import io.github.guestmemfd.abi.Advice;
+import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.abi.Protection;
 import java.util.NavigableMap;
 import java.util.Optional;
@@ -64,6 +65,14 @@ final class Areas {
     return area(page).isMapped();
   }
 
+  boolean isAnyMapped(long from, long to) {
+    long page = Math.max(from, 0);
+    while (page < Math.min(to, pages) && !isMapped(page)) {
+      page = end(page);
+    }
+    return page < Math.min(to, pages);
+  }
+
   boolean isFor(long page, Protection what) {
     return area(page).protection.filter(p -> p.contains(what)).isPresent();
   }
@@ -93,23 +102,29 @@ final class Areas {
    * @param protection what they may be used for, if they are mapped
    * @param huge whether huge pages are welcome
    * @param inherited whether a child has them
+   * @param policy on which nodes memory is to be allocated
    */
-  record Area(Optional<Set<Protection>> protection, boolean huge, boolean inherited) {
-    static final Area UNMAPPED = new Area(Optional.empty(), false, true);
+  record Area(
+      Optional<Set<Protection>> protection, boolean huge, boolean inherited, MemoryPolicy policy) {
+    static final Area UNMAPPED = new Area(Optional.empty(), false, true, MemoryPolicy.DEFAULT);
 
     static Area of(Set<Protection> protection) {
-      return new Area(Optional.of(protection), false, true);
+      return UNMAPPED.with(protection);
     }
 
     Area with(Set<Protection> other) {
-      return new Area(Optional.of(other), huge, inherited);
+      return new Area(Optional.of(other), huge, inherited, policy);
+    }
+
+    Area with(MemoryPolicy other) {
+      return new Area(protection, huge, inherited, other);
     }
 
     Area advised(Advice advice) {
       return switch (advice) {
-        case HUGEPAGE -> new Area(protection, true, inherited);
-        case DONTFORK -> new Area(protection, huge, false);
-        case DOFORK -> new Area(protection, huge, true);
+        case HUGEPAGE -> new Area(protection, true, inherited, policy);
+        case DONTFORK -> new Area(protection, huge, false, policy);
+        case DOFORK -> new Area(protection, huge, true, policy);
         default -> this;
       };
     }

@@ -13,6 +13,7 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.FileStat;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
+import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.kvm.Memslot;
@@ -319,6 +320,32 @@ sealed interface Call {
             () -> on.real.mprotect(offset, bytes, list),
             () -> world.model.mprotect(on.model, offset, bytes, protection));
       }
+    }
+  }
+
+  /** Sets a NUMA policy, and asks what it is afterwards. */
+  record Mbind(int map, At at, Length length, MemoryPolicy policy) implements Call {
+    @Override
+    public void run(World world) {
+      Pair<HostMapping, Mapping> on = world.mappings.choose(map);
+      if (on != null) {
+        long offset = at.in(on.real.length());
+        long bytes = length.from(offset, on.real.length());
+        world.act(
+            World.line(Verb.MBIND, on, offset, bytes, policy.mode(), policy.nodes()),
+            () -> on.real.mbind(offset, bytes, policy),
+            () -> world.model.mbind(on.model, offset, bytes, policy));
+        for (long asked : new long[] {offset - 1, offset, offset + bytes - 1, offset + bytes}) {
+          world.call(
+              World.line(Verb.GET_MEMPOLICY, on, asked),
+              () -> word(on.real.getMempolicy(asked)),
+              () -> word(world.model.getMempolicy(on.model, asked)));
+        }
+      }
+    }
+
+    private static String word(MemoryPolicy policy) {
+      return "mode=" + policy.mode() + " nodes=0x" + Long.toHexString(policy.nodes());
     }
   }
 

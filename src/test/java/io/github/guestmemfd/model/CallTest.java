@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.MapType;
+import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.kvm.KernelProfile;
@@ -43,6 +44,7 @@ class CallTest {
             new Call.GupRelease(0),
             new Call.Fallocate(1, 3, START, ONE),
             new Call.Madvise(0, START, ONE, Advice.POPULATE_WRITE),
+            new Call.Mbind(0, START, ONE, new MemoryPolicy(MemoryPolicy.Mode.BIND, 3)),
             new Call.Fork(0),
             new Call.Store(1, START, 1, Mode.PLAIN, 7),
             new Call.MmapIn(1, 1, START, Length.REST),
@@ -65,6 +67,8 @@ class CallTest {
         .contains(
             "mmap a0 m1 offset=0 length=8192 prot=rw flags=SHARED = ok",
             "gup g0 a0 0 4096 = ok",
+            "mbind a0 0 4096 BIND 3 = ok",
+            "get_mempolicy a0 4095 = mode=BIND nodes=0x1",
             "fork p1 p0 = ok",
             "store a0p1 0 7 = ok",
             "exit p1 = ok");

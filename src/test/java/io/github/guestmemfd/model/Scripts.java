@@ -7,6 +7,7 @@ import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
+import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.model.Call.At;
 import io.github.guestmemfd.model.Call.Base;
@@ -248,6 +249,14 @@ final class Scripts {
     return set;
   }
 
+  private static Arbitrary<Call> mbind() {
+    Arbitrary<MemoryPolicy> policy =
+        Combinators.combine(
+                Arbitraries.of(MemoryPolicy.Mode.class), Arbitraries.of(0L, 1L, 1L, 1L, 2L, 3L))
+            .as(MemoryPolicy::new);
+    return Combinators.combine(object(), pageAt(), length(), policy).as(Call.Mbind::new);
+  }
+
   private static Arbitrary<Integer> widths() {
     return Arbitraries.of(1, 2, 4, 8);
   }
@@ -310,6 +319,7 @@ final class Scripts {
         Tuple.of(
             4,
             Combinators.combine(object(), pageAt(), length(), protection()).as(Call.Mprotect::new)),
+        Tuple.of(3, mbind()),
         Tuple.of(
             3,
             Combinators.combine(object(), pageAt(), length(), length(), coin())

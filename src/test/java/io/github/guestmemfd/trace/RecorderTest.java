@@ -253,7 +253,13 @@ class RecorderTest {
         return;
       }
       HostMapping mapping = any(mappings);
-      switch (random.nextInt(25)) {
+      switch (random.nextInt(27)) {
+        case 25 ->
+            mapping.mbind(
+                page() + (random.nextInt(20) == 0 ? 1 : 0),
+                pages(),
+                new MemoryPolicy(of(MemoryPolicy.Mode.values()), random.nextInt(4)));
+        case 26 -> mapping.getMempolicy(at());
         case 22 ->
             mapping.munmap(page() + (random.nextInt(20) == 0 ? 1 : 0), random.nextInt(2 * PAGE));
         case 23 ->
@@ -471,21 +477,31 @@ class RecorderTest {
       recorder.bind(vm, 0, 0, PAGE, memfd, 0);
       assertThatThrownBy(() -> recorder.bind(vm, 1, 4L * PAGE, PAGE, memfd, 0))
           .hasMessageContaining("EEXIST");
-      try (HostMapping window = memfd.mmap(0, PAGE, Protection.READ)) {
-        window.mbind(0, PAGE, new MemoryPolicy(MemoryPolicy.Mode.BIND, 1));
+      try (HostMapping window = memfd.mmap(0, PAGE, Protection.READ);
+          HostMapping other = memfd.mmap(0, PAGE, Protection.READ)) {
+        window.mbind(0, PAGE, new MemoryPolicy(MemoryPolicy.Mode.BIND, 3));
+        assertThat(other.getMempolicy(5).nodes()).isEqualTo(1); // the file has it
+        assertThatThrownBy(() -> other.getMempolicy(PAGE)).hasMessageContaining("EFAULT");
+        assertThatThrownBy(() -> other.mbind(1, PAGE, MemoryPolicy.DEFAULT))
+            .hasMessageContaining("EINVAL");
       }
-      assertThat(recorder.inexact()).isEqualTo(1);
+      assertThat(recorder.inexact()).isZero();
     }
     assertThat(out.toString().lines().toList())
         .startsWith("# guest_memfd trace 1", "# profile: 7.2")
-        .contains("# mbind a0 0 4096 MemoryPolicy[mode=BIND, nodes=1] = ok");
+        .contains(
+            "mbind a0 0 4096 BIND 0x3 = ok",
+            "get_mempolicy a1 5 = mode=BIND nodes=0x1",
+            "get_mempolicy a1 4096 = EFAULT",
+            "mbind a1 1 4096 DEFAULT 0x0 = EINVAL");
     Trace trace = parse(out.toString());
     assertThat(trace.profile()).isEqualTo(KernelProfile.LINUX_7_2);
     assertThat(Replay.run(trace, ConversionProtocol.atomicPair()).differences()).isEmpty();
     assertThat(
             Replay.run(trace, ConversionProtocol.atomicPair(), KernelProfile.LINUX_6_18)
                 .differences())
-        .hasSize(1);
+        .as("the error of the second memslot, and the policy by another mapping")
+        .hasSize(2);
   }
 
   /** Made without a machine, it is of 6.18; one that answers otherwise cannot be said. */

@@ -269,6 +269,51 @@ final class ForkedProcess implements UserSpace {
   }
 
   @Override
+  public long mbind(long address, long length, int mode, long nodes) {
+    lock.lock(); // the page is one
+    try {
+      fill(nodes);
+      return call(Libc.SYS_MBIND, address, length, mode, SCRATCH, Long.SIZE + 1, 0);
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  @Override
+  public long mempolicy(long address, long[] policy) {
+    lock.lock(); // the page is one
+    try (Pipe pipe = Pipe.make()) {
+      fill(0, 0); // the mode is an int
+      long result =
+          call(
+              Libc.SYS_GET_MEMPOLICY,
+              SCRATCH,
+              SCRATCH + Long.BYTES,
+              Long.SIZE,
+              address,
+              Libc.MPOL_F_ADDR);
+      byte[] answer = new byte[2 * Long.BYTES];
+      call(WRITE, pipe.in(), SCRATCH, answer.length);
+      Libc.read(pipe.out(), answer, answer.length);
+      ByteBuffer.wrap(answer).order(ByteOrder.nativeOrder()).asLongBuffer().get(policy);
+      return result;
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** Writes numbers to the page of the process; its lock is held. */
+  private void fill(long... numbers) {
+    ByteBuffer bytes =
+        ByteBuffer.allocate(numbers.length * Long.BYTES).order(ByteOrder.nativeOrder());
+    bytes.asLongBuffer().put(numbers);
+    try (Pipe pipe = Pipe.make()) {
+      Libc.write(pipe.in(), bytes.array(), bytes.capacity());
+      call(READ, pipe.out(), SCRATCH, bytes.capacity());
+    }
+  }
+
+  @Override
   public long mincore(long page) {
     return call(MINCORE, page, KernelExecutor.PAGE_SIZE, SCRATCH);
   }
@@ -285,12 +330,9 @@ final class ForkedProcess implements UserSpace {
 
   @Override
   public long vmsplice(int fd, long address, long length) {
-    byte[] vector = new byte[2 * Long.BYTES];
-    ByteBuffer.wrap(vector).order(ByteOrder.nativeOrder()).putLong(address).putLong(length);
     lock.lock(); // the page is one
-    try (Pipe pipe = Pipe.make()) {
-      Libc.write(pipe.in(), vector, vector.length);
-      call(READ, pipe.out(), SCRATCH, vector.length);
+    try {
+      fill(address, length);
       return call(VMSPLICE, fd, SCRATCH, 1, Libc.SPLICE_F_NONBLOCK);
     } finally {
       lock.unlock();

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.lab.kernel;
 
 import io.github.guestmemfd.abi.FileCall;
+import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.trace.Trace;
 import io.github.guestmemfd.trace.TraceExecutor;
 import java.nio.ByteBuffer;
@@ -255,6 +256,8 @@ public final class KernelExecutor implements TraceExecutor {
       case MUNMAP -> munmap(name);
       case MUNMAP_PART -> munmap(mapping(name), call.number(1), call.number(2));
       case MPROTECT -> mprotect(mapping(name), call);
+      case MBIND -> mbind(mapping(name), call);
+      case GET_MEMPOLICY -> mempolicy(mapping(name), call.number(1));
       case MREMAP -> mremap(name, mapping(call.word(1)), call);
       case GUP -> gup(name, mapping(call.word(1)), call.number(2), call.number(3));
       case GUP_RELEASE -> release(name);
@@ -564,6 +567,24 @@ public final class KernelExecutor implements TraceExecutor {
     long address = mapping.address + call.number(1);
     int bits = protection(call.word(3));
     return answered(mapping.process.mprotect(address, call.number(2), bits));
+  }
+
+  private static String mbind(Mapping mapping, Trace.Call call) {
+    requireAlone(mapping, call.number(1), call.number(2));
+    long address = mapping.address + call.number(1);
+    int mode = MemoryPolicy.Mode.valueOf(call.word(3)).number();
+    return answered(mapping.process.mbind(address, call.number(2), mode, call.number(4)));
+  }
+
+  private static String mempolicy(Mapping mapping, long offset) {
+    long[] policy = new long[2];
+    long result = mapping.process.mempolicy(address(mapping, offset), policy);
+    if (result < 0) {
+      return answered(result);
+    }
+    MemoryPolicy.Mode[] modes = MemoryPolicy.Mode.values();
+    Object mode = policy[0] < modes.length ? modes[(int) policy[0]] : policy[0];
+    return "mode=" + mode + " nodes=0x" + Long.toHexString(policy[1]);
   }
 
   /** Moves to a place where nothing is, also what could grow where it lies. */

@@ -22,6 +22,14 @@ final class Libc {
   static final int STATX_BASIC_STATS = 0x7ff;
   static final int SYS_CACHESTAT = 451;
 
+  private static final boolean IS_AMD64 = System.getProperty("os.arch").equals("amd64");
+
+  /** On other machines, as on arm64. */
+  static final int SYS_MBIND = IS_AMD64 ? 237 : 235;
+
+  static final int SYS_GET_MEMPOLICY = IS_AMD64 ? 239 : 236;
+  static final int MPOL_F_ADDR = 2;
+
   static final int PROT_NONE = 0;
   static final int PROT_READ = 1;
   static final int PROT_WRITE = 2;
@@ -111,6 +119,12 @@ final class Libc {
   static native int ioctl(int fd, long request, long[] argument);
 
   static native long syscall(long number, long fd, long[] range, long[] status, long flags);
+
+  static native long syscall(
+      long number, long address, long length, long mode, long[] nodes, long count, long flags);
+
+  static native long syscall(
+      long number, int[] mode, long[] nodes, long count, long address, long flags);
 
   static native long mmap(long address, long length, int prot, int flags, int fd, long offset);
 

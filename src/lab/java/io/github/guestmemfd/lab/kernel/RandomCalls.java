@@ -1,6 +1,7 @@
 package io.github.guestmemfd.lab.kernel;
 
 import io.github.guestmemfd.abi.FileCall;
+import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.trace.Trace;
 import io.github.guestmemfd.trace.Verb;
 import java.util.ArrayList;
@@ -91,6 +92,9 @@ public final class RandomCalls {
   private static final long[] WRONG_FLAGS = {
     4, 5, 7, 8, 0x10, 0x80000000L, 1L << 32, 1L << 62, Long.MIN_VALUE, -1
   };
+
+  /** A node that a machine could have, and has not. */
+  private static final long NO_NODE = 1 << 15;
 
   private record Memfd(String name, long size, boolean mappable, boolean shared) {}
 
@@ -191,6 +195,11 @@ public final class RandomCalls {
       return forked.size() < MOST_PROCESSES ? fork() : exit();
     } else if (kind < 503 && !forked.isEmpty()) {
       return exit();
+    } else if (kind < 516) {
+      return mbind();
+    } else if (kind < 528) {
+      Window w = pick(windows);
+      return Trace.Call.of(Verb.GET_MEMPOLICY, w.name, "" + touched(w));
     } else if (kind < 630) {
       Window w = window();
       return Trace.Call.of(Verb.LOAD, w.name, "" + touched(w));
@@ -445,6 +454,23 @@ public final class RandomCalls {
     String prot = kind < 9 ? "rw" : kind < 11 ? "r" : kind < 13 ? "w" : kind < 15 ? "none" : "rx";
     String length = "" + length(w, offset, 8);
     return Trace.Call.of(Verb.MPROTECT, w.name, "" + offset, length, prot);
+  }
+
+  /** Of the nodes node 0 is there on every machine, and the last on hardly any. */
+  private Trace.Call mbind() {
+    Window w = pick(windows);
+    long offset = inWindow(w);
+    MemoryPolicy.Mode[] modes = MemoryPolicy.Mode.values();
+    MemoryPolicy.Mode mode = oneIn(3) ? MemoryPolicy.Mode.BIND : modes[random.nextInt(7)];
+    boolean none = mode == MemoryPolicy.Mode.DEFAULT || mode == MemoryPolicy.Mode.LOCAL;
+    long nodes = none != oneIn(8) ? 0 : pick(1, 1, 1, NO_NODE, NO_NODE | 1);
+    return Trace.Call.of(
+        Verb.MBIND,
+        w.name,
+        "" + offset,
+        "" + length(w, offset, 8),
+        mode.name(),
+        "0x" + Long.toHexString(nodes));
   }
 
   /** Mostly of the same length: only such a move takes holes and protections along. */

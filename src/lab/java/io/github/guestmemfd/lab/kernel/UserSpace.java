@@ -23,6 +23,16 @@ interface UserSpace {
   /** See madvise(2). */
   long madvise(long address, long length, int advice);
 
+  /** See mbind(2), of up to 64 nodes and without flags. */
+  long mbind(long address, long length, int mode, long nodes);
+
+  /**
+   * See get_mempolicy(2), of an address.
+   *
+   * @param policy receives the mode and the nodes
+   */
+  long mempolicy(long address, long[] policy);
+
   /** See mincore(2), of one page; its answer is thrown away. */
   long mincore(long page);
 
@@ -70,6 +80,25 @@ interface UserSpace {
     @Override
     public long madvise(long address, long length, int advice) {
       return answer(Libc.madvise(address, length, advice));
+    }
+
+    @Override
+    public long mbind(long address, long length, int mode, long nodes) {
+      long[] mask = {nodes};
+      return answer(Libc.syscall(Libc.SYS_MBIND, address, length, mode, mask, Long.SIZE + 1, 0));
+    }
+
+    @Override
+    public long mempolicy(long address, long[] policy) {
+      int[] mode = new int[1];
+      long[] mask = new long[1];
+      long result =
+          answer(
+              Libc.syscall(
+                  Libc.SYS_GET_MEMPOLICY, mode, mask, Long.SIZE, address, Libc.MPOL_F_ADDR));
+      policy[0] = mode[0];
+      policy[1] = mask[0];
+      return result;
     }
 
     @Override

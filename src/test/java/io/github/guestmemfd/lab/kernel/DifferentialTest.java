@@ -82,6 +82,8 @@ class DifferentialTest {
     "store, SIGBUS, SIGSEGV, 4",
     "madvise, EFAULT, ENOMEM, 4",
     "gup, EFAULT, EINVAL, 5",
+    "mbind, EFAULT, EINVAL, 4",
+    "get_mempolicy, mode=BIND nodes=0x1, mode=DEFAULT nodes=0x0, 5",
     "bind, EEXIST, EINVAL, 6",
     "unbind, EINVAL, ok, 6",
     "memslot, EEXIST, EINVAL, 6",
