@@ -40,12 +40,7 @@ public final class GetPfn {
       if (pfn < 0) {
         return pfn;
       }
-      int result;
-      try {
-        result = isPrivateForClient(index) ? makePrivate(index, pfn) : pfn;
-      } finally {
-        guest.drop(index, pfn);
-      }
+      int result = isPrivateForClient(index) ? makePrivateAndDrop(index, pfn) : drop(index, pfn);
       if (result != 0) {
         return result;
       }
@@ -54,6 +49,31 @@ public final class GetPfn {
 
   private boolean isPrivateForClient(long index) {
     return callbacks.isAny() && SlotWord.isInaccessible(inode.cache.slot(index));
+  }
+
+  private int drop(long index, int pfn) {
+    guest.drop(index, pfn);
+    return pfn;
+  }
+
+  /**
+   * As {@link #makePrivate}, and drops what was taken. It is an operation: the file does not end
+   * meanwhile, and what the callback has left to do (the end of a file, a conversion that it has
+   * unblocked) is done when nothing is held.
+   */
+  private int makePrivateAndDrop(long index, int pfn) {
+    boolean open = inode.beginOperation();
+    try {
+      try {
+        return open ? makePrivate(index, pfn) : -Errno.EBADF.code();
+      } finally {
+        guest.drop(index, pfn);
+      }
+    } finally {
+      if (open) {
+        inode.endOperation();
+      }
+    }
   }
 
   /**

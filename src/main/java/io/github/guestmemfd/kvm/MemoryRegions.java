@@ -209,7 +209,14 @@ final class MemoryRegions {
   /** See {@link VirtualMachine#setUserMemoryRegion2(Memslot)}. */
   void set(Memslot wanted) {
     forbidInsideCallback(wanted.slot());
-    BoundSlot old = change(wanted.withoutIgnored());
+    BoundSlot old;
+    try {
+      old = change(wanted.withoutIgnored());
+    } catch (OutOfMemoryError e) {
+      GuestMemfdException refused = refuse(Errno.ENOMEM, wanted.slot(), "" + e.getMessage());
+      refused.initCause(e);
+      throw refused;
+    }
     if (old != null) {
       try {
         mmu.delete(old); // without the slots lock: it waits, and may free frames
@@ -236,8 +243,9 @@ final class MemoryRegions {
         if (old == null) {
           throw refuse(Errno.EINVAL, slot, "there is none to delete");
         }
-        slots.remove(slot);
-        publish();
+        Memslots left = memslotsWith(old, null);
+        Announce.write(this).memslots = left;
+        slots.values().remove(old);
         return old;
       }
       if (old != null) {
@@ -319,10 +327,6 @@ final class MemoryRegions {
       }
     }
     requireGuestLimit(wanted);
-    if (!memfd.bindTo(vm)) {
-      throw refuse(
-          Errno.EINVAL, slot, "expected a file of no other virtual machine, actual " + memfd);
-    }
     store(wanted, ownerLocked(memfd), old);
   }
 
@@ -332,32 +336,51 @@ final class MemoryRegions {
         : Long.compareUnsigned(offset + size, fileSize) > 0; // it does not wrap: see MemslotRules
   }
 
-  /** Makes a memslot, in place of the old one. Before a vCPU can find it, its memory knows it. */
+  /**
+   * Makes a memslot, in place of the old one. Before a vCPU can find it, its memory knows it.
+   *
+   * <p>All that needs memory comes first, and is undone if there is none. Then the file is tied to
+   * the machine, which cannot be undone; after that nothing fails.
+   */
   private void store(Memslot memslot, @Nullable Gmem gmem, @Nullable BoundSlot old) {
     GuestMemfd memfd = memslot.memfd();
     boolean inPlace = type == null || profile.convertsInPlace();
     boolean fileOnly = memfd != null && (inPlace || CreateFlag.MMAP.isIn(memfd.flags()));
+    Integer number = memslot.slot();
     BoundSlot bound = new BoundSlot(memslot, gmem, fileOnly, user, old, hook);
-    if (old != null) {
-      old.replacedBy = bound;
-    }
+    Memslots with = memslotsWith(old, bound);
+    slots.put(number, bound);
     try {
+      if (old != null) {
+        old.replacedBy = bound;
+      }
       if (gmem != null) {
         Announce.write(gmem.bindings).add(bound);
       }
       if (!fileOnly) {
         Announce.write(userSlots).add(bound);
       }
-      slots.put(memslot.slot(), bound);
-      publish();
-    } catch (Throwable e) { // there was no memory
-      slots.remove(memslot.slot(), bound);
-      if (old != null) {
-        old.replacedBy = null;
-        slots.put(memslot.slot(), old);
+      if (memfd != null && !memfd.bindTo(vm)) {
+        throw refuse(
+            Errno.EINVAL,
+            memslot.slot(),
+            "expected a file of no other virtual machine, actual " + memfd);
       }
+    } catch (Throwable e) {
+      restore(number, old);
       unbind(bound);
       throw e;
+    }
+    Announce.write(this).memslots = with;
+  }
+
+  /** Puts the old memslot back; needs no memory, since there is an entry of this number. */
+  private void restore(Integer number, @Nullable BoundSlot old) {
+    if (old == null) {
+      slots.remove(number);
+    } else {
+      old.replacedBy = null;
+      slots.put(number, old);
     }
   }
 
@@ -370,8 +393,16 @@ final class MemoryRegions {
     }
   }
 
-  private void publish() {
-    Announce.write(this).memslots = new Memslots(slots.values());
+  /** The memslots as they are, but for one that goes, and with one that comes. */
+  private Memslots memslotsWith(@Nullable BoundSlot gone, @Nullable BoundSlot made) {
+    List<BoundSlot> all = new ArrayList<>(slots.values());
+    if (gone != null) {
+      all.remove(gone);
+    }
+    if (made != null) {
+      all.add(made);
+    }
+    return new Memslots(all);
   }
 
   /** See {@link VirtualMachine#getDirtyLog}. */

@@ -412,7 +412,8 @@ public final class VirtualMachine {
    *     {@code READONLY}; EEXIST if the guest addresses overlap another slot; EBADF if the
    *     descriptor is closed; EINVAL if the file is of another virtual machine, the range is not in
    *     the file, or overlaps that of another slot, or the guest addresses reach beyond 2^52;
-   *     before all that EDEADLK from inside a callback or a window
+   *     ENOMEM, and nothing has changed, if the JVM has no memory for it; before all that EDEADLK
+   *     from inside a callback or a window
    */
   public void setUserMemoryRegion2(Memslot wanted) {
     regions.set(Objects.requireNonNull(wanted, "wanted"));

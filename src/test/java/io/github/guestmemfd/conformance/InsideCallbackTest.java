@@ -179,7 +179,8 @@ class InsideCallbackTest {
       switch (where) {
         case INVALIDATE_BEGIN, INVALIDATE_END, PREPARE_INACCESSIBLE ->
             ours.makeInaccessible(3 * PAGE, PAGE);
-        case PREPARE_ACCESSIBLE -> ours.makeAccessible(2 * PAGE, PAGE);
+        case MAKE_PRIVATE -> ours.tryGetPfn(2 * PAGE);
+        case PREPARE_ACCESSIBLE, MAKE_SHARED -> ours.makeAccessible(2 * PAGE, PAGE);
         case FREE_FOLIO -> ours.punchHole(3 * PAGE, PAGE);
         case RELEASE -> ours.close();
       }

@@ -72,6 +72,9 @@ class CallbackDeadlockTest extends HostFixture {
     try (HostMemory otherHost = HostMemory.ofBytes(64L * PAGE);
         GuestMemfd other =
             GuestMemfd.builder(otherHost).size(PAGE).flags(MMAP, INIT_SHARED).build()) {
+      GuestMemfd secret =
+          GuestMemfd.builder(otherHost).size(PAGE).ops(new InCallback(callback)).build();
+      secret.grab(0).close();
       List<String> calls = new ArrayList<>();
       InCallback outer = new InCallback(callback);
       GuestMemfd memfd = file(1, outer);
@@ -82,12 +85,14 @@ class CallbackDeadlockTest extends HostFixture {
             assertEquals(Errno.EDEADLK, other.tryMakeAccessible(0, PAGE));
             refused(Errno.EDEADLK, () -> other.punchHole(0, PAGE));
             refused(Errno.EDEADLK, () -> other.allocate(0, PAGE));
+            assertEquals(-Errno.EDEADLK.code(), secret.tryGetPfn(0));
             other.dup().close(); // waits for nothing
           });
       run(
           () -> {
             memfd.grab(0).close();
             assertEquals(Errno.OK, memfd.tryMakeInaccessible(0, PAGE));
+            assertTrue(memfd.tryGetPfn(0) > 0);
             assertEquals(Errno.OK, memfd.tryMakeAccessible(0, PAGE));
             memfd.punchHole(0, PAGE);
             memfd.close();
@@ -95,6 +100,8 @@ class CallbackDeadlockTest extends HostFixture {
             assertEquals(Errno.OK, other.tryMakeInaccessible(0, PAGE));
           });
       assertTrue(calls.size() > 0, "the callback came");
+      assertTrue(secret.tryGetPfn(0) > 0);
+      secret.close();
       assertEquals(0, other.cachedPages());
     }
   }

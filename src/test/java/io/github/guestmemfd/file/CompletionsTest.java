@@ -223,16 +223,46 @@ class CompletionsTest extends ProtocolFixture {
         });
     run(
         () -> {
-          try (GuestMemfd other = on(where, 1, b -> b.ops(ops))) {
-            write(other, 0, 7); // a first use
-            other.makeInaccessible(0, PAGE);
-            other.makeAccessible(0, PAGE);
-            other.punchHole(0, PAGE);
+          GuestMemfd other = on(where, 1, b -> b.ops(ops));
+          for (Runnable operation : operations(other)) {
+            operation.run();
+            assertEquals(
+                doneInside.get() != null, conversion.isDone(), "before the thread goes on");
           }
           assertEquals(false, doneInside.get(), "the thread had pages in hand");
-          assertTrue(conversion.isDone(), "before the thread goes on");
         });
     assertQuiet(memfd);
+  }
+
+  /** What has every callback come; the last one closes the file. */
+  private static List<Runnable> operations(GuestMemfd file) {
+    return List.of(
+        () -> write(file, 0, 7), // a first use
+        () -> file.makeInaccessible(0, PAGE),
+        () -> assertThat(file.tryGetPfn(0)).isPositive(),
+        () -> file.makeAccessible(0, PAGE),
+        () -> file.punchHole(0, PAGE),
+        file::close);
+  }
+
+  /** The last descriptor is closed in a callback: the file ends when the operation is over. */
+  @ParameterizedTest
+  @EnumSource(mode = EnumSource.Mode.EXCLUDE, names = "RELEASE") // it is closed by then
+  void aFileThatIsClosedInsideACallbackEndsAfterIt(Where callback) throws Exception {
+    InCallback ops = new InCallback(callback);
+    run(
+        () -> {
+          GuestMemfd other = on(host, 1, b -> b.ops(ops));
+          ops.once(other::close);
+          for (Runnable operation : operations(other)) {
+            operation.run();
+            if (!other.isOpen()) {
+              assertEquals(0, host.used(), "before the thread goes on");
+              return;
+            }
+          }
+          throw new AssertionError("the callback did not come");
+        });
   }
 
   // ---- what depends on a conversion ----

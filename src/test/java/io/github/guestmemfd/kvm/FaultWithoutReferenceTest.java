@@ -20,6 +20,9 @@ import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Supplier;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -36,6 +39,7 @@ class FaultWithoutReferenceTest extends VmFixture {
   private Supplier<Errno> answer = () -> Errno.OK;
   private final List<Long> madeShared = new ArrayList<>();
   private Runnable onShared = () -> {};
+  private final AtomicInteger releases = new AtomicInteger();
 
   private final GuestMemfdOps client =
       new GuestMemfdOps() {
@@ -49,6 +53,11 @@ class FaultWithoutReferenceTest extends VmFixture {
         public void makeShared(Folio folio) {
           madeShared.add(folio.offset() / PAGE);
           onShared.run();
+        }
+
+        @Override
+        public void release() {
+          releases.incrementAndGet();
         }
       };
 
@@ -223,6 +232,33 @@ class FaultWithoutReferenceTest extends VmFixture {
     memfd.makeInaccessible(0, PAGE);
     write(vcpu, GPA, 42, PRIVATE);
     memfd.punchHole(0, PAGE);
+    assertEquals(0, host.used());
+  }
+
+  /** The last descriptor is closed meanwhile: the file, and its client, end when it is over. */
+  @ParameterizedTest
+  @MethodSource("protocols")
+  void aFileDoesNotEndWhileItsPageIsMadePrivate(ConversionProtocol protocol) throws Exception {
+    GuestMemfd memfd = bound(1, protocol);
+    memfd.makeInaccessible(0, PAGE);
+    CountDownLatch inside = new CountDownLatch(1);
+    CountDownLatch closed = new CountDownLatch(1);
+    answer =
+        () -> {
+          inside.countDown();
+          try {
+            return closed.await(Worker.LIMIT_SECONDS, TimeUnit.SECONDS) ? Errno.OK : Errno.EIO;
+          } catch (InterruptedException e) {
+            return Errno.EINTR;
+          }
+        };
+    Worker<Integer> fault = Worker.start(() -> memfd.tryGetPfn(0));
+    assertTrue(inside.await(Worker.LIMIT_SECONDS, TimeUnit.SECONDS));
+    memfd.close();
+    assertEquals(0, releases.get(), "not while the client is asked about a page");
+    closed.countDown();
+    assertTrue(fault.result() > 0);
+    assertEquals(1, releases.get());
     assertEquals(0, host.used());
   }
 
