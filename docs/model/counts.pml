@@ -12,6 +12,12 @@ typedef Frame {
   bool waited; /* a conversion waits for these counts, or watches them */
   bool locked; /* the folio lock */
   bool free;   /* on the free list */
+#ifdef BATCHED
+  bool batched; /* an LRU batch has a reference */
+#endif
+#ifdef GUPS_KEEP
+  byte kept;   /* not in the code: the references of GUP users that keep theirs */
+#endif
   byte hosts;  /* not in the code: users on the host's side that may reach the content by a reference */
   byte guests  /* not in the code: guest-side holders that have done all their steps */
 }
@@ -125,6 +131,28 @@ inline putCaches(x) {
   };
   tell(x)
 }
+
+#ifdef BATCHED
+/* Drops the reference that an LRU batch has on a frame. */
+inline drain(x) {
+  d_step {
+#ifdef NO_DRAIN_FOR_PIN
+    CHECK_NOT(drainedForPin, frame[x].hosts > 0 && frame[x].refs >= PIN_BIAS);
+#endif
+    got = frame[x].batched;
+    frame[x].batched = false;
+    printf("step %d takes frame %d out of its batch\n", _pid, x)
+  };
+  if
+  :: got -> put(x, 1, 0, 0, 0)
+  :: else
+  fi;
+  got = false
+}
+#define IN_BATCH(x) frame[x].batched
+#else
+#define IN_BATCH(x) false
+#endif
 
 /* Wakes the thread that waits for the counts, and has the conversion that watches them tried. */
 inline tell(x) {

@@ -25,6 +25,7 @@ each check 'vCPU, GUP, punch, conversion' "$unsound" -DFRAMES=2 -DVCPUS=1 -DGUPS
 each check 'vCPU, host, punch, conversion' sound -DFRAMES=2 -DVCPUS=1 -DHOSTS=1 -DPUNCHES=1 -DCONVERSIONS=1
 each check 'two vCPUs, walker, punch' sound -DFRAMES=2 -DVCPUS=2 -DWALKERS=2 -DPUNCHES=1
 each check 'two pages: vCPU, GUP, conversion of both' "$unsound" -DPAGES=2 -DVCPUS=1 -DGUPS=1 -DCONVERSIONS=1
+each check 'in an LRU batch: vCPU, GUP, conversion' "$unsound" -DBATCHED -DVCPUS=1 -DGUPS=1 -DCONVERSIONS=1
 check sound protocols 'pin-check: every user of the host has pinned' \
   -DPROTOCOL=PIN_CHECK_PROTOCOL -DPINS_ONLY -DVCPUS=2 -DGUPS=1 -DCONVERSIONS=1
 
@@ -60,6 +61,15 @@ each check 'a refusal means a holder: vCPU' 'sound falseAlarm sound sound falseA
 each check 'a refusal means a holder: walker' \
   'sound falseAlarm falseAlarm falseAlarm falseAlarm falseAlarm falseAlarm falseAlarm' \
   -DWALKERS=1 -DCONVERSIONS=1 -DPOLICY=FAILS -DNO_FALSE_ALARM
+each check 'a refusal means a holder: LRU batch' sound -DBATCHED -DCONVERSIONS=1 -DPOLICY=FAILS -DNO_FALSE_ALARM
+no_drain='drainedForPin drainedForPin drainedForPin drainedForPin drainedForPin drainedForPin sound drainedForPin'
+each check 'no batch is drained for a pin' "$no_drain" -DBATCHED -DGUPS=1 -DCONVERSIONS=1 -DPOLICY=FAILS -DNO_DRAIN_FOR_PIN
+each check 'does not wait for a pin that is kept' 'deadlock deadlock deadlock deadlock deadlock deadlock sound deadlock' \
+  -DPINS_ONLY -DGUPS_KEEP -DGUPS=1 -DCONVERSIONS=1 -DPOLICY=WAITS
+v8() { check "$1" protocols "invalidate-lock-v8: $2" -DPROTOCOL=INVALIDATE_LOCK -DV8 "${@:3}"; }
+v8 sound 'in an LRU batch: vCPU, GUP, conversion' -DBATCHED -DVCPUS=1 -DGUPS=1 -DCONVERSIONS=1
+v8 drainedForPin 'no batch is drained for a pin' -DBATCHED -DGUPS=1 -DCONVERSIONS=1 -DNO_DRAIN_FOR_PIN
+v8 deadlock 'does not wait for a pin that is kept' -DPINS_ONLY -DGUPS_KEEP -DGUPS=1 -DCONVERSIONS=1 -DPOLICY=WAITS
 each check 'a wait for a vCPU is not in vain' 'sound sound sound sound waitedInVain sound sound sound' \
   -DVCPUS=1 -DCONVERSIONS=1 -DPOLICY=WAITS_IN_VAIN -DNO_FALSE_ALARM
 each check 'converts while a vCPU keeps the page' 'sound sound sound deadlock deadlock deadlock deadlock sound' \
@@ -99,6 +109,8 @@ shown atomic-pair falseAlarm protocols 'atomic-pair: shown' \
 twin() { check "$1" protocols "$2, ${3%:*}" "-D$2" "-DPROTOCOL=${3#*:}" "${@:4}"; }
 pair=atomic-pair:ATOMIC_PAIR counters=both-counters:BOTH_COUNTERS safe=safe-only:SAFE_ONLY lock=lock-only:LOCK_ONLY
 put=last-put:LAST_PUT
+twin convertedUnderHolder TWIN_NO_LOOK_AFTER_DRAIN invalidate-lock:INVALIDATE_LOCK \
+  -DBATCHED -DNO_PINS -DGUPS=1 -DCONVERSIONS=1
 twin leaked TWIN_NO_SECOND_LOOK $pair -DSHOW_LEAK -DGUPS=1 -DCONVERSIONS=1
 twin leaked TWIN_GUP_LOOKS_ONCE $pair -DSHOW_LEAK -DSTARTS_MAPPED -DGUPS=1 -DCONVERSIONS=1
 twin staleEntry TWIN_CONFIRMS_BLINDLY $pair -DHOSTS=1 -DPUNCHES=1

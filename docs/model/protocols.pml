@@ -28,6 +28,13 @@
 #ifndef GUPS /* each plain or pinned; with -DPINS_ONLY pinned */
 #define GUPS 0
 #endif
+#ifdef GUPS_KEEP /* what they have taken */
+#define GUPS_KEPT GUPS
+#define KEPT(x) frame[x].kept
+#else
+#define GUPS_KEPT 0
+#define KEPT(x) 0
+#endif
 #ifndef WALKERS
 #define WALKERS 0
 #endif
@@ -40,6 +47,7 @@
 #ifndef RETURNS /* conversions to accessible */
 #define RETURNS 0
 #endif
+/* -DBATCHED: each folio that is there at the start is in an LRU batch. */
 #ifndef KEEPERS /* vCPUs that keep their page */
 #define KEEPERS 0
 #endif
@@ -69,6 +77,7 @@ bool waitedInVain;         /* -DNO_FALSE_ALARM: a conversion's time is up, and n
 bool orphaned;             /* -DNO_ORPHAN: a guest-side holder has a frame that has been punched out of its page */
 bool punchRefused;         /* -DNO_REFUSED_PUNCH */
 bool waitedElsewhere;      /* -DNO_WAIT_ELSEWHERE: a page is busy that is not to be converted */
+bool drainedForPin;        /* -DNO_DRAIN_FOR_PIN: a batch is drained for a folio that is pinned; with one GUP user */
 
 /* ---- the words ---- */
 
@@ -350,7 +359,11 @@ proctype Gup(byte p) {
        printf("step %d uses its reference to frame %d\n", _pid, x);
        CHECK_NOT(leaked, REACHES(p, x))
      };
+#ifdef GUPS_KEEP
+     frame[x].kept = frame[x].kept + unit
+#else
      put(x, unit, 0, 1, 0)
+#endif
   :: else
   fi;
   d_step { x = NONE; unit = 0 }
@@ -551,7 +564,7 @@ inline look(condition, freezing) {
     frame[x].frozen = frame[x].frozen || (ok && freezing);
     printf("step %d looks at frame %d: %d+%d fit=%d\n", _pid, x, frame[x].refs, frame[x].safes, ok);
 #ifdef NO_FALSE_ALARM
-    CHECK_NOT(falseAlarm, !ok && POLICY == FAILS && frame[x].hosts == 0 && !MAPS(x));
+    CHECK_NOT(falseAlarm, !ok && POLICY == FAILS && frame[x].hosts == 0 && !MAPS(x) && !IN_BATCH(x));
 #endif
     got = false
   }
@@ -612,11 +625,31 @@ inline awaitExpected(condition, locking, freezing) {
   :: else -> awaitUnlocked(x)
   fi;
   look(condition, freezing);
+#ifdef REFUSES_OUTRIGHT
+  if
+  :: ok
+  :: else -> d_step { over = REFUSES_OUTRIGHT(x); printf("step %d looks for pins of frame %d: %d\n", _pid, x, over) }
+  fi;
+#endif
+#ifdef BATCHED
+  if
+  :: ok || over
+  :: else ->
+     drain(x);
+#ifdef TWIN_NO_LOOK_AFTER_DRAIN
+     ok = true
+#else
+     look(condition, freezing)
+#endif
+  fi;
+#endif
 #if POLICY == WAITS || POLICY == WAITS_A_WHILE || POLICY == WAITS_IN_VAIN
   do
   :: ok || over -> break
   :: else -> awaitCounts(condition); look(condition, freezing)
   od;
+#endif
+#if POLICY == WAITS || POLICY == WAITS_A_WHILE || POLICY == WAITS_IN_VAIN || defined(REFUSES_OUTRIGHT)
   over = false;
 #endif
   if
@@ -920,6 +953,10 @@ init {
 #ifdef STARTS_INACCESSIBLE
       slot[i].inaccessible = true;
 #endif
+#ifdef BATCHED
+      frame[i + 1].batched = true;
+      frame[i + 1].refs++;
+#endif
     }
 #endif
 #if POLICY == LATER
@@ -962,8 +999,8 @@ init {
     CHECK_NOT(pendingForEver, later == PENDING || later == TRIED);
     for (i : 1 .. FRAMES) {
       x = PLACES(i);
-      CHECK_NOT(countsWrong, frame[i].hosts > 0 || frame[i].guests > KEEPERS || frame[i].safes != frame[i].guests);
-      CHECK_NOT(countsWrong, frame[i].refs != x + MAPS(i) + HOLDER_REFS * frame[i].guests || frame[i].cached != (x == 1));
+      CHECK_NOT(countsWrong, frame[i].hosts > GUPS_KEPT || frame[i].guests > KEEPERS || frame[i].safes != frame[i].guests);
+      CHECK_NOT(countsWrong, frame[i].refs != x + MAPS(i) + HOLDER_REFS * frame[i].guests + IN_BATCH(i) + KEPT(i) || frame[i].cached != (x == 1));
       CHECK_NOT(countsWrong, frame[i].free != (frame[i].refs + frame[i].safes == 0) || frame[i].frozen != frame[i].free);
       CHECK_NOT(countsWrong, frame[i].waited || frame[i].locked != (PROTOCOL == LOCK_ONLY && frame[i].guests > 0))
     }

@@ -49,6 +49,7 @@ class ModelCounterexamplesTest {
     final GuestMemfd memfd;
     final HostMapping window;
     final List<Folio> kept = new ArrayList<>();
+    final List<HostReference> pins = new ArrayList<>();
     CompletableFuture<Void> later = CompletableFuture.completedFuture(null);
 
     World(String protocol, RetryPolicy retries, int pages) {
@@ -113,6 +114,23 @@ class ModelCounterexamplesTest {
       kept.add(folio);
     }
 
+    void pinAndKeep() {
+      try {
+        HostReference pin = window.pin(0, PAGE);
+        Announce.write(this);
+        pins.add(pin);
+      } catch (GuestMemfdException e) {
+        assertThat(e.errno()).isEqualTo(Errno.EFAULT); // it came too late
+      }
+    }
+
+    void convertWithoutWaiting() {
+      Errno errno = memfd.tryMakeInaccessible(0, PAGE);
+      if (errno != Errno.OK && memfd.metrics().holderWaits() != 0) {
+        throw new AssertionError(errno + " after a wait for a pin that is kept");
+      }
+    }
+
     void tryPunch() {
       try {
         memfd.punchHole(0, PAGE);
@@ -133,6 +151,7 @@ class ModelCounterexamplesTest {
     void close() {
       assertThat(host.violations()).isEmpty();
       kept.forEach(Folio::close);
+      pins.forEach(HostReference::close);
       window.close();
       memfd.close();
       assertThat(host.used()).isZero();
@@ -249,6 +268,29 @@ class ModelCounterexamplesTest {
   void theOthersWaitUntilTheVcpuLetsGo(String protocol) {
     Interleavings.Report report = grabAgainstConversion(protocol, PATIENT).explore();
     assertThat(report.complete()).isTrue();
+  }
+
+  // ---- a pin that is kept ----
+
+  private static Interleavings<World> pinAgainstConversion(String protocol) {
+    return of(protocol, PATIENT)
+        .thread("GUP", World::pinAndKeep)
+        .thread("converter", World::convertWithoutWaiting);
+  }
+
+  /** The model's deadlock: there a wait has no end. */
+  @ParameterizedTest
+  @ValueSource(strings = {"invalidate-lock-v8", "atomic-pair"})
+  void aPinThatIsKeptIsWaitedFor(String protocol) {
+    assertFound(
+        pinAgainstConversion(protocol),
+        "EAGAIN after a wait for a pin that is kept",
+        "FrameCounts.awaitCounts");
+  }
+
+  @Test
+  void invalidateLockRefusesAPinAtOnce() {
+    assertComplete(pinAgainstConversion("invalidate-lock"));
   }
 
   // ---- deadlock ----
