@@ -153,7 +153,7 @@ class ArchitectureTest {
               "conversion.SafeOnly",
               "conversion.Shipped",
               "conversion.TimedWait"),
-          Set.of("kvm.BoundSlot", "kvm.Gmem", "kvm.Mmu"),
+          Set.of("kvm.BoundSlot", "kvm.Gmem", "kvm.Mmu", "kvm.SlotPages"),
           Set.of("kvm.ExitHandler", "kvm.GuestProgram", "kvm.Vcpu", "kvm.VirtualMachine"),
           Set.of(
               "policy.Batched",

@@ -185,10 +185,9 @@ final class Mmu {
     if (pfn < 0) {
       return pfn;
     }
-    if (isOther(memfd, offset, wanted)) {
-      return MISMATCH; // it was converted while the page was being got
-    }
-    int result = install(slot, page, TdpEntry.ofFile(pfn, wanted, false), write, seq);
+    boolean other = isOther(memfd, offset, wanted); // it was converted while it was being got
+    long entry = TdpEntry.ofFile(pfn, wanted, false);
+    int result = other ? MISMATCH : install(slot, page, entry, write, seq);
     return result == MAPPED_HERE ? MAPPED : result;
   }
 

@@ -334,12 +334,12 @@ sealed interface Call {
         world.act(
             World.line(Verb.MBIND, on, offset, bytes, policy.mode(), policy.nodes()),
             () -> on.real.mbind(offset, bytes, policy),
-            () -> world.model.mbind(on.model, offset, bytes, policy));
+            () -> Mempolicies.mbind(on.model, offset, bytes, policy));
         for (long asked : new long[] {offset - 1, offset, offset + bytes - 1, offset + bytes}) {
           world.call(
               World.line(Verb.GET_MEMPOLICY, on, asked),
               () -> word(on.real.getMempolicy(asked)),
-              () -> word(world.model.getMempolicy(on.model, asked)));
+              () -> word(Mempolicies.get(on.model, asked)));
         }
       }
     }

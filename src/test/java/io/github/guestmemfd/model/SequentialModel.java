@@ -5,8 +5,6 @@ import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.MapType;
-import io.github.guestmemfd.abi.MemoryPolicy;
-import io.github.guestmemfd.abi.MemoryPolicy.Mode;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.model.Outcome.Misuse;
 import io.github.guestmemfd.model.Outcome.Signal;
@@ -693,7 +691,7 @@ final class SequentialModel {
     }
   }
 
-  private static long pages(long length) {
+  static long pages(long length) {
     return (length - 1) / PAGE + 1;
   }
 
@@ -721,46 +719,6 @@ final class SequentialModel {
     if (to < end) {
       throw new Stop(Errno.ENOMEM);
     }
-  }
-
-  /** Policies are the mapping's own, as in Linux 6.18. The host has node 0 alone. */
-  void mbind(Mapping mapping, long offset, long length, MemoryPolicy policy) {
-    requireMapped(mapping);
-    boolean wraps = length <= -PAGE && length >= -(1L << 47) + PAGE; // ends below the start
-    if (offset % PAGE != 0 || wraps) {
-      throw new Stop(Errno.EINVAL);
-    }
-    if (length <= 0 && length > -PAGE) { // rounded up, it is 0
-      return;
-    }
-    boolean takesNone = Set.of(Mode.DEFAULT, Mode.LOCAL).contains(policy.mode());
-    boolean isLocal = policy.mode() == Mode.PREFERRED && policy.nodes() == 0;
-    if (!isLocal && (takesNone ? policy.nodes() != 0 : policy.nodes() % 2 == 0)) {
-      throw new Stop(Errno.EINVAL);
-    }
-    long first = Math.floorDiv(offset, PAGE);
-    long end = length < 0 ? Long.MAX_VALUE : first + pages(length);
-    long to = first;
-    while (to < end && mapping.areas.isMapped(to)) {
-      to = mapping.areas.end(to);
-    }
-    if (to < end && (policy.mode() != Mode.DEFAULT || !mapping.areas.isAnyMapped(first, end))) {
-      throw new Stop(Errno.EFAULT);
-    }
-    MemoryPolicy kept =
-        isLocal
-            ? new MemoryPolicy(Mode.LOCAL, 0)
-            : new MemoryPolicy(policy.mode(), policy.nodes() & 1);
-    mapping.areas.change(first, end, area -> area.with(kept));
-  }
-
-  MemoryPolicy getMempolicy(Mapping mapping, long offset) {
-    requireMapped(mapping);
-    long page = Math.floorDiv(offset, PAGE);
-    if (!mapping.areas.isMapped(page)) {
-      throw new Stop(Errno.EFAULT);
-    }
-    return mapping.areas.area(page).policy();
   }
 
   Mapping mremap(Mapping mapping, long offset, long oldLength, long newLength) {
@@ -801,7 +759,7 @@ final class SequentialModel {
     return moved;
   }
 
-  private static void requireMapped(Mapping mapping) {
+  static void requireMapped(Mapping mapping) {
     if (!mapping.open) {
       throw new Stop(new Misuse("illegal state"));
     }
