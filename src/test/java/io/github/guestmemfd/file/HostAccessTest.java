@@ -14,6 +14,7 @@ import io.github.guestmemfd.Insides;
 import io.github.guestmemfd.abi.Advice;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.MemoryPolicy;
 import io.github.guestmemfd.abi.Protection;
 import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.abi.SigSegvException;
@@ -21,6 +22,7 @@ import io.github.guestmemfd.fixtures.Announced;
 import io.github.guestmemfd.fixtures.Meanwhile;
 import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.memory.FrameContents;
+import io.github.guestmemfd.spi.PlaysOtherThreads;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
 import java.nio.ByteBuffer;
@@ -356,6 +358,21 @@ class HostAccessTest extends RaceFixture {
         () -> memfd.punchHole(0, PAGE),
         () -> read.set(trying ? window.tryGetLong(0, 7) : window.getLong(0)));
     assertEquals(0, read.get(), "the page that is there now");
+  }
+
+  /** What was announced before the areas changed is ended, and tried again. */
+  @Test
+  void aWriteOfAPageWhoseAreasChangeMeanwhileIsTriedAgain() {
+    HostMapping window = map(file(1, AT_ONCE));
+    window.putLong(0, 1);
+    MemoryPolicy policy = new MemoryPolicy(MemoryPolicy.Mode.BIND, 1);
+    Meanwhile.beforeAccess(
+        Mapping.class,
+        2, // after it is announced
+        () -> PlaysOtherThreads.playing(() -> window.mbind(0, PAGE, policy)),
+        () -> assertTrue(window.tryPutLong(0, NUMBER)));
+    assertEquals(NUMBER, window.getLong(0));
+    assertNull(frames().accesses.underWay());
   }
 
   /** Without race points as many pages as follow one another are moved at once. */

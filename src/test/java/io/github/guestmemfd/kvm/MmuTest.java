@@ -13,6 +13,7 @@ import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.Insides;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.fixtures.InCallback;
 import io.github.guestmemfd.fixtures.Meanwhile;
 import io.github.guestmemfd.fixtures.VmFixture;
 import io.github.guestmemfd.fixtures.Worker;
@@ -134,17 +135,82 @@ class MmuTest extends VmFixture {
         });
   }
 
-  private long walk(BoundSlot slot) {
+  private PageWalk walk() {
     Counters<VmMeter> counters = new Counters<>(VmMeter.class);
-    PageWalk walk = new PageWalk(vm.regions, vm.mmu, new KvmRun("walk", counters), counters);
-    return walk.begin(slot, GPA, SHARED, false);
+    return new PageWalk(vm.regions, vm.mmu, new KvmRun("walk", counters), counters);
+  }
+
+  private long walk(BoundSlot slot) {
+    return walk().begin(slot, GPA, SHARED, false);
+  }
+
+  private int fault(long page, MemoryAttribute attribute) {
+    return vm.mmu.fault(slot(), page, attribute, false, new Counters<>(VmMeter.class));
+  }
+
+  private int fault(long page) {
+    return fault(page, SHARED);
+  }
+
+  /** A page of the other attribute is not allocated. */
+  @Test
+  void aHoleOfTheOtherAttributeStaysOne() {
+    GuestMemfd memfd = bound(1);
+    assertEquals(Mmu.MISMATCH, fault(0, PRIVATE));
+    assertEquals(0, memfd.cachedPages());
+  }
+
+  @Test
+  void aPageThatTheFileDoesNotHave() {
+    bound(1);
+    assertEquals(-Errno.EINVAL.code(), fault(1));
+    assertEquals(-Errno.EINVAL.code(), fault(2));
+  }
+
+  @Test
+  void aCallbackDoesNotFault() {
+    bound(1);
+    assertEquals(Mmu.MAPPED, fault(0));
+    InCallback ops = new InCallback(InCallback.Where.INVALIDATE_BEGIN);
+    GuestMemfd other = file(1, ops);
+    ops.once(() -> assertEquals(-Errno.EDEADLK.code(), fault(0)));
+    other.makeInaccessible(0, PAGE);
+    assertFalse(ops.isArmed());
+  }
+
+  /** Also without a reference: it is of the other attribute, and not only changed. */
+  @Test
+  void aPageThatIsConvertedWhileItsFrameIsGot() {
+    vm =
+        VirtualMachine.builder()
+            .kernelProfile(KernelProfile.IN_PLACE)
+            .raceHook(races)
+            .idleStrategy(probe)
+            .build();
+    GuestMemfd memfd = bound(1);
+    memfd.allocate(0, PAGE);
+    races.at(RacePoint.AFTER_SLOT_LOAD, () -> memfd.makeInaccessible(0, PAGE));
+    assertEquals(Mmu.MISMATCH, fault(0));
+  }
+
+  /** A read without an announced access looks at the entry again. */
+  @Test
+  void aPageThatIsZappedWhileItIsPeekedAt() {
+    vm = VirtualMachine.builder().build(); // without a hook
+    bound(1);
+    write(vm.createVcpu(), GPA, 42, SHARED);
+    BoundSlot slot = slot();
+    PageWalk walk = walk();
+    assertTrue(walk.tryPeek(GPA, 8, SHARED));
+    assertEquals(42, walk.number());
+    Meanwhile.beforeAccess(
+        AtomicLongArray.class,
+        2,
+        () -> slot.table.put(0, TdpEntry.zapped(slot.table.get(0))),
+        () -> assertFalse(walk.tryPeek(GPA, 8, SHARED)));
   }
 
   // ---- invalidations ----
-
-  private int fault(long page) {
-    return vm.mmu.fault(slot(), page, SHARED, false, new Counters<>(VmMeter.class));
-  }
 
   /** A fault is retried in the range, from its first page to its last, and nowhere else. */
   @Test
