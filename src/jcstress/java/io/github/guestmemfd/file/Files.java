@@ -99,6 +99,18 @@ final class Files {
     return ready(METADATA, 1, null, protocol);
   }
 
+  /**
+   * A file of one page under {@code invalidate-lock}, on a host of its own with an LRU batch: a
+   * shared batch would be drained for all states at once.
+   */
+  static FileOperations batched() {
+    Host.Options options = new Host.Options();
+    options.metadataOnly = true;
+    options.cpus = 1;
+    options.batchSize = 8;
+    return file(new Host(1, options), 1, null, ConversionProtocol.invalidateLock());
+  }
+
   /** A file of one page, there and ready, whose conversions complete later. */
   static FileOperations later(@Nullable FileClient client) {
     FileOperations file =
