@@ -78,6 +78,29 @@ public final class MemoryAttributes2 {
   }
 
   /**
+   * A structure with the same numbers, and bytes of its own that can be written: what the kernel
+   * has of it during a call.
+   *
+   * @return the copy
+   */
+  public MemoryAttributes2 copy() {
+    ByteBuffer copied = ByteBuffer.allocate(SIZE);
+    copied.put(0, bytes, 0, SIZE);
+    return new MemoryAttributes2(copied);
+  }
+
+  /**
+   * Takes all numbers of another.
+   *
+   * @param other the other
+   * @return this
+   */
+  public MemoryAttributes2 assign(MemoryAttributes2 other) {
+    bytes.put(0, Objects.requireNonNull(other, "other").bytes, 0, SIZE);
+    return this;
+  }
+
+  /**
    * Whether the call can write to it.
    *
    * @return false for bytes of a read-only buffer

@@ -66,25 +66,26 @@ final class FileAttributes {
     if (argument == null) {
       return Errno.EFAULT;
     }
-    if (wrong(argument, memfd.size()) != null) {
+    MemoryAttributes2 copy = argument.copy(); // what is changed meanwhile is not looked at
+    if (wrong(copy, memfd.size()) != null) {
       return Errno.EINVAL;
     }
     if (!memfd.bindTo(vm)) {
       throw new IllegalArgumentException(
           "expected a file of no other virtual machine, actual " + memfd);
     }
-    long offset = argument.offset();
+    long offset = copy.offset();
     Errno errno =
-        argument.attributes() == MemoryAttributes2.PRIVATE
-            ? memfd.tryMakeInaccessible(offset, argument.size(), busy)
-            : memfd.tryMakeAccessible(offset, argument.size());
-    if (errno == Errno.OK) {
+        copy.attributes() == MemoryAttributes2.PRIVATE
+            ? memfd.tryMakeInaccessible(offset, copy.size(), busy)
+            : memfd.tryMakeAccessible(offset, copy.size());
+    if (errno == Errno.OK || errno == Errno.EBADF) { // closed meanwhile: nothing has begun
       return errno;
     }
     if (!argument.isWritable()) {
       return Errno.EFAULT;
     }
-    argument.errorOffset(Math.max(offset, busy.offset()));
+    argument.assign(copy.errorOffset(Math.max(offset, busy.offset())));
     return errno;
   }
 

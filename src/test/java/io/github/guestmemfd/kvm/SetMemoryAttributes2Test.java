@@ -200,6 +200,39 @@ class SetMemoryAttributes2Test extends VmFixture {
     assertEquals(Errno.EBADF, e.errno());
   }
 
+  /** It is closed during the call, before the conversion: no conversion has failed. */
+  @Test
+  void aDescriptorThatIsClosedMeanwhile() {
+    GuestMemfd dup = memfd.dup();
+    MemoryAttributes2 argument = argument(0, BYTES, PRIVATE);
+    Meanwhile.beforeAccess(
+        dup.getClass(),
+        2,
+        dup::close,
+        () -> assertEquals(Errno.EBADF, vm.trySetMemoryAttributes2(dup, argument)));
+    assertEquals(UNTOUCHED, argument.errorOffset());
+    assertTrue(memfd.isAccessible(0));
+  }
+
+  /** The argument is copied in, and when the conversion fails all of it is copied back. */
+  @Test
+  void theArgumentIsReadOnce() {
+    MemoryAttributes2 argument = argument(PAGE, 2L * PAGE, PRIVATE);
+    GuestMemfdOps changes =
+        new GuestMemfdOps() {
+          @Override
+          public Errno invalidateBegin(long offset, long length) {
+            argument.offset(0).size(BYTES).attributes(0).flags(7).reserved(10, 7);
+            return Errno.EIO;
+          }
+        };
+    GuestMemfd other = closing(vm.createGuestMemfd(describe(PAGES), changes));
+    assertEquals(Errno.EIO, vm.trySetMemoryAttributes2(other, argument));
+    MemoryAttributes2 expected = argument(PAGE, 2L * PAGE, PRIVATE).errorOffset(PAGE);
+    assertEquals(expected.toString(), argument.toString());
+    assertEquals(0, argument.reserved(10));
+  }
+
   @Test
   void aFileOfAnotherMachine() {
     VirtualMachine other = of(KernelProfile.IN_PLACE, null);
