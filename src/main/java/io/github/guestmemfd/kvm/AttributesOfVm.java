@@ -115,7 +115,7 @@ final class AttributesOfVm implements Attributes {
 
   private Errno change(long first, long end, MemoryAttribute attribute) {
     if (attributes.firstOther(first, end, attribute) == end) {
-      return Errno.OK; // nothing is touched
+      return mmu.isDead() ? Errno.EIO : Errno.OK; // nothing is touched; what is dead has none
     }
     if (GuestMemfd.isInsideCallback()) {
       return Errno.EDEADLK; // in a window the thread would wait for its own access

@@ -101,6 +101,9 @@ final class Handover {
           if (mmu.isDead()) { // since this was last looked at
             throw refused(Errno.EIO, "the virtual machine is dead");
           }
+          if (source.mmu.isDead()) { // it has no attributes left to give
+            throw refused(Errno.EINVAL, "the source is dead");
+          }
           move(source);
         } finally {
           Announce.write(source.moving).set(false);
@@ -144,6 +147,14 @@ final class Handover {
         throw refused(Errno.EINVAL, mismatch);
       }
     } while (!source.regions.tryDie(/* own= */ theirs, regions, /* theirs= */ own));
+    try {
+      source.mmu.invalidate(source.regions.allPages()); // kvm_vm_dead kicks the vCPUs
+    } finally {
+      takeAttributes(source); // it is dead, and cannot be asked again
+    }
+  }
+
+  private void takeAttributes(Handover source) {
     NavigableMap<Long, Long> taken =
         source.attributes == null ? new TreeMap<>() : source.attributes.take();
     VmAttributes here = attributes;

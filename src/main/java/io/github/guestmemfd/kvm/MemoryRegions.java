@@ -157,7 +157,8 @@ final class MemoryRegions {
   }
 
   /**
-   * Ends the virtual machine, unless memslots have changed: no vCPU uses memory when this returns.
+   * Ends the virtual machine, unless memslots have changed. What it has mapped is to be invalidated
+   * then.
    *
    * @param own its memslots, as they were looked at
    * @param others the memory regions of the virtual machine that its memory goes to
@@ -171,11 +172,10 @@ final class MemoryRegions {
         return false;
       }
       mmu.markDead(); // from here on no memslot is changed
+      return true;
     } finally {
       slotsLock.unlock();
     }
-    mmu.invalidate(allPages()); // kvm_vm_dead kicks the vCPUs
-    return true;
   }
 
   /** The callbacks of memory of the host at a user address. */

@@ -330,9 +330,9 @@ public final class VirtualMachine {
    * @param source the other machine
    * @throws GuestMemfdException in this order, and nothing has changed: EDEADLK from inside a
    *     callback or a window; EIO if this machine is dead; EINVAL if the other one is of another
-   *     type or kernel, or this one; EBUSY if one of them takes part in another move; EINVAL if
-   *     their memslots do not match: as many, at the same guest addresses, of the same sizes and
-   *     flags, and with the same parts of the same files, which are open
+   *     type or kernel, or this one; EBUSY if one of them takes part in another move; EINVAL if the
+   *     other one is dead; if their memslots do not match: as many, at the same guest addresses, of
+   *     the same sizes and flags, and with the same parts of the same files, which are open
    */
   public void moveContextFrom(VirtualMachine source) {
     Objects.requireNonNull(source, "source");

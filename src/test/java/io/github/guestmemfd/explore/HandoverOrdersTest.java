@@ -9,7 +9,9 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.conversion.RetryPolicy;
+import io.github.guestmemfd.kvm.BusyGuestPage;
 import io.github.guestmemfd.kvm.HostRam;
+import io.github.guestmemfd.kvm.MemoryAttribute;
 import io.github.guestmemfd.kvm.Memslot;
 import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VirtualMachine;
@@ -178,6 +180,34 @@ class HandoverOrdersTest {
             .maxPreemptions(2)
             .explore();
     assertThat(report.complete()).isTrue();
+  }
+
+  /** A change that has succeeded has gone over: also one that had nothing to change. */
+  @Test
+  void aMoveAgainstAChangeOfAttributes() {
+    for (MemoryAttribute attribute : MemoryAttribute.values()) {
+      Errno[] answer = new Errno[1];
+      Interleavings.Report report =
+          Interleavings.of(Typed::new)
+              .thread(
+                  "sets",
+                  w ->
+                      answer[0] =
+                          w.source.trySetMemoryAttributes(
+                              GPA, PAGE, attribute, new BusyGuestPage()))
+              .thread("moves", Typed::move)
+              .atEnd(
+                  w -> {
+                    assertThat(answer[0]).isIn(Errno.OK, Errno.EIO);
+                    assertThat(w.target.memoryAttribute(GPA))
+                        .contains(answer[0] == Errno.OK ? attribute : PRIVATE);
+                    w.ram.close();
+                    w.host.close();
+                  })
+              .maxPreemptions(2)
+              .explore();
+      assertThat(report.complete()).isTrue();
+    }
   }
 
   @Test

@@ -17,6 +17,7 @@ import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
+import io.github.guestmemfd.fixtures.WaitProbe;
 import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
@@ -422,6 +423,10 @@ class HandoverTest {
       assertEquals(42, read(next, GPA, PRIVATE));
       assertFalse(next.tryRead(GPA + PAGE, 8, PRIVATE), "what was mapped as private is not now");
       assertEquals(Errno.EIO, errno(() -> from.setMemoryAttributes(GPA, PAGE, SHARED)));
+      assertThat(assertThrows(GuestMemfdException.class, () -> to.moveContextFrom(from)))
+          .hasMessageContaining("EINVAL")
+          .hasMessageContaining("the source is dead");
+      assertThat(to.memoryAttribute(GPA)).as("once").contains(PRIVATE);
       assertEquals(SHARED, from.memoryAttribute(GPA).orElseThrow());
     }
   }
@@ -480,6 +485,40 @@ class HandoverTest {
     move.result();
     assertEquals(Errno.EIO, exit(old, SHARED));
     assertThat(read(target.createVcpu(), GPA, SHARED)).isIn(1L, 2L);
+  }
+
+  /** What is thrown in that wait loses nothing: the source is dead, and the target has all. */
+  @Test
+  void aMoveThatThrowsIsDoneAllTheSame() throws Exception {
+    WaitProbe probe = new WaitProbe();
+    HostMemory small = HostMemory.builder(PAGE).raceHook(races).idleStrategy(probe).build();
+    VirtualMachine.Builder typed = VirtualMachine.builder().type(VmType.SW_PROTECTED);
+    VirtualMachine to = typed.build();
+    VirtualMachine from = typed.raceHook(races).build();
+    from.setMemoryAttributes(GPA, PAGE, PRIVATE);
+    try (GuestMemfd theirs = from.createGuestMemfd(GuestMemfd.builder(small).size(PAGE));
+        GuestMemfd ours = to.linkGuestMemfd(theirs, 0)) {
+      from.bind(0, GPA, PAGE, theirs, 0);
+      to.bind(0, GPA, PAGE, ours, 0);
+      Vcpu old = from.createVcpu();
+      assertTrue(old.tryWrite(GPA, 8, 1, PRIVATE));
+      RacePoints.Gate gate = races.hold(RacePoint.ACCESS_IN_FLIGHT);
+      Worker<Boolean> write = Worker.start(() -> old.tryWrite(GPA, 8, 2, PRIVATE));
+      gate.awaitReached();
+      Worker<String> move =
+          Worker.start(
+              () ->
+                  assertThrows(OutOfMemoryError.class, () -> to.moveContextFrom(from))
+                      .getMessage());
+      probe.awaitWaiting(move);
+      probe.fail(move, new OutOfMemoryError("planned"));
+      gate.release();
+      assertTrue(write.result());
+      assertEquals("planned", move.result());
+      assertEquals(Errno.EIO, exit(old, PRIVATE));
+      assertEquals(2, read(to.createVcpu(), GPA, PRIVATE));
+    }
+    small.close();
   }
 
   @Test
