@@ -91,8 +91,13 @@ final class VmAttributes {
   void replace(NavigableMap<Long, Long> taken) {
     lock.lock();
     try {
-      Announce.write(ranges).clear();
-      taken.forEach((from, to) -> Announce.write(ranges).put(from, to));
+      taken.forEach(this::add);
+      long end = 0;
+      for (Map.Entry<Long, Long> range : taken.entrySet()) {
+        remove(end, range.getKey());
+        end = range.getValue();
+      }
+      remove(end, Long.MAX_VALUE);
     } finally {
       lock.unlock();
     }

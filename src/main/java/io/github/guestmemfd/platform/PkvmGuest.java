@@ -22,7 +22,8 @@ import org.jspecify.annotations.Nullable;
  *   <li>The guest {@linkplain #share shares} a page with the host, and {@linkplain #unshare takes
  *       it back}, by hypercalls of one page each. That is the hypervisor's side of a conversion;
  *       the file's is a conversion of its own, which the monitor makes when the guest has asked. A
- *       page that the file makes accessible and the guest has not shared stays the guest's.
+ *       page that the file makes accessible and the guest has not shared stays the guest's, who
+ *       cannot share it any more: nothing is mapped there until it is converted back.
  *   <li>A conversion keeps the content, and so does unmapping.
  *   <li>A page that is freed is wiped, and then reclaimed by the host. If that fails, the frame is
  *       lost to the host.

@@ -182,6 +182,29 @@ class HandoverOrdersTest {
     assertThat(report.complete()).isTrue();
   }
 
+  /** What is private in both machines is so at every moment. */
+  @Test
+  void aMoveAgainstAReader() {
+    Interleavings.Report report =
+        Interleavings.of(
+                () -> {
+                  Typed made = new Typed();
+                  made.target.setMemoryAttributes(GPA - PAGE, 2 * PAGE, PRIVATE);
+                  return made;
+                })
+            .thread("moves", Typed::move)
+            .thread("reads", w -> assertThat(w.target.memoryAttribute(GPA)).contains(PRIVATE))
+            .atEnd(
+                w -> {
+                  assertThat(w.target.memoryAttribute(GPA - PAGE)).contains(SHARED);
+                  assertThat(w.target.memoryAttribute(GPA)).contains(PRIVATE);
+                  w.ram.close();
+                  w.host.close();
+                })
+            .explore();
+    assertThat(report.complete()).isTrue();
+  }
+
   /** A change that has succeeded has gone over: also one that had nothing to change. */
   @Test
   void aMoveAgainstAChangeOfAttributes() {

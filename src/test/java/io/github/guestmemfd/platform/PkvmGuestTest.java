@@ -147,8 +147,23 @@ class PkvmGuestTest {
       w.memfd.makeAccessible(0, PAGE);
       assertEquals(HostState.NO_PAGE, state(w, 0), "an access of the host would be an abort");
       assertEquals(Errno.EFAULT, w.guest.map(w.memfd, 0));
+      assertEquals(Hypercall.ABORT, w.guest.share(0, 0, 0), "too late");
       w.memfd.makeInaccessible(0, PAGE);
       assertEquals(42, w.get(0));
+    }
+  }
+
+  @Test
+  void theFileMayBeConvertedBeforeTheGuestTakesAPageBack() {
+    try (PlatformWorld<PkvmGuest> w = world()) {
+      w.put(0, 42);
+      assertEquals(Hypercall.SUCCESS, w.guest.share(0, 0, 0));
+      w.memfd.makeAccessible(0, PAGE);
+      w.memfd.makeInaccessible(0, PAGE);
+      assertEquals(Hypercall.ABORT, w.guest.unshare(0, 0, 0));
+      assertEquals(42, w.get(0));
+      assertEquals(Hypercall.SUCCESS, w.guest.unshare(0, 0, 0));
+      assertEquals(HostState.NO_PAGE, state(w, 0));
     }
   }
 
