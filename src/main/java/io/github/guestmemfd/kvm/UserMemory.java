@@ -12,6 +12,7 @@ import io.github.guestmemfd.spi.Mutex;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.NavigableMap;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 
@@ -77,7 +78,7 @@ final class UserMemory {
     return size <= MemslotRules.USER_LIMIT - high ? high : free(now, LOWEST_ADDRESS, size);
   }
 
-  private static long free(TreeMap<Long, Area> now, long lowest, long size) {
+  private static long free(NavigableMap<Long, Area> now, long lowest, long size) {
     Map.Entry<Long, Area> below = now.lowerEntry(lowest);
     long at = below == null ? lowest : Math.max(lowest, below.getValue().end());
     for (Area area : now.tailMap(at).values()) {

@@ -695,8 +695,8 @@ public final class VirtualMachine {
    * @param memfd the descriptor; its file belongs to this virtual machine once a conversion is
    *     tried
    * @param argument what to do, read once; {@code error_offset} is written exactly if the
-   *     conversion itself fails: the offset of the first page in the way, or the start of the range.
-   *     The other numbers are then written too, as they were when the call began
+   *     conversion itself fails: the offset of the first page in the way, or the start of the
+   *     range. The other numbers are then written too, as they were when the call began
    * @throws GuestMemfdException as {@link #trySetMemoryAttributes2}; after EAGAIN the pages are as
    *     they were, but mappings of the range have to be faulted in again
    * @throws IllegalArgumentException if the file is of another virtual machine

@@ -5,10 +5,13 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.guestmemfd.GuestMemfd;
+import io.github.guestmemfd.HostMemory;
+import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.fixtures.Announced;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.stream.IntStream;
 import java.util.stream.LongStream;
 import org.junit.jupiter.api.Test;
 
@@ -99,11 +102,20 @@ class GuestPageTableTest {
   }
 
   @Test
-  void framesAreCollected() {
-    ZappedFrames frames = new ZappedFrames();
-    IntStream.rangeClosed(1, 40).forEach(frames::add);
-    for (int pfn = 40; pfn >= 0; pfn--) {
-      assertEquals(pfn, frames.poll());
+  void referencesOnFramesAreGivenBack() {
+    long pages = 40;
+    try (HostMemory host = HostMemory.metadataOnly(pages * Pages.SIZE);
+        GuestMemfd memfd = GuestMemfd.builder(host).size(pages * Pages.SIZE).build()) {
+      ZappedFrames frames = new ZappedFrames();
+      for (long i = 0; i < pages; i++) {
+        frames.add(memfd.tryGrab(i * Pages.SIZE, HolderKind.SAFE));
+        assertEquals(1, memfd.holders(i * Pages.SIZE).safe());
+      }
+      frames.putAll(memfd);
+      for (long i = 0; i < pages; i++) {
+        assertEquals(0, memfd.holders(i * Pages.SIZE).safe());
+      }
+      frames.putAll(memfd); // there is none left
     }
   }
 }
