@@ -232,6 +232,7 @@ class FillStepsTest {
     assertTrue(host.frames.isRemovedFromDirectMap(SlotWord.pfn(slot(all, 0))));
     assertEquals(-Errno.EEXIST.code(), all.fill.write(0, 1, bytes(1)));
     assertEquals(-Errno.EOPNOTSUPP.code(), all.fill.populate(1, 1, null, (index, pfn) -> Errno.OK));
+    assertNull(CallbackContext.reason(Errno.EOPNOTSUPP), "what a callback has refused before");
     all.inode.close();
   }
 }

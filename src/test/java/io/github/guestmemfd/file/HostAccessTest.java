@@ -361,8 +361,9 @@ class HostAccessTest extends RaceFixture {
   }
 
   /** What was announced before the areas changed is ended, and tried again. */
-  @Test
-  void aWriteOfAPageWhoseAreasChangeMeanwhileIsTriedAgain() {
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void aWriteOfAPageWhoseAreasChangeMeanwhileIsDoneAgain(boolean trying) {
     HostMapping window = map(file(1, AT_ONCE));
     window.putLong(0, 1);
     MemoryPolicy policy = new MemoryPolicy(MemoryPolicy.Mode.BIND, 1);
@@ -370,7 +371,13 @@ class HostAccessTest extends RaceFixture {
         Mapping.class,
         2, // after it is announced
         () -> PlaysOtherThreads.playing(() -> window.mbind(0, PAGE, policy)),
-        () -> assertTrue(window.tryPutLong(0, NUMBER)));
+        () -> {
+          if (trying) {
+            assertTrue(window.tryPutLong(0, NUMBER));
+          } else {
+            window.putLong(0, NUMBER);
+          }
+        });
     assertEquals(NUMBER, window.getLong(0));
     assertNull(frames().accesses.underWay());
   }

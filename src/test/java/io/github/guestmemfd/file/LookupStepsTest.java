@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.cache.PageCache.Wanted;
 import io.github.guestmemfd.conversion.ConversionProtocol;
@@ -24,7 +25,7 @@ class LookupStepsTest {
           CreateFlag.INIT_SHARED.bit(),
           null,
           ConversionProtocol.bothCounters(),
-          RetryPolicy.failAtOnce());
+          RetryPolicy.completeLater());
 
   private int get(long index) {
     return file.lookup.get(index, Counts.REF, Wanted.ANY);
@@ -54,5 +55,20 @@ class LookupStepsTest {
     assertEquals(-Errno.ENOMEM.code(), get(1));
     assertNull(CallbackContext.reason(Errno.ENOMEM));
     host.frames.put(pfn, Counts.REF);
+  }
+
+  /** Nor is a callback that has refused with the same number. */
+  @Test
+  void whatACallbackHasRefusedIsNotTheReason() {
+    int pfn = file.grab(0, HolderKind.UNSAFE);
+    PendingConversion later = file.pendingDriver.toInaccessible(0, 1);
+    assertEquals(Errno.EAGAIN, file.pendingDriver.begin(later, new Mismatch()));
+    CallbackContext.enterCallback("planned", file.inode, 0, 0);
+    CallbackContext.answered(Errno.EAGAIN);
+    CallbackContext.leaveCallback();
+    assertEquals(-Errno.EAGAIN.code(), get(0));
+    assertNull(CallbackContext.reason(Errno.EAGAIN));
+    later.cancel(false);
+    file.put(0, pfn, HolderKind.UNSAFE);
   }
 }

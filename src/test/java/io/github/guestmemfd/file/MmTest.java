@@ -123,6 +123,18 @@ class MmTest {
     assertTrue(file.inode.isGone());
   }
 
+  /** Where nothing is mapped no file is held. */
+  @Test
+  void aMappingOfNothing() {
+    FileOperations file = file();
+    OpenFile opened = new OpenFile(file.inode);
+    Mapping nothing = file.remap.make(mm, opened, 0, Areas.of(2, Areas.UNMAPPED));
+    close(file, nothing);
+    assertFalse(file.inode.isGone());
+    opened.close();
+    assertTrue(file.inode.isGone());
+  }
+
   /** A file that is given up by a fork that fails is not open for the child. */
   @Test
   void aForkThatFails() {

@@ -27,6 +27,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLongArray;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Faults and invalidations, as the guest page table shows them. */
@@ -167,6 +168,29 @@ class MmuTest extends VmFixture {
     assertEquals(-Errno.EINVAL.code(), fault(2));
   }
 
+  /** A memslot without a file has shared pages, of the host's memory. */
+  @ParameterizedTest
+  @EnumSource(
+      value = VmType.class,
+      names = {"DEFAULT", "SW_PROTECTED"})
+  void aPageOfTheHostsMemory(VmType type) {
+    vm = VirtualMachine.builder().type(type).raceHook(races).idleStrategy(probe).build();
+    boolean hasAttributes = type != VmType.DEFAULT;
+    HostRam ram = closing(vm.mapHostRam(host, PAGE));
+    vm.setUserMemoryRegion2(new Memslot(0, 0, GPA, PAGE, ram.userAddress(), null, 0));
+    assertEquals(Mmu.MAPPED, fault(0));
+    int pfn = TdpEntry.pfn(entry(0));
+    if (hasAttributes) {
+      vm.setMemoryAttributes(GPA, PAGE, PRIVATE);
+    }
+    assertEquals(hasAttributes ? -Errno.EFAULT.code() : Mmu.MISMATCH, fault(0, PRIVATE));
+    if (hasAttributes) {
+      vm.setMemoryAttributes(GPA, PAGE, SHARED);
+    }
+    assertEquals(Errno.OK, host.pfnWalker().memoryFailure(pfn));
+    assertEquals(-Errno.EHWPOISON.code(), fault(0));
+  }
+
   @Test
   void aCallbackDoesNotFault() {
     bound(1);
@@ -243,6 +267,21 @@ class MmuTest extends VmFixture {
     assertEquals(GPA / PAGE + 3, SlotPages.endGfn(all));
     assertEquals(Long.MAX_VALUE, SlotPages.firstGfn(List.of()));
     assertEquals(0, SlotPages.endGfn(List.of()));
+  }
+
+  /** A reference has been dropped by mistake: the invalidation ends all the same. */
+  @Test
+  void anInvalidationWhoseZapThrows() {
+    keepReferences(true);
+    bound(1);
+    assertEquals(Mmu.MAPPED, fault(0));
+    Insides.frames(host).put(TdpEntry.pfn(entry(0)), Counts.SAFE_REF);
+    List<SlotPages> pages = List.of(new SlotPages(slot(), 0, 1));
+    AtomicBoolean changed = new AtomicBoolean();
+    assertThrows(
+        IllegalStateException.class, () -> vm.mmu.invalidate(pages, () -> changed.set(true)));
+    assertTrue(changed.get());
+    assertEquals(0, Mapped.invalidations(vm));
   }
 
   /** Both ends of it come, whatever the change throws. */

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.GuestMemfd;
@@ -287,6 +288,48 @@ class TwoMemoriesRaceTest extends VmFixture {
     assertEquals(first, log.result());
     write(vcpu, 2 * GPA, 2, SHARED);
     assertEquals(first, vm.getDirtyLog(1), "written again after it was taken");
+  }
+
+  /** Also by the memslot that had the log before, and is not done with. */
+  @Test
+  void theLogWaitsForWritesByAMemslotThatWasReplaced() throws Exception {
+    slot(1, LOG, 2 * GPA, 2, null);
+    Worker<Boolean> access;
+    Worker<Void> move;
+    Worker<BitSet> log;
+    try (RacePoints.Gate gate = races.hold(RacePoint.ACCESS_IN_FLIGHT)) {
+      access = accessAt(gate, 2 * GPA, SHARED);
+      move =
+          Worker.start(
+              () -> {
+                slot(1, LOG, 3 * GPA, 2, null);
+                return null;
+              });
+      probe.awaitWaiting(move);
+      log = Worker.start(() -> vm.getDirtyLog(1));
+      probe.awaitWaiting(log);
+    }
+    assertTrue(access.result());
+    move.result();
+    assertEquals(BitSet.valueOf(new long[] {1}), log.result());
+  }
+
+  /** Nothing stays mapped of a memslot that is deleted, though the wait for its accesses throws. */
+  @Test
+  void nothingStaysMappedThoughTheWaitThrows() throws Exception {
+    BoundSlot slot = vm.regions.memslots().find(GPA);
+    Worker<Boolean> access;
+    Worker<Throwable> deletion;
+    try (RacePoints.Gate gate = races.hold(RacePoint.ACCESS_IN_FLIGHT)) {
+      access = accessAt(gate, GPA, SHARED);
+      deletion =
+          Worker.start(() -> assertThrows(OutOfMemoryError.class, () -> slot(0, 0, GPA, 0, null)));
+      probe.awaitWaiting(deletion);
+      probe.fail(deletion, new OutOfMemoryError("planned"));
+    }
+    deletion.result();
+    assertTrue(access.result());
+    assertEquals(0, TdpEntry.pfn(slot.table.get(0)));
   }
 
   /** The client of the file throws while it is told of a punch: the next fault goes on. */
