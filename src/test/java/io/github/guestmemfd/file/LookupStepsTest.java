@@ -57,6 +57,31 @@ class LookupStepsTest {
     host.frames.put(pfn, Counts.REF);
   }
 
+  /** A frame that a batch keeps from being free is had once the batch is drained. */
+  @Test
+  void whatABatchHoldsIsDrainedForAHole() {
+    Host.Options options = new Host.Options();
+    options.cpus = 1;
+    options.batchSize = 8;
+    Host batching = new Host(1, options);
+    FileOperations other =
+        new FileOperations(
+            batching,
+            Pages.bytes(2),
+            CreateFlag.INIT_SHARED.bit(),
+            null,
+            ConversionProtocol.bothCounters(),
+            RetryPolicy.failAtOnce());
+    assertEquals(Errno.OK, other.allocation.allocate(0, 1));
+    assertEquals(Errno.OK, other.truncation.punch(0, 1, new Mismatch()));
+    assertEquals(1, batching.frames.used());
+    int pfn = other.lookup.get(1, Counts.REF, Wanted.ANY);
+    assertEquals(pfn, other.holders.of(1).pfn());
+    batching.frames.put(pfn, Counts.REF);
+    other.inode.close();
+    batching.close();
+  }
+
   /** Nor is a callback that has refused with the same number. */
   @Test
   void whatACallbackHasRefusedIsNotTheReason() {

@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.cache.PageCache.Wanted;
 import io.github.guestmemfd.cache.PageTable;
@@ -365,6 +366,70 @@ class MappingTest {
     file.inode.cache.unlock(1, 2);
     assertEquals(List.of(mapping), file.reverseMap.mappings());
     file.remap.close(mapping);
+    assertGone();
+  }
+
+  /** What is advised before the moved part is known to others moves with it. */
+  @ParameterizedTest
+  @ValueSource(ints = {2, 7})
+  void whatIsAdvisedDuringAMove(int pages) {
+    add();
+    Mapping moved =
+        file.remap.mremap(
+            mm,
+            mapping,
+            Pages.bytes(1),
+            Pages.bytes(2),
+            Pages.bytes(pages),
+            to -> {
+              assertEquals(pages, to.areas().mappedUpTo(0, pages));
+              mapping.change(1, 3, bits -> bits | Areas.HUGEPAGE);
+              return to;
+            });
+    assertTrue((moved.areas().at(0) & Areas.HUGEPAGE) != 0);
+    assertEquals(pages, moved.areas().mappedUpTo(0, pages));
+    assertEquals(List.of(mapping, moved), mm.mappings());
+    file.remap.close(moved);
+    file.remap.close(mapping);
+    assertGone();
+  }
+
+  /** A length that is below 0 is long: what is mapped is looked at before it is refused. */
+  @Test
+  void aLengthBelow0IsLong() {
+    add();
+    GuestMemfdException e =
+        assertThrows(
+            GuestMemfdException.class, () -> mremap(mapping, 0, -Pages.SIZE, Pages.bytes(6)));
+    assertEquals(Errno.EFAULT, e.errno());
+    e =
+        assertThrows(
+            GuestMemfdException.class, () -> mremap(mapping, 0, -Pages.SIZE, Pages.bytes(5)));
+    assertEquals(Errno.EINVAL, e.errno());
+    file.remap.close(mapping);
+    assertGone();
+  }
+
+  /** References have been dropped by mistake: what the undoing throws comes last. */
+  @Test
+  void whatTheUndoingOfAMoveThrows() {
+    add();
+    int pfn = fault(0);
+    assertThrows(
+        IllegalStateException.class,
+        () ->
+            file.remap.mremap(
+                mm,
+                mapping,
+                0,
+                Pages.SIZE,
+                Pages.SIZE,
+                to -> {
+                  host.frames.put(pfn, Counts.REF);
+                  host.frames.put(pfn, Counts.REF);
+                  throw new IllegalArgumentException("planned");
+                }));
+    assertThrows(IllegalStateException.class, () -> file.remap.close(mapping));
     assertGone();
   }
 

@@ -270,18 +270,47 @@ class MmuTest extends VmFixture {
   }
 
   /** A reference has been dropped by mistake: the invalidation ends all the same. */
-  @Test
-  void anInvalidationWhoseZapThrows() {
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void anInvalidationWhoseZapThrows(boolean changeThrows) {
     keepReferences(true);
     bound(1);
     assertEquals(Mmu.MAPPED, fault(0));
     Insides.frames(host).put(TdpEntry.pfn(entry(0)), Counts.SAFE_REF);
     List<SlotPages> pages = List.of(new SlotPages(slot(), 0, 1));
     AtomicBoolean changed = new AtomicBoolean();
-    assertThrows(
-        IllegalStateException.class, () -> vm.mmu.invalidate(pages, () -> changed.set(true)));
+    Runnable change =
+        () -> {
+          changed.set(true);
+          if (changeThrows) {
+            throw new IllegalStateException("planned");
+          }
+        };
+    assertThrows(IllegalStateException.class, () -> vm.mmu.invalidate(pages, change));
     assertTrue(changed.get());
     assertEquals(0, Mapped.invalidations(vm));
+  }
+
+  /** What an invalidation that was given up has zapped is not counted again. */
+  @Test
+  void anEntryIsZappedOnce() {
+    bound(1);
+    assertEquals(Mmu.MAPPED, fault(0));
+    slot().table.put(0, TdpEntry.zapped(entry(0)));
+    long zaps = vm.metrics().zaps();
+    vm.mmu.invalidate(List.of(new SlotPages(slot(), 0, 1)));
+    assertEquals(zaps, vm.metrics().zaps());
+    assertEquals(0, TdpEntry.pfn(entry(0)));
+  }
+
+  /** Where files have the attributes, one that there is no file for is not that of the page. */
+  @Test
+  void aPrivatePageWithoutAFile() {
+    vm = VirtualMachine.builder().kernelProfile(KernelProfile.IN_PLACE).build();
+    HostRam ram = closing(vm.mapHostRam(host, PAGE));
+    vm.setUserMemoryRegion2(new Memslot(0, 0, GPA, PAGE, ram.userAddress(), null, 0));
+    assertEquals(Mmu.MISMATCH, fault(0, PRIVATE));
+    assertEquals(Mmu.MAPPED, fault(0));
   }
 
   /** Both ends of it come, whatever the change throws. */
