@@ -2,6 +2,7 @@ package io.github.guestmemfd.file;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -231,6 +232,10 @@ class FillStepsTest {
     assertEquals(1, all.fill.write(0, 1, bytes(1)));
     assertTrue(host.frames.isRemovedFromDirectMap(SlotWord.pfn(slot(all, 0))));
     assertEquals(-Errno.EEXIST.code(), all.fill.write(0, 1, bytes(1)));
+    CallbackContext.enterCallback("planned", all.inode, 0, 0);
+    CallbackContext.answered(Errno.EOPNOTSUPP);
+    CallbackContext.leaveCallback();
+    assertNotNull(CallbackContext.reason(Errno.EOPNOTSUPP));
     assertEquals(-Errno.EOPNOTSUPP.code(), all.fill.populate(1, 1, null, (index, pfn) -> Errno.OK));
     assertNull(CallbackContext.reason(Errno.EOPNOTSUPP), "what a callback has refused before");
     all.inode.close();
