@@ -31,6 +31,8 @@ public final class PinnedSharedMemory implements SharedMemoryListener, AutoClose
   /** By guest address, a page each. */
   private final ConcurrentNavigableMap<Long, HostReference> pins = new ConcurrentSkipListMap<>();
 
+  private volatile boolean closed;
+
   /**
    * Makes the device, which has pinned nothing.
    *
@@ -52,7 +54,7 @@ public final class PinnedSharedMemory implements SharedMemoryListener, AutoClose
   }
 
   /**
-   * Pins pages, all or none.
+   * Pins pages, all or none. Does nothing once it is closed.
    *
    * @param range the pages
    * @return OK; ENOMEM beyond the limit; what {@link VirtualMachine#pin} answers: EFAULT where the
@@ -63,7 +65,7 @@ public final class PinnedSharedMemory implements SharedMemoryListener, AutoClose
     List<Long> done = new ArrayList<>();
     AllSteps steps = new AllSteps();
     Errno errno = steps.answer(() -> pin(range, done), Errno.ECANCELED);
-    if (errno != Errno.OK) {
+    if (errno != Errno.OK || Announce.read(this).closed) { // closed meanwhile: looked at again
       unpin(done, steps);
     }
     steps.end();
@@ -72,6 +74,9 @@ public final class PinnedSharedMemory implements SharedMemoryListener, AutoClose
 
   private Errno pin(GpaRange range, List<Long> done) {
     for (long gpa = range.gpa(); gpa < range.end(); gpa += Pages.SIZE) {
+      if (Announce.read(this).closed) {
+        return Errno.OK;
+      }
       if (vm.memslotAt(gpa).isEmpty() || Announce.read(pins).containsKey(gpa)) {
         continue;
       }
@@ -131,9 +136,10 @@ public final class PinnedSharedMemory implements SharedMemoryListener, AutoClose
     }
   }
 
-  /** Unpins everything: the device is taken away. */
+  /** Unpins everything, and pins nothing from then on: the device is taken away. */
   @Override
   public void close() {
+    Announce.write(this).closed = true; // first: what is pinned meanwhile is seen here or there
     unpin(Announce.read(pins).keySet());
   }
 

@@ -92,6 +92,22 @@ class PinnedSharedMemoryOrdersTest {
         });
   }
 
+  /** A device that is taken away has nothing pinned, whatever it was just being told. */
+  @Test
+  void theDeviceIsTakenAwayMeanwhile() {
+    Interleavings.Report report =
+        Interleavings.of(() -> new World(4))
+            .thread("pins", w -> assertEquals(Errno.OK, w.pin(0)))
+            .thread("closes", w -> w.device.close())
+            .atEnd(
+                w -> {
+                  assertEquals(0, w.device.pinned());
+                  w.end();
+                })
+            .explore();
+    assertThat(report.complete()).isTrue();
+  }
+
   /** What has no memslot is no memory, and no reason to refuse. */
   @Test
   void aMemslotIsDeletedMeanwhile() {
