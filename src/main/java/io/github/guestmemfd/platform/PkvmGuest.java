@@ -8,6 +8,7 @@ import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.spi.Announce;
 import java.util.Objects;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentSkipListSet;
 import org.jspecify.annotations.Nullable;
@@ -160,24 +161,33 @@ public final class PkvmGuest extends PlatformGuest {
   /**
    * The host touches a page as if it were its own, by a stray pointer say. What is the guest's
    * alone is reclaimed by force: wiped, the host's from then on, and poisoned for the guest.
+   * Nothing is changed of any other page, and a page without a folio gets none.
    *
    * @param memfd the file whose client this is
    * @param offset any byte of the page
    * @return whether the page has been reclaimed: false if it is the host's or shared, or another
-   *     guest's; if the offset is not in the file, or the descriptor is closed; if the hypervisor
-   *     refuses; from inside a callback; and if the thread is interrupted
+   *     guest's, or there is none; if the offset is not in the file, or the descriptor is closed;
+   *     if the hypervisor refuses; from inside a callback; and if the thread is interrupted
    */
   public boolean hostTouches(GuestMemfd memfd, long offset) {
     Objects.requireNonNull(memfd, "memfd");
     boolean isThere = memfd.isOpen() && offset >= 0 && offset < memfd.size();
-    int pfn = isThere ? memfd.tryGrab(offset, HolderKind.SAFE) : -1; // it is not freed meanwhile
+    Optional<GuestMemfd> opened = isThere ? memfd.reopen() : Optional.empty();
+    if (opened.isEmpty()) {
+      return false;
+    }
+    try (GuestMemfd open = opened.get()) {
+      return !open.holders(offset).isHole() && touched(open, offset & -PAGE);
+    }
+  }
+
+  private boolean touched(GuestMemfd open, long page) {
+    int pfn = open.tryGrab(page, HolderKind.SAFE); // it is not freed meanwhile
     if (pfn < 0) {
       return false;
     }
-    long page = offset & -PAGE;
     try {
-      boolean alone = hypervisor.hostState(pfn) == PkvmHypervisor.HostState.NO_PAGE;
-      if (!alone || begin(page, PAGE) != Errno.OK) {
+      if (alone(pfn, page) == null || begin(page, PAGE) != Errno.OK) {
         return false;
       }
       try {
@@ -186,17 +196,23 @@ public final class PkvmGuest extends PlatformGuest {
         end();
       }
     } finally {
-      memfd.put(pfn, HolderKind.SAFE);
+      open.put(pfn, HolderKind.SAFE);
     }
   }
 
   private boolean tryReclaimByForce(int pfn, long page) {
-    PkvmHypervisor.Owner owner = mine(pfn, page);
-    if (owner == null || owner.shared() || hypervisor.reclaim(pfn, owner) != Errno.OK) {
+    PkvmHypervisor.Owner owner = alone(pfn, page); // looked at again, under the lock
+    if (owner == null || hypervisor.reclaim(pfn, owner) != Errno.OK) {
       return false;
     }
     wipe(content(pfn));
     return Announce.write(poisoned).add(page);
+  }
+
+  /** The guest's entry of a page that it does not share; null if it does, or it is not its own. */
+  private PkvmHypervisor.@Nullable Owner alone(int pfn, long page) {
+    PkvmHypervisor.Owner owner = mine(pfn, page);
+    return owner == null || owner.shared() ? null : owner;
   }
 
   /** The guest, its number and its state. */

@@ -233,10 +233,28 @@ class PkvmGuestTest {
     }
   }
 
+  /** A page of another guest is none of this one's, which has its own at that offset. */
+  @Test
+  void aPageOfAnotherGuestIsNotTouchedByThisOne() {
+    PkvmGuest other = new PkvmGuest(hypervisor);
+    other.finishLaunch();
+    try (PlatformWorld<PkvmGuest> w = world();
+        GuestMemfd theirs = w.describe().flags(0).ops(other).build()) {
+      w.put(0, 42);
+      theirs.makeInaccessible(0, PAGE);
+      assertEquals(Errno.OK, other.use(theirs, 0));
+      assertFalse(w.guest.hostTouches(theirs, 0));
+      assertTrue(w.guest.isMapped(0));
+      assertTrue(other.isMapped(0));
+      theirs.close();
+    }
+  }
+
   @Test
   void whatIsTheHostsOrSharedIsNotReclaimedByForce() {
     try (PlatformWorld<PkvmGuest> w = world()) {
       assertFalse(w.guest.hostTouches(w.memfd, 0), "not the guest's");
+      assertTrue(w.memfd.holders(0).isHole(), "nothing is there, and nothing is made");
       assertFalse(w.guest.hostTouches(w.memfd, -1));
       assertFalse(w.guest.hostTouches(w.memfd, SIZE));
       w.put(0, 42);
