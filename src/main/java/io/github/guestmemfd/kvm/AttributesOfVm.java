@@ -47,7 +47,7 @@ final class AttributesOfVm implements Attributes {
       MemoryAttribute attribute = attributes.of(at);
       long to = attributes.firstOther(at, end, attribute);
       if (to > at) { // else it was changed in between
-        parts.add(new MemoryAttributeRange(at << Pages.SHIFT, (to - at) << Pages.SHIFT, attribute));
+        MemoryAttributes.add(parts, at << Pages.SHIFT, (to - at) << Pages.SHIFT, attribute);
       }
       at = to;
     }

@@ -90,7 +90,8 @@ final class MemoryAttributes implements Attributes {
     }
   }
 
-  private static void add(
+  /** Adds a part; it may extend the last one. */
+  static void add(
       List<MemoryAttributeRange> parts, long start, long size, MemoryAttribute attribute) {
     int last = parts.size() - 1;
     MemoryAttributeRange before = last < 0 ? null : parts.get(last);

@@ -11,11 +11,13 @@ import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.kvm.BusyGuestPage;
 import io.github.guestmemfd.kvm.HostRam;
 import io.github.guestmemfd.kvm.MemoryAttribute;
+import io.github.guestmemfd.kvm.MemoryAttributeRange;
 import io.github.guestmemfd.kvm.Memslot;
 import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.kvm.VmType;
 import io.github.guestmemfd.testing.Interleavings;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 
 /**
@@ -281,6 +283,29 @@ class TwoMemoriesOrdersTest {
             .thread("two", w -> w.convert(SHARED))
             .explore();
     assertThat(report.counterexample()).isEmpty();
+  }
+
+  /** Parts that are alike are one, also if they have become so while they were looked at. */
+  @Test
+  void attributesThatAreReadAgainstAConversion() {
+    Interleavings.Report report =
+        world(false, false)
+            .thread(
+                "reads",
+                w -> {
+                  List<MemoryAttributeRange> parts = w.vm.memoryAttributes(GPA, 3L * PAGE);
+                  for (int i = 1; i < parts.size(); i++) {
+                    assertThat(parts.get(i).attribute()).isNotEqualTo(parts.get(i - 1).attribute());
+                  }
+                })
+            .thread(
+                "vmm",
+                w -> {
+                  w.convert(PRIVATE);
+                  w.vm.setMemoryAttributes(GPA + PAGE, PAGE, PRIVATE);
+                })
+            .explore();
+    assertThat(report.complete()).isTrue();
   }
 
   /** Where the maker does not say where, memory is made wherever there is room. */
