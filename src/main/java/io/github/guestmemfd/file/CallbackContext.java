@@ -4,6 +4,7 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
 import java.util.Objects;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -106,6 +107,26 @@ public final class CallbackContext {
       call.reason = new Reason(errno, call.name, call.offset, call.length, null);
     }
     return errno;
+  }
+
+  /**
+   * Makes a call of a client that is not a file's own as one of its callbacks.
+   *
+   * @param name its method
+   * @param file the file whose pages it is about
+   * @param offset where they begin
+   * @param length how many bytes they are
+   * @param call the call
+   * @return what it answers
+   */
+  public static Errno inCallback(
+      String name, Object file, long offset, long length, Supplier<Errno> call) {
+    enterCallback(name, file, offset, length);
+    try {
+      return answered(call.get());
+    } finally {
+      leaveCallback();
+    }
   }
 
   private Call innermost() {

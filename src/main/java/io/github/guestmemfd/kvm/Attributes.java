@@ -1,5 +1,6 @@
 package io.github.guestmemfd.kvm;
 
+import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.abi.Errno;
 import java.util.List;
 import java.util.Optional;
@@ -7,8 +8,11 @@ import java.util.concurrent.CompletableFuture;
 
 /** The attributes of guest addresses: of their files, or of the virtual machine. */
 interface Attributes {
-  /** See {@link VirtualMachine#memoryAttribute}. */
+  /** See {@link VirtualMachine#memoryAttribute(long)}. */
   Optional<MemoryAttribute> of(long gpa);
+
+  /** See {@link VirtualMachine#memoryAttribute(GuestMemfd, long)}. */
+  Optional<MemoryAttribute> of(GuestMemfd memfd, long offset);
 
   /** See {@link VirtualMachine#memoryAttributes}. */
   List<MemoryAttributeRange> of(long gpa, long size);

@@ -35,6 +35,17 @@ final class AttributesOfVm implements Attributes {
   }
 
   @Override
+  public Optional<MemoryAttribute> of(GuestMemfd memfd, long offset) {
+    boolean isShared = memfd.isAccessible(offset);
+    BoundSlot slot = regions.memslots().find(memfd, offset);
+    if (slot == null || slot.gmem == null || slot.gmem.machineOps() == null || mmu.isDead()) {
+      return Optional.empty();
+    }
+    long page = (offset - slot.memslot.offset()) >>> Pages.SHIFT;
+    return Optional.of(isShared ? MemoryAttribute.SHARED : attributes.of(slot.gfn(page)));
+  }
+
+  @Override
   public List<MemoryAttributeRange> of(long gpa, long size) {
     String wrong = GuestRange.wrongUnsigned(gpa, size);
     if (wrong != null) {
@@ -125,9 +136,33 @@ final class AttributesOfVm implements Attributes {
       return errno;
     }
     try {
-      return attributes.set(first, end, attribute) ? Errno.OK : Errno.EIO;
+      return attribute == MemoryAttribute.SHARED
+          ? unmapAndSet(first, end)
+          : store(first, end, attribute);
     } finally {
       mmu.invalidateEnd();
+    }
+  }
+
+  private Errno store(long first, long end, MemoryAttribute attribute) {
+    return attributes.set(first, end, attribute) ? Errno.OK : Errno.EIO;
+  }
+
+  /** Private pages turn shared: clients that have them mapped too are told. */
+  private Errno unmapAndSet(long first, long end) {
+    Unmapping unmapping = new Unmapping();
+    try {
+      Errno errno = unmapping.begin(regions.memslots().pages(first, end));
+      if (errno == Errno.OK) {
+        errno = store(first, end, MemoryAttribute.SHARED);
+      }
+      if (errno == Errno.OK) {
+        // Memslots that were made meanwhile: what their clients have mapped by the old attribute.
+        unmapping.begin(regions.memslots().pages(first, end));
+      }
+      return errno;
+    } finally {
+      unmapping.end();
     }
   }
 

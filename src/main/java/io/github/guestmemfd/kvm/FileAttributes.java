@@ -7,6 +7,7 @@ import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.abi.MemoryAttributes2;
 import io.github.guestmemfd.abi.Pages;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /** The attributes of a file: {@code KVM_SET_MEMORY_ATTRIBUTES2} on its descriptor. */
@@ -16,11 +17,14 @@ final class FileAttributes {
 
   private final KernelProfile profile;
   private final @Nullable VmType type;
+  private final MemoryAttributes byGuestAddress;
 
-  FileAttributes(Object vm, KernelProfile profile, @Nullable VmType type) {
+  FileAttributes(
+      Object vm, KernelProfile profile, @Nullable VmType type, MemoryAttributes byGuestAddress) {
     this.vm = vm;
     this.profile = profile;
     this.type = type;
+    this.byGuestAddress = byGuestAddress;
   }
 
   /** See supportedFileAttributes of the virtual machine. */
@@ -87,6 +91,18 @@ final class FileAttributes {
     }
     argument.assign(copy.errorOffset(Math.max(offset, busy.offset())));
     return errno;
+  }
+
+  /** See tryConvertInPlace of the virtual machine. */
+  Errno trySet(long gpa, long size, MemoryAttribute attribute, BusyGuestPage busy) {
+    Objects.requireNonNull(attribute, "attribute");
+    Objects.requireNonNull(busy, "busy").set(gpa);
+    if (type != null && !profile.convertsInPlace()) {
+      return Errno.ENOTTY;
+    }
+    return type != null && !type.hasPrivateMemory()
+        ? Errno.EINVAL
+        : byGuestAddress.trySet(gpa, size, attribute, busy);
   }
 
   /** What is wrong with an argument, in the kernel's order; null if nothing. */

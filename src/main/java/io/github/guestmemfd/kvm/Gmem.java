@@ -207,6 +207,11 @@ final class Gmem implements GuestMemfdOps {
     mmu.invalidate(pages(offset, length));
   }
 
+  /** The second client of the file, if it follows the attributes of a machine too; else null. */
+  @Nullable MachineOps machineOps() {
+    return first.next instanceof MachineOps client ? client : null;
+  }
+
   boolean isOf(Mmu other) {
     return mmu == other;
   }

@@ -27,7 +27,7 @@ final class MemoryAttributes implements Attributes {
 
   // ---- reading ----
 
-  /** See {@link VirtualMachine#memoryAttribute}. */
+  /** See {@link VirtualMachine#memoryAttribute(long)}. */
   @Override
   public Optional<MemoryAttribute> of(long gpa) {
     BoundSlot slot = regions.memslots().find(gpa);
@@ -44,6 +44,11 @@ final class MemoryAttributes implements Attributes {
     try (GuestMemfd memfd = file.get()) {
       return Optional.of(attribute(memfd.isAccessible(slot.offset(slot.page(gpa)))));
     }
+  }
+
+  @Override
+  public Optional<MemoryAttribute> of(GuestMemfd memfd, long offset) {
+    return Optional.of(attribute(memfd.isAccessible(offset)));
   }
 
   private static MemoryAttribute attribute(boolean accessible) {

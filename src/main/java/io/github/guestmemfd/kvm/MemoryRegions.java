@@ -221,7 +221,13 @@ final class MemoryRegions {
       try {
         mmu.delete(old); // without the slots lock: it waits, and may free frames
       } finally {
-        unbind(old);
+        try {
+          if (!isInPlace()) {
+            Unmapping.unmap(List.of(new SlotPages(old, 0, old.pages())));
+          }
+        } finally {
+          unbind(old);
+        }
       }
     }
   }
@@ -344,8 +350,7 @@ final class MemoryRegions {
    */
   private void store(Memslot memslot, @Nullable Gmem gmem, @Nullable BoundSlot old) {
     GuestMemfd memfd = memslot.memfd();
-    boolean inPlace = type == null || profile.convertsInPlace();
-    boolean fileOnly = memfd != null && (inPlace || CreateFlag.MMAP.isIn(memfd.flags()));
+    boolean fileOnly = memfd != null && (isInPlace() || CreateFlag.MMAP.isIn(memfd.flags()));
     Integer number = memslot.slot();
     BoundSlot bound = new BoundSlot(memslot, gmem, fileOnly, user, old, hook);
     Memslots with = memslotsWith(old, bound);
@@ -382,6 +387,10 @@ final class MemoryRegions {
       old.replacedBy = null;
       slots.put(number, old);
     }
+  }
+
+  private boolean isInPlace() {
+    return type == null || profile.convertsInPlace();
   }
 
   private void unbind(BoundSlot slot) {

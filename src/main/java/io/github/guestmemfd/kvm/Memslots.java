@@ -43,6 +43,17 @@ final class Memslots {
     return null;
   }
 
+  /** The memslot that has a byte of a file; null if there is none. */
+  @Nullable BoundSlot find(GuestMemfd memfd, long offset) {
+    for (BoundSlot slot : sorted) {
+      if (slot.memslot.isOf(memfd)
+          && Long.compareUnsigned(offset - slot.memslot.offset(), slot.memslot.size()) < 0) {
+        return slot;
+      }
+    }
+    return null;
+  }
+
   /** The memslot that covers a guest address or, if there is none, the first one above it. */
   @Nullable BoundSlot next(long gpa) {
     int low = 0;

@@ -1,5 +1,6 @@
 package io.github.guestmemfd.kvm;
 
+import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.abi.Errno;
 import java.util.List;
 import java.util.Objects;
@@ -21,6 +22,11 @@ final class NoMachineAttributes implements Attributes {
   @Override
   public Optional<MemoryAttribute> of(long gpa) {
     return ofFiles.of(gpa);
+  }
+
+  @Override
+  public Optional<MemoryAttribute> of(GuestMemfd memfd, long offset) {
+    return ofFiles.of(memfd, offset);
   }
 
   @Override

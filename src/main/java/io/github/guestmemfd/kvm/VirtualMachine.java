@@ -83,9 +83,9 @@ public final class VirtualMachine {
   private VirtualMachine(Builder builder) {
     profile = builder.profile;
     type = builder.type;
-    boolean inPlace = profile.convertsInPlace();
-    VmAttributes own = type == null || inPlace ? null : new VmAttributes();
-    mmu = new Mmu(builder.idle, builder.keepReferences, inPlace, counters, user, own);
+    VmAttributes own = hasTwoMemories() ? new VmAttributes() : null;
+    boolean getsPfns = profile.convertsInPlace();
+    mmu = new Mmu(builder.idle, builder.keepReferences, getsPfns, counters, user, own);
     regions = new MemoryRegions(this, mmu, profile, type, user, builder.hook);
     MemoryAttributes ofFiles = new MemoryAttributes(regions);
     if (type == null) {
@@ -96,7 +96,7 @@ public final class VirtualMachine {
               ? new NoMachineAttributes(ofFiles)
               : new AttributesOfVm(type, own, regions, mmu);
     }
-    fileAttributes = new FileAttributes(this, profile, type);
+    fileAttributes = new FileAttributes(this, profile, type, ofFiles);
     byGuestAddress = new ByGuestAddress(regions, user);
     preFault = new PreFault(regions, mmu, counters);
     populate = new Populate(regions, own);
@@ -565,6 +565,16 @@ public final class VirtualMachine {
     return Optional.ofNullable(type);
   }
 
+  /**
+   * Whether shared memory lies apart from files, and the attributes are the machine's.
+   *
+   * @return true with a {@linkplain Builder#type type}, unless the {@linkplain #kernelProfile
+   *     kernel} converts in place
+   */
+  public boolean hasTwoMemories() {
+    return type != null && !profile.convertsInPlace();
+  }
+
   // ---- attributes ----
 
   /**
@@ -577,6 +587,23 @@ public final class VirtualMachine {
    */
   public Optional<MemoryAttribute> memoryAttribute(long gpa) {
     return attributes.of(gpa);
+  }
+
+  /**
+   * Returns the attribute of a page of a file, for clients that map pages for the guest by a page
+   * table of their own, and know them by their offsets.
+   *
+   * @param memfd an open descriptor of the file
+   * @param offset any byte of the page
+   * @return the file's attribute. With {@linkplain #hasTwoMemories two memories} PRIVATE if the
+   *     file has the page as private and the machine the guest address that a memslot has it at;
+   *     empty if no memslot has it, if this machine is dead, and if the second client of the file
+   *     is no {@link MachineOps} and so is not told when that changes
+   * @throws GuestMemfdException EBADF if the descriptor is closed; EINVAL if the offset is not in
+   *     the file
+   */
+  public Optional<MemoryAttribute> memoryAttribute(GuestMemfd memfd, long offset) {
+    return attributes.of(Objects.requireNonNull(memfd, "memfd"), offset);
   }
 
   /**
@@ -722,6 +749,24 @@ public final class VirtualMachine {
    */
   public Errno trySetMemoryAttributes2(GuestMemfd memfd, @Nullable MemoryAttributes2 argument) {
     return fileAttributes.trySet(Objects.requireNonNull(memfd, "memfd"), argument, new BusyFolio());
+  }
+
+  /**
+   * As {@link #trySetMemoryAttributes2} on each file behind a range of guest addresses, for a
+   * monitor that converts in place whatever the type of its machine. Pieces that lie in one file
+   * without a gap are converted one after the other, each all or nothing; those that were done stay
+   * done if a later one is refused.
+   *
+   * @param gpa the first guest physical address, a multiple of 4096
+   * @param size the size in bytes, a positive multiple of 4096
+   * @param attribute the new attribute of the pages
+   * @param busy receives the address where it stopped, and the holders that blocked it
+   * @return as {@link #trySetMemoryAttributes} without a type; before that ENOTTY with {@linkplain
+   *     #hasTwoMemories two memories}, and EINVAL if the machine has no private memory
+   */
+  public Errno tryConvertInPlace(
+      long gpa, long size, MemoryAttribute attribute, BusyGuestPage busy) {
+    return fileAttributes.trySet(gpa, size, attribute, busy);
   }
 
   // ---- the host's side, by guest address ----

@@ -1,10 +1,11 @@
 package io.github.guestmemfd.platform;
 
 import io.github.guestmemfd.GuestMemfd;
-import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Hex;
+import io.github.guestmemfd.kvm.MachineOps;
+import io.github.guestmemfd.kvm.VirtualMachine;
 import java.nio.ByteBuffer;
 import java.util.Optional;
 import java.util.OptionalLong;
@@ -16,6 +17,12 @@ import org.jspecify.annotations.Nullable;
  * the guest reaches it, and what the hardware does when a page is mapped, unmapped, converted and
  * freed. Guest addresses are offsets in the file.
  *
+ * <p>Which pages are private the file says. If the file is of a {@link VirtualMachine} with
+ * {@linkplain VirtualMachine#hasTwoMemories two memories}, whose second client this is then, the
+ * machine has to say so too, and what it makes shared is taken from the guest: the page stays in
+ * the file, and what is discarded of it is the monitor's policy. So a conversion hands nothing over
+ * there; the guest finds a page that turns private again as the last unmapping has left it.
+ *
  * <p>The page table follows the file as KVM's does: an invalidation marks its range, blocks what is
  * mapped there, waits for the accesses under way, unmaps, and raises a number at its end; a fault
  * reads the number first, and maps only if no invalidation of its page is under way and the number
@@ -25,7 +32,7 @@ import org.jspecify.annotations.Nullable;
  * <p>An access to private memory is of 8 bytes, little-endian. It is made wholly before an
  * invalidation of its page, or not at all. Safe for use by any number of threads.
  */
-public abstract class PlatformGuest extends PrivatePageTable implements GuestMemfdOps {
+public abstract class PlatformGuest extends PrivatePageTable implements MachineOps {
   private static final int PAGE = HostMemory.PAGE_SIZE;
 
   /** What a platform makes of the content of a page that the guest and the host hand over. */
@@ -91,9 +98,10 @@ public abstract class PlatformGuest extends PrivatePageTable implements GuestMem
    * @param offset any byte of the page
    * @return {@link Errno#OK}; EBADF if the descriptor is closed; EINVAL if the offset is not in the
    *     file, or another file has been mapped before; EFAULT if the page is the host's too and the
-   *     platform does not map such pages; EIO if the guest is dead; EOPNOTSUPP before it has been
-   *     {@linkplain #finishLaunch launched}; EDEADLK from inside a callback; EINTR; as {@link
-   *     GuestMemfd#grab}; and what the platform adds
+   *     platform does not map such pages, and if the machine has it as shared, or in no memslot;
+   *     EIO if the guest is dead; EOPNOTSUPP before it has been {@linkplain #finishLaunch
+   *     launched}; EDEADLK from inside a callback; EINTR; as {@link GuestMemfd#grab}; and what the
+   *     platform adds
    */
   public final Errno map(GuestMemfd memfd, long offset) {
     return fault(memfd, offset, false);
@@ -252,6 +260,22 @@ public abstract class PlatformGuest extends PrivatePageTable implements GuestMem
 
   @Override
   public final void invalidateEnd(long offset, long length) {
+    end();
+  }
+
+  /**
+   * Takes a range from the guest, as {@link #invalidateBegin} does, since its pages turn shared in
+   * a machine with two memories, or have no memslot any more.
+   *
+   * @return as there
+   */
+  @Override
+  public final Errno unmapBegin(long offset, long length) {
+    return begin(offset, length);
+  }
+
+  @Override
+  public final void unmapEnd(long offset, long length) {
     end();
   }
 

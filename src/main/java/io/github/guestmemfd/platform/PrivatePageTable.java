@@ -6,6 +6,8 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.HolderKind;
+import io.github.guestmemfd.kvm.MemoryAttribute;
+import io.github.guestmemfd.kvm.VirtualMachine;
 import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Exploration;
 import io.github.guestmemfd.spi.IdleStrategy;
@@ -39,6 +41,9 @@ import org.slf4j.LoggerFactory;
  * the number first, and maps only if no invalidation of its page is under way and the number is the
  * same. An invalidation that is interrupted in its wait leaves its entries blocked: the next one
  * waits and unmaps, or a fault maps them again, for it is still the same page.
+ *
+ * <p>Where a machine with two memories has the attributes, it tells of changes as a file does of
+ * conversions: to the page table both are invalidations.
  */
 abstract class PrivatePageTable {
   private static final int PAGE = HostMemory.PAGE_SIZE;
@@ -274,7 +279,7 @@ abstract class PrivatePageTable {
       }
       boolean accessible = open.isAccessible(page);
       boolean isNone = fault.forLaunch != null || !mapsAccessible() || open.holders(page).isHole();
-      if (accessible && isNone) { // it is not the guest's: do not allocate it
+      if ((accessible && isNone) || isElsewhere(open, page)) { // not the guest's: do not allocate
         return fault.forLaunch == null ? Errno.EFAULT : Errno.EINVAL;
       }
       int pfn = open.tryGrab(page, HolderKind.SAFE);
@@ -306,6 +311,16 @@ abstract class PrivatePageTable {
     } catch (GuestMemfdException e) {
       return e.errno(); // the descriptor has been closed meanwhile
     }
+  }
+
+  /**
+   * Whether a machine with two memories has a page for the host: then the guest's page is not in
+   * the file. That it becomes so is an invalidation, so this need not be looked at again.
+   */
+  private static boolean isElsewhere(GuestMemfd memfd, long page) {
+    return memfd.boundTo().orElse(null) instanceof VirtualMachine vm
+        && vm.hasTwoMemories()
+        && !vm.memoryAttribute(memfd, page).equals(Optional.of(MemoryAttribute.PRIVATE));
   }
 
   /** Whether no other file has been mapped before. */

@@ -25,8 +25,9 @@ import org.jspecify.annotations.Nullable;
  *       go: to the host, which may not write to it, or to the next file.
  *   <li>A frame that is still assigned elsewhere passes for assigned, and the guest cannot use it:
  *       every access is an RMP fault, EFAULT.
- *   <li>An unmapped page keeps its content. One that is converted is encrypted by the guest's key:
- *       neither side can read what the other has written ({@link Content#ENCRYPTED}).
+ *   <li>An unmapped page keeps its content, and stays assigned. One that is converted in place is
+ *       encrypted by the guest's key: neither side can read what the other has written ({@link
+ *       Content#ENCRYPTED}).
  * </ul>
  *
  * <p>Models {@code sev_gmem_prepare}, {@code sev_gmem_invalidate}, {@code sev_gmem_post_populate}

@@ -10,8 +10,8 @@ interface Changes {
    * Changes it, once.
    *
    * @param busy receives the address where it stopped, and the holders that blocked it
-   * @return as {@link io.github.guestmemfd.kvm.VirtualMachine#trySetMemoryAttributes}, and what
-   *     discarding or a listener answers
+   * @return as {@link io.github.guestmemfd.kvm.VirtualMachine#trySetMemoryAttributes} or {@code
+   *     tryConvertInPlace}, and what discarding or a listener answers
    */
   Errno change(GpaRange range, MemoryAttribute attribute, BusyGuestPage busy);
 }

@@ -66,15 +66,15 @@ import org.jspecify.annotations.Nullable;
  *
  * <p><b>Every other exit</b> goes to {@linkplain Builder#otherwise another handler}.
  *
- * <p><b>With two memories</b>, in a virtual machine with a {@linkplain VirtualMachine#type type}, a
- * conversion moves no content, and no holder blocks it. {@linkplain Builder#onShared Private} and
- * {@linkplain Builder#onPrivate shared} memory that the guest no longer uses is kept or discarded,
- * one way, both ways or never. {@linkplain Builder#listener Listeners} are told: one that refuses,
- * or throws, leaves the pages private. What cannot be discarded, since the thread is interrupted or
- * a client refuses, stays: see {@link VirtualMachine#memoryUse}. What is thrown when the attributes
- * have changed, by a listener that is told of pages that have turned private, say, changes nothing
- * of the conversion: all listeners are told, memory is discarded, observer and policy hear of it,
- * and then it is thrown, with what others have thrown suppressed in it.
+ * <p><b>With two memories</b>, in a virtual machine that {@linkplain VirtualMachine#hasTwoMemories
+ * has them}, a conversion moves no content, and no holder blocks it. {@linkplain Builder#onShared
+ * Private} and {@linkplain Builder#onPrivate shared} memory that the guest no longer uses is kept
+ * or discarded, one way, both ways or never. {@linkplain Builder#listener Listeners} are told: one
+ * that refuses, or throws, leaves the pages private. What cannot be discarded, since the thread is
+ * interrupted or a client refuses, stays: see {@link VirtualMachine#memoryUse}. What is thrown when
+ * the attributes have changed, by a listener that is told of pages that have turned private, say,
+ * changes nothing of the conversion: all listeners are told, memory is discarded, observer and
+ * policy hear of it, and then it is thrown, with what others have thrown suppressed in it.
  *
  * <p>One handler serves all vCPUs of one virtual machine. Safe for use by any number of threads;
  * its waits are interruptible, and use its own {@linkplain Builder#idleStrategy idle strategy}.
@@ -124,9 +124,9 @@ public final class ConversionHandler implements ExitHandler {
     otherwise = builder.otherwise;
     RangesUnderWay underWay = new RangesUnderWay(idle);
     changes =
-        vm.type().isEmpty()
-            ? new InPlaceChanges(vm, builder.onShared, underWay)
-            : new TwoMemories(vm, builder.onShared, builder.onPrivate, listeners, underWay);
+        vm.hasTwoMemories()
+            ? new TwoMemories(vm, builder.onShared, builder.onPrivate, listeners, underWay)
+            : new InPlaceChanges(vm, builder.onShared, underWay);
   }
 
   /**
@@ -254,12 +254,12 @@ public final class ConversionHandler implements ExitHandler {
      *
      * @return the handler
      * @throws IllegalArgumentException if something is asked for that needs two memories, and the
-     *     virtual machine {@linkplain VirtualMachine#type has one}
+     *     virtual machine {@linkplain VirtualMachine#hasTwoMemories has one}
      */
     public ConversionHandler build() {
-      if (vm.type().isEmpty() && (onPrivate == SharedPages.DISCARD || !listeners.isEmpty())) {
+      if (!vm.hasTwoMemories() && (onPrivate == SharedPages.DISCARD || !listeners.isEmpty())) {
         throw new IllegalArgumentException(
-            "expected a virtual machine with a type for "
+            "expected a virtual machine with two memories for "
                 + (listeners.isEmpty() ? "SharedPages.DISCARD" : "a listener")
                 + ", actual "
                 + vm);

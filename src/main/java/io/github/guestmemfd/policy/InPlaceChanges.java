@@ -28,7 +28,7 @@ final class InPlaceChanges implements Changes {
   @Override
   public Errno change(GpaRange range, MemoryAttribute attribute, BusyGuestPage busy) {
     if (onShared == PrivatePages.KEEP) {
-      return vm.trySetMemoryAttributes(range.gpa(), range.size(), attribute, busy);
+      return vm.tryConvertInPlace(range.gpa(), range.size(), attribute, busy);
     }
     // What depends on a conversion that this ends may convert the range too: it comes afterwards.
     return GuestMemfd.completingAfter(() -> discardAndChange(range, attribute, busy));
@@ -41,7 +41,7 @@ final class InPlaceChanges implements Changes {
     try {
       Errno errno = attribute == MemoryAttribute.SHARED ? discard(range) : Errno.OK;
       return errno == Errno.OK
-          ? vm.trySetMemoryAttributes(range.gpa(), range.size(), attribute, busy)
+          ? vm.tryConvertInPlace(range.gpa(), range.size(), attribute, busy)
           : errno;
     } finally {
       underWay.unlock(range);

@@ -31,6 +31,8 @@ public enum Callback {
       LockClass.WINDOW),
   /** {@code GuestMemfdOps.release}. */
   RELEASE(LockClass.INVALIDATE_LOCK),
+  /** {@code kvm.MachineOps}, of a machine with two memories: what a conversion handler holds. */
+  MACHINE_OPS(LockClass.CONVERTED_RANGE),
   /** A listener to the calls of a program, outside any callback of the above. */
   LISTENER(LockClass.CONVERTED_RANGE),
   /** What depends on the future of a pending conversion. */

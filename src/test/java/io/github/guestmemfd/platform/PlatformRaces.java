@@ -16,6 +16,7 @@ import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.fixtures.Worker;
+import io.github.guestmemfd.kvm.MachineOps;
 import io.github.guestmemfd.spi.InjectedFault;
 import io.github.guestmemfd.testing.Interleavings;
 import java.util.ArrayList;
@@ -49,8 +50,23 @@ abstract class PlatformRaces {
     return 0;
   }
 
+  /** Whether the attributes are those of a machine with two memories. */
+  boolean hasTwoMemories() {
+    return false;
+  }
+
   private PlatformWorld<PlatformGuest> world() {
-    return new PlatformWorld<>(guest()).running();
+    return newWorld(guest()).running();
+  }
+
+  private PlatformWorld<PlatformGuest> newWorld(PlatformGuest guest) {
+    return newWorld(guest, guest);
+  }
+
+  private PlatformWorld<PlatformGuest> newWorld(PlatformGuest guest, GuestMemfdOps ops) {
+    return hasTwoMemories()
+        ? PlatformWorld.ofTwoMemories(guest, ops)
+        : new PlatformWorld<>(guest, ops);
   }
 
   // ---- every order ----
@@ -62,11 +78,11 @@ abstract class PlatformRaces {
     private final GuestMemfd other;
     private Folio reused;
 
-    Small(PlatformGuest guest) {
-      world = new PlatformWorld<>(guest);
+    Small(PlatformWorld<PlatformGuest> world) {
+      this.world = world;
       other = GuestMemfd.builder(world.host).size(PAGE).build();
       world.guest.finishLaunch();
-      world.memfd.makeInaccessible(0, PAGE);
+      world.tryMakePrivate(0, PAGE);
       world.guest.use(world.memfd, 0);
     }
 
@@ -91,26 +107,27 @@ abstract class PlatformRaces {
 
     void tryConvert() {
       try {
-        world.memfd.tryMakeAccessible(0, PAGE);
+        world.tryShare(0, PAGE);
       } catch (InjectedFault e) {
-        assertFalse(world.memfd.isAccessible(0)); // the callback has thrown
+        // The callback has thrown. The end of an unmapping does that when it is too late to undo.
+        boolean done = e.getMessage().startsWith("unmapEnd");
+        assertEquals(done, world.isShared(0));
       }
     }
 
     @Override
     public void close() {
       other.close();
-      world.window.close();
-      world.memfd.close();
+      world.closeAll();
     }
   }
 
   private Interleavings<Small> every() {
-    return Interleavings.of(() -> new Small(guest())).maxPreemptions(2);
+    return Interleavings.of(() -> new Small(newWorld(guest()))).maxPreemptions(2);
   }
 
   private void atEnd(Small w, boolean mayFail) {
-    if (w.world.memfd.isAccessible(0)) {
+    if (w.world.isShared(0)) {
       assertFalse(w.world.guest.isMapped(0));
       assertTrue(
           mayFail || !conversionGivesBack() || owned(w.world.guest) == 0, "the page is the host's");
@@ -128,7 +145,7 @@ abstract class PlatformRaces {
     Interleavings.Report report =
         every()
             .thread("guest", Small::useAndWrite)
-            .thread("monitor", w -> w.world.memfd.tryMakeAccessible(0, PAGE))
+            .thread("monitor", w -> w.world.tryShare(0, PAGE))
             .atEnd(w -> atEnd(w, false))
             .explore();
     assertThat(report.complete()).isTrue();
@@ -152,7 +169,7 @@ abstract class PlatformRaces {
     Interleavings.Report report =
         Interleavings.of(
                 () -> {
-                  Small small = new Small(guest());
+                  Small small = new Small(newWorld(guest()));
                   small.world.memfd.punchHole(0, PAGE);
                   return small;
                 })
@@ -176,9 +193,9 @@ abstract class PlatformRaces {
         .thread(
             "monitor",
             w -> {
-              if (w.world.memfd.tryMakeAccessible(0, PAGE) == Errno.EINTR) {
+              if (w.world.tryShare(0, PAGE) == Errno.EINTR) {
                 Thread.interrupted();
-                assertEquals(Errno.OK, w.world.memfd.tryMakeAccessible(0, PAGE));
+                assertEquals(Errno.OK, w.world.tryShare(0, PAGE));
               }
             })
         .interrupt("monitor")
@@ -220,8 +237,8 @@ abstract class PlatformRaces {
         int from = random.nextInt(PAGES);
         long length = at(1 + random.nextInt(PAGES - from));
         switch (random.nextInt(3)) {
-          case 0 -> w.memfd.tryMakeInaccessible(at(from), length);
-          case 1 -> w.memfd.tryMakeAccessible(at(from), length);
+          case 0 -> w.tryMakePrivate(at(from), length);
+          case 1 -> w.tryShare(at(from), length);
           default -> w.memfd.punchHole(at(from), length);
         }
       }
@@ -230,8 +247,7 @@ abstract class PlatformRaces {
         vcpu.result();
       }
       assertEquals(List.of(), w.host.violations());
-      w.window.close();
-      w.memfd.close();
+      w.closeAll();
       assertEquals(w.host.used(), giveBackKept(w.guest) * PAGE);
       assertEquals(0, w.host.used());
     }
@@ -263,13 +279,13 @@ abstract class PlatformRaces {
       assertEquals(Errno.EINTR, interruptedConversion(w));
       assertTrue(w.guest.read(0).isEmpty(), "blocked");
 
-      Worker<Errno> next = Worker.start(() -> w.memfd.tryMakeAccessible(0, PAGE));
+      Worker<Errno> next = Worker.start(() -> w.tryShare(0, PAGE));
       Thread.sleep(20);
-      assertFalse(w.memfd.isAccessible(0));
+      assertFalse(w.isShared(0));
       assertFalse(next.isDone());
       frames.end(access);
       assertEquals(Errno.OK, next.result());
-      assertTrue(w.memfd.isAccessible(0));
+      assertTrue(w.isShared(0));
       assertFalse(w.guest.isMapped(0));
       assertTrue(!conversionGivesBack() || owned(w.guest) == 0);
     }
@@ -290,7 +306,7 @@ abstract class PlatformRaces {
 
   /** A conversion that is interrupted when it has blocked page 0, to which there is an access. */
   private static Errno interruptedConversion(PlatformWorld<PlatformGuest> w) throws Exception {
-    Worker<Errno> conversion = Worker.start(() -> w.memfd.tryMakeAccessible(0, PAGE));
+    Worker<Errno> conversion = Worker.start(() -> w.tryShare(0, PAGE));
     while (w.guest.isMapped(0)) {
       Thread.onSpinWait();
     }
@@ -300,12 +316,12 @@ abstract class PlatformRaces {
 
   // ---- callbacks that throw ----
 
-  /** Passes everything on to a guest, and then throws once. */
-  private static final class Throws implements GuestMemfdOps {
-    private final GuestMemfdOps next;
+  /** Passes everything on to a guest, and then throws once; before that where it would begin. */
+  private static final class Throws implements MachineOps {
+    private final PlatformGuest next;
     String at = "";
 
-    Throws(GuestMemfdOps next) {
+    Throws(PlatformGuest next) {
       this.next = next;
     }
 
@@ -325,6 +341,18 @@ abstract class PlatformRaces {
     public void invalidateEnd(long offset, long length) {
       next.invalidateEnd(offset, length);
       pass("invalidateEnd");
+    }
+
+    @Override
+    public Errno unmapBegin(long offset, long length) {
+      pass("unmapBegin");
+      return next.unmapBegin(offset, length);
+    }
+
+    @Override
+    public void unmapEnd(long offset, long length) {
+      next.unmapEnd(offset, length);
+      pass("unmapEnd");
     }
 
     @Override
@@ -353,13 +381,17 @@ abstract class PlatformRaces {
     }
   }
 
-  /** A callback behind the guest's throws: what was begun is undone, and the guest goes on. */
+  /** A callback around the guest's throws: what was begun is undone, and the guest goes on. */
   @Test
   void aCallbackThatThrowsLosesNothing() {
-    for (String callback : List.of("invalidateEnd", "prepareAccessible", "freeFolio")) {
+    List<String> callbacks =
+        hasTwoMemories()
+            ? List.of("unmapBegin", "unmapEnd", "freeFolio")
+            : List.of("invalidateEnd", "prepareAccessible", "freeFolio");
+    for (String callback : callbacks) {
       PlatformGuest guest = guest();
       Throws ops = new Throws(guest);
-      try (PlatformWorld<PlatformGuest> w = new PlatformWorld<>(guest, ops).running()) {
+      try (PlatformWorld<PlatformGuest> w = newWorld(guest, ops).running()) {
         for (int i = 0; i < PAGES; i++) {
           w.put(i, 100 + i);
         }
@@ -370,12 +402,14 @@ abstract class PlatformRaces {
                   if (punch) {
                     w.memfd.punchHole(at(1), PAGE);
                   } else {
-                    w.memfd.makeAccessible(at(1), 2 * PAGE);
+                    w.share(at(1), 2 * PAGE);
                   }
                 })
             .isInstanceOf(IllegalStateException.class);
         assertThat(ops.at).as(callback).isEmpty();
-        assertFalse(w.memfd.isAccessible(at(1)));
+        boolean done = callback.equals("unmapEnd"); // it comes when the attributes have changed
+        assertEquals(done, w.isShared(at(1)));
+        assertEquals(Errno.OK, w.tryMakePrivate(at(1), 2 * PAGE));
         for (int i = 0; i < PAGES; i++) {
           boolean touched = i == 1 || (i == 2 && !punch);
           long found = w.get(i);
@@ -387,7 +421,7 @@ abstract class PlatformRaces {
           w.put(i, 200 + i);
           assertEquals(200 + i, w.get(i));
         }
-        assertEquals(Errno.OK, w.memfd.tryMakeAccessible(0, SIZE));
+        assertEquals(Errno.OK, w.tryShare(0, SIZE));
         assertTrue(!conversionGivesBack() || owned(guest) == 0);
       }
     }
@@ -426,8 +460,8 @@ abstract class PlatformRaces {
 
   @Test
   void aFaultBeforeTheLaunchIsRefused() {
-    try (PlatformWorld<PlatformGuest> w = new PlatformWorld<>(guest())) {
-      w.memfd.makeInaccessible(0, SIZE);
+    try (PlatformWorld<PlatformGuest> w = newWorld(guest())) {
+      assertEquals(Errno.OK, w.tryMakePrivate(0, SIZE));
       assertEquals(Errno.EOPNOTSUPP, w.guest.map(w.memfd, 0));
       assertEquals(Errno.OK, w.guest.finishLaunch());
       assertEquals(Errno.OK, w.guest.map(w.memfd, 0));

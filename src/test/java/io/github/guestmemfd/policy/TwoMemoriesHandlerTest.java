@@ -309,14 +309,15 @@ class TwoMemoriesHandlerTest extends VmFixture {
                     .onPrivate(SharedPages.DISCARD)
                     .build())
         .isInstanceOf(IllegalArgumentException.class)
-        .hasMessageStartingWith("expected a virtual machine with a type for SharedPages.DISCARD");
+        .hasMessageStartingWith(
+            "expected a virtual machine with two memories for SharedPages.DISCARD");
     assertThatThrownBy(
             () ->
                 ConversionHandler.builder(inPlace, ConversionPolicy.onFault())
                     .listener(listener("a", Errno.OK))
                     .build())
         .isInstanceOf(IllegalArgumentException.class)
-        .hasMessageStartingWith("expected a virtual machine with a type for a listener");
+        .hasMessageStartingWith("expected a virtual machine with two memories for a listener");
   }
 
   // ---- what throws ----
