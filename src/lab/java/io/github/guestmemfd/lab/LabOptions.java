@@ -3,6 +3,7 @@ package io.github.guestmemfd.lab;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.lab.report.Monitor;
 import io.github.guestmemfd.lab.report.Session;
+import io.github.guestmemfd.lab.report.Survivals;
 import io.github.guestmemfd.lab.report.TableReport;
 import io.github.guestmemfd.lab.workload.Platform;
 import io.github.guestmemfd.lab.workload.Request;
@@ -112,7 +113,8 @@ final class LabOptions {
         "Instead of measuring: which protocols, with hypercall, and which policies, with the default one,"
             + " a guest of these platforms survives; with commas between, or all:",
         "${COMPLETION-CANDIDATES}.",
-        "--protocol, --policy, --workload, --vcpus, --size, --seed and --seconds apply."
+        "--protocol, --policy, --memory, --discard, --passthrough, --workload, --vcpus, --size,"
+            + " --seed, --seconds, --json and --html apply."
       })
   private @Nullable List<String> platforms;
 
@@ -216,15 +218,20 @@ final class LabOptions {
       return survival(platforms).run();
     }
     List<? extends Run> runs = traces.isEmpty() ? workloadRuns() : traceRuns();
+    Lab.Reports reports = reports();
+    Session.Options options =
+        new Session.Options(arguments(), seconds(runs.size()), seed, parseSize());
+    return new Lab(runs, options, reports, out, commandLine.getErr()).run();
+  }
+
+  /** Where reports go, which is known to be possible. */
+  private Lab.Reports reports() {
     checkWritable("--json", json);
     checkWritable("--html", html);
     check(
         json == null || html == null || !json.toAbsolutePath().equals(html.toAbsolutePath()),
         "--html: expected another file than that of --json, actual " + html);
-    Session.Options options =
-        new Session.Options(arguments(), seconds(runs.size()), seed, parseSize());
-    Lab.Reports reports = new Lab.Reports(verbose, json, html);
-    return new Lab(runs, options, reports, out, commandLine.getErr()).run();
+    return new Lab.Reports(verbose, json, html);
   }
 
   private List<String> arguments() {
@@ -341,14 +348,15 @@ final class LabOptions {
   private PlatformTable survival(List<String> ids) {
     long bytes = parseSize();
     checkNumbers(bytes);
-    check(
-        traces.isEmpty() && json == null && html == null && !full,
-        "--platform: expected without --trace, --full, --json and --html");
-    check(
-        monitors().equals(List.of(Monitor.IN_PLACE)),
-        "--platform: expected without --memory, --discard and --passthrough");
+    check(traces.isEmpty() && !full, "--platform: expected without --trace and --full");
+    List<Monitor> kinds = monitors();
     List<Platform> chosen =
         choose("--platform", ids, Arrays.asList(Platform.values()), Platform::id);
+    check(
+        chosen.stream().anyMatch(p -> kinds.stream().anyMatch(k -> p.has(k.memory()))),
+        "--memory: expected in-place for "
+            + ids(chosen, Platform::id)
+            + ", of which there is no monitor with two memories");
     List<Workload> loads =
         choose(
             "--workload",
@@ -359,32 +367,35 @@ final class LabOptions {
     boolean ofProtocols = policies == null || protocols != null;
     boolean ofPolicies = protocols == null || policies != null;
     List<RunConfig> configs = new ArrayList<>();
-    for (int n : vcpus == null ? List.of(2) : vcpus()) {
-      for (Workload load : loads) {
-        for (ConversionProtocol p : ofProtocols ? protocols() : List.<ConversionProtocol>of()) {
-          configs.add(config(p, PlatformTable.POLICY, load, n, bytes));
-        }
-        for (String policy : ofPolicies ? policiesOrAll() : List.<String>of()) {
-          configs.add(config(ConversionProtocol.atomicPair(), policy, load, n, bytes));
+    List<Pair> pairs = new ArrayList<>();
+    for (ConversionProtocol p : ofProtocols ? protocols() : List.<ConversionProtocol>of()) {
+      pairs.add(new Pair(p, Survivals.POLICY));
+    }
+    for (String policy : ofPolicies ? policiesOrAll() : List.<String>of()) {
+      pairs.add(new Pair(ConversionProtocol.atomicPair(), policy));
+    }
+    for (Monitor kind : kinds) {
+      for (Pair pair : distinct(pairs)) {
+        for (Workload load : loads) {
+          for (int n : vcpus == null ? List.of(2) : vcpus()) {
+            configs.add(new RunConfig(pair.protocol, pair.policy, kind, load, n, bytes, 1, seed));
+          }
         }
       }
     }
     CommandLine commandLine = spec.commandLine();
     return new PlatformTable(
         chosen,
-        configs.stream().distinct().toList(),
+        configs,
         seconds,
+        new Session.Options(arguments(), 0, seed, bytes),
+        reports(),
         commandLine.getOut(),
         commandLine.getErr());
   }
 
   private List<String> policiesOrAll() {
     return policies == null ? ConversionPolicy.ids() : policies();
-  }
-
-  private RunConfig config(
-      ConversionProtocol protocol, String policy, Workload workload, int n, long bytes) {
-    return new RunConfig(protocol, policy, Monitor.IN_PLACE, workload, n, bytes, 1, seed);
   }
 
   private record Pair(ConversionProtocol protocol, String policy) {}

@@ -1,144 +1,137 @@
 package io.github.guestmemfd.lab;
 
-import static io.github.guestmemfd.lab.workload.Platform.Condition.WORKS;
+import static io.github.guestmemfd.lab.report.Condition.WORKS;
 
-import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.lab.report.Condition;
+import io.github.guestmemfd.lab.report.Environment;
+import io.github.guestmemfd.lab.report.JsonReport;
+import io.github.guestmemfd.lab.report.Session;
+import io.github.guestmemfd.lab.report.Survival;
+import io.github.guestmemfd.lab.report.SurvivalReport;
+import io.github.guestmemfd.lab.report.Survivals;
 import io.github.guestmemfd.lab.workload.Platform;
 import io.github.guestmemfd.lab.workload.RunConfig;
-import io.github.guestmemfd.lab.workload.Survival;
 import io.github.guestmemfd.lab.workload.Workload;
+import java.io.BufferedOutputStream;
+import java.io.IOException;
+import java.io.OutputStream;
 import java.io.PrintWriter;
+import java.io.Writer;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.util.ArrayList;
-import java.util.LinkedHashMap;
-import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
-import java.util.Map;
-import java.util.Set;
-import java.util.function.Function;
-import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Which protocols and which policies a guest of a platform survives: runs each of them, on hardware
- * that works, that refuses, and that keeps frames, and prints a table in Markdown.
+ * Which protocols, policies and kinds of monitors a guest of a platform survives: runs each of
+ * them, on hardware that works, that refuses, and that keeps frames, and reports it.
  */
 final class PlatformTable {
   static final List<String> WORKLOADS =
       List.of(Workload.SHARE.id(), Workload.BALLOON.id(), Workload.RESTORE.id());
 
-  /** The policy of the table of protocols: one that converts what the guest asks for, and then. */
-  static final String POLICY = "hypercall";
-
   private static final double SECONDS_OF_A_RUN = 0.3;
 
   private final List<Platform> platforms;
-  private final List<RunConfig> configs;
+  private final List<Planned> planned = new ArrayList<>();
+  private final Session.Options options;
+  private final Lab.Reports reports;
   private final double seconds;
   private final PrintWriter out;
   private final PrintWriter err;
-  private final List<Survival> results = new ArrayList<>();
+
+  private record Planned(RunConfig config, Platform platform, Condition condition) {
+    Survival run(double seconds) throws InterruptedException {
+      return config.withSeconds(seconds).survive(platform, condition, () -> false);
+    }
+  }
 
   /**
    * Prepares the runs.
    *
-   * @param seconds how long all of them take together; null for as long as each needs
+   * @param total how long all of them take together; null for as long as each needs
+   * @param options what was asked for, but for the time
    */
   PlatformTable(
       List<Platform> platforms,
       List<RunConfig> configs,
-      @Nullable Double seconds,
+      @Nullable Double total,
+      Session.Options options,
+      Lab.Reports reports,
       PrintWriter out,
       PrintWriter err) {
     this.platforms = platforms;
-    this.configs = configs;
-    int runs = platforms.size() * configs.size() * Platform.Condition.values().length;
-    this.seconds = seconds == null ? SECONDS_OF_A_RUN : seconds / runs;
+    for (Condition condition : Condition.values()) {
+      for (RunConfig config : configs) {
+        for (Platform platform : platforms) {
+          if (platform.has(config.monitor().memory())) {
+            planned.add(new Planned(config, platform, condition));
+          }
+        }
+      }
+    }
+    this.seconds = total == null ? SECONDS_OF_A_RUN : total / planned.size();
+    this.options =
+        new Session.Options(
+            options.arguments(), seconds * planned.size(), options.seed(), options.size());
+    this.reports = reports;
     this.out = out;
     this.err = err;
   }
 
   /**
    * Runs everything. The status is 0 if on hardware that works no guest but under an unsound
-   * protocol was leaked or had its content or a frame lost.
+   * protocol was leaked or had its content or a frame lost, and 2 if a report cannot be written.
    */
   int run() {
-    int runs = platforms.size() * configs.size() * Platform.Condition.values().length;
     err.printf(
-        Locale.ROOT, "lab: %d runs of %.2f s: about %.0f s%n", runs, seconds, runs * seconds * 1.3);
+        Locale.ROOT,
+        "lab: %d runs of %.2f s: about %.0f s%n",
+        planned.size(),
+        seconds,
+        options.seconds() * 1.3);
     err.flush();
+    List<Survival> results = new ArrayList<>();
     try {
       // Thrown away: the first run loads classes, and may do nothing else.
-      configs.get(0).withSeconds(seconds).survive(platforms.get(0), WORKS, () -> false);
-      for (Platform.Condition condition : Platform.Condition.values()) {
-        for (RunConfig config : configs) {
-          for (Platform platform : platforms) {
-            results.add(config.withSeconds(seconds).survive(platform, condition, () -> false));
-          }
-        }
+      new Planned(planned.get(0).config, planned.get(0).platform, WORKS).run(seconds);
+      for (Planned next : planned) {
+        results.add(next.run(seconds));
       }
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt(); // with what there is so far
     }
-    print();
-    return results.stream().anyMatch(PlatformTable::isWrong) ? 1 : 0;
-  }
-
-  /** Whether the library, and not the hardware or the protocol, is to blame. */
-  private static boolean isWrong(Survival s) {
-    boolean sound =
-        ConversionProtocol.byId(s.protocol()).map(ConversionProtocol::isSound).orElse(true);
-    return sound
-        && (s.leaks() > 0
-            || s.framesLeaked() > 0
-            || (s.condition() == WORKS && s.corruptions() + s.owned() > 0));
-  }
-
-  private void print() {
-    print(
-        "protocol",
-        "with the policy " + POLICY,
-        Survival::protocol,
-        s -> s.policy().equals(POLICY));
-    String usual = ConversionProtocol.atomicPair().id();
-    print(
-        "policy", "with the protocol " + usual, Survival::policy, s -> s.protocol().equals(usual));
-    out.flush();
-  }
-
-  private void print(
-      String what, String rest, Function<Survival, String> key, Predicate<Survival> which) {
-    List<Survival> chosen = results.stream().filter(which).toList();
-    if (chosen.stream().map(key).distinct().count() < 2) {
-      return;
+    String cutShort =
+        results.size() < planned.size()
+            ? "Stopped after " + results.size() + " of " + planned.size() + " runs."
+            : "";
+    List<String> ids = platforms.stream().map(Platform::id).toList();
+    try {
+      return report(new Survivals(ids, results, cutShort, options, Environment.current()));
+    } catch (IOException e) {
+      err.println("cannot write: " + e);
+      err.flush();
+      return 2;
     }
-    out.println("Which " + what + " survives, " + rest + ":");
-    out.println();
-    out.print("| hardware | " + what + " |");
-    platforms.forEach(p -> out.print(" " + p.id() + " |"));
-    out.println();
-    out.println("|---|---|" + "---|".repeat(platforms.size()));
-    for (Platform.Condition condition : Platform.Condition.values()) {
-      Map<String, List<Survival>> rows = new LinkedHashMap<>();
-      for (Survival s : chosen) {
-        if (s.condition() == condition) {
-          rows.computeIfAbsent(key.apply(s), k -> new ArrayList<>()).add(s);
-        }
+  }
+
+  private int report(Survivals survivals) throws IOException {
+    SurvivalReport.print(survivals, out);
+    if (reports.json() != null) {
+      try (OutputStream file = new BufferedOutputStream(Files.newOutputStream(reports.json()))) {
+        JsonReport.write(survivals, file);
       }
-      rows.forEach((id, its) -> printRow(condition, id, its));
+      out.println("JSON: " + reports.json());
     }
-    out.println();
-  }
-
-  private void printRow(Platform.Condition condition, String id, List<Survival> its) {
-    out.print("| " + condition.name().toLowerCase(Locale.ROOT) + " | `" + id + "` |");
-    for (Platform platform : platforms) {
-      Set<String> found = new LinkedHashSet<>();
-      its.stream()
-          .filter(s -> s.platform().equals(platform.id()))
-          .forEach(s -> found.addAll(s.findings()));
-      out.print(" " + (found.isEmpty() ? "yes" : String.join(", ", found)) + " |");
+    if (reports.html() != null) {
+      try (Writer file = Files.newBufferedWriter(reports.html(), StandardCharsets.UTF_8)) {
+        SurvivalReport.write(survivals, file);
+      }
+      out.println("HTML: " + reports.html());
     }
-    out.println();
+    out.flush();
+    return survivals.isClean() ? 0 : 1;
   }
 }

@@ -158,7 +158,7 @@ final class AttributesOfVm implements Attributes {
       }
       if (errno == Errno.OK) {
         // Memslots that were made meanwhile: what their clients have mapped by the old attribute.
-        unmapping.begin(regions.memslots().pages(first, end));
+        unmapping.beginAll(regions.memslots().pages(first, end));
       }
       return errno;
     } finally {

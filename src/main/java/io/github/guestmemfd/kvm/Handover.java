@@ -5,6 +5,7 @@ import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.spi.Announce;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.NavigableMap;
 import java.util.Optional;
@@ -159,8 +160,33 @@ final class Handover {
         source.attributes == null ? new TreeMap<>() : source.attributes.take();
     VmAttributes here = attributes;
     if (here != null) {
-      mmu.invalidateAll(regions::allPages, () -> here.replace(taken));
+      try {
+        mmu.invalidateAll(regions::allPages, () -> here.replace(taken));
+      } finally {
+        // A second client goes with its file, and so does what it has mapped of the source's
+        // private pages. By what were this machine's attributes it may have mapped others.
+        Unmapping.unmap(shared(regions.allPages(), here));
+      }
     }
+  }
+
+  /** Those of some pages that are shared. */
+  private static List<SlotPages> shared(List<SlotPages> all, VmAttributes attributes) {
+    List<SlotPages> shared = new ArrayList<>();
+    for (SlotPages part : all) {
+      BoundSlot slot = part.slot();
+      long end = slot.gfn(part.to());
+      for (long at = slot.gfn(part.from()); at < end; ) {
+        long to = attributes.firstOther(at, end, MemoryAttribute.SHARED);
+        if (to > at) {
+          shared.add(new SlotPages(slot, at - slot.gfn(0), to - slot.gfn(0)));
+          at = to;
+        } else {
+          at = attributes.firstOther(at, end, MemoryAttribute.PRIVATE);
+        }
+      }
+    }
+    return shared;
   }
 
   /** Where the memslots of two machines differ, in words; null if they match. */

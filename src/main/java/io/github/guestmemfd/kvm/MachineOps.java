@@ -19,14 +19,15 @@ import io.github.guestmemfd.abi.Errno;
 public interface MachineOps extends GuestMemfdOps {
 
   /**
-   * The guest is to reach pages no more: they are about to turn shared, or their memslot has been
-   * deleted. The pages stay in the file, with their content. Pages that turn private are not told
-   * of, for none of them can be mapped.
+   * The guest is to reach pages no more: they are about to turn shared, or have by a {@linkplain
+   * VirtualMachine#moveContextFrom handover}, or their memslot has been deleted. The pages stay in
+   * the file, with their content. Pages that turn private are not told of, for none of them can be
+   * mapped.
    *
    * <p>A change of attributes is refused by any answer but {@link Errno#OK}, or by throwing, and
-   * nothing is changed then. The deletion of a memslot cannot be refused: no page of it that is
-   * mapped by then may be reached when this returns, whatever the answer; the same of a memslot
-   * that was made while attributes were being changed. Models {@code
+   * nothing is changed then. A handover and the deletion of a memslot cannot be refused: no page of
+   * it that is mapped by then may be reached when this returns, whatever the answer; the same of a
+   * memslot that was made while attributes were being changed. Models {@code
    * kvm_arch_pre_set_memory_attributes} and {@code kvm_arch_flush_shadow_memslot}.
    *
    * @param offset where the pages begin in the file

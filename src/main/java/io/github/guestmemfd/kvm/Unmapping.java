@@ -42,25 +42,25 @@ final class Unmapping {
     }
   }
 
-  /** An unmapping of pages that no fault finds any more; what clients answer is of no account. */
+  /** An unmapping of pages that no fault finds any more. */
   static void unmap(List<SlotPages> pages) {
     Unmapping unmapping = new Unmapping();
     try {
-      unmapping.begin(pages);
+      unmapping.beginAll(pages);
     } finally {
       unmapping.end();
     }
   }
 
   /**
-   * Begins, for the clients of pages of memslots that it has not begun for.
+   * Begins, for the clients of those pages of memslots that it has not begun for.
    *
    * @return OK, or what a client has answered; it has not begun then, and later ones were not asked
    */
   Errno begin(List<SlotPages> pages) {
     for (SlotPages part : pages) {
       Begun client = client(part);
-      if (client != null && begun.stream().noneMatch(b -> b.slot == part.slot())) {
+      if (client != null && !hasBegun(part)) {
         Errno errno = call("unmapBegin", client, client::begin);
         if (errno != Errno.OK) {
           return errno;
@@ -69,6 +69,30 @@ final class Unmapping {
       }
     }
     return Errno.OK;
+  }
+
+  /**
+   * As {@link #begin}, of pages that no fault finds any more: all clients are asked, whatever one
+   * of them answers or throws.
+   */
+  void beginAll(List<SlotPages> pages) {
+    beginAll(pages.iterator());
+  }
+
+  private void beginAll(Iterator<SlotPages> parts) {
+    while (parts.hasNext()) {
+      SlotPages part = parts.next();
+      try {
+        begin(List.of(part));
+      } catch (Throwable e) {
+        beginAll(parts);
+        throw e;
+      }
+    }
+  }
+
+  private boolean hasBegun(SlotPages part) {
+    return begun.stream().anyMatch(b -> b.slot == part.slot() && b.from == part.from());
   }
 
   private static @Nullable Begun client(SlotPages part) {

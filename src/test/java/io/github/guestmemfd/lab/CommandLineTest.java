@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.abort;
 
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.lab.report.Json;
 import io.github.guestmemfd.lab.workload.Workload;
 import io.github.guestmemfd.policy.ConversionPolicy;
 import java.io.IOException;
@@ -13,6 +14,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import picocli.CommandLine;
@@ -194,9 +196,42 @@ class CommandLineTest {
     assertThat(out.toString())
         .contains("By monitor", "in place, discard private ", "two, discard both, pins 64 KiB ")
         .contains("With two memories the choice of a protocol makes no difference");
-    err.getBuffer().setLength(0);
-    assertThat(lab("--memory=two", "--platform=snp")).isEqualTo(2);
-    assertThat(err.toString()).contains("--platform: expected without --memory");
+  }
+
+  /** Of pKVM there is no monitor with two memories: what there is is run. */
+  @Test
+  void platformsByKindOfMonitor() throws IOException {
+    Path json = folder.resolve("platforms.json");
+    Path html = folder.resolve("platforms.html");
+    assertThat(
+            lab(
+                "--platform=snp,pkvm",
+                "--memory=both",
+                "--discard=never,private",
+                "--protocol=atomic-pair",
+                "--workload=share",
+                "--json=" + json,
+                "--html=" + html))
+        .as(err.toString())
+        .isZero();
+    assertThat(err.toString()).startsWith("lab: 18 runs of 0.0");
+    assertThat(out.toString())
+        .contains(
+            "| hardware | memory | protocol | snp | pkvm |",
+            "| works | in place | `atomic-pair` |",
+            "| keeps | two, discard private | `atomic-pair` |",
+            "JSON: " + json,
+            "HTML: " + html)
+        .containsPattern("\\| works \\| two, discard never \\| `atomic-pair` \\| [^|]+ \\| – \\|")
+        .doesNotContain("Which policy");
+    Map<String, Object> parsed = Json.object(Json.parse(Files.readString(json)));
+    assertThat(Json.array(parsed.get("survival_runs"))).hasSize(18);
+    assertThat(Files.readString(html)).contains("<td class=\"none\">–</td>");
+
+    assertThat(lab("--memory=two", "--platform=pkvm,cca")).isEqualTo(2);
+    assertThat(err.toString()).contains("--memory: expected in-place for pkvm, cca");
+    assertThat(lab("--platform=snp", "--html=" + folder)).isEqualTo(2);
+    assertThat(err.toString()).contains("--html: expected a file that can be written");
   }
 
   @Test
@@ -239,7 +274,7 @@ class CommandLineTest {
         .contains("Which policy survives, with the protocol atomic-pair:", "| works | `eager` |")
         .doesNotContain("Which protocol");
     assertThat(lab("--platform=sgx")).isEqualTo(2);
-    assertThat(lab("--platform=snp", "--json=x")).isEqualTo(2);
+    assertThat(lab("--platform=snp", "--full")).isEqualTo(2);
     assertThat(err.toString())
         .contains("--platform: expected none, snp, tdx, tdx-6.18, pkvm, cca")
         .contains("--platform: expected without --trace");

@@ -316,6 +316,31 @@ class TwoMemoriesGuestTest {
     }
   }
 
+  /** What can no longer be refused: all are asked, whatever the first of them does. */
+  @Test
+  void theDeletionOfAMemslotAsksEachClient() {
+    Told client = new Told();
+    VirtualMachine vm = VirtualMachine.builder().type(VmType.TDX).build();
+    try (HostMemory host = HostMemory.ofBytes(8 * PAGE);
+        GuestMemfd memfd = vm.createGuestMemfd(GuestMemfd.builder(host).size(2 * PAGE), client)) {
+      bind(vm, 0, 0, 2, memfd, 0);
+      client.answer = Errno.EBUSY;
+      vm.unbind(0);
+      assertThat(client.told).containsExactly("+0/2");
+      bind(vm, 0, 0, 2, memfd, 0);
+      client.atBegin.set(
+          () -> {
+            throw new IllegalStateException("of the client");
+          });
+      assertThatThrownBy(() -> vm.unbind(0)).hasMessage("of the client");
+      assertEquals(Optional.empty(), vm.memslotAt(GPA), "deleted all the same");
+      client.answer = Errno.OK;
+      bind(vm, 0, 0, 2, memfd, 0);
+      vm.unbind(0);
+      assertThat(client.told).endsWith("+0/2", "-0/2");
+    }
+  }
+
   /** What stands in front of the guest and hears of no attributes: it could not be told. */
   @Test
   void aGuestThatIsNotToldMapsNothing() {
@@ -397,7 +422,10 @@ class TwoMemoriesGuestTest {
         Memslot slot = w.vm.memslotAt(GPA).orElseThrow();
         next.setUserMemoryRegion2(
             new Memslot(0, slot.flags(), GPA, SIZE, slot.userAddress(), linked, 0));
+        set(next, at(1), PAGE, PRIVATE);
+        assertEquals(Errno.OK, w.guest.use(linked, at(1)), "by this machine's attributes");
         next.moveContextFrom(w.vm);
+        assertFalse(w.guest.isMapped(at(1)), "which it has no more");
         assertEquals(42, w.guest.read(0).orElseThrow());
         assertEquals(Errno.OK, w.guest.use(linked, at(2)));
         assertEquals(Errno.EFAULT, w.guest.use(linked, at(1)));

@@ -73,7 +73,12 @@ public final class HtmlReport {
             Map.entry("echarts", echarts(HtmlReport.class.getClassLoader())),
             Map.entry("version", ECHARTS_VERSION),
             Map.entry("script", resource("report.js")));
-    Matcher place = PLACE.matcher(resource("report.html"));
+    write("report.html", parts, out);
+  }
+
+  /** Writes a template with its parts. */
+  static void write(String template, Map<String, String> parts, Writer out) throws IOException {
+    Matcher place = PLACE.matcher(resource(template));
     out.write(
         place.replaceAll(
             match ->
@@ -103,7 +108,7 @@ public final class HtmlReport {
     return text(in);
   }
 
-  private static String resource(String name) {
+  static String resource(String name) {
     return text(Objects.requireNonNull(HtmlReport.class.getResourceAsStream(name), name));
   }
 
@@ -119,13 +124,22 @@ public final class HtmlReport {
 
   private static String facts(Session session) {
     List<Measurement> runs = session.runs();
-    Environment environment = session.environment();
+    return facts(
+        runs.size() + seconds(runs) + ", in " + session.rounds() + " rounds",
+        distinct(runs, m -> Numbers.bytes(m.size())),
+        session.options(),
+        session.environment());
+  }
+
+  /** What was run, what was asked for, and where and when. */
+  static String facts(
+      String runs, String memory, Session.Options options, Environment environment) {
     StringBuilder html = new StringBuilder();
     fact(html, "When", WHEN.format(environment.when()));
-    fact(html, "Runs", runs.size() + seconds(runs) + ", in " + session.rounds() + " rounds");
-    fact(html, "Guest memory", distinct(runs, m -> Numbers.bytes(m.size())));
-    fact(html, "Seed", String.valueOf(session.options().seed()));
-    fact(html, "Options", String.join(" ", session.options().arguments()));
+    fact(html, "Runs", runs);
+    fact(html, "Guest memory", memory);
+    fact(html, "Seed", String.valueOf(options.seed()));
+    fact(html, "Options", String.join(" ", options.arguments()));
     fact(html, "JVM", environment.jvm());
     fact(html, "System", environment.os());
     fact(html, "Cores", String.valueOf(environment.cores()));
@@ -310,7 +324,7 @@ public final class HtmlReport {
         + "</th>";
   }
 
-  private static String escaped(String text) {
+  static String escaped(String text) {
     return text.replace("&", "&amp;")
         .replace("<", "&lt;")
         .replace(">", "&gt;")

@@ -45,6 +45,70 @@ public final class JsonReport {
     }
   }
 
+  /**
+   * Writes what guests of platforms have survived, in UTF-8.
+   *
+   * @param survivals what was found
+   * @param out where to; flushed, not closed
+   * @throws IOException if {@code out} throws it
+   */
+  public static void write(Survivals survivals, OutputStream out) throws IOException {
+    try (JsonGenerator json = FACTORY.createGenerator(out, JsonEncoding.UTF8)) {
+      json.useDefaultPrettyPrinter();
+      new JsonReport(json).write(survivals);
+      json.writeRaw('\n');
+    }
+  }
+
+  private void write(Survivals survivals) throws IOException {
+    json.writeStartObject();
+    json.writeNumberField("schema_version", SCHEMA_VERSION);
+    write(survivals.environment());
+    write(survivals.options());
+    writeStrings(
+        "doubts", survivals.cutShort().isEmpty() ? List.of() : List.of(survivals.cutShort()));
+    writeStrings("platforms", survivals.platforms());
+    json.writeBooleanField("clean", survivals.isClean());
+    json.writeArrayFieldStart("survival_runs");
+    for (Survival s : survivals.runs()) {
+      json.writeStartObject();
+      writeNames(s);
+      json.writeStringField("workload", s.workload());
+      json.writeNumberField("vcpus", s.vcpus());
+      writeStrings("findings", s.findings());
+      json.writeStringField("death", s.death());
+      json.writeNumberField("leaks", s.leaks());
+      json.writeNumberField("aborts", s.aborts());
+      json.writeNumberField("corruptions", s.corruptions());
+      json.writeNumberField("frames_kept", s.owned());
+      json.writeNumberField("frames_leaked", s.framesLeaked());
+      json.writeNumberField("faults_refused", s.refused());
+      json.writeNumberField("guest_ops", s.guestOps());
+      json.writeEndObject();
+    }
+    json.writeEndArray();
+    json.writeArrayFieldStart("survival");
+    for (List<Survival> cell : survivals.cells()) {
+      json.writeStartObject();
+      writeNames(cell.get(0));
+      List<String> findings = List.copyOf(Survivals.findings(cell));
+      json.writeBooleanField("survives", findings.isEmpty());
+      writeStrings("findings", findings);
+      json.writeEndObject();
+    }
+    json.writeEndArray();
+    json.writeEndObject();
+  }
+
+  private void writeNames(Survival s) throws IOException {
+    json.writeStringField("platform", s.platform());
+    json.writeStringField("hardware", s.condition().id());
+    json.writeStringField("protocol", s.protocol());
+    json.writeBooleanField("sound", s.sound());
+    json.writeStringField("policy", s.policy());
+    write(s.monitor());
+  }
+
   private void write(Session session) throws IOException {
     List<Measurement> runs = session.runs();
     json.writeStartObject();
@@ -111,12 +175,16 @@ public final class JsonReport {
     json.writeStringField("protocol", m.protocol());
     json.writeBooleanField("sound", m.sound());
     json.writeStringField("policy", m.policy());
-    json.writeStringField("memory", m.monitor().memory().id());
-    json.writeStringField("on_shared", m.monitor().discard().onShared().id());
-    json.writeStringField("on_private", m.monitor().discard().onPrivate().id());
-    json.writeNumberField("pinnable_bytes", m.monitor().pinnable());
+    write(m.monitor());
     json.writeStringField("workload", m.workload());
     json.writeNumberField("vcpus", m.vcpus());
+  }
+
+  private void write(Monitor monitor) throws IOException {
+    json.writeStringField("memory", monitor.memory().id());
+    json.writeStringField("on_shared", monitor.discard().onShared().id());
+    json.writeStringField("on_private", monitor.discard().onPrivate().id());
+    json.writeNumberField("pinnable_bytes", monitor.pinnable());
   }
 
   private void writeCounts(List<Measurement> runs) throws IOException {

@@ -115,7 +115,7 @@ final class GuestActor implements Runnable {
       case SUBMIT -> submit(first, end);
       case AWAIT -> await();
       case PEEK -> peek(first);
-      case PEEK_PRIVATE -> vcpu.tryRead(Machine.offset(first), Long.BYTES, PRIVATE);
+      case PEEK_PRIVATE -> peekPrivate(Machine.offset(first));
       case BALLOON -> balloon(first, end);
       case RESTORE -> restore(first, end);
       default -> throw new IllegalStateException("expected an operation of guests: " + request);
@@ -137,7 +137,8 @@ final class GuestActor implements Runnable {
 
   /**
    * Looks at a page that has turned private again, with two memories: what was left there is still
-   * there, unless it has been discarded. False if it cannot be used now.
+   * there, unless it has been discarded, or unmapped by hardware that destroys it then. False if it
+   * cannot be used now.
    */
   private boolean verifyLeft(int page) {
     long secret = left[page - this.first];
@@ -145,11 +146,13 @@ final class GuestActor implements Runnable {
       return true;
     }
     boolean discarded = monitor.discard().onShared() == PrivatePages.DISCARD;
+    boolean gone = discarded || (privately != null && privately.losesUnmapped());
+    boolean anything = discarded && privately != null && !privately.isNewPageZero();
     for (int at : new int[] {Secrets.READ_AT, Secrets.WRITE_AT}) {
       if (!load(Machine.offset(page) + at, PRIVATE)) {
         return false;
       }
-      if (loaded != secret && !(discarded && loaded == 0)) {
+      if (loaded != secret && !(gone && (anything || loaded == 0))) {
         m.secrets().corrupted();
       }
     }
@@ -281,6 +284,15 @@ final class GuestActor implements Runnable {
     }
   }
 
+  /** Reads any page of the guest as private, without the monitor's help. */
+  private void peekPrivate(long gpa) {
+    if (privately == null) {
+      vcpu.tryRead(gpa, Long.BYTES, PRIVATE);
+    } else {
+      privately.peek(gpa);
+    }
+  }
+
   // ---- with the monitor's help ----
 
   private void balloon(int first, int end) {
@@ -320,7 +332,8 @@ final class GuestActor implements Runnable {
       if (monitor.hasTwoMemories() ? !copyToPrivate(page, content) : !turnPrivate(page)) {
         continue;
       }
-      if (loaded != content && (privately == null || privately.keepsContent())) {
+      boolean handedOver = !monitor.hasTwoMemories(); // else the guest has copied it
+      if (loaded != content && !(handedOver && privately != null && !privately.keepsContent())) {
         m.secrets().corrupted();
       }
       done++;

@@ -4,7 +4,9 @@ import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.Metrics;
 import io.github.guestmemfd.kvm.MemoryAttribute;
+import io.github.guestmemfd.lab.report.Condition;
 import io.github.guestmemfd.lab.report.Measurement;
+import io.github.guestmemfd.lab.report.Survival;
 import io.github.guestmemfd.policy.ConversionHandler;
 import io.github.guestmemfd.policy.ConversionPolicy;
 import io.github.guestmemfd.policy.GpaRange;
@@ -31,35 +33,38 @@ final class LabRun {
   private final RunConfig config;
   private final HostMemory host;
   private final AtomicReference<Throwable> failure = new AtomicReference<>();
+  private final Platform platform;
   private final Platform.@Nullable Hardware hardware;
 
   /** How the private memory of a platform's guest is reached; null for a guest without. */
   private @Nullable PrivateMemory privately;
 
-  private LabRun(RunConfig config, HostMemory host, Platform.@Nullable Hardware hardware) {
+  private LabRun(
+      RunConfig config, HostMemory host, Platform platform, Platform.@Nullable Hardware hardware) {
     this.config = config;
     this.host = host;
+    this.platform = platform;
     this.hardware = hardware;
   }
 
   /** {@link RunConfig#measure}. */
   static Measurement run(RunConfig config, HostMemory host, BooleanSupplier stopped)
       throws InterruptedException {
-    return new LabRun(config, host, null).measure(stopped);
+    return new LabRun(config, host, Platform.NONE, null).measure(stopped);
   }
 
   /** A run of a guest of a platform, and what has become of it. */
   static Survival run(
       RunConfig config,
       Platform platform,
-      Platform.Condition condition,
+      Condition condition,
       HostMemory host,
       BooleanSupplier stopped)
       throws InterruptedException {
     Platform.Hardware hardware = platform.make(condition);
-    LabRun run = new LabRun(config, host, hardware);
+    LabRun run = new LabRun(config, host, platform, hardware);
     Measurement measurement = null;
-    if (!Walk.isStuck(platform, config.protocol())) {
+    if (!Walk.isStuck(platform, config.protocol(), config.monitor().memory())) {
       try {
         measurement = run.measure(stopped);
       } catch (StuckException e) {
@@ -72,8 +77,12 @@ final class LabRun {
     return new Survival(
         platform.id(),
         condition,
+        config.monitor(),
         config.protocol().id(),
+        config.protocol().isSound(),
         config.policy(),
+        config.workload().id(),
+        config.vcpus(),
         measurement == null,
         hardware == null ? "" : hardware.guest().death().orElse(""),
         aborts ? 0 : seen,
@@ -100,7 +109,8 @@ final class LabRun {
     boolean two = config.monitor().hasTwoMemories();
     GuestMemfdOps client = hardware == null ? GuestMemfdOps.NONE : hardware.guest();
     Machine m =
-        Machine.create(host, config.protocol(), config.monitor().memory(), config.size(), client);
+        Machine.create(
+            host, config.protocol(), config.monitor().memory(), config.size(), platform, client);
     privately = hardware == null ? null : new PrivateMemory(m, hardware.guest());
     SplittableRandom values = new SplittableRandom(config.seed());
     Workload.Plan plan = config.workload().plan(m.pages(), config.vcpus(), config.seed());

@@ -16,7 +16,6 @@ import io.github.guestmemfd.kvm.MemoryAttribute;
 import io.github.guestmemfd.kvm.Memslot;
 import io.github.guestmemfd.kvm.MemslotFlag;
 import io.github.guestmemfd.kvm.VirtualMachine;
-import io.github.guestmemfd.kvm.VmType;
 import io.github.guestmemfd.lab.report.Monitor;
 import java.util.concurrent.ArrayBlockingQueue;
 import org.jspecify.annotations.Nullable;
@@ -66,14 +65,16 @@ record Machine(
   /**
    * A guest whose memory starts shared, and is not there yet.
    *
-   * @param platform the client behind the virtual machine
+   * @param platform what hardware protects it
+   * @param client the client behind the virtual machine
    */
   static Machine create(
       HostMemory host,
       ConversionProtocol protocol,
       Monitor.Memory memory,
       long size,
-      GuestMemfdOps platform) {
+      Platform platform,
+      GuestMemfdOps client) {
     GuestMemfd.Builder file = GuestMemfd.builder(host).size(size).protocol(protocol);
     int pages = (int) (size / HostMemory.PAGE_SIZE);
     VirtualMachine vm;
@@ -81,15 +82,15 @@ record Machine(
     HostRam ram = null;
     HostMapping window;
     if (memory == Monitor.Memory.TWO) {
-      vm = VirtualMachine.builder().type(VmType.SW_PROTECTED).build();
+      vm = platform.machineOfTwo();
       ram = vm.mapHostRam(host, size);
-      memfd = vm.createGuestMemfd(file.flags(NO_DIRECT_MAP), platform);
+      memfd = vm.createGuestMemfd(file.flags(NO_DIRECT_MAP), client);
       window = ram.mapping();
       int flags = MemslotFlag.bits(MemslotFlag.GUEST_MEMFD);
       vm.setUserMemoryRegion2(new Memslot(0, flags, 0, size, ram.userAddress(), memfd, 0));
     } else {
       vm = new VirtualMachine();
-      memfd = vm.createGuestMemfd(file.flags(MMAP, INIT_SHARED, NO_DIRECT_MAP), platform);
+      memfd = vm.createGuestMemfd(file.flags(MMAP, INIT_SHARED, NO_DIRECT_MAP), client);
       window = memfd.mmap(0, size, READ, WRITE);
       vm.bind(0, 0, size, memfd, 0);
     }

@@ -3,6 +3,9 @@ package io.github.guestmemfd.lab.workload;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.kvm.KernelProfile;
 import io.github.guestmemfd.kvm.VirtualMachine;
+import io.github.guestmemfd.kvm.VmType;
+import io.github.guestmemfd.lab.report.Condition;
+import io.github.guestmemfd.lab.report.Monitor;
 import io.github.guestmemfd.platform.CcaGuest;
 import io.github.guestmemfd.platform.PkvmGuest;
 import io.github.guestmemfd.platform.PkvmHypervisor;
@@ -12,13 +15,14 @@ import io.github.guestmemfd.platform.Rmp;
 import io.github.guestmemfd.platform.SnpGuest;
 import io.github.guestmemfd.platform.TdxGuest;
 import io.github.guestmemfd.platform.TdxModule;
+import java.util.Objects;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
 /** The platforms of guests, as {@code --platform} names them. */
 public enum Platform {
   /** No hardware: a virtual machine that is protected by software. */
-  NONE("none") {
+  NONE("none", VmType.SW_PROTECTED, KernelProfile.LINUX_6_18) {
     @Override
     @Nullable Hardware make(Condition condition) {
       return null;
@@ -26,7 +30,7 @@ public enum Platform {
   },
 
   /** AMD SEV-SNP. */
-  SNP("snp") {
+  SNP("snp", VmType.SNP, KernelProfile.LINUX_6_18) {
     @Override
     Hardware make(Condition condition) {
       Rmp rmp = new Rmp();
@@ -40,23 +44,23 @@ public enum Platform {
   },
 
   /** Intel TDX, on kernels that hold no reference on mapped pages. */
-  TDX("tdx") {
+  TDX("tdx", VmType.TDX, KernelProfile.LINUX_7_2) {
     @Override
     Hardware make(Condition condition) {
-      return tdx(condition, KernelProfile.LINUX_7_2);
+      return tdx(condition, kernel);
     }
   },
 
   /** Intel TDX on Linux 6.18, which holds one. */
-  TDX_6_18("tdx-6.18") {
+  TDX_6_18("tdx-6.18", VmType.TDX, KernelProfile.LINUX_6_18) {
     @Override
     Hardware make(Condition condition) {
-      return tdx(condition, KernelProfile.LINUX_6_18);
+      return tdx(condition, kernel);
     }
   },
 
   /** pKVM. */
-  PKVM("pkvm") {
+  PKVM("pkvm", null, KernelProfile.LINUX_6_18) {
     @Override
     Hardware make(Condition condition) {
       PkvmHypervisor hypervisor = new PkvmHypervisor();
@@ -72,7 +76,7 @@ public enum Platform {
   },
 
   /** Arm CCA. */
-  CCA("cca") {
+  CCA("cca", null, KernelProfile.LINUX_6_18) {
     @Override
     Hardware make(Condition condition) {
       Rmm rmm = new Rmm();
@@ -84,18 +88,6 @@ public enum Platform {
       return new Hardware(new CcaGuest(rmm), rmm::delegated);
     }
   };
-
-  /** How well the hardware works. */
-  public enum Condition {
-    /** Every call succeeds. */
-    WORKS,
-    /**
-     * One call in seven that a fault makes is refused; of TDX, every seventh call finds it busy.
-     */
-    REFUSES,
-    /** One call in 50 that gives a frame back to the host fails. */
-    KEEPS
-  }
 
   /**
    * The hardware of a run.
@@ -124,8 +116,15 @@ public enum Platform {
 
   private final String id;
 
-  Platform(String id) {
+  /** The type of its machines with two memories; null if there are none. */
+  private final @Nullable VmType type;
+
+  final KernelProfile kernel;
+
+  Platform(String id, @Nullable VmType type, KernelProfile kernel) {
     this.id = id;
+    this.type = type;
+    this.kernel = kernel;
   }
 
   /**
@@ -135,6 +134,25 @@ public enum Platform {
    */
   public String id() {
     return id;
+  }
+
+  /**
+   * Whether there are monitors of such a kind: guests of pKVM share pages in place, and the series
+   * of CCA has attributes of files alone.
+   *
+   * @param memory what memory they give their guests
+   * @return false for two memories of those
+   */
+  public boolean has(Monitor.Memory memory) {
+    return memory == Monitor.Memory.IN_PLACE || type != null;
+  }
+
+  /** A machine with two memories. */
+  VirtualMachine machineOfTwo() {
+    return VirtualMachine.builder()
+        .type(Objects.requireNonNull(type, "two memories of " + id))
+        .kernelProfile(kernel)
+        .build();
   }
 
   /** Makes the hardware of a run; null if the platform has none. */

@@ -61,6 +61,13 @@ final class PrivateMemory {
     return OptionalLong.empty();
   }
 
+  /** Reads any page as the guest does, with one fault if it is not mapped. */
+  void peek(long gpa) {
+    if (guest.read(gpa).isEmpty() && guest.use(m.memfd(), gpa) == Errno.OK) {
+      guest.read(gpa);
+    }
+  }
+
   /** What the guest tells its hardware before it asks for pages to be shared. */
   void beforeShared(int first, int end) {
     if (guest instanceof PkvmGuest pkvm) {
@@ -95,6 +102,11 @@ final class PrivateMemory {
   /** Whether the guest finds what the host has left in a page that has turned private. */
   boolean keepsContent() {
     return guest.content() == PlatformGuest.Content.KEPT;
+  }
+
+  /** Whether the content of a page is gone once it is unmapped, where nothing is handed over. */
+  boolean losesUnmapped() {
+    return guest.content() == PlatformGuest.Content.DESTROYED;
   }
 
   /** Whether a page that the guest has not used yet reads as zero. */

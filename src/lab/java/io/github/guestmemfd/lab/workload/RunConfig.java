@@ -2,8 +2,10 @@ package io.github.guestmemfd.lab.workload;
 
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.lab.report.Condition;
 import io.github.guestmemfd.lab.report.Measurement;
 import io.github.guestmemfd.lab.report.Monitor;
+import io.github.guestmemfd.lab.report.Survival;
 import java.util.function.BooleanSupplier;
 
 /**
@@ -63,7 +65,7 @@ public record RunConfig(
    * @throws IllegalStateException if an actor failed
    */
   @SuppressWarnings("resource") // where an actor is stuck, the host cannot be closed
-  public Survival survive(Platform platform, Platform.Condition condition, BooleanSupplier stopped)
+  public Survival survive(Platform platform, Condition condition, BooleanSupplier stopped)
       throws InterruptedException {
     HostMemory host = host(hostSize());
     Survival survival = LabRun.run(this, platform, condition, host, stopped);

@@ -1,11 +1,14 @@
 package io.github.guestmemfd.lab.workload;
 
-import static io.github.guestmemfd.abi.CreateFlag.INIT_SHARED;
-import static io.github.guestmemfd.abi.CreateFlag.MMAP;
+import static io.github.guestmemfd.kvm.MemoryAttribute.PRIVATE;
+import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 
-import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.conversion.ConversionProtocol;
+import io.github.guestmemfd.kvm.MemoryAttribute;
+import io.github.guestmemfd.lab.report.Condition;
+import io.github.guestmemfd.lab.report.Monitor;
+import io.github.guestmemfd.platform.PlatformGuest;
 import java.util.concurrent.TimeUnit;
 
 /**
@@ -20,27 +23,27 @@ final class Walk {
   private Walk() {}
 
   /** Whether a step of it does not end. */
-  static boolean isStuck(Platform platform, ConversionProtocol protocol)
+  static boolean isStuck(Platform platform, ConversionProtocol protocol, Monitor.Memory memory)
       throws InterruptedException {
-    Platform.Hardware hardware = platform.make(Platform.Condition.WORKS);
+    Platform.Hardware hardware = platform.make(Condition.WORKS);
     if (hardware == null) {
       return false;
     }
+    PlatformGuest guest = hardware.guest();
     try (HostMemory host = HostMemory.ofBytes(4L * PAGE);
-        GuestMemfd memfd =
-            GuestMemfd.builder(host)
-                .size(PAGE)
-                .flags(MMAP, INIT_SHARED)
-                .protocol(protocol)
-                .ops(hardware.guest())
-                .build()) {
-      memfd.makeInaccessible(0, PAGE);
-      return isStuck(() -> hardware.guest().use(memfd, 0))
-          || isStuck(() -> memfd.tryMakeAccessible(0, PAGE))
-          || isStuck(() -> memfd.tryMakeInaccessible(0, PAGE))
-          || isStuck(() -> hardware.guest().use(memfd, 0))
-          || isStuck(() -> memfd.punchHole(0, PAGE));
+        Machine m = Machine.create(host, protocol, memory, PAGE, platform, guest)) {
+      convert(m, PRIVATE);
+      return isStuck(() -> guest.use(m.memfd(), 0))
+          || isStuck(() -> guest.use(m.memfd(), 0)) // of a vCPU that faulted too, and comes late
+          || isStuck(() -> convert(m, SHARED))
+          || isStuck(() -> convert(m, PRIVATE))
+          || isStuck(() -> guest.use(m.memfd(), 0))
+          || isStuck(() -> m.memfd().punchHole(0, PAGE));
     }
+  }
+
+  private static void convert(Machine m, MemoryAttribute attribute) {
+    m.vm().setMemoryAttributes(0, PAGE, attribute);
   }
 
   /** A vCPU and a monitor are threads of their own: a step is made by a new one. */

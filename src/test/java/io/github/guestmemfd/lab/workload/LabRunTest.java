@@ -188,7 +188,12 @@ class LabRunTest {
     try (HostMemory host = RunConfig.host(HOST_SIZE);
         Machine m =
             Machine.create(
-                host, ConversionProtocol.atomicPair(), memory, SIZE, GuestMemfdOps.NONE)) {
+                host,
+                ConversionProtocol.atomicPair(),
+                memory,
+                SIZE,
+                Platform.NONE,
+                GuestMemfdOps.NONE)) {
       test.accept(m);
     }
   }

@@ -132,6 +132,7 @@ class TwoMemoriesRunTest {
                 ConversionProtocol.atomicPair(),
                 Monitor.Memory.TWO,
                 SIZE,
+                Platform.NONE,
                 GuestMemfdOps.NONE)) {
       test.accept(m);
     }

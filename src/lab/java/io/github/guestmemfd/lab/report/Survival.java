@@ -1,4 +1,4 @@
-package io.github.guestmemfd.lab.workload;
+package io.github.guestmemfd.lab.report;
 
 import java.util.ArrayList;
 import java.util.List;
@@ -8,8 +8,12 @@ import java.util.List;
  *
  * @param platform the id of the platform
  * @param condition how well its hardware worked
+ * @param monitor what memory the guest had, and what was discarded on conversion
  * @param protocol the id of the conversion protocol
+ * @param sound whether that claims to be sound
  * @param policy the id of the conversion policy
+ * @param workload the id of the workload
+ * @param vcpus how many vCPUs
  * @param stuck whether an actor did not end
  * @param death why the guest died; empty if it lives
  * @param leaks how often the host reached content after its page had become private
@@ -24,9 +28,13 @@ import java.util.List;
  */
 public record Survival(
     String platform,
-    Platform.Condition condition,
+    Condition condition,
+    Monitor monitor,
     String protocol,
+    boolean sound,
     String policy,
+    String workload,
+    int vcpus,
     boolean stuck,
     String death,
     long leaks,
@@ -45,6 +53,19 @@ public record Survival(
    */
   public boolean survives() {
     return findings().isEmpty();
+  }
+
+  /**
+   * Whether the library, and not the hardware or the protocol, is to blame for what was found.
+   *
+   * @return true if a sound protocol leaked or left a frame in use, or if content or a frame was
+   *     lost on hardware that works
+   */
+  public boolean isWrong() {
+    return sound
+        && (leaks > 0
+            || framesLeaked > 0
+            || (condition == Condition.WORKS && corruptions + owned > 0));
   }
 
   /**
