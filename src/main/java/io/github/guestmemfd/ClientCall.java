@@ -3,13 +3,23 @@ package io.github.guestmemfd;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.file.CallbackContext;
 import java.util.Objects;
-import java.util.function.Supplier;
 
 /**
  * Calls of clients that are not a file's own: what stands between files and their clients, a
  * virtual machine for instance, may have more to tell them than {@link GuestMemfdOps} does.
  */
 public final class ClientCall {
+  /** A call of a client. */
+  @FunctionalInterface
+  public interface Body {
+    /**
+     * Makes it.
+     *
+     * @return what the client answers
+     */
+    Errno call();
+  }
+
   private ClientCall() {}
 
   /**
@@ -25,10 +35,10 @@ public final class ClientCall {
    * @throws NullPointerException if it answers null
    */
   public static Errno make(
-      String name, GuestMemfd memfd, long offset, long length, Supplier<Errno> call) {
+      String name, GuestMemfd memfd, long offset, long length, Body call) {
     Objects.requireNonNull(name, "name");
     Objects.requireNonNull(memfd, "memfd");
     Objects.requireNonNull(call, "call");
-    return CallbackContext.inCallback(name, memfd, offset, length, call);
+    return CallbackContext.inCallback(name, memfd, offset, length, call::call);
   }
 }

@@ -11,7 +11,6 @@ import io.github.guestmemfd.spi.LockOrder;
 import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
-import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -121,7 +120,7 @@ final class Unmapping {
     }
   }
 
-  private static Errno call(String name, Begun client, Supplier<Errno> call) {
+  private static Errno call(String name, Begun client, ClientCall.Body call) {
     LockOrder.beforeCall(Callback.MACHINE_OPS);
     return ClientCall.make(
         name, client.memfd, client.slot.offset(client.from), client.length(), call);

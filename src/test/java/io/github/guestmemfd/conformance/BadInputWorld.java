@@ -6,6 +6,7 @@ import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 
 import io.github.guestmemfd.AddressSpace;
 import io.github.guestmemfd.BusyFolio;
+import io.github.guestmemfd.ClientCall;
 import io.github.guestmemfd.ConversionBlockedException;
 import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.FrameAccess;
@@ -41,6 +42,7 @@ import io.github.guestmemfd.kvm.ExitHandler;
 import io.github.guestmemfd.kvm.GuestProgram;
 import io.github.guestmemfd.kvm.HostRam;
 import io.github.guestmemfd.kvm.KernelProfile;
+import io.github.guestmemfd.kvm.MachineOps;
 import io.github.guestmemfd.kvm.MemoryAttributeRange;
 import io.github.guestmemfd.kvm.MemoryAttributesException;
 import io.github.guestmemfd.kvm.MemoryUse;
@@ -421,6 +423,8 @@ final class BadInputWorld {
     make(Counters.class, w -> new Counters<>(Errno.class));
     make(Counters.Reading.class, w -> new Counters<>(Errno.class).read());
     make(GuestMemfdOps.class, w -> GuestMemfdOps.NONE, w -> w.ops);
+    make(MachineOps.class, w -> new SnpGuest(new Rmp()));
+    make(ClientCall.Body.class, w -> (ClientCall.Body) () -> Errno.OK);
     make(
         io.github.guestmemfd.abi.GuestMemfdException.class,
         w -> thrown(() -> w.map.getByte(3 * PAGE)));

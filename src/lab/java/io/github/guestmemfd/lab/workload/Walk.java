@@ -9,6 +9,7 @@ import io.github.guestmemfd.kvm.MemoryAttribute;
 import io.github.guestmemfd.lab.report.Condition;
 import io.github.guestmemfd.lab.report.Monitor;
 import io.github.guestmemfd.platform.PlatformGuest;
+import java.util.List;
 import java.util.concurrent.TimeUnit;
 
 /**
@@ -33,12 +34,21 @@ final class Walk {
     try (HostMemory host = HostMemory.ofBytes(4L * PAGE);
         Machine m = Machine.create(host, protocol, memory, PAGE, platform, guest)) {
       convert(m, PRIVATE);
-      return isStuck(() -> guest.use(m.memfd(), 0))
-          || isStuck(() -> guest.use(m.memfd(), 0)) // of a vCPU that faulted too, and comes late
-          || isStuck(() -> convert(m, SHARED))
-          || isStuck(() -> convert(m, PRIVATE))
-          || isStuck(() -> guest.use(m.memfd(), 0))
-          || isStuck(() -> m.memfd().punchHole(0, PAGE));
+      Runnable use = () -> guest.use(m.memfd(), 0);
+      List<Runnable> steps =
+          List.of(
+              use,
+              use, // of a vCPU that faulted too, and comes late
+              () -> convert(m, SHARED),
+              () -> convert(m, PRIVATE),
+              use,
+              () -> m.memfd().punchHole(0, PAGE));
+      for (Runnable step : steps) {
+        if (isStuck(step)) {
+          return true;
+        }
+      }
+      return false;
     }
   }
 
