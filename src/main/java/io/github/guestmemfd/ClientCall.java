@@ -34,8 +34,7 @@ public final class ClientCall {
    * @return what it answers
    * @throws NullPointerException if it answers null
    */
-  public static Errno make(
-      String name, GuestMemfd memfd, long offset, long length, Body call) {
+  public static Errno make(String name, GuestMemfd memfd, long offset, long length, Body call) {
     Objects.requireNonNull(name, "name");
     Objects.requireNonNull(memfd, "memfd");
     Objects.requireNonNull(call, "call");
