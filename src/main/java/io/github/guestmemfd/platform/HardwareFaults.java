@@ -26,9 +26,16 @@ public final class HardwareFaults<C extends Enum<C> & HardwareCall> {
    * set. It counts for itself: a call of another thread at that moment is either before it or its
    * first.
    */
-  private record Rule(long every, long times, Errno errno, AtomicLong calls) {
+  private static final class Rule {
+    private final long every;
+    private final long times;
+    private final Errno errno;
+    private final AtomicLong calls = new AtomicLong();
+
     Rule(long every, long times, Errno errno) {
-      this(every, times, errno, new AtomicLong());
+      this.every = every;
+      this.times = times;
+      this.errno = errno;
     }
 
     /** Counts a call; whether it fails. */
