@@ -64,8 +64,8 @@
 #endif
 
 /*
- * After a mismatch a conversion under invalidate-lock looks for pins: a folio that may be pinned is refused, before LRU
- * batches are drained and whatever the policy. -DV8 is the rule before that, which looked at the count alone.
+ * A conversion under invalidate-lock looks for pins first: a folio that may be pinned is refused, before its lock is waited
+ * for and LRU batches are drained, and whatever the policy. -DV8 is the rule before that, which looked at the count alone.
  */
 #if PROTOCOL == INVALIDATE_LOCK && !defined(V8)
 #define REFUSES_OUTRIGHT(x) (frame[x].refs >= PIN_BIAS)

@@ -625,15 +625,9 @@ inline awaitExpected(condition, locking, freezing) {
   :: else -> awaitUnlocked(x)
   fi;
   look(condition, freezing);
-#ifdef REFUSES_OUTRIGHT
-  if
-  :: ok
-  :: else -> d_step { over = REFUSES_OUTRIGHT(x); printf("step %d looks for pins of frame %d: %d\n", _pid, x, over) }
-  fi;
-#endif
 #ifdef BATCHED
   if
-  :: ok || over
+  :: ok
   :: else ->
      drain(x);
 #ifdef TWIN_NO_LOOK_AFTER_DRAIN
@@ -648,8 +642,6 @@ inline awaitExpected(condition, locking, freezing) {
   :: ok || over -> break
   :: else -> awaitCounts(condition); look(condition, freezing)
   od;
-#endif
-#if POLICY == WAITS || POLICY == WAITS_A_WHILE || POLICY == WAITS_IN_VAIN || defined(REFUSES_OUTRIGHT)
   over = false;
 #endif
   if
@@ -671,7 +663,22 @@ inline convertLocked(first, end) {
   do
   :: p < end && ok && (slot[p].inaccessible || slot[p].frame == NONE) -> p++
   :: p < end && ok && !(slot[p].inaccessible || slot[p].frame == NONE) ->
+#ifdef REFUSES_OUTRIGHT
+     d_step {
+       x = slot[p].frame;
+       over = REFUSES_OUTRIGHT(x);
+#ifdef NO_FALSE_ALARM
+       CHECK_NOT(falseAlarm, over && POLICY == FAILS && frame[x].hosts == 0 && !MAPS(x));
+#endif
+       printf("step %d looks for pins of frame %d: %d\n", _pid, x, over)
+     };
+     if
+     :: over -> d_step { ok = false; over = false }
+     :: else -> awaitExpected(MAY_TURN_INACCESSIBLE(x), WAITS_WITH_FOLIO_LOCK, FREEZES)
+     fi;
+#else
      awaitExpected(MAY_TURN_INACCESSIBLE(x), WAITS_WITH_FOLIO_LOCK, FREEZES);
+#endif
 #ifdef TWIN_COMMITS_EACH
      if
      :: ok -> slot[p].inaccessible = true

@@ -22,7 +22,8 @@ import java.util.stream.Stream;
  *   <li>Host-side holders (mappings, GUP) take a plain reference, in one step.
  *   <li>Every lookup reads the page's slot again after its first step, and gives up if it changed.
  *   <li>A conversion first makes its pages busy, so that no lookup succeeds any more; then removes
- *       them from every host mapping; then waits for each folio lock to be free; then asks {@link
+ *       them from every host mapping; then waits for each folio lock to be free, unless the
+ *       protocol {@linkplain #refusesOutright refuses outright}; then asks {@link
  *       #mayTurnInaccessible}; and changes the pages only when all folios have passed.
  * </ul>
  *
@@ -123,8 +124,9 @@ public interface ConversionProtocol {
 
   /**
    * Whether a conversion is refused at once for a folio with these counts, as one that may be
-   * pinned: LRU batches, which may hold the folio too, are not drained, and the retry policy is not
-   * asked. This is about folios of which {@link #mayTurnInaccessible} has said no.
+   * pinned: its lock is not waited for, LRU batches, which may hold the folio too, are not drained,
+   * and the retry policy is not asked. Asked once for each folio, first of all. This is about
+   * folios of which {@link #mayTurnInaccessible} has said no.
    *
    * @param refs as for {@link #mayTurnInaccessible}
    * @param safe as for {@link #mayTurnInaccessible}

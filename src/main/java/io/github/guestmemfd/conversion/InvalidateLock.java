@@ -5,9 +5,9 @@ import java.util.List;
 /**
  * {@code invalidate-lock}: in-place conversion as it was applied, version 13 of September 2026. A
  * conversion takes the file's invalidate lock, unmaps the range from the host, and looks at each
- * folio: one that may be pinned is refused, whatever else there is; else its LRU batches are
- * drained, and its count is compared with the expected one. A vCPU's fault takes the lock shared
- * and keeps nothing afterwards.
+ * folio: one that may be pinned is refused, whatever else there is and though it is locked; else
+ * its LRU batches are drained, and its count is compared with the expected one. A vCPU's fault
+ * takes the lock shared and keeps nothing afterwards.
  *
  * <p><b>Assumptions.</b> A thread begins to use a page only under the lock. References last as long
  * as a lookup does; the guest's own page table is told by {@code invalidateBegin}.

@@ -25,7 +25,8 @@ import org.jspecify.annotations.Nullable;
  *       use of one begins;
  *   <li>(not to accessible) unmap the range from every host mapping, waiting for accesses under
  *       way;
- *   <li>wait for each folio's lock to be free: then no folio is being zeroed or prepared;
+ *   <li>wait for each folio's lock to be free: then no folio is being zeroed or prepared; what the
+ *       protocol refuses outright is refused before that;
  *   <li>(to inaccessible) ask the protocol about each folio's counts; on a mismatch look again as
  *       the retry policy says;
  *   <li>{@code invalidateBegin}; for a conversion prepare each folio, and if it is to accessible

@@ -126,7 +126,9 @@ final class RefCheck {
   }
 
   /**
-   * The same for one folio, with its lock free or, if the protocol waits with it, held.
+   * The same for one folio, with its lock free or, if the protocol waits with it, held. What the
+   * protocol refuses outright is refused before that: the thread that keeps the lock may wait for
+   * the holder.
    *
    * @return how long the other folios may be waited for, or {@link #REFUSED}
    */
@@ -139,6 +141,12 @@ final class RefCheck {
       @Nullable LruDrain drain,
       Mismatch busy)
       throws InterruptedException {
+    long seen = frames.counts(pfn);
+    if (purpose == Purpose.CONVERT && refusesOutright(seen)) {
+      inode.at(RacePoint.ON_MISMATCH, index);
+      tell(busy, index, pfn, seen);
+      return REFUSED;
+    }
     boolean keepLock = purpose == Purpose.CONVERT && waitsWithFolioLock;
     if (keepLock) {
       frames.lock(pfn);
@@ -159,19 +167,28 @@ final class RefCheck {
       if (counts == 0) {
         return Math.max(0, waitNanos - (Exploration.nanoTime() - start));
       }
-      HolderRegister register = inode.host.register;
-      busy.set(
-          Pages.bytes(index),
-          counts,
-          guest.safe(counts),
-          guest.safeRefs(counts),
-          register == null ? List.of() : register.of(pfn));
+      tell(busy, index, pfn, counts);
       return REFUSED;
     } finally {
       if (keepLock) {
         frames.unlock(pfn);
       }
     }
+  }
+
+  private boolean refusesOutright(long counts) {
+    return !mayTurnInaccessible.test(counts)
+        && protocol.refusesOutright(Counts.refs(counts), guest.safe(counts));
+  }
+
+  private void tell(Mismatch busy, long index, int pfn, long counts) {
+    HolderRegister register = inode.host.register;
+    busy.set(
+        Pages.bytes(index),
+        counts,
+        guest.safe(counts),
+        guest.safeRefs(counts),
+        register == null ? List.of() : register.of(pfn));
   }
 
   private LongPredicate condition(Purpose purpose) {
@@ -202,8 +219,8 @@ final class RefCheck {
 
   /**
    * After a mismatch: drains the LRU batches, and looks at the counts again as the retry policy
-   * says, unless the protocol refuses outright; counts the looks in {@code busy}. Returns 0 when
-   * the folio may change, else the counts, never 0, that say it may not.
+   * says; counts the looks in {@code busy}. Returns 0 when the folio may change, else the counts,
+   * never 0, that say it may not.
    */
   private long retry(
       long index,
@@ -215,17 +232,12 @@ final class RefCheck {
       Mismatch busy)
       throws InterruptedException {
     inode.at(RacePoint.ON_MISMATCH, index);
-    long seen = frames.counts(pfn);
-    if (purpose == Purpose.CONVERT
-        && protocol.refusesOutright(Counts.refs(seen), guest.safe(seen))) {
-      return seen;
-    }
     while (drain != null && drain.next()) {
       if (checkAndFreeze(pfn, purpose)) {
         return 0;
       }
     }
-    seen = frames.counts(pfn);
+    long seen = frames.counts(pfn);
     if (!protocol.isWorthWaiting(Counts.refs(seen), guest.safe(seen), Counts.accessible(seen))) {
       return checkAndFreeze(pfn, purpose) ? 0 : seen;
     }

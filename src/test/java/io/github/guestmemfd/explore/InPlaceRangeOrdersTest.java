@@ -4,6 +4,7 @@ import static io.github.guestmemfd.kvm.MemoryAttribute.PRIVATE;
 import static io.github.guestmemfd.kvm.MemoryAttribute.SHARED;
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
@@ -19,6 +20,7 @@ import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.kvm.KernelProfile;
 import io.github.guestmemfd.kvm.Vcpu;
 import io.github.guestmemfd.kvm.VirtualMachine;
+import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.testing.Interleavings;
 import java.util.Set;
 import java.util.function.Consumer;
@@ -254,5 +256,83 @@ class InPlaceRangeOrdersTest {
     Interleavings.Report report =
         scenario(party).interrupt("converter").maxPreemptions(2).explore();
     assertThat(report.complete()).isTrue();
+  }
+
+  /** Three at once: what one leaves behind by its refusal, another must not trip over. */
+  @Test
+  void twoConversionsAgainstAPin() {
+    Party party = parties().findFirst().orElseThrow();
+    Interleavings.Report report =
+        Interleavings.of(() -> new World(ConversionProtocol.invalidateLock()))
+            .thread("converter", w -> w.convertBoth(EITHER))
+            .thread(
+                "converter back",
+                w -> w.vm.trySetMemoryAttributes2(w.memfd, new MemoryAttributes2(PAGE, PAGE, 0)))
+            .thread(party.name, party.act::accept)
+            .atEnd(World::close)
+            .maxPreemptions(1)
+            .explore();
+    assertThat(report.complete()).isTrue();
+  }
+
+  /** A private page of a file that is closed, and what its client was told. */
+  private static final class Ending {
+    final HostMemory host = HostMemory.ofBytes(2L * PAGE);
+    final GuestMemfd memfd;
+    private boolean isMaking;
+    private boolean isReleased;
+    private String wrong = "";
+
+    Ending() {
+      memfd =
+          GuestMemfd.builder(host)
+              .size(PAGE)
+              .protocol(ConversionProtocol.invalidateLock())
+              .ops(
+                  new GuestMemfdOps() {
+                    @Override
+                    public Errno makePrivate(Folio folio) {
+                      wrong = isReleased ? "a folio of a file that is gone" : wrong;
+                      isMaking = true;
+                      Announce.write(Ending.this); // a step: the release may come in between
+                      isMaking = false;
+                      return Errno.OK;
+                    }
+
+                    @Override
+                    public void release() {
+                      Announce.read(Ending.this);
+                      wrong = isMaking ? "the file is gone while its page is made private" : wrong;
+                      isReleased = true;
+                    }
+                  })
+              .build();
+      memfd.grab(0).close();
+    }
+
+    void fault() {
+      assertThat(memfd.tryGetPfn(0)).matches(pfn -> pfn > 0 || pfn == -Errno.EBADF.code());
+    }
+
+    void atEnd() {
+      assertThat(wrong).isEmpty();
+      World.require(isReleased, "the file is not gone");
+      assertThat(host.used()).isZero();
+      host.close();
+    }
+  }
+
+  @Test
+  void aFaultAgainstTheEndOfTheFile() {
+    Interleavings.Report report =
+        Interleavings.of(Ending::new)
+            .thread("fault", Ending::fault)
+            .thread("other fault", Ending::fault)
+            .thread("close", e -> e.memfd.close())
+            .atEnd(Ending::atEnd)
+            .maxPreemptions(1)
+            .explore();
+    assertThat(report.complete()).isTrue();
+    assertThat(report.orders()).isGreaterThan(1);
   }
 }

@@ -7,6 +7,7 @@ import static io.github.guestmemfd.abi.Protection.WRITE;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import io.github.guestmemfd.BusyFolio;
+import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.HostMapping;
 import io.github.guestmemfd.HostMemory;
@@ -126,6 +127,29 @@ class LruDrainTest {
       }
       assertEquals(id.equals("invalidate-lock") ? 1 : 0, host.drainLru());
       assertEquals(Errno.OK, memfd.tryMakeInaccessible(0, PAGE, busy));
+    }
+  }
+
+  /** Nor is its lock waited for: a thread that keeps it may be the one that waits for the pin. */
+  @Test
+  void aPinnedFolioIsRefusedThoughItIsLocked() throws Exception {
+    try (host;
+        GuestMemfd memfd = file(ConversionProtocol.invalidateLock());
+        HostMapping window = memfd.mmap(0, memfd.size(), READ, WRITE);
+        HostReference pin = window.pin(PAGE, 1);
+        Folio folio = memfd.grab(PAGE)) {
+      assertEquals(1, pin.pages());
+      folio.lock();
+      try {
+        BusyFolio busy = new BusyFolio();
+        Worker<Errno> converter = Worker.start(() -> memfd.tryMakeInaccessible(0, 2L * PAGE, busy));
+        assertEquals(Errno.EAGAIN, converter.result());
+        assertEquals(PAGE, busy.offset());
+        assertEquals(1, busy.pinnedHolders());
+        assertEquals(Errno.OK, memfd.tryMakeInaccessible(0, PAGE));
+      } finally {
+        folio.unlock();
+      }
     }
   }
 
