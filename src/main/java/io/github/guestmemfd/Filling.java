@@ -6,6 +6,7 @@ import io.github.guestmemfd.abi.Pages;
 import io.github.guestmemfd.file.FileOperations;
 import java.nio.ByteBuffer;
 import java.util.Objects;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /** Calls that put content into pages of a file: their arguments, and their errors in order. */
@@ -25,7 +26,10 @@ final class Filling extends RangeCall {
     if (length == 0) {
       return 0;
     }
-    return (int) done(file.fill.write(checkedPage(), length >> Pages.SHIFT, from));
+    return (int)
+        done(
+            file.fill.write(checkedPage(), length >> Pages.SHIFT, from),
+            errno -> errno == Errno.EEXIST ? "the page is out of the direct map" : null);
   }
 
   /** See {@link GuestMemfd#populate}. */
@@ -51,7 +55,17 @@ final class Filling extends RangeCall {
               } finally {
                 folio.expire();
               }
-            }));
+            }),
+        Filling::whyNotPopulated);
+  }
+
+  private static @Nullable String whyNotPopulated(Errno errno) {
+    return switch (errno) {
+      case EEXIST -> "the page has been used";
+      case EINVAL -> "the page is accessible";
+      case EOPNOTSUPP -> "its folios are out of the direct map from their first use on";
+      default -> null;
+    };
   }
 
   /** The first page of a range that is in the file. */
@@ -63,9 +77,10 @@ final class Filling extends RangeCall {
     return offset >> Pages.SHIFT;
   }
 
-  private long done(long result) {
+  private long done(long result, Function<Errno, @Nullable String> why) {
     if (result < 0) {
-      throw refusedByFile(Errno.ofResult((int) result));
+      Errno errno = Errno.ofResult((int) result);
+      throw refusedByFile(errno, why.apply(errno));
     }
     return result << Pages.SHIFT;
   }

@@ -39,6 +39,11 @@ abstract class RangeCall {
     return file.inode.refused(errno, what());
   }
 
+  /** As {@link #refusedByFile(Errno)}, of an errno that may mean something to this call alone. */
+  final GuestMemfdException refusedByFile(Errno errno, @Nullable String own) {
+    return Refusals.refused(errno, what(), file.inode.host, own);
+  }
+
   private String what() {
     return call + Hex.range(offset, length) + " of " + file.inode;
   }

@@ -3,6 +3,7 @@ package io.github.guestmemfd.file;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.GuestMemfdException;
 import io.github.guestmemfd.spi.Wait;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The refusals of calls: errnos as exceptions, with the reasons that an errno alone does not give.
@@ -31,8 +32,24 @@ public final class Refusals {
    * @return the exception
    */
   public static GuestMemfdException refused(Errno errno, String call, Host host) {
-    GuestMemfdException e = exception(errno, call + ": " + why(errno, host));
+    return refused(errno, call, host, null);
+  }
+
+  /**
+   * As {@link #refused(Errno, String, Host)}, for a call with errnos of its own.
+   *
+   * @param errno the answer
+   * @param call what was called, with its arguments
+   * @param host the host of the file that answered
+   * @param own what the errno means to the call, if no callback has answered it; null if nothing of
+   *     its own
+   * @return the exception
+   */
+  public static GuestMemfdException refused(
+      Errno errno, String call, Host host, @Nullable String own) {
     CallbackContext.Reason reason = CallbackContext.reason(errno);
+    String why = own == null || reason != null ? why(errno, host) : own;
+    GuestMemfdException e = exception(errno, call + ": " + why);
     if (reason != null && reason.noMemory() != null) {
       e.initCause(reason.noMemory());
     }

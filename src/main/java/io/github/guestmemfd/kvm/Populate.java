@@ -1,5 +1,6 @@
 package io.github.guestmemfd.kvm;
 
+import io.github.guestmemfd.Folio;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.PopulateHook;
 import io.github.guestmemfd.abi.Errno;
@@ -39,21 +40,39 @@ final class Populate {
       Errno errno = slot.memslot.memfd() == null ? Errno.EINVAL : Errno.EFAULT;
       throw refused(errno, gpa, size, slot.memslot.whyNoFile());
     }
+    IfPrivate ifPrivate = attributes == null ? null : new IfPrivate(attributes, slot.memslot, hook);
     try (GuestMemfd memfd = file.get()) {
       return memfd.populate(
           slot.memslot.offsetOf(gpa),
           Math.min(size, slot.endGpa() - gpa),
           source,
-          attributes == null ? hook : ifPrivate(attributes, slot.memslot, hook));
+          ifPrivate == null ? hook : ifPrivate);
+    } catch (GuestMemfdException e) {
+      if (ifPrivate != null && ifPrivate.isShared) { // else the callback that is named is no user's
+        throw refused(Errno.EINVAL, gpa, size, "the page at " + Hex.of(gpa) + " is shared");
+      }
+      throw e;
     }
   }
 
   /** A page that is shared in the machine is not handed over, and so not populated. */
-  private static PopulateHook ifPrivate(VmAttributes attributes, Memslot slot, PopulateHook hook) {
-    return folio ->
-        attributes.isPrivate(slot.gpaOf(folio.offset()) >>> Pages.SHIFT)
-            ? hook.populated(folio)
-            : Errno.EINVAL;
+  private static final class IfPrivate implements PopulateHook {
+    private final VmAttributes attributes;
+    private final Memslot slot;
+    private final PopulateHook hook;
+    private boolean isShared;
+
+    IfPrivate(VmAttributes attributes, Memslot slot, PopulateHook hook) {
+      this.attributes = attributes;
+      this.slot = slot;
+      this.hook = hook;
+    }
+
+    @Override
+    public Errno populated(Folio folio) {
+      isShared = !attributes.isPrivate(slot.gpaOf(folio.offset()) >>> Pages.SHIFT);
+      return isShared ? Errno.EINVAL : hook.populated(folio);
+    }
   }
 
   private static GuestMemfdException refused(Errno errno, long gpa, long size, String why) {

@@ -48,7 +48,7 @@ final class PreFault {
   private String whyNotMapped(Errno errno, long gpa) {
     Memslots memslots = regions.memslots();
     BoundSlot slot = memslots.find(gpa);
-    if (slot != null && slot.memslot.memfd() == null && errno == Errno.EFAULT) {
+    if (slot != null && !slot.isInFile(MemoryAttribute.SHARED) && errno == Errno.EFAULT) {
       return "no memory of the host, or no file for what is private: " + slot.memslot;
     }
     if (slot != null && slot.memslot.memfd() != null && slot.gmem == null) {

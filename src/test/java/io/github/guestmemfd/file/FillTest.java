@@ -36,6 +36,7 @@ import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -454,6 +455,28 @@ class FillTest extends VmFixture {
     closed.close();
     assertEquals(Errno.EBADF, errno(() -> closed.populate(0, PAGE, null, hook())));
     assertThat(told).containsExactly("hook 1 1");
+  }
+
+  @Test
+  void refusalsSayWhatIsWrong() {
+    GuestMemfd memfd = made(2, GuestMemfdOps.NONE, MMAP, INIT_SHARED, WRITE);
+    first(memfd, 0);
+    assertThat(why(() -> memfd.populate(0, PAGE, null, hook()))).endsWith("the page has been used");
+    assertThat(why(() -> memfd.populate(PAGE, PAGE, null, hook())))
+        .endsWith("the page is accessible");
+    memfd.makeInaccessible(PAGE, PAGE);
+    assertThat(why(() -> memfd.write(PAGE, content(1)))).endsWith("the page is inaccessible");
+    assertThat(why(() -> memfd.populate(PAGE, PAGE, null, hook(Errno.EEXIST))))
+        .endsWith("callback populated [offset=0x1000, length=4096] answered EEXIST");
+    GuestMemfd removed = made(1, GuestMemfdOps.NONE, MMAP, INIT_SHARED, WRITE, NO_DIRECT_MAP);
+    first(removed, 0);
+    removed.makeInaccessible(0, PAGE);
+    assertThat(why(() -> removed.write(0, content(1))))
+        .endsWith("the page is out of the direct map");
+  }
+
+  private static String why(Executable call) {
+    return assertThrows(GuestMemfdException.class, call).getMessage();
   }
 
   /** A fault of the guest waits for a page that is being handed over. */

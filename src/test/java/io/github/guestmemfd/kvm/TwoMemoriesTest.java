@@ -166,7 +166,14 @@ class TwoMemoriesTest extends VmFixture {
                 + " there]");
     assertEquals(2, vm.metrics().hostFaultExits());
     assertEquals(2, vm.metrics().exits());
-    refused(GuestMemfdException.class, Errno.EFAULT, () -> vm.preFault(GPA, PAGE));
+    assertThat(refused(GuestMemfdException.class, Errno.EFAULT, () -> vm.preFault(GPA, PAGE)))
+        .hasMessageContaining("no memory of the host, or no file for what is private: Memslot[");
+    assertThat(
+            refused(
+                GuestMemfdException.class,
+                Errno.EINVAL,
+                () -> vm.populate(GPA, PAGE, null, folio -> Errno.OK)))
+        .hasMessageEndingWith("populate gpa 0x100000 size 4096: the page at 0x100000 is shared");
     convert(GPA, 2, PRIVATE);
     write(vcpu, GPA, 1, PRIVATE);
     assertMemoryFault(
