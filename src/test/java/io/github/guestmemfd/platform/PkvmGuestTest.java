@@ -246,7 +246,6 @@ class PkvmGuestTest {
       assertFalse(w.guest.hostTouches(theirs, 0));
       assertTrue(w.guest.isMapped(0));
       assertTrue(other.isMapped(0));
-      theirs.close();
     }
   }
 
