@@ -233,6 +233,30 @@ class FolioLocksTest {
     frames.unlock(pfn);
   }
 
+  /** One that leaves without the lock has none to pass on to those before it. */
+  @Test
+  void aWaiterThatLeavesGrantsNothing() throws Exception {
+    frames.lock(pfn);
+    Worker<?> first = locker(() -> {});
+    probe.awaitWaiting(first);
+    Worker<?> second =
+        Worker.start(() -> assertThrows(InterruptedException.class, () -> frames.lock(pfn)));
+    probe.awaitWaiting(second);
+    second.interrupt();
+    second.result();
+    WaitQueue queue = frames.queues.of(pfn);
+    queue.lock.lock();
+    try {
+      WaitQueue.Waiter waiting = queue.first(FrameQueues.lockKey(pfn));
+      assertTrue(waiting != null && waiting.thread == first.thread(), "it waits as before");
+    } finally {
+      queue.lock.unlock();
+    }
+    frames.unlock(pfn);
+    first.result();
+    assertFalse(frames.isLocked(pfn));
+  }
+
   /**
    * The waiter has seen the interrupt, and gets the lock before it has left the queue: it must pass
    * the lock on. The queue's own lock is held meanwhile, to make it so.
@@ -525,6 +549,18 @@ class FolioLocksTest {
     assertFalse(waiter.isDone());
     frames.unlock(pfn);
     waiter.result();
+    assertFalse(frames.isLocked(pfn));
+  }
+
+  /** A thread that keeps the lock does not wait for itself, nor gives it back twice. */
+  @Test
+  void whatAThreadKeepsItDoesNotWaitFor() throws Exception {
+    frames.lock(pfn);
+    frames.keepLock(pfn);
+    InterruptedException e = assertThrows(InterruptedException.class, () -> frames.lock(pfn));
+    assertTrue(Wait.isDeadlock(e));
+    frames.unlockKept(pfn);
+    assertThrows(IllegalStateException.class, () -> frames.unlockKept(pfn));
     assertFalse(frames.isLocked(pfn));
   }
 

@@ -1,6 +1,7 @@
 package io.github.guestmemfd.memory;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import java.util.concurrent.atomic.AtomicInteger;
@@ -47,5 +48,16 @@ class FrameOwnersTest extends FrameFixture {
     assertThrows(IllegalStateException.class, () -> frames.put(pfn, Counts.REF));
     assertEquals(0, frames.used());
     assertEquals(pfn, live(frames, owner, Counts.REF));
+  }
+
+  /** The number of a file of which nothing is left is another's. */
+  @Test
+  void numbersComeAgain() {
+    FrameTable frames = table(1);
+    FrameOwners.Owner first = owner(frames);
+    FrameOwners.Owner second = owner(frames);
+    assertNotEquals(first.number, second.number);
+    first.close();
+    assertEquals(first.number, owner(frames).number);
   }
 }

@@ -63,10 +63,25 @@ class FrameTableTest extends FrameFixture {
   }
 
   @Test
+  void whatIsAboutToBeWrittenIsMarked() {
+    FrameTable frames = table(2);
+    FrameOwners.Owner owner = owner(frames);
+    int one = live(frames, owner, Counts.REF);
+    int other = live(frames, owner, Counts.REF);
+    frames.mark(one);
+    assertTrue(frames.isMarked(one));
+    assertFalse(frames.isMarked(other));
+    frames.beginFill(other);
+    assertTrue(frames.isMarked(other));
+  }
+
+  @Test
   void theDirectMapIsLeftAndEnteredAgain() throws Exception {
     FrameTable frames = table(1);
     int pfn = live(frames, owner(frames), Counts.REF);
+    assertFalse(frames.isMarked(pfn));
     long access = frames.beginDirectAccess(pfn);
+    assertTrue(frames.isMarked(pfn), "it may write");
     assertNotEquals(0, access);
     frames.accesses.end(access);
     assertFalse(frames.isRemovedFromDirectMap(pfn));

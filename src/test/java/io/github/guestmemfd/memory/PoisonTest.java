@@ -23,6 +23,18 @@ class PoisonTest {
     return new FrameTable(frames, IdleStrategy.spinThenPark());
   }
 
+  /** A free frame that is promised is left for the promise. */
+  @Test
+  void aFreeFrameThatIsPromised() {
+    FrameTable frames = table(1);
+    assertTrue(frames.reserve(1));
+    assertEquals(Poisoning.PROMISED, frames.poison(1));
+    assertFalse(frames.isPoisoned(1));
+    frames.unreserve(1);
+    assertEquals(Poisoning.DONE, frames.poison(1));
+    assertFalse(frames.reserve(1));
+  }
+
   @Test
   void aFrameInUseIsTakenOutAtItsEnd() {
     FrameTable frames = table(2);
