@@ -411,15 +411,20 @@ class FolioLocksTest {
    * Makes the reference on the frame one of a page cache that is gone, and leaves it to the lock.
    */
   private void leaveCacheRef() {
-    frames.thaw(pfn, Counts.FROZEN + Counts.CACHE_REF);
+    leaveCacheRef(Counts.CACHE_REF);
+  }
+
+  private void leaveCacheRef(long unit) {
+    frames.thaw(pfn, Counts.FROZEN + unit);
     frames.put(pfn, Counts.REF);
     assertTrue(frames.leaveToLock(pfn));
   }
 
-  @Test
-  void theUnlockDropsWhatIsLeftToTheLock() throws Exception {
+  @ParameterizedTest
+  @ValueSource(longs = {Counts.CACHE_REF, Counts.LENT_CACHE_REF})
+  void theUnlockDropsWhatIsLeftToTheLock(long unit) throws Exception {
     frames.lock(pfn);
-    leaveCacheRef();
+    leaveCacheRef(unit);
     assertEquals(1, frames.used());
     frames.unlock(pfn);
     assertEquals(0, frames.used());
@@ -429,16 +434,14 @@ class FolioLocksTest {
   @Test
   void theHandOverDropsWhatIsLeftToTheLock() throws Exception {
     frames.lock(pfn);
-    AtomicLong used = new AtomicLong();
     Worker<?> first = locker(() -> {});
     probe.awaitWaiting(first);
-    Worker<?> second = locker(() -> used.set(frames.used()));
+    Worker<?> second = locker(() -> {});
     probe.awaitWaiting(second);
     leaveCacheRef();
     frames.unlock(pfn);
     first.result();
     second.result();
-    assertEquals(0, used.get());
     assertEquals(0, frames.used());
     assertFalse(frames.isLocked(pfn));
   }
@@ -550,6 +553,15 @@ class FolioLocksTest {
     frames.unlock(pfn);
     waiter.result();
     assertFalse(frames.isLocked(pfn));
+  }
+
+  /** A lock that no user keeps is not given back by one. */
+  @Test
+  void whatIsLockedAndNotKept() throws Exception {
+    frames.lock(pfn);
+    assertThrows(IllegalStateException.class, () -> frames.unlockKept(pfn));
+    assertTrue(frames.isLocked(pfn));
+    frames.unlock(pfn);
   }
 
   /** A thread that keeps the lock does not wait for itself, nor gives it back twice. */

@@ -536,6 +536,18 @@ class FrameCountsTest extends FrameFixture {
 
   // ---- another thread in between ----
 
+  /** The last holder is not the last any more when it lets go. */
+  @Test
+  void theLastPutThatAnotherComesBefore() {
+    FrameTable frames = table(1);
+    int pfn = live(frames, owner(frames), Counts.REF);
+    Meanwhile.beforeWrite(
+        1, () -> assertTrue(frames.tryGet(pfn, Counts.REF)), () -> frames.put(pfn, Counts.REF));
+    assertEquals(Counts.REF, frames.counts(pfn));
+    frames.put(pfn, Counts.REF);
+    assertEquals(0, frames.used());
+  }
+
   /** Counts that change between the look and the change are looked at again. */
   @Test
   void aPutIsNotLostToAnotherThread() {
