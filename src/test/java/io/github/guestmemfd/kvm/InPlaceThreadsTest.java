@@ -210,7 +210,7 @@ class InPlaceThreadsTest extends VmFixture {
     for (int i = 0; i < told.size(); i += 2) {
       String begin = told.get(i);
       assertThat(begin).startsWith("begin ");
-      assertThat(told.get(i + 1)).isEqualTo("end " + begin.split(" ")[1]);
+      assertThat(told.get(i + 1)).isEqualTo(begin.replaceFirst("begin (\\S+) .*", "end $1"));
     }
   }
 
