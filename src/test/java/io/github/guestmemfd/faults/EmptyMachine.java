@@ -20,6 +20,7 @@ final class EmptyMachine extends Scenario {
           return OK;
         });
     some("type", () -> same(Optional.empty(), vm.type()));
+    some("one memory", () -> same(false, vm.hasTwoMemories()));
     some("nothing is used twice", () -> same(0L, vm.memoryUse().doubled()));
     some("memory of the host", this::memoryOfTheHost);
     some("no dirty log", () -> refused(() -> vm.getDirtyLog(2)));

@@ -931,7 +931,7 @@ final class Scenarios {
                 }
                 if (why instanceof VcpuExit.Hypercall call) {
                   Errno errno =
-                      vm.trySetMemoryAttributes(
+                      vm.tryConvertInPlace(
                           call.gpa(), call.pages() * PAGE, call.attribute(), new BusyGuestPage());
                   cpu.completeHypercall(errno);
                   failed[0] = errno;
