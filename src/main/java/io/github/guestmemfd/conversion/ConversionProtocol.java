@@ -125,8 +125,8 @@ public interface ConversionProtocol {
   /**
    * Whether a conversion is refused at once for a folio with these counts, as one that may be
    * pinned: its lock is not waited for, LRU batches, which may hold the folio too, are not drained,
-   * and the retry policy is not asked. Asked once for each folio, first of all. This is about
-   * folios of which {@link #mayTurnInaccessible} has said no.
+   * and the retry policy is not asked. Asked once for each folio, first of all. It is of account
+   * only if {@link #mayTurnInaccessible} says no.
    *
    * @param refs as for {@link #mayTurnInaccessible}
    * @param safe as for {@link #mayTurnInaccessible}

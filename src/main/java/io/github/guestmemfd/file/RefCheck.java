@@ -177,8 +177,8 @@ final class RefCheck {
   }
 
   private boolean refusesOutright(long counts) {
-    return !mayTurnInaccessible.test(counts)
-        && protocol.refusesOutright(Counts.refs(counts), guest.safe(counts));
+    return protocol.refusesOutright(Counts.refs(counts), guest.safe(counts)) // most never do
+        && !mayTurnInaccessible.test(counts);
   }
 
   private void tell(Mismatch busy, long index, int pfn, long counts) {
