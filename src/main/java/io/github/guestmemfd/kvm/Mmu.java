@@ -520,25 +520,16 @@ final class Mmu {
   private Zapped zap(SlotPages pages) {
     Zapped zapped = new Zapped(new ZappedFrames(), new ZappedFrames());
     long[] fresh = new long[1];
-    mmuLock.lock();
-    try {
-      pages
-          .slot()
-          .table
-          .update(
-              pages.from(),
-              pages.to(),
-              entry -> {
-                (TdpEntry.isHost(entry) ? zapped.ofHost : zapped.ofFile).add(TdpEntry.pfn(entry));
-                if (TdpEntry.isZapped(entry)) {
-                  return entry; // zapped by another thread, which may not have waited
-                }
-                fresh[0]++;
-                return TdpEntry.zapped(entry);
-              });
-    } finally {
-      mmuLock.unlock();
-    }
+    update(
+        pages,
+        entry -> {
+          (TdpEntry.isHost(entry) ? zapped.ofHost : zapped.ofFile).add(TdpEntry.pfn(entry));
+          if (TdpEntry.isZapped(entry)) {
+            return entry; // zapped by another thread, which may not have waited
+          }
+          fresh[0]++;
+          return TdpEntry.zapped(entry);
+        });
     counters.add(VmMeter.ZAPS, fresh[0]);
     pages.slot().counters.add(VmMeter.ZAPS, fresh[0]);
     return zapped;
@@ -551,26 +542,27 @@ final class Mmu {
    */
   private void remove(SlotPages pages) {
     ZappedFrames kept = new ZappedFrames();
-    mmuLock.lock();
-    try {
-      pages
-          .slot()
-          .table
-          .update(
-              pages.from(),
-              pages.to(),
-              entry -> {
-                if (TdpEntry.keepsReference(entry)) {
-                  kept.add(TdpEntry.pfn(entry));
-                }
-                return TdpEntry.removed(entry);
-              });
-    } finally {
-      mmuLock.unlock();
-    }
+    update(
+        pages,
+        entry -> {
+          if (TdpEntry.keepsReference(entry)) {
+            kept.add(TdpEntry.pfn(entry));
+          }
+          return TdpEntry.removed(entry);
+        });
     GuestMemfd memfd = pages.slot().memslot.memfd();
     if (memfd != null) {
       kept.putAll(memfd);
+    }
+  }
+
+  /** Changes the entries of pages that are there, under the lock. */
+  private void update(SlotPages pages, GuestPageTable.Change change) {
+    mmuLock.lock();
+    try {
+      pages.slot().table.update(pages.from(), pages.to(), change);
+    } finally {
+      mmuLock.unlock();
     }
   }
 }

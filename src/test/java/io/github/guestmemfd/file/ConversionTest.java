@@ -69,11 +69,7 @@ class ConversionTest {
 
   @AfterEach
   void nothingIsLeft() {
-    if (!file.inode.isGone()) {
-      file.inode.close();
-    }
-    assertFalse(CallbackContext.isInTheMiddleOfAny());
-    host.close();
+    Leftovers.assertNone(file, host);
   }
 
   @ParameterizedTest

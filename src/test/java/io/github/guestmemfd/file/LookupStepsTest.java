@@ -1,7 +1,6 @@
 package io.github.guestmemfd.file;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
-import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNull;
 
 import io.github.guestmemfd.abi.CreateFlag;
@@ -33,11 +32,7 @@ class LookupStepsTest {
 
   @AfterEach
   void nothingIsLeft() {
-    if (!file.inode.isGone()) {
-      file.inode.close();
-    }
-    assertFalse(CallbackContext.isInTheMiddleOfAny());
-    host.close();
+    Leftovers.assertNone(file, host);
   }
 
   @Test
