@@ -850,6 +850,8 @@ public final class VirtualMachine {
   /**
    * Gives private pages that have never been used their first content, before the guest runs:
    * {@code kvm_gmem_populate}, as a launch update of SEV-SNP or the initial region of TDX does.
+   * Keep it apart from changes of the machine's attributes and of its memslots: the kernel has one
+   * lock for all three ({@code slots_lock}), but here a page may turn shared while its hook runs.
    *
    * @param gpa the first guest physical address, a multiple of 4096
    * @param size the size in bytes, a positive multiple of 4096; cut to the memslot

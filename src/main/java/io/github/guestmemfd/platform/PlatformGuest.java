@@ -157,7 +157,8 @@ public abstract class PlatformGuest extends PrivatePageTable implements MachineO
    * Reads a number, as the guest.
    *
    * @param offset where it is, a multiple of 8
-   * @return the number; empty if the page is not mapped and accepted, or the guest is dead
+   * @return the number; empty if the page is not mapped and accepted, or the guest does not run yet
+   *     or is dead
    * @throws IllegalArgumentException if the offset is not a multiple of 8
    * @throws UnsupportedOperationException if the host is metadata only
    */
@@ -229,7 +230,7 @@ public abstract class PlatformGuest extends PrivatePageTable implements MachineO
     }
     long page = offset & -PAGE;
     Leaf leaf = leaf(page);
-    if (leaf == null || leaf.blocked || isDead()) {
+    if (leaf == null || leaf.blocked || !runs() || isDead()) {
       return 0;
     }
     if (!leaf.accepted) {

@@ -332,6 +332,7 @@ class TdxGuestTest {
       assertEquals(new Populated(2 * PAGE, Errno.OK, Errno.OK), add(w, 1, source));
       assertEquals(2, module.faults().calls(Call.ADD));
       assertTrue(w.guest.isMapped(at(1)), "it is mapped from then on");
+      assertThat(w.guest.read(at(1))).as("the domain does not run yet").isEmpty();
       w.guest.finishLaunch();
       assertThat(w.guest.read(at(1))).hasValue(100);
       assertEquals(101, w.get(2));
