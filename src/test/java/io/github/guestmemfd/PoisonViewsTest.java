@@ -257,7 +257,7 @@ class PoisonViewsTest {
                 return written;
               });
       int moves = 0;
-      for (int i = 0; i < 3_000; i++) {
+      for (int i = 0; i < 3_000 || moves <= 10; i++) {
         int before = pfn(memfd);
         if (memfd.tryMakeInaccessible(0, PAGE) == Errno.OK) {
           moves += pfn(memfd) == before ? 0 : 1;
@@ -267,7 +267,6 @@ class PoisonViewsTest {
       over.set(true);
       long byGuest = guest.result();
       long byDevice = device.result();
-      assertTrue(moves > 10, "moves: " + moves);
       assertEquals(byGuest, window.getLong(0));
       assertEquals(byDevice, window.getLong(8));
     }
