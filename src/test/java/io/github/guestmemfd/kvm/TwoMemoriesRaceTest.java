@@ -389,7 +389,7 @@ class TwoMemoriesRaceTest extends VmFixture {
                 return null;
               }));
     }
-    for (int i = 0; i < 3000 || done.get() == 0; i++) {
+    for (int i = 0; i < 3000 || (done.get() == 0 && !workers.get(0).isDone()); i++) {
       assertEquals(Errno.OK, convert(i % 2 == 0 ? PRIVATE : SHARED));
       if (i % 5 == 0) {
         ram.discard(0, PAGE);

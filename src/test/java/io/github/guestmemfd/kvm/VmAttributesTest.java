@@ -8,6 +8,7 @@ import io.github.guestmemfd.fixtures.Worker;
 import java.util.BitSet;
 import java.util.Random;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.RepeatedTest;
 import org.junit.jupiter.api.Test;
 
@@ -61,10 +62,10 @@ class VmAttributesTest {
     attributes.set(0, FRAMES, PRIVATE);
     attributes.set(FRAMES + 8, FRAMES + 16, PRIVATE);
     AtomicBoolean stop = new AtomicBoolean();
-    Worker<Long> reader =
+    AtomicLong reads = new AtomicLong();
+    Worker<Void> reader =
         Worker.start(
             () -> {
-              long reads = 0;
               while (!stop.get()) {
                 for (int gfn : new int[] {0, 7, 40, FRAMES - 1, FRAMES + 8, FRAMES + 15}) {
                   assertThat(attributes.isPrivate(gfn)).as("%d", gfn).isTrue();
@@ -72,16 +73,16 @@ class VmAttributesTest {
                 for (int gfn : new int[] {FRAMES, FRAMES + 7, FRAMES + 16}) {
                   assertThat(attributes.isPrivate(gfn)).as("%d", gfn).isFalse();
                 }
-                reads++;
+                reads.getAndIncrement();
               }
-              return reads;
+              return null;
             });
     Random random = new Random(1);
-    for (int i = 0; i < 100_000; i++) {
+    for (int i = 0; i < 100_000 || (reads.get() == 0 && !reader.isDone()); i++) {
       int from = 8 + random.nextInt(31);
       attributes.set(from, from + 1 + random.nextInt(40 - from), i % 2 == 0 ? SHARED : PRIVATE);
     }
     stop.set(true);
-    assertThat(reader.result()).isPositive();
+    reader.result();
   }
 }
