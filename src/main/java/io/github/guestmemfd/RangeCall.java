@@ -36,7 +36,7 @@ abstract class RangeCall {
 
   /** The exception for a refusal of which the file knows the reason. */
   final GuestMemfdException refusedByFile(Errno errno) {
-    return file.inode.refused(errno, what());
+    return refusedByFile(errno, null);
   }
 
   /** As {@link #refusedByFile(Errno)}, of an errno that may mean something to this call alone. */

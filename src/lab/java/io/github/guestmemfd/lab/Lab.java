@@ -51,7 +51,28 @@ final class Lab {
    * @param json a file for programs, or null
    * @param html a file for a browser, or null
    */
-  record Reports(boolean verbose, @Nullable Path json, @Nullable Path html) {}
+  record Reports(boolean verbose, @Nullable Path json, @Nullable Path html) {
+    /** Writes a report to a file. */
+    interface Body<F> {
+      void write(F file) throws IOException;
+    }
+
+    /** Writes the files that are asked for, and prints their names. */
+    void write(Body<OutputStream> asJson, Body<Writer> asHtml, PrintWriter out) throws IOException {
+      if (json != null) {
+        try (OutputStream file = new BufferedOutputStream(Files.newOutputStream(json))) {
+          asJson.write(file);
+        }
+        out.println("JSON: " + json);
+      }
+      if (html != null) {
+        try (Writer file = Files.newBufferedWriter(html, StandardCharsets.UTF_8)) {
+          asHtml.write(file);
+        }
+        out.println("HTML: " + html);
+      }
+    }
+  }
 
   /** Prepares a session. */
   Lab(
@@ -140,18 +161,8 @@ final class Lab {
             options,
             Environment.current());
     TableReport.print(session, reports.verbose, out);
-    if (reports.json != null) {
-      try (OutputStream file = new BufferedOutputStream(Files.newOutputStream(reports.json))) {
-        JsonReport.write(session, file);
-      }
-      out.println("JSON: " + reports.json);
-    }
-    if (reports.html != null) {
-      try (Writer file = Files.newBufferedWriter(reports.html, StandardCharsets.UTF_8)) {
-        HtmlReport.write(session, file);
-      }
-      out.println("HTML: " + reports.html);
-    }
+    reports.write(
+        file -> JsonReport.write(session, file), file -> HtmlReport.write(session, file), out);
     out.flush();
     return TableReport.isClean(session.runs()) && failure.isEmpty() ? 0 : 1;
   }

@@ -12,13 +12,8 @@ import io.github.guestmemfd.lab.report.Survivals;
 import io.github.guestmemfd.lab.workload.Platform;
 import io.github.guestmemfd.lab.workload.RunConfig;
 import io.github.guestmemfd.lab.workload.Workload;
-import java.io.BufferedOutputStream;
 import java.io.IOException;
-import java.io.OutputStream;
 import java.io.PrintWriter;
-import java.io.Writer;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -119,18 +114,10 @@ final class PlatformTable {
 
   private int report(Survivals survivals) throws IOException {
     SurvivalReport.print(survivals, out);
-    if (reports.json() != null) {
-      try (OutputStream file = new BufferedOutputStream(Files.newOutputStream(reports.json()))) {
-        JsonReport.write(survivals, file);
-      }
-      out.println("JSON: " + reports.json());
-    }
-    if (reports.html() != null) {
-      try (Writer file = Files.newBufferedWriter(reports.html(), StandardCharsets.UTF_8)) {
-        SurvivalReport.write(survivals, file);
-      }
-      out.println("HTML: " + reports.html());
-    }
+    reports.write(
+        file -> JsonReport.write(survivals, file),
+        file -> SurvivalReport.write(survivals, file),
+        out);
     out.flush();
     return survivals.isClean() ? 0 : 1;
   }

@@ -97,7 +97,7 @@ final class FileAttributes {
   Errno trySet(long gpa, long size, MemoryAttribute attribute, BusyGuestPage busy) {
     Objects.requireNonNull(attribute, "attribute");
     Objects.requireNonNull(busy, "busy").set(gpa);
-    if (type != null && !profile.convertsInPlace()) {
+    if (profile.hasTwoMemories(type)) {
       return Errno.ENOTTY;
     }
     return type != null && !type.hasPrivateMemory()

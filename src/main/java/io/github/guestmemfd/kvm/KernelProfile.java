@@ -9,6 +9,7 @@ import java.util.Set;
 import java.util.regex.MatchResult;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A kernel whose answers a virtual machine gives, where kernels differ. docs/kernel-versions.md has
@@ -80,6 +81,11 @@ public enum KernelProfile {
    */
   public String release() {
     return release;
+  }
+
+  /** See {@link VirtualMachine#hasTwoMemories}. */
+  boolean hasTwoMemories(@Nullable VmType type) {
+    return type != null && !convertsInPlace();
   }
 
   /** Whether files are converted in place: the module parameter gmem_in_place_conversion. */

@@ -222,7 +222,7 @@ final class MemoryRegions {
         mmu.delete(old); // without the slots lock: it waits, and may free frames
       } finally {
         try {
-          if (!isInPlace()) {
+          if (profile.hasTwoMemories(type)) {
             Unmapping.unmap(List.of(new SlotPages(old, 0, old.pages())));
           }
         } finally {
@@ -350,7 +350,8 @@ final class MemoryRegions {
    */
   private void store(Memslot memslot, @Nullable Gmem gmem, @Nullable BoundSlot old) {
     GuestMemfd memfd = memslot.memfd();
-    boolean fileOnly = memfd != null && (isInPlace() || CreateFlag.MMAP.isIn(memfd.flags()));
+    boolean fileOnly =
+        memfd != null && (!profile.hasTwoMemories(type) || CreateFlag.MMAP.isIn(memfd.flags()));
     Integer number = memslot.slot();
     BoundSlot bound = new BoundSlot(memslot, gmem, fileOnly, user, old, hook);
     Memslots with = memslotsWith(old, bound);
@@ -387,10 +388,6 @@ final class MemoryRegions {
       old.replacedBy = null;
       slots.put(number, old);
     }
-  }
-
-  private boolean isInPlace() {
-    return type == null || profile.convertsInPlace();
   }
 
   private void unbind(BoundSlot slot) {

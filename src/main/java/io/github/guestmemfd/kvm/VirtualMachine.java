@@ -572,7 +572,7 @@ public final class VirtualMachine {
    *     kernel} converts in place
    */
   public boolean hasTwoMemories() {
-    return type != null && !profile.convertsInPlace();
+    return profile.hasTwoMemories(type);
   }
 
   // ---- attributes ----

@@ -238,6 +238,15 @@ class TwoMemoriesRaceTest extends VmFixture {
     assertEquals(0, read(vcpu, 3 * GPA, SHARED));
   }
 
+  /** Moves memslot 1, which waits for the accesses under way. */
+  private Worker<Void> startMove() {
+    return Worker.start(
+        () -> {
+          slot(1, LOG, 3 * GPA, 2, null);
+          return null;
+        });
+  }
+
   /** What a memslot has replaced is forgotten, also if it is done with after its successor. */
   @Test
   void aMemslotThatWasReplacedIsForgotten() throws Exception {
@@ -246,12 +255,7 @@ class TwoMemoriesRaceTest extends VmFixture {
     Worker<Void> move;
     try (RacePoints.Gate gate = races.hold(RacePoint.ACCESS_IN_FLIGHT)) {
       access = accessAt(gate, 2 * GPA, SHARED);
-      move =
-          Worker.start(
-              () -> {
-                slot(1, LOG, 3 * GPA, 2, null);
-                return null;
-              });
+      move = startMove();
       probe.awaitWaiting(move);
       slot(1, LOG, 4 * GPA, 2, null);
     }
@@ -300,12 +304,7 @@ class TwoMemoriesRaceTest extends VmFixture {
     Worker<BitSet> log;
     try (RacePoints.Gate gate = races.hold(RacePoint.ACCESS_IN_FLIGHT)) {
       access = accessAt(gate, 2 * GPA, SHARED);
-      move =
-          Worker.start(
-              () -> {
-                slot(1, LOG, 3 * GPA, 2, null);
-                return null;
-              });
+      move = startMove();
       probe.awaitWaiting(move);
       log = Worker.start(() -> vm.getDirtyLog(1));
       probe.awaitWaiting(log);

@@ -38,11 +38,7 @@ public final class JsonReport {
    * @throws IOException if {@code out} throws it
    */
   public static void write(Session session, OutputStream out) throws IOException {
-    try (JsonGenerator json = FACTORY.createGenerator(out, JsonEncoding.UTF8)) {
-      json.useDefaultPrettyPrinter();
-      new JsonReport(json).write(session);
-      json.writeRaw('\n');
-    }
+    write(out, report -> report.write(session));
   }
 
   /**
@@ -53,9 +49,17 @@ public final class JsonReport {
    * @throws IOException if {@code out} throws it
    */
   public static void write(Survivals survivals, OutputStream out) throws IOException {
+    write(out, report -> report.write(survivals));
+  }
+
+  private interface Body {
+    void write(JsonReport report) throws IOException;
+  }
+
+  private static void write(OutputStream out, Body body) throws IOException {
     try (JsonGenerator json = FACTORY.createGenerator(out, JsonEncoding.UTF8)) {
       json.useDefaultPrettyPrinter();
-      new JsonReport(json).write(survivals);
+      body.write(new JsonReport(json));
       json.writeRaw('\n');
     }
   }
