@@ -10,7 +10,6 @@ import io.github.guestmemfd.observe.Events;
 import io.github.guestmemfd.observe.Meter;
 import io.github.guestmemfd.spi.RacePoint;
 import java.util.Arrays;
-import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -55,7 +54,7 @@ public final class Conversion {
   private final PendingConversions pendings;
   private final RefCheck refCheck;
   private final ReverseMap reverseMap;
-  private final Callbacks callbacks;
+  private final Invalidation invalidation;
   private final Preparation preparation;
   private final RetryPolicy retry;
 
@@ -72,7 +71,7 @@ public final class Conversion {
     this.pendings = pendings;
     this.refCheck = refCheck;
     this.reverseMap = reverseMap;
-    this.callbacks = callbacks;
+    this.invalidation = new Invalidation(inode, callbacks, preparation);
     this.preparation = preparation;
     this.retry = retry;
   }
@@ -97,20 +96,39 @@ public final class Conversion {
       @Nullable Mismatch busy,
       @Nullable PendingConversion later) {
     ConversionEvent event = Events.conversion();
-    Mismatch found = busy == null && inaccessible ? new Mismatch() : busy;
+    Mismatch looks = busy == null && event != null ? new Mismatch() : busy;
+    Mismatch inTheWay = null;
     Errno errno = null;
     try {
-      errno = tryConvert(from, to, inaccessible, found, later);
+      Errno locked =
+          pendings.lockToChange(
+              from, to, inaccessible ? "made inaccessible anew" : "made accessible");
+      if (locked != Errno.OK) {
+        errno = locked;
+        return errno;
+      }
+      try {
+        long first = cache.next(from, to, !inaccessible);
+        inTheWay = claim(first, to, inaccessible, retry, looks);
+        if (inTheWay != null && later != null) {
+          pendings.leavePending(later, inTheWay);
+        }
+        errno = inTheWay == null ? commitClaimed(from, first, to, inaccessible) : Errno.EAGAIN;
+      } catch (InterruptedException e) {
+        errno = Refusals.ended(e);
+      } finally {
+        pendings.unlockChanged(from, to);
+      }
       return errno;
     } finally {
-      boolean refused = isRefused(errno, found);
-      boolean isLeftPending = refused && later != null;
+      Mismatch refusedFor = errno == Errno.EAGAIN ? inTheWay : null;
+      boolean isLeftPending = refusedFor != null && later != null;
       if (!isLeftPending) {
-        countConversion(errno, inaccessible, refused ? found : null);
+        countConversion(errno, inaccessible, refusedFor);
       }
       if (event != null) {
         String result = isLeftPending ? "PENDING" : Events.name(errno);
-        int retries = found == null ? 0 : found.retries;
+        int retries = looks == null ? 0 : looks.retries;
         event.finish(inode.ino, from, to, inaccessible, result, retries);
       }
     }
@@ -134,67 +152,54 @@ public final class Conversion {
     inode.meters.count(meter);
   }
 
-  private Errno tryConvert(
-      long from,
-      long to,
-      boolean inaccessible,
-      @Nullable Mismatch busy,
-      @Nullable PendingConversion later) {
-    Errno errno =
-        pendings.lockToChange(
-            from, to, inaccessible ? "made inaccessible anew" : "made accessible");
-    if (errno != Errno.OK) {
-      return errno;
-    }
-    try {
-      errno = convertLocked(from, to, inaccessible, retry, busy);
-      if (later != null && isRefused(errno, busy)) {
-        pendings.leavePending(later, Objects.requireNonNull(busy));
-      }
-      return errno;
-    } catch (InterruptedException e) {
-      return Refusals.ended(e);
-    } finally {
-      pendings.unlockChanged(from, to);
-    }
-  }
-
-  /** Whether a conversion ended because of a folio, and not because a callback said so. */
-  static boolean isRefused(@Nullable Errno errno, @Nullable Mismatch busy) {
-    return errno == Errno.EAGAIN && busy != null && busy.isAny();
-  }
-
-  Errno convertLocked(
-      long from, long to, boolean inaccessible, RetryPolicy policy, @Nullable Mismatch busy)
+  /**
+   * Steps 2 to 4 of a conversion of a locked range: nothing changes yet.
+   *
+   * @param first the first page that changes; {@code to} if all of it is as wanted
+   * @param busy is told which folio is in the way, if given
+   * @return null if every page may change, which {@link #commitClaimed} is to end; else {@code
+   *     busy}, or a new one, which names the folio in the way
+   */
+  @Nullable Mismatch claim(
+      long first, long to, boolean inaccessible, RetryPolicy policy, @Nullable Mismatch busy)
       throws InterruptedException {
-    long first = cache.next(from, to, !inaccessible);
     if (first == to) {
-      return Errno.OK; // all of it is as wanted
+      return null;
     }
+    if (!inaccessible) {
+      awaitInaccessibleUnlocked(first, to);
+      return null;
+    }
+    boolean done = false;
     try {
-      if (inaccessible) {
-        unmapAccessible(first, to);
-        if (!refCheck.awaitRefsAndFreeze(first, to, policy, Objects.requireNonNull(busy))) {
-          return Errno.EAGAIN;
-        }
-      } else {
-        awaitInaccessibleUnlocked(first, to);
-      }
-      inode.at(RacePoint.BEFORE_COMMIT, from);
-      return commit(first, to, inaccessible);
+      reverseMap.unmapAccessible(first, to);
+      Mismatch inTheWay = refCheck.awaitRefsAndFreeze(first, to, policy, busy);
+      done = inTheWay == null;
+      return inTheWay;
     } finally {
-      if (inaccessible) {
+      if (!done) {
         refCheck.unfreeze(first, to);
       }
     }
   }
 
-  /** Step 2 of a conversion to inaccessible: what is inaccessible already is left alone. */
-  private void unmapAccessible(long from, long to) throws InterruptedException {
-    for (long run = from; run < to; ) {
-      long end = cache.next(run, to, true);
-      reverseMap.unmap(run, end);
-      run = cache.next(end, to, false);
+  /**
+   * Commits what has been {@link #claim claimed}.
+   *
+   * @param index the page for the race point
+   */
+  Errno commitClaimed(long index, long first, long to, boolean inaccessible)
+      throws InterruptedException {
+    if (first == to) {
+      return Errno.OK; // all of it is as wanted
+    }
+    try {
+      inode.at(RacePoint.BEFORE_COMMIT, index);
+      return commit(first, to, inaccessible);
+    } finally {
+      if (inaccessible) {
+        refCheck.unfreeze(first, to);
+      }
     }
   }
 
@@ -215,49 +220,44 @@ public final class Conversion {
    * @param from the first page that changes
    */
   private Errno commit(long from, long to, boolean inaccessible) throws InterruptedException {
-    Invalidation invalidation =
-        new Invalidation(inode, callbacks, preparation, from, to, inaccessible);
+    Errno errno = invalidation.begin(from, to, inaccessible);
+    if (errno != Errno.OK) {
+      return errno;
+    }
     boolean prepared = false;
+    boolean changed = false;
     boolean done = false;
     try {
-      Errno errno;
       try {
-        errno = invalidation.begin();
-        if (errno == Errno.OK) {
-          // By clients: they have been told, and begin no more.
-          reverseMap.awaitAccessesToChanging(from, to, inaccessible);
-          if (inode.host.poisonsViews && inaccessible && !inode.isOutOfDirectMap(false)) {
-            moveAway(from, to);
-          }
-          errno = preparation.prepareAll(from, to, inaccessible);
-          prepared = errno == Errno.OK;
+        // By clients: they have been told, and begin no more.
+        reverseMap.awaitAccessesToChanging(from, to, inaccessible);
+        if (inode.host.poisonsViews && inaccessible && !inode.isOutOfDirectMap(false)) {
+          moveAway(from, to);
         }
+        errno = preparation.prepareAll(from, to, inaccessible);
+        prepared = errno == Errno.OK;
         if (prepared) {
           if (!inaccessible) {
             preparation.makeShared(from, to);
           }
           cache.setAttribute(from, to, inaccessible);
-          invalidation.changed = true;
+          changed = true;
           inode.at(RacePoint.AFTER_COMMIT, from);
         }
       } catch (Throwable e) {
-        try {
-          invalidation.end();
-        } catch (Throwable end) {
-          e.addSuppressed(end);
-        }
+        invalidation.endAfter(e, from, to, inaccessible, changed);
         throw e;
       }
-      invalidation.end();
+      invalidation.end(from, to, inaccessible, changed);
       done = true;
       return errno;
     } finally {
-      if (invalidation.changed && !done) {
+      if (changed && !done) {
         cache.undoAttribute(from, to);
-        invalidation.undo();
+        invalidation.undo(from, to, inaccessible);
       } else if (prepared && !done) {
         preparation.unprepare(from, to, inaccessible);
-      } else if (done && invalidation.changed && !inaccessible) {
+      } else if (changed && !inaccessible) {
         preparation.restoreToDirectMap(from, to);
       }
     }

@@ -5,78 +5,84 @@ import io.github.guestmemfd.abi.InvalidationFilter;
 import io.github.guestmemfd.cache.PageCache;
 
 /**
- * The invalidation of a range for a conversion: tells clients of each run of pages that change, in
- * ascending order, and of no other pages. The runs are found in the slots each time, since there
- * may be very many.
+ * The invalidations for conversions: of a range, they tell clients of each run of pages that
+ * change, in ascending order, and of no other pages. The runs are found in the slots each time,
+ * since there may be very many.
  */
 final class Invalidation {
   private final Inode inode;
   private final Callbacks callbacks;
   private final Preparation preparation;
   private final PageCache cache;
-  private final long from;
-  private final long to;
-  private final boolean inaccessible;
 
-  /** Where the last run ends of which a begin has been agreed to. */
-  private long begun;
-
-  /** Whether the attribute of the pages has been changed. */
-  boolean changed;
-
-  /**
-   * Makes the invalidation of a range.
-   *
-   * @param from the first page that changes
-   */
-  Invalidation(
-      Inode inode,
-      Callbacks callbacks,
-      Preparation preparation,
-      long from,
-      long to,
-      boolean inaccessible) {
+  Invalidation(Inode inode, Callbacks callbacks, Preparation preparation) {
     this.inode = inode;
     this.callbacks = callbacks;
     this.preparation = preparation;
     this.cache = inode.cache;
-    this.from = from;
-    this.to = to;
-    this.inaccessible = inaccessible;
-    this.begun = from;
   }
 
-  /** Begins each run, up to the first that is refused. */
-  Errno begin() {
+  /**
+   * Begins each run of a range. If one is refused, those before it are ended again.
+   *
+   * @param from the first page that changes
+   * @return OK, or why not: then none has begun
+   */
+  Errno begin(long from, long to, boolean inaccessible) {
     if (!callbacks.isAny()) {
       return Errno.OK;
     }
-    for (long run = from; run < to; ) {
-      long end = endOfRun(run, to);
-      Errno errno =
-          callbacks.invalidateBegin(run, end, InvalidationFilter.ofConversion(inaccessible));
-      if (errno != Errno.OK) {
-        return errno;
+    InvalidationFilter filter = InvalidationFilter.ofConversion(inaccessible);
+    Errno errno = Errno.OK;
+    long run = from;
+    try {
+      while (run < to) {
+        long end = endOfRun(run, to, inaccessible, false);
+        errno = callbacks.invalidateBegin(run, end, filter);
+        if (errno != Errno.OK) {
+          break;
+        }
+        run = nextRun(end, to, inaccessible, false);
       }
-      begun = end;
-      run = nextRun(end, to);
+    } catch (Throwable e) {
+      endAfter(e, from, run, inaccessible, false);
+      throw e;
     }
-    return Errno.OK;
+    if (errno != Errno.OK) {
+      end(from, run, inaccessible, false);
+    }
+    return errno;
   }
 
-  /** Ends each run that has begun, whatever one of the ends throws. */
-  void end() {
-    if (begun == from) {
+  /**
+   * Ends each run, whatever one of the ends throws.
+   *
+   * @param changed whether the attribute of the pages has been changed
+   */
+  void end(long from, long to, boolean inaccessible, boolean changed) {
+    if (!callbacks.isAny()) {
       return;
     }
     Failures failures = new Failures();
-    for (long run = from; run < begun; ) {
-      long first = run;
-      long end = endOfRun(run, begun);
-      failures.attempt(() -> callbacks.invalidateEnd(first, end));
-      run = nextRun(end, begun);
+    for (long run = from; run < to; ) {
+      long end = endOfRun(run, to, inaccessible, changed);
+      try {
+        callbacks.invalidateEnd(run, end);
+      } catch (RuntimeException | Error e) {
+        failures.add(e);
+      }
+      run = nextRun(end, to, inaccessible, changed);
     }
     failures.throwIfAny();
+  }
+
+  /** As {@link #end}, after something else was thrown. */
+  void endAfter(Throwable e, long from, long to, boolean inaccessible, boolean changed) {
+    try {
+      end(from, to, inaccessible, changed);
+    } catch (Throwable end) {
+      e.addSuppressed(end);
+    }
   }
 
   /**
@@ -85,10 +91,9 @@ final class Invalidation {
    * end, and map them as either then. There is nothing left to fall back to: what clients answer is
    * logged.
    */
-  void undo() {
-    changed = false;
+  void undo(long from, long to, boolean inaccessible) {
     for (long run = from; run < to; ) {
-      long end = endOfRun(run, to);
+      long end = endOfRun(run, to, inaccessible, false);
       boolean begun = beginUndoing(run, end);
       preparation.unprepare(run, end, inaccessible);
       if (inaccessible) {
@@ -97,7 +102,7 @@ final class Invalidation {
       if (begun) {
         endUndoing(run, end);
       }
-      run = nextRun(end, to);
+      run = nextRun(end, to, inaccessible, false);
     }
   }
 
@@ -122,13 +127,11 @@ final class Invalidation {
     }
   }
 
-  private long nextRun(long after, long limit) {
-    return changed
-        ? cache.nextChanged(after, limit, true)
-        : cache.next(after, limit, !inaccessible);
+  private long nextRun(long after, long to, boolean inaccessible, boolean changed) {
+    return changed ? cache.nextChanged(after, to, true) : cache.next(after, to, !inaccessible);
   }
 
-  private long endOfRun(long run, long limit) {
-    return changed ? cache.nextChanged(run, limit, false) : cache.next(run, limit, inaccessible);
+  private long endOfRun(long run, long to, boolean inaccessible, boolean changed) {
+    return changed ? cache.nextChanged(run, to, false) : cache.next(run, to, inaccessible);
   }
 }

@@ -146,13 +146,17 @@ public final class PendingConversionDriver implements PendingConversion.Driver {
   /** Tries a pending conversion that its caller has claimed, with the pages locked. */
   private void tryLocked(PendingConversion later, long lockedFrom) {
     ConversionEvent event = Events.conversion();
-    Mismatch busy = new Mismatch();
+    Mismatch inTheWay = null;
     Errno errno = null;
     Throwable failure = null;
     boolean again = false;
     try {
       inode.at(RacePoint.RANGE_BUSY, lockedFrom);
-      errno = conversion.convertLocked(later.from, later.to, true, RetryPolicy.failAtOnce(), busy);
+      long first = cache.next(later.from, later.to, false);
+      inTheWay = conversion.claim(first, later.to, true, RetryPolicy.failAtOnce(), null);
+      if (inTheWay == null) {
+        errno = conversion.commitClaimed(later.from, first, later.to, true);
+      }
       // An interrupt or a refused wait; a callback that just answers EINTR fails the conversion.
       again = errno == Errno.EINTR && (Wait.isRefused() || Thread.currentThread().isInterrupted());
     } catch (InterruptedException e) {
@@ -166,8 +170,8 @@ public final class PendingConversionDriver implements PendingConversion.Driver {
       later.tryLater();
       return;
     }
-    if (Conversion.isRefused(errno, busy)) {
-      later.pendUntilLetGo(busy);
+    if (inTheWay != null) {
+      later.pendUntilLetGo(inTheWay);
       return;
     }
     if (errno != null && errno != Errno.OK) {

@@ -6,7 +6,6 @@ import io.github.guestmemfd.observe.Meter;
 import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.Wait;
 import java.util.Collection;
-import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.ConcurrentNavigableMap;
@@ -41,11 +40,23 @@ final class PendingConversions {
    * nothing is undone.
    */
   Errno lockToChange(long from, long to, String operation) {
-    return rangeLock.lock(
-        from,
-        rangeLock.first(from),
-        rangeLock.last(to),
-        (first, last) -> makeBusyAndUndo(from, to, operation));
+    Errno errno = rangeLock.begin();
+    if (errno != Errno.OK) {
+      return errno;
+    }
+    boolean done = false;
+    try {
+      errno = makeBusyAndUndo(from, to, operation);
+      if (errno == Errno.OK) {
+        rangeLock.passBusy(from, rangeLock.first(from), rangeLock.last(to));
+        done = true;
+      }
+      return errno;
+    } finally {
+      if (!done) {
+        inode.endOperation();
+      }
+    }
   }
 
   private Errno makeBusyAndUndo(long from, long to, String operation) {
@@ -56,7 +67,7 @@ final class PendingConversions {
       if (errno != Errno.OK) {
         return errno;
       }
-      if (firstPending(from) >= low && endPending(to) <= high) {
+      if (isNone() || (firstPending(from) >= low && endPending(to) <= high)) {
         break;
       }
       cache.unlock(low, high); // another one has become pending
@@ -70,8 +81,10 @@ final class PendingConversions {
     }
     boolean done = false;
     try {
-      for (PendingConversion later : between(from, to)) {
-        undo(later, operation);
+      if (!isNone()) {
+        for (PendingConversion later : between(from, to)) {
+          undo(later, operation);
+        }
       }
       done = true;
       return Errno.OK;
@@ -117,7 +130,7 @@ final class PendingConversions {
 
   /** The pending conversions that have pages of a range. */
   private Collection<PendingConversion> between(long from, long to) {
-    return isNone() ? List.of() : Announce.read(pending).subMap(firstPending(from), to).values();
+    return Announce.read(pending).subMap(firstPending(from), to).values();
   }
 
   /** The pending conversion that a page is part of; null if there is none. */

@@ -13,16 +13,6 @@ final class RangeLock {
   private final PageCache cache;
   private final boolean locksWholeFile;
 
-  /** {@link #makeBusy}, made once: the hot path of {@link #lock(long, long)} allocates nothing. */
-  private final MakeBusy plainly = this::makeBusy;
-
-  /** Makes pages busy. */
-  @FunctionalInterface
-  interface MakeBusy {
-    /** Makes the pages busy; only they are if it answers OK, and none is otherwise. */
-    Errno makeBusy(long from, long to);
-  }
-
   /**
    * Locks ranges.
    *
@@ -36,27 +26,15 @@ final class RangeLock {
 
   /** Locks a range, for an operation that calls {@link #unlock} when it is done. */
   Errno lock(long from, long to) {
-    return lock(from, from, to, plainly);
-  }
-
-  /**
-   * As {@link #lock(long, long)}, for pages that are made busy in a special way.
-   *
-   * @param index the page for the race point
-   * @param busy makes the pages from {@code from} to {@code to} busy
-   */
-  Errno lock(long index, long from, long to, MakeBusy busy) {
-    if (CallbackContext.isInside()) {
-      return Errno.EDEADLK;
-    }
-    if (!inode.beginOperation()) {
-      return Errno.EBADF;
+    Errno errno = begin();
+    if (errno != Errno.OK) {
+      return errno;
     }
     boolean done = false;
     try {
-      Errno errno = busy.makeBusy(from, to);
+      errno = makeBusy(from, to);
       if (errno == Errno.OK) {
-        passBusy(index, from, to);
+        passBusy(from, from, to);
         done = true;
       }
       return errno;
@@ -65,6 +43,17 @@ final class RangeLock {
         inode.endOperation();
       }
     }
+  }
+
+  /**
+   * Begins an operation on a range, for a caller that makes its pages busy itself, and then {@link
+   * #passBusy passes the race point}. If it cannot, it ends the operation of the inode.
+   */
+  Errno begin() {
+    if (CallbackContext.isInside()) {
+      return Errno.EDEADLK;
+    }
+    return inode.beginOperation() ? Errno.OK : Errno.EBADF;
   }
 
   void unlock(long from, long to) {
@@ -83,8 +72,12 @@ final class RangeLock {
     }
   }
 
-  /** Passes the race point with the pages busy; lets them go if the hook throws. */
-  private void passBusy(long index, long from, long to) {
+  /**
+   * Passes the race point with pages busy; lets them go if the hook throws.
+   *
+   * @param index the page for the race point
+   */
+  void passBusy(long index, long from, long to) {
     try {
       inode.at(RacePoint.RANGE_BUSY, index);
     } catch (Throwable e) {

@@ -73,11 +73,12 @@ final class RefCheck {
    * folio_ref_freeze}. The caller ends this with {@link #unfreeze}, whatever the answer.
    *
    * @param policy what to do while the protocol refuses
-   * @param busy is told which folio is in the way
-   * @return whether every folio may change now
+   * @param busy is told which folio is in the way, if given
+   * @return null if every folio may change now; else {@code busy}, or a new one, which names the
+   *     folio in the way
    */
-  boolean awaitRefsAndFreeze(long from, long to, RetryPolicy policy, Mismatch busy)
-      throws InterruptedException {
+  @Nullable Mismatch awaitRefsAndFreeze(
+      long from, long to, RetryPolicy policy, @Nullable Mismatch busy) throws InterruptedException {
     return awaitExpectedRefs(from, to, Purpose.CONVERT, policy, busy);
   }
 
@@ -91,44 +92,79 @@ final class RefCheck {
    */
   boolean awaitRefsToPunch(long from, long to, RetryPolicy policy, Mismatch busy)
       throws InterruptedException {
-    return awaitExpectedRefs(from, to, Purpose.PUNCH, policy, busy);
+    return awaitExpectedRefs(from, to, Purpose.PUNCH, policy, busy) == null;
   }
 
-  private boolean awaitExpectedRefs(
-      long from, long to, Purpose purpose, RetryPolicy policy, Mismatch busy)
+  private @Nullable Mismatch awaitExpectedRefs(
+      long from, long to, Purpose purpose, RetryPolicy policy, @Nullable Mismatch busy)
       throws InterruptedException {
     LruDrain drain = inode.host.lru == null ? null : new LruDrain(inode.host);
     boolean converts = purpose == Purpose.CONVERT;
+    Mismatch found = busy; // made when needed: most often every folio may change at once
     long waitNanos = policy.waitNanos();
     for (Folios folios = cache.folios(from, to); folios.next(); ) {
       if (converts && SlotWord.isInaccessible(folios.slot())) {
         continue; // stays as it is
       }
-      waitNanos =
-          awaitExpectedRefs(
-              folios.index(), folios.pfn(), purpose, policy.spins(), waitNanos, drain, busy);
+      int pfn = folios.pfn();
+      long seen = converts ? frames.counts(pfn) : 0;
+      boolean outright = converts && refusesOutright(seen);
+      if (!outright && mayChangeAtOnce(pfn, purpose)) {
+        continue;
+      }
+      if (found == null) {
+        found = new Mismatch();
+      }
+      if (outright) {
+        inode.at(RacePoint.ON_MISMATCH, folios.index());
+        tell(found, folios.index(), pfn, seen);
+        waitNanos = REFUSED;
+      } else {
+        waitNanos =
+            awaitExpectedRefs(
+                folios.index(), pfn, purpose, policy.spins(), waitNanos, drain, found);
+      }
       if (waitNanos == REFUSED) {
-        RefusalEvent refusal = Events.refusal();
-        if (refusal != null) {
-          refusal.finish(
-              inode.ino,
-              busy.offset(),
-              !converts,
-              busy.unsafe(),
-              busy.pinned(),
-              busy.accessible(),
-              busy.safe());
-        }
-        return false;
+        record(found, converts);
+        return found;
       }
     }
-    return true;
+    return null;
+  }
+
+  private void record(Mismatch busy, boolean converts) {
+    RefusalEvent refusal = Events.refusal();
+    if (refusal != null) {
+      refusal.finish(
+          inode.ino,
+          busy.offset(),
+          !converts,
+          busy.unsafe(),
+          busy.pinned(),
+          busy.accessible(),
+          busy.safe());
+    }
   }
 
   /**
-   * The same for one folio, with its lock free or, if the protocol waits with it, held. What the
-   * protocol refuses outright is refused before that: the thread that keeps the lock may wait for
-   * the holder.
+   * Whether a folio may change now, once its lock is free; freezes it then, if it is to be frozen.
+   * What the protocol refuses outright is refused before that: the thread that keeps the lock may
+   * wait for the holder. No folio may if the protocol waits with its lock held.
+   */
+  private boolean mayChangeAtOnce(int pfn, Purpose purpose) throws InterruptedException {
+    if (keepsLock(purpose)) {
+      return false;
+    }
+    frames.awaitUnlocked(pfn);
+    return checkAndFreeze(pfn, purpose);
+  }
+
+  private boolean keepsLock(Purpose purpose) {
+    return waitsWithFolioLock && purpose == Purpose.CONVERT;
+  }
+
+  /**
+   * After a mismatch: looks at one folio again, with its lock held if the protocol waits with it.
    *
    * @return how long the other folios may be waited for, or {@link #REFUSED}
    */
@@ -141,21 +177,13 @@ final class RefCheck {
       @Nullable LruDrain drain,
       Mismatch busy)
       throws InterruptedException {
-    long seen = frames.counts(pfn);
-    if (purpose == Purpose.CONVERT && refusesOutright(seen)) {
-      inode.at(RacePoint.ON_MISMATCH, index);
-      tell(busy, index, pfn, seen);
-      return REFUSED;
-    }
-    boolean keepLock = purpose == Purpose.CONVERT && waitsWithFolioLock;
+    boolean keepLock = keepsLock(purpose);
     if (keepLock) {
       frames.lock(pfn);
-    } else {
-      frames.awaitUnlocked(pfn);
     }
     try {
-      if (checkAndFreeze(pfn, purpose)) {
-        return waitNanos;
+      if (keepLock && checkAndFreeze(pfn, purpose)) {
+        return waitNanos; // it has not been looked at before
       }
       long start = Exploration.nanoTime();
       RetryEvent event = Events.retry();

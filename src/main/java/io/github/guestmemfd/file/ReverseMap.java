@@ -70,6 +70,24 @@ public final class ReverseMap {
     inode.at(RacePoint.AFTER_UNMAP, from);
   }
 
+  /**
+   * As {@link #unmap}, for a conversion of the accessible pages of a locked range, which later
+   * {@linkplain #awaitAccessesToChanging waits} for accesses by every path: here it waits only
+   * where entries are to be removed. The pages that are inaccessible have none.
+   */
+  void unmapAccessible(long from, long to) throws InterruptedException {
+    if (!Announce.read(mappings).isEmpty()) { // one that is added later finds the pages busy
+      for (Mapping mapping : Announce.read(mappings)) {
+        mapping.revoke(mapping.page(from), mapping.page(to));
+      }
+      awaitAccessesToChanging(from, to, true);
+      for (Mapping mapping : Announce.read(mappings)) {
+        mapping.remove(mapping.page(from), mapping.page(to));
+      }
+    }
+    inode.at(RacePoint.AFTER_UNMAP, from);
+  }
+
   /** Waits for accesses under way to the folios of a locked range, by any path. */
   void awaitAccesses(long from, long to) throws InterruptedException {
     Accesses.UnderWay underWay = underWay(from, to);
