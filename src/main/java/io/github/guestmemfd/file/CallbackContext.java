@@ -23,6 +23,9 @@ public final class CallbackContext {
   /** The innermost callback that the thread is in; null for none. */
   private @Nullable Call inside;
 
+  /** The outermost callback, whenever the thread is in one. */
+  private final Call outermost = new Call(null);
+
   private int operations;
 
   /** Why its operation is about to be refused, if a callback or the JVM is the reason. */
@@ -34,13 +37,20 @@ public final class CallbackContext {
 
   // ---- callbacks ----
 
-  /** A callback under way. */
+  /**
+   * A callback under way. A thread keeps the one of each depth for the next callback there: a
+   * conversion may call back for each page, and is to make no garbage.
+   */
   private static final class Call {
-    final String name;
-    final Object file;
-    final long offset;
-    final long length;
     final @Nullable Call outer;
+
+    /** The one for callbacks that are made inside this one; null before the first. */
+    private @Nullable Call inner;
+
+    String name = "";
+    @Nullable Object file;
+    long offset;
+    long length;
 
     /**
      * What becomes the operation's reason when the callback is left: its refusal, or the reason
@@ -48,19 +58,17 @@ public final class CallbackContext {
      */
     @Nullable Reason reason;
 
-    Call(
-        String name,
-        Object file,
-        long offset,
-        long length,
-        @Nullable Call outer,
-        @Nullable Reason reason) {
-      this.name = name;
-      this.file = file;
-      this.offset = offset;
-      this.length = length;
+    Call(@Nullable Call outer) {
       this.outer = outer;
-      this.reason = reason;
+    }
+
+    Call inner() {
+      Call next = inner;
+      if (next == null) {
+        next = new Call(this);
+        inner = next;
+      }
+      return next;
     }
 
     @Override
@@ -84,7 +92,13 @@ public final class CallbackContext {
    */
   static void enterCallback(String name, Object file, long offset, long length) {
     CallbackContext current = CURRENT.get();
-    current.inside = new Call(name, file, offset, length, current.inside, current.reason);
+    Call call = current.inside == null ? current.outermost : current.inside.inner();
+    call.name = name;
+    call.file = file;
+    call.offset = offset;
+    call.length = length;
+    call.reason = current.reason;
+    current.inside = call;
     current.reason = null;
   }
 
@@ -94,6 +108,8 @@ public final class CallbackContext {
     Call left = current.innermost();
     current.inside = left.outer;
     current.reason = left.reason;
+    left.file = null; // the thread may outlive it
+    left.reason = null;
   }
 
   /** Checks what the innermost callback has answered, and keeps a refusal as the reason. */

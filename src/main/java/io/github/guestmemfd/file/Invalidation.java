@@ -63,17 +63,20 @@ final class Invalidation {
     if (!callbacks.isAny()) {
       return;
     }
-    Failures failures = new Failures();
+    Failures failures = null; // made when needed: most often nothing throws
     for (long run = from; run < to; ) {
       long end = endOfRun(run, to, inaccessible, changed);
       try {
         callbacks.invalidateEnd(run, end);
       } catch (RuntimeException | Error e) {
+        failures = failures == null ? new Failures() : failures;
         failures.add(e);
       }
       run = nextRun(end, to, inaccessible, changed);
     }
-    failures.throwIfAny();
+    if (failures != null) {
+      failures.throwIfAny();
+    }
   }
 
   /** As {@link #end}, after something else was thrown. */

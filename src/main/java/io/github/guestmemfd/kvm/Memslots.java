@@ -107,7 +107,7 @@ final class Memslots {
 
   /** The pages of all memslots in a range of guest frames. */
   List<SlotPages> pages(long first, long end) {
-    List<SlotPages> pages = new ArrayList<>();
+    List<SlotPages> pages = new ArrayList<>(1); // most often there is one
     for (BoundSlot slot : sorted) {
       long from = Math.max(first, slot.gfn(0)) - slot.gfn(0);
       long to = Math.min(end, slot.gfn(slot.pages())) - slot.gfn(0);

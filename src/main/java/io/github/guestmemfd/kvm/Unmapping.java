@@ -58,16 +58,24 @@ final class Unmapping {
    */
   Errno begin(List<SlotPages> pages) {
     for (SlotPages part : pages) {
-      Begun client = client(part);
-      if (client != null && !hasBegun(part)) {
-        Errno errno = call("unmapBegin", client, client::begin);
-        if (errno != Errno.OK) {
-          return errno;
-        }
-        begun.add(client);
+      Errno errno = begin(part);
+      if (errno != Errno.OK) {
+        return errno;
       }
     }
     return Errno.OK;
+  }
+
+  private Errno begin(SlotPages part) {
+    Begun client = client(part);
+    if (client == null || hasBegun(part)) {
+      return Errno.OK;
+    }
+    Errno errno = call("unmapBegin", client, client::begin);
+    if (errno == Errno.OK) {
+      begun.add(client);
+    }
+    return errno;
   }
 
   /**
@@ -82,7 +90,7 @@ final class Unmapping {
     while (parts.hasNext()) {
       SlotPages part = parts.next();
       try {
-        begin(List.of(part));
+        begin(part);
       } catch (Throwable e) {
         beginAll(parts);
         throw e;

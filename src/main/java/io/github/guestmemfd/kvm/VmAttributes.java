@@ -3,8 +3,6 @@ package io.github.guestmemfd.kvm;
 import io.github.guestmemfd.spi.Announce;
 import io.github.guestmemfd.spi.LockClass;
 import io.github.guestmemfd.spi.Mutex;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
 import java.util.TreeMap;
@@ -135,12 +133,10 @@ final class VmAttributes {
   }
 
   private void removeStarts(long first, long last) {
-    if (first <= last) {
-      List<Long> starts =
-          new ArrayList<>(Announce.read(ranges).subMap(first, true, last, true).keySet());
-      for (Long start : starts) {
-        Announce.write(ranges).remove(start);
-      }
+    Long start = Announce.read(ranges).ceilingKey(first);
+    while (start != null && start <= last) {
+      Announce.write(ranges).remove(start);
+      start = Announce.read(ranges).higherKey(start);
     }
   }
 }

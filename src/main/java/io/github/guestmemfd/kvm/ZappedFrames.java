@@ -8,12 +8,14 @@ import org.jspecify.annotations.Nullable;
 
 /** Frames that entries of a guest page table have led to. Not safe for use by several threads. */
 final class ZappedFrames {
-  private int[] pfns = new int[16];
+  private static final int[] NONE = {};
+
+  private int[] pfns = NONE; // most often nothing is mapped
   private int count;
 
   void add(int pfn) {
     if (count == pfns.length) {
-      pfns = Arrays.copyOf(pfns, 2 * count);
+      pfns = Arrays.copyOf(pfns, Math.max(16, 2 * count));
     }
     pfns[count++] = pfn;
   }
