@@ -40,10 +40,19 @@ public final class Folio implements AutoCloseable {
     }
   }
 
+  /** The kinds by their codes, which take the lowest bits of {@link #place}. */
+  private static final @Nullable HolderKind[] KINDS = {
+    null, HolderKind.SAFE, HolderKind.UNSAFE, HolderKind.ACCESSIBLE
+  };
+
+  private static final int KIND_BITS = 2;
+
   private final FileOperations file;
-  private final long index;
+
+  /** The page, and below it the kind: with a field for each the object would take 8 bytes more. */
+  private final long place;
+
   private final int pfn;
-  private final @Nullable HolderKind kind;
 
   /** {@link #LOCKED}, {@link #PUT}, or both; in the object itself, since folios are made often. */
   private volatile int state;
@@ -56,13 +65,32 @@ public final class Folio implements AutoCloseable {
   /** A folio that has been grabbed; if a kind is missing, one that is shown to a callback. */
   Folio(FileOperations file, long index, int pfn, @Nullable HolderKind kind) {
     this.file = file;
-    this.index = index;
+    this.place = index << KIND_BITS | code(kind);
     this.pfn = pfn;
-    this.kind = kind;
     this.tracked =
         kind == null || file.inode.host.register == null // looked at here: no array where it is not
             ? null
             : file.inode.track(TrackedHolder.Kind.of(kind), offset(), Pages.SIZE, pfn);
+  }
+
+  private static int code(@Nullable HolderKind kind) {
+    return kind == null
+        ? 0
+        : switch (kind) {
+          case SAFE -> 1;
+          case UNSAFE -> 2;
+          case ACCESSIBLE -> 3;
+        };
+  }
+
+  /** The page where it was grabbed; negative for a folio that is being freed. */
+  private long index() {
+    return place >> KIND_BITS;
+  }
+
+  /** What the reference is; null for a folio that is shown to a callback. */
+  private @Nullable HolderKind kind() {
+    return KINDS[(int) place & (KINDS.length - 1)];
   }
 
   /**
@@ -71,7 +99,7 @@ public final class Folio implements AutoCloseable {
    * @return the offset in its file in bytes; -1 for a folio that is being freed
    */
   public long offset() {
-    return index < 0 ? -1 : Pages.bytes(index);
+    return place < 0 ? -1 : Pages.bytes(index());
   }
 
   /**
@@ -89,7 +117,7 @@ public final class Folio implements AutoCloseable {
    * @return the answer, which may be out of date when it is returned
    */
   public boolean isOrphan() {
-    return index < 0 || SlotWord.pfn(file.inode.cache.slot(index)) != pfn;
+    return place < 0 || SlotWord.pfn(file.inode.cache.slot(index())) != pfn;
   }
 
   /**
@@ -133,15 +161,15 @@ public final class Folio implements AutoCloseable {
    */
   public void lock() {
     requireHeld();
-    if (kind == HolderKind.SAFE && file.guest.keepsLock()) {
+    if (kind() == HolderKind.SAFE && file.guest.keepsLock()) {
       throw new IllegalStateException(this + ": locked already, as its protocol has it");
     }
     CallbackContext.forbid("lock of a folio");
-    LockOrder.beforeWait(LockClass.KEPT_FOLIO_LOCK, file.inode, index);
+    LockOrder.beforeWait(LockClass.KEPT_FOLIO_LOCK, file.inode, index());
     try {
       for (; ; ) {
         file.inode.host.frames.lock(pfn);
-        long slot = file.inode.cache.slot(index);
+        long slot = file.inode.cache.slot(index());
         boolean elsewhere = SlotWord.pfn(slot) != pfn;
         if (elsewhere || !(SlotWord.isBusy(slot) || SlotWord.isNeither(slot))) {
           keep();
@@ -152,7 +180,7 @@ public final class Folio implements AutoCloseable {
           throw Refusals.exception(
               Errno.EAGAIN, "lock of " + this + ": a conversion of the page is pending");
         }
-        if (!file.inode.cache.awaitNotBusy(index)) {
+        if (!file.inode.cache.awaitNotBusy(index())) {
           throw file.inode.refused(Errno.EBADF, "lock of " + this);
         }
       }
@@ -165,7 +193,7 @@ public final class Folio implements AutoCloseable {
   private void keep() {
     try {
       file.inode.host.frames.keepLock(pfn);
-      kept = LockOrder.kept(file.inode, index);
+      kept = LockOrder.kept(file.inode, index());
       set(LOCKED);
     } catch (Throwable e) {
       file.inode.host.frames.unlock(pfn);
@@ -201,6 +229,7 @@ public final class Folio implements AutoCloseable {
    */
   @Override
   public void close() {
+    HolderKind kind = kind();
     if (kind == null) {
       throw new IllegalStateException(this + ": not grabbed");
     }
@@ -223,13 +252,13 @@ public final class Folio implements AutoCloseable {
 
   private void giveBack(HolderKind held) {
     if (tracked == null) {
-      file.put(index, pfn, held);
+      file.put(index(), pfn, held);
       return;
     }
     // First: the put may complete a conversion, which must not find this holder listed.
     CallbackContext.enterOperation();
     try {
-      file.put(index, pfn, held);
+      file.put(index(), pfn, held);
     } finally {
       file.inode.host.untrack(tracked);
       CallbackContext.leaveOperation();
@@ -259,6 +288,6 @@ public final class Folio implements AutoCloseable {
 
   @Override
   public String toString() {
-    return "Folio[pfn=" + pfn + (index < 0 ? "" : ", offset=" + Hex.of(offset())) + "]";
+    return "Folio[pfn=" + pfn + (place < 0 ? "" : ", offset=" + Hex.of(offset())) + "]";
   }
 }
