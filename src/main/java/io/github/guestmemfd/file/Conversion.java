@@ -22,15 +22,15 @@ import org.jspecify.annotations.Nullable;
  * <ol>
  *   <li>make every page of the range busy (of the file, if the protocol says so): from here on no
  *       use of one begins;
- *   <li>(not to accessible) unmap the range from every host mapping, waiting for accesses under
- *       way;
+ *   <li>(not to accessible) unmap the range from every host mapping, waiting for the accesses under
+ *       way before references are given back;
  *   <li>wait for each folio's lock to be free: then no folio is being zeroed or prepared; what the
  *       protocol refuses outright is refused before that;
  *   <li>(to inaccessible) ask the protocol about each folio's counts; on a mismatch look again as
  *       the retry policy says;
- *   <li>{@code invalidateBegin}; for a conversion prepare each folio, and if it is to accessible
- *       {@code makeShared}; change the slots; {@code invalidateEnd}; a conversion does the first
- *       and the last for each run of pages that change;
+ *   <li>{@code invalidateBegin}; for a conversion wait for the accesses under way by any path,
+ *       prepare each folio, and if it is to accessible {@code makeShared}; change the slots; {@code
+ *       invalidateEnd}; a conversion does the first and the last for each run of pages that change;
  *   <li>make the pages free again and wake the threads that wait.
  * </ol>
  *

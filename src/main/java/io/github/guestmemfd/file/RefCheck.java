@@ -109,7 +109,7 @@ final class RefCheck {
       int pfn = folios.pfn();
       long seen = converts ? frames.counts(pfn) : 0;
       boolean outright = converts && refusesOutright(seen);
-      if (!outright && mayChangeAtOnce(pfn, purpose)) {
+      if (!outright && checkOnce(pfn, purpose)) {
         continue;
       }
       if (found == null) {
@@ -151,7 +151,7 @@ final class RefCheck {
    * What the protocol refuses outright is refused before that: the thread that keeps the lock may
    * wait for the holder. No folio may if the protocol waits with its lock held.
    */
-  private boolean mayChangeAtOnce(int pfn, Purpose purpose) throws InterruptedException {
+  private boolean checkOnce(int pfn, Purpose purpose) throws InterruptedException {
     if (keepsLock(purpose)) {
       return false;
     }

@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.guestmemfd.BusyFolio;
 import io.github.guestmemfd.Folio;
+import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.GuestMemfd;
 import io.github.guestmemfd.GuestMemfdOps;
 import io.github.guestmemfd.HostMapping;
@@ -15,9 +16,11 @@ import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.HostReference;
 import io.github.guestmemfd.abi.CreateFlag;
 import io.github.guestmemfd.abi.Errno;
+import io.github.guestmemfd.abi.HolderKind;
 import io.github.guestmemfd.conversion.ConversionProtocol;
 import io.github.guestmemfd.conversion.RetryPolicy;
 import io.github.guestmemfd.fixtures.ProtocolFixture;
+import io.github.guestmemfd.fixtures.Worker;
 import io.github.guestmemfd.spi.RacePoint;
 import java.util.ArrayList;
 import java.util.List;
@@ -151,6 +154,25 @@ class MixedRangeTest extends ProtocolFixture {
     memfd.makeAccessible(0, 8L * PAGE);
     assertEquals(0, window.getLong(0));
     assertEquals(faults, memfd.metrics().faults());
+  }
+
+  /** A guest goes on using a page that is its own: its access is not waited for. */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void anAccessToWhatIsTheGuestsAlready(boolean mapped) throws Exception {
+    GuestMemfd memfd = mixed(ConversionProtocol.byId("atomic-pair").orElseThrow());
+    if (mapped) {
+      HostMapping window = map(memfd);
+      assertEquals(2, window.getLong(2L * PAGE));
+    }
+    int pfn = memfd.tryGrab(PAGE, HolderKind.SAFE);
+    FrameAccess frames = memfd.frameAccess();
+    long access = frames.begin(pfn);
+    assertEquals(
+        Errno.OK, Worker.start(() -> memfd.tryMakeInaccessible(0, 8L * PAGE)).result());
+    assertEquals("PPPPPPPP", attributes(memfd));
+    frames.end(access);
+    memfd.put(pfn, HolderKind.SAFE);
   }
 
   /** Holders of pages that are the guest's already are in no one's way. */
