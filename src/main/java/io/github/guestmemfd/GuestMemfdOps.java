@@ -26,7 +26,24 @@ import io.github.guestmemfd.abi.InvalidationFilter;
 public interface GuestMemfdOps {
 
   /** Agrees to everything. */
-  GuestMemfdOps NONE = new GuestMemfdOps() {};
+  GuestMemfdOps NONE =
+      new GuestMemfdOps() {
+        @Override
+        public boolean takesFolios() {
+          return false;
+        }
+      };
+
+  /**
+   * Whether this client is to be called for single folios, by the methods that take a {@link
+   * Folio}. One that does nothing there says no, and saves every conversion a call or two for each
+   * page; one that passes its callbacks on asks the others. Asked once, when the file is made.
+   *
+   * @return true unless overridden
+   */
+  default boolean takesFolios() {
+    return true;
+  }
 
   /**
    * The pages of a range are about to be converted or punched, or the memory of a page has failed:

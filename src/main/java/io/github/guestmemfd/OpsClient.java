@@ -23,6 +23,11 @@ final class OpsClient implements FileClient {
   }
 
   @Override
+  public boolean takesFolios() {
+    return ops.takesFolios();
+  }
+
+  @Override
   public Errno invalidateBegin(long offset, long length, InvalidationFilter filter) {
     return ops.invalidateBegin(offset, length, filter);
   }

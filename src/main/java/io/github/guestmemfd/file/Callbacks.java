@@ -15,14 +15,23 @@ final class Callbacks {
   private final Inode inode;
   private final @Nullable FileClient client;
 
+  /** The client, if it is to be called for single folios. */
+  private final @Nullable FileClient ofFolios;
+
   Callbacks(Inode inode, @Nullable FileClient client) {
     this.inode = inode;
     this.client = client;
+    this.ofFolios = client != null && client.takesFolios() ? client : null;
   }
 
   /** Whether there is a client. */
   boolean isAny() {
     return client != null;
+  }
+
+  /** Whether there is one that is to be called for single folios. */
+  boolean takeFolios() {
+    return ofFolios != null;
   }
 
   Errno invalidateBegin(long from, long to, InvalidationFilter filter) {
@@ -60,7 +69,7 @@ final class Callbacks {
   }
 
   Errno prepare(long index, int pfn, boolean inaccessible) {
-    if (client == null) {
+    if (ofFolios == null) {
       return Errno.OK;
     }
     LockOrder.beforeCall(Callback.PREPARE);
@@ -68,7 +77,7 @@ final class Callbacks {
     CallbackContext.enterCallback(name, inode, Pages.bytes(index), Pages.SIZE);
     try {
       return CallbackContext.answered(
-          isRefused(name) ? Errno.ENOMEM : client.prepare(index, pfn, inaccessible));
+          isRefused(name) ? Errno.ENOMEM : ofFolios.prepare(index, pfn, inaccessible));
     } finally {
       CallbackContext.leaveCallback();
     }
@@ -86,27 +95,27 @@ final class Callbacks {
   }
 
   Errno makePrivate(long index, int pfn) {
-    if (client == null) {
+    if (ofFolios == null) {
       return Errno.OK;
     }
     LockOrder.beforeCall(Callback.MAKE_PRIVATE);
     CallbackContext.enterCallback("makePrivate", inode, Pages.bytes(index), Pages.SIZE);
     try {
       return CallbackContext.answered(
-          isRefused("makePrivate") ? Errno.ENOMEM : client.makePrivate(index, pfn));
+          isRefused("makePrivate") ? Errno.ENOMEM : ofFolios.makePrivate(index, pfn));
     } finally {
       CallbackContext.leaveCallback();
     }
   }
 
   void makeShared(long index, int pfn) {
-    if (client == null) {
+    if (ofFolios == null) {
       return;
     }
     LockOrder.beforeCall(Callback.MAKE_SHARED);
     CallbackContext.enterCallback("makeShared", inode, Pages.bytes(index), Pages.SIZE);
     try {
-      client.makeShared(index, pfn);
+      ofFolios.makeShared(index, pfn);
       mayThrow("makeShared");
     } finally {
       CallbackContext.leaveCallback();
@@ -114,11 +123,11 @@ final class Callbacks {
   }
 
   void freeFolio(int pfn) {
-    if (client != null) {
+    if (ofFolios != null) {
       LockOrder.beforeCall(Callback.FREE_FOLIO);
       CallbackContext.enterCallback("freeFolio", inode, -1, Pages.SIZE);
       try {
-        client.freeFolio(pfn);
+        ofFolios.freeFolio(pfn);
         mayThrow("freeFolio");
       } finally {
         CallbackContext.leaveCallback();

@@ -6,6 +6,16 @@ import io.github.guestmemfd.abi.InvalidationFilter;
 /** The callbacks of the client of a file, by offset and frame number. */
 public interface FileClient {
   /**
+   * Whether it is to be called for single folios: {@link #prepare}, {@link #makePrivate}, {@link
+   * #makeShared} and {@link #freeFolio}.
+   *
+   * @return the answer, always the same
+   */
+  default boolean takesFolios() {
+    return true;
+  }
+
+  /**
    * The pages of a range are about to change.
    *
    * @param offset the start in bytes

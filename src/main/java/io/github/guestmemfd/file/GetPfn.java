@@ -48,7 +48,7 @@ public final class GetPfn {
   }
 
   private boolean isPrivateForClient(long index) {
-    return callbacks.isAny() && SlotWord.isInaccessible(inode.cache.slot(index));
+    return callbacks.takeFolios() && SlotWord.isInaccessible(inode.cache.slot(index));
   }
 
   private int drop(long index, int pfn) {

@@ -84,7 +84,7 @@ final class Preparation {
 
   /** Tells the client of every folio of a locked range that turns accessible. */
   void makeShared(long from, long to) {
-    if (callbacks.isAny()) {
+    if (callbacks.takeFolios()) {
       for (Folios folios = cache.folios(from, to); folios.next(); ) {
         if (SlotWord.isInaccessible(folios.slot())) {
           makeShared(folios.index(), folios.pfn());
@@ -111,7 +111,7 @@ final class Preparation {
   }
 
   private boolean needsPreparation() {
-    return callbacks.isAny() || inode.isOutOfDirectMap(true);
+    return callbacks.takeFolios() || inode.isOutOfDirectMap(true);
   }
 
   /**
@@ -172,7 +172,7 @@ final class Preparation {
    */
   void freeing(int pfn) {
     try {
-      if (callbacks.isAny()) {
+      if (callbacks.takeFolios()) {
         zeroForClient(pfn);
         callbacks.freeFolio(pfn);
       }

@@ -78,6 +78,11 @@ public final class MemoryParcels {
 
   private final class Client implements GuestMemfdOps {
     @Override
+    public boolean takesFolios() {
+      return false;
+    }
+
+    @Override
     public Errno invalidateBegin(long offset, long length) {
       return isLent(offset, length) ? Errno.EBUSY : Errno.OK;
     }

@@ -129,6 +129,12 @@ final class Gmem implements GuestMemfdOps {
     return pages;
   }
 
+  /** The guest page table follows ranges; single folios are for the second client. */
+  @Override
+  public boolean takesFolios() {
+    return next.takesFolios();
+  }
+
   @Override
   public Errno invalidateBegin(long offset, long length, InvalidationFilter filter) {
     List<Gmem> now = List.copyOf(Announce.read(views)); // what is linked later cannot get the pages

@@ -44,9 +44,15 @@ class CallbacksTest {
 
   private final List<String> calls = new ArrayList<>();
   private Errno answer = Errno.OK;
+  private boolean takesFolios = true;
 
   private final FileClient client =
       new AgreeingClient() {
+        @Override
+        public boolean takesFolios() {
+          return takesFolios;
+        }
+
         private Errno called(String call) {
           calls.add(call + ", " + CallbackContext.inside());
           return answer;
@@ -182,6 +188,44 @@ class CallbacksTest {
     none.freeFolio(1);
     none.release(new Failures());
     assertEquals(List.of(), calls);
+  }
+
+  /** It is told of ranges and of the end, as any other. */
+  @Test
+  void aClientThatTakesNoFoliosIsNotCalledForThem() {
+    takesFolios = false;
+    Callbacks ofRanges = new Callbacks(inode, client);
+    assertTrue(ofRanges.isAny());
+    assertFalse(ofRanges.takeFolios());
+    answer = Errno.EBUSY;
+    assertEquals(Errno.OK, ofRanges.prepare(0, 1, true));
+    assertEquals(Errno.OK, ofRanges.makePrivate(0, 1));
+    ofRanges.makeShared(0, 1);
+    ofRanges.freeFolio(1);
+    assertEquals(List.of(), calls);
+    assertEquals(Errno.EBUSY, ofRanges.invalidateBegin(0, 1, InvalidationFilter.BOTH));
+    ofRanges.invalidateEnd(0, 1);
+    ofRanges.release(new Failures());
+    assertEquals(3, calls.size());
+  }
+
+  /** A callback from inside another, twice: what is kept of the first is not seen in the second. */
+  @Test
+  void callbacksInsideOneAnother() {
+    for (int round = 0; round < 2; round++) {
+      CallbackContext.enterCallback("outer" + round, inode, 0, 4096);
+      String outer = CallbackContext.inside();
+      CallbackContext.enterCallback("inner" + round, "another file", -1, 4096);
+      assertEquals("callback inner" + round + " of another file", CallbackContext.inside());
+      assertEquals(Errno.EIO, CallbackContext.answered(Errno.EIO));
+      CallbackContext.leaveCallback();
+      assertEquals(outer, CallbackContext.inside());
+      assertNotNull(CallbackContext.reason(Errno.EIO));
+      assertEquals(Errno.OK, CallbackContext.answered(Errno.OK));
+      CallbackContext.leaveCallback();
+      assertNull(CallbackContext.inside());
+      assertNull(CallbackContext.reason(Errno.EIO));
+    }
   }
 
   @ParameterizedTest
