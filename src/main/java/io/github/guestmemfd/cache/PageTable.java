@@ -35,13 +35,12 @@ import org.jspecify.annotations.Nullable;
  * again; if the two are the same, the bytes were read while the page was mapped. Only a reader that
  * sleeps through exactly a multiple of 2^33 changes could be deceived.
  */
-public final class PageTable {
+public final class PageTable extends PageTableEntries {
 
   static final long PFN_MASK = (1L << FrameTable.PFN_BITS) - 1;
   static final long PENDING = 1L << FrameTable.PFN_BITS;
   static final long VERSION = PENDING << 1;
 
-  private final SparseWords entries;
   private final Accesses accesses;
 
   /**
@@ -51,7 +50,7 @@ public final class PageTable {
    * @param accesses where accesses are announced
    */
   public PageTable(long pages, Accesses accesses) {
-    this.entries = new SparseWords(pages, PFN_MASK, 0);
+    super(pages);
     this.accesses = accesses;
   }
 
@@ -62,28 +61,18 @@ public final class PageTable {
    * @return the entry, read with volatile semantics
    */
   public long entry(long page) {
-    return entries.get(page);
+    return word(page);
   }
 
   /**
-   * The part of the table that an entry stands in, for callers that look at the entry twice.
-   *
-   * @param page the page of the mapping
-   * @return the part, which stays the entry's; null if there is no entry there yet
-   */
-  public long @Nullable [] leaf(long page) {
-    return entries.leaf(page);
-  }
-
-  /**
-   * An entry as it is now.
+   * An entry as it is now, for callers that look at it twice.
    *
    * @param leaf the {@link #leaf} of the page; null if it had none
    * @param page the page of the mapping
    * @return the entry, read with volatile semantics
    */
   public static long entry(long @Nullable [] leaf, long page) {
-    return leaf == null ? 0 : SparseWords.getVolatile(leaf, page);
+    return leaf == null ? 0 : word(leaf, page);
   }
 
   /**
@@ -93,7 +82,17 @@ public final class PageTable {
    * @return the pfn, 0 if the page is not mapped or the entry is pending
    */
   public static int pfn(long entry) {
-    return (entry & PENDING) == 0 ? held(entry) : 0;
+    return isMapped(entry) ? held(entry) : 0;
+  }
+
+  /**
+   * Whether accesses through an entry reach a frame.
+   *
+   * @param entry an entry
+   * @return false if the page is not mapped or the entry is pending
+   */
+  public static boolean isMapped(long entry) {
+    return (int) entry << 1 > 0; // the pending bit is the sign, above the pfn
   }
 
   /**
@@ -113,7 +112,7 @@ public final class PageTable {
    * @return the pfn, 0 for none
    */
   public static int held(long entry) {
-    return (int) (entry & PFN_MASK);
+    return (int) entry & (int) PFN_MASK;
   }
 
   // ---- faults ----
@@ -127,12 +126,12 @@ public final class PageTable {
    */
   public long install(long page, int pfn) {
     for (; ; ) {
-      long entry = entries.get(page);
+      long entry = word(page);
       if (held(entry) != 0) {
         return 0;
       }
       long pending = (entry | PENDING | pfn) + VERSION;
-      if (entries.compareAndSet(page, entry, pending)) {
+      if (compareAndSet(page, entry, pending)) {
         return pending;
       }
     }
@@ -146,7 +145,7 @@ public final class PageTable {
    *     the entry says, and is mapped
    */
   public void confirm(long page, long pending) {
-    entries.compareAndSet(page, pending, pending & ~PENDING);
+    compareAndSet(page, pending, pending & ~PENDING);
   }
 
   /**
@@ -157,7 +156,7 @@ public final class PageTable {
    * @return whether it is removed, and its reference now the caller's
    */
   public boolean tryRemove(long page, long pending) {
-    return entries.compareAndSet(page, pending, removed(pending));
+    return compareAndSet(page, pending, removed(pending));
   }
 
   private static long removed(long entry) {
@@ -176,13 +175,13 @@ public final class PageTable {
    *     the first page is not mapped
    */
   public long begin(long page, int most) {
-    long[] leaf = entries.leaf(page);
+    long[] leaf = leaf(page);
     while (leaf != null) {
-      int pfn = pfn(SparseWords.getVolatile(leaf, page));
+      int pfn = pfn(word(leaf, page));
       if (pfn == 0) {
         break;
       }
-      int behind = most == 1 ? 0 : SparseWords.inLeaf(page, most) - 1;
+      int behind = most == 1 ? 0 : inLeaf(page, most) - 1;
       int pages = 1 + run(leaf, page + 1, pfn + 1, behind); // at least the one that was looked at
       long access = accesses.begin(pfn, pages);
       if (run(leaf, page, pfn, pages) == pages) { // the entries again, now that it is announced
@@ -196,7 +195,7 @@ public final class PageTable {
   /** How many pages, from one on, are mapped to frames that follow one another. */
   private static int run(long[] leaf, long page, int pfn, int most) {
     int n = 0;
-    while (n < most && pfn(SparseWords.getVolatile(leaf, page + n)) == pfn + n) {
+    while (n < most && pfn(word(leaf, page + n)) == pfn + n) {
       n++;
     }
     return n;
@@ -212,7 +211,7 @@ public final class PageTable {
    * @return the page; {@code to} if there is none
    */
   public long next(long from, long to) {
-    return entries.next(from, to);
+    return next(from, to, PFN_MASK);
   }
 
   /**
@@ -223,8 +222,8 @@ public final class PageTable {
    */
   public void revoke(long page) {
     for (; ; ) {
-      long entry = entries.get(page);
-      if (held(entry) == 0 || entries.compareAndSet(page, entry, (entry | PENDING) + VERSION)) {
+      long entry = word(page);
+      if (held(entry) == 0 || compareAndSet(page, entry, (entry | PENDING) + VERSION)) {
         return;
       }
     }
@@ -238,11 +237,11 @@ public final class PageTable {
    */
   public int remove(long page) {
     for (; ; ) {
-      long entry = entries.get(page);
+      long entry = word(page);
       if (held(entry) == 0) {
         return 0;
       }
-      if (entries.compareAndSet(page, entry, removed(entry))) {
+      if (compareAndSet(page, entry, removed(entry))) {
         return held(entry);
       }
     }

@@ -53,10 +53,11 @@ public final class Areas {
   /** The bits of each area. */
   private final int[] bits;
 
-  /** Whether every page may be read, and written: what an access asks first. */
-  private final boolean readable;
+  /** How many pages there are if every one may be read, else 0: what a read asks first. */
+  final long readable;
 
-  private final boolean writable;
+  /** How many pages there are if every one may be written, else 0: what a write asks first. */
+  final long writable;
 
   private Areas(long[] ends, int[] bits) {
     this.ends = ends;
@@ -67,8 +68,8 @@ public final class Areas {
       r &= allows(b, false);
       w &= allows(b, true);
     }
-    readable = r;
-    writable = w;
+    readable = r ? pages() : 0;
+    writable = w ? pages() : 0;
   }
 
   /** One area. */
@@ -150,7 +151,7 @@ public final class Areas {
    * @return the answer
    */
   public boolean allows(long page, boolean write) {
-    return (write ? writable : readable) || allows(at(page), write);
+    return (write ? writable : readable) != 0 || allows(at(page), write);
   }
 
   /** Whether a page was mapped, or protected since, for reading: not for writing alone. */

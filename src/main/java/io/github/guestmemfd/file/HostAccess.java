@@ -1,14 +1,11 @@
 package io.github.guestmemfd.file;
 
-import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.abi.Hex;
 import io.github.guestmemfd.abi.Pages;
-import io.github.guestmemfd.abi.SigBusException;
 import io.github.guestmemfd.abi.SigSegvException;
 import io.github.guestmemfd.cache.PageTable;
 import io.github.guestmemfd.memory.Accesses;
 import io.github.guestmemfd.memory.FrameContents;
-import io.github.guestmemfd.observe.Meter;
 import io.github.guestmemfd.spi.RaceHook;
 import io.github.guestmemfd.spi.RacePoint;
 import java.lang.invoke.VarHandle;
@@ -26,11 +23,14 @@ import org.jspecify.annotations.Nullable;
 public final class HostAccess {
   private final Mapping mapping;
   private final Inode inode;
-  private final HostFault hostFault;
+  private final AccessFaults faults;
   private final PageTable table;
   private final Accesses accesses;
   private final @Nullable FrameContents contents;
   private final @Nullable RaceHook hook;
+
+  /** The contents, if a store may go the short way; null with a race hook, or without contents. */
+  private final @Nullable FrameContents unhooked;
 
   /** The length of the mapping in bytes. */
   private final long size;
@@ -44,11 +44,12 @@ public final class HostAccess {
   public HostAccess(Mapping mapping, HostFault hostFault) {
     this.mapping = mapping;
     this.inode = mapping.inode;
-    this.hostFault = hostFault;
+    this.faults = new AccessFaults(mapping, hostFault);
     this.table = mapping.table;
     this.accesses = inode.frames.accesses;
     this.contents = inode.host.contents;
     this.hook = inode.hook;
+    this.unhooked = hook == null ? contents : null;
     this.size = mapping.length();
   }
 
@@ -63,8 +64,26 @@ public final class HostAccess {
    * @return the number, sign-extended
    */
   public long load(long offset, int width, int mode) {
+    Areas areas = mapping.areas();
+    long page = offset >>> Pages.SHIFT; // of a negative offset: beyond all areas
+    if (page < areas.readable && (offset & (width - 1)) == 0) {
+      long[] leaf = table.leaf(page);
+      if (leaf != null) {
+        long entry = PageTable.entry(leaf, page);
+        if (PageTable.isMapped(entry)) {
+          long value = peek(entry, offset, width, mode);
+          if (PageTable.entry(leaf, page) == entry && mapping.areas() == areas) {
+            return value;
+          }
+        }
+      }
+    }
+    return loadSlowly(offset, width, mode);
+  }
+
+  /** Loads a number; faults, or throws, if need be. */
+  private long loadSlowly(long offset, int width, int mode) {
     long page = page(offset, width);
-    int in = (int) offset & Pages.OFFSET_MASK;
     if (mode != Bytes.PLAIN) {
       requireAligned(offset, width);
     } else if (isAcross(offset, width)) {
@@ -72,20 +91,24 @@ public final class HostAccess {
     }
     for (; ; ) {
       Areas areas = areas(page, offset, false);
-      long[] leaf = table.leaf(page);
-      long entry = PageTable.entry(leaf, page);
-      int pfn = PageTable.pfn(entry);
-      if (pfn != 0) {
-        FrameContents c = bytes();
-        long value = Bytes.get(c.chunkToRead(pfn), FrameContents.base(pfn) + in, width, mode);
-        VarHandle.acquireFence(); // the bytes before the entry: see PageTable
-        if (PageTable.entry(leaf, page) == entry && mapping.areas() == areas) {
+      long entry = table.entry(page);
+      if (PageTable.isMapped(entry)) {
+        long value = peek(entry, offset, width, mode);
+        if (table.entry(page) == entry && mapping.areas() == areas) {
           return value;
         }
       } else {
-        faultIn(page, offset, false);
+        faults.faultIn(page, offset, false);
       }
     }
+  }
+
+  /** Reads a number by an entry, before the caller looks at the entry again. */
+  private long peek(long entry, long offset, int width, int mode) {
+    int pfn = PageTable.held(entry);
+    long value = Bytes.get(bytes().chunkToRead(pfn), FrameContents.place(pfn, offset), width, mode);
+    VarHandle.acquireFence(); // the bytes before the entry: see PageTable
+    return value;
   }
 
   /**
@@ -125,8 +148,47 @@ public final class HostAccess {
    * @param value the number
    */
   public void store(long offset, int width, int mode, long value) {
+    if (width != Long.BYTES || mode != Bytes.PLAIN || !tryStore(offset, value)) {
+      storeSlowly(offset, width, mode, value);
+    }
+  }
+
+  /** Stores a number, if that needs no fault, and nothing is to be asked page by page. */
+  private boolean tryStore(long offset, long value) {
+    Areas areas = mapping.areas();
+    long page = offset >>> Pages.SHIFT;
+    if (page >= areas.writable || (offset & (Long.BYTES - 1)) != 0) {
+      return false;
+    }
+    long[] leaf = table.leaf(page);
+    if (leaf == null) {
+      return false;
+    }
+    long entry = PageTable.entry(leaf, page);
+    FrameContents bytes = unhooked;
+    if (!PageTable.isMapped(entry) || bytes == null) {
+      return false;
+    }
+    int pfn = PageTable.held(entry);
+    int place = accesses.tryBeginAtHome(pfn);
+    if (place < 0) {
+      return false;
+    }
+    boolean same;
+    try {
+      same = PageTable.entry(leaf, page) == entry && mapping.areas() == areas; // announced: again
+      if (same) {
+        Bytes.put(
+            bytes.chunk(pfn), FrameContents.place(pfn, offset), Long.BYTES, Bytes.PLAIN, value);
+      }
+    } finally {
+      accesses.endAtHome(place);
+    }
+    return same;
+  }
+
+  private void storeSlowly(long offset, int width, int mode, long value) {
     long page = page(offset, width);
-    int in = (int) offset & Pages.OFFSET_MASK;
     if (mode != Bytes.PLAIN) {
       requireAligned(offset, width);
     } else if (isAcross(offset, width)) {
@@ -136,8 +198,7 @@ public final class HostAccess {
     long access = begin(page, offset, true);
     int pfn = Accesses.pfn(access);
     try {
-      FrameContents c = bytes();
-      Bytes.put(c.chunk(pfn), FrameContents.base(pfn) + in, width, mode, value);
+      Bytes.put(bytes().chunk(pfn), FrameContents.place(pfn, offset), width, mode, value);
     } finally {
       accesses.end(access);
     }
@@ -169,7 +230,7 @@ public final class HostAccess {
         }
       }
       if (next == 0) {
-        faultIn(page + 1, second, true); // with nothing announced: a fault may have to wait
+        faults.faultIn(page + 1, second, true); // with nothing announced: a fault may have to wait
       }
     }
   }
@@ -193,17 +254,12 @@ public final class HostAccess {
       }
       long[] leaf = table.leaf(page);
       long entry = PageTable.entry(leaf, page);
-      int pfn = PageTable.pfn(entry);
-      if (pfn != 0) {
-        long value =
-            bytes()
-                .chunkToRead(pfn)
-                .getLong(FrameContents.base(pfn) + ((int) offset & Pages.OFFSET_MASK));
-        VarHandle.acquireFence(); // the bytes before the entry: see PageTable
+      if (PageTable.isMapped(entry)) {
+        long value = peek(entry, offset, Long.BYTES, Bytes.PLAIN);
         if (PageTable.entry(leaf, page) == entry && mapping.areas() == areas) {
           return value;
         }
-      } else if (!tryFault(page, false)) {
+      } else if (!faults.tryFault(page, false)) {
         return otherwise;
       }
     }
@@ -217,6 +273,9 @@ public final class HostAccess {
    * @return whether it was written
    */
   public boolean tryPutLong(long offset, long value) {
+    if (tryStore(offset, value)) {
+      return true;
+    }
     if ((offset & 7) != 0 || offset < 0 || offset >= size) {
       return false;
     }
@@ -229,7 +288,7 @@ public final class HostAccess {
       }
       access = table.begin(page, 1);
       if (access == 0) {
-        if (!tryFault(page, true)) {
+        if (!faults.tryFault(page, true)) {
           return false;
         }
       } else if (mapping.areas() == areas) {
@@ -240,9 +299,7 @@ public final class HostAccess {
     }
     int pfn = Accesses.pfn(access);
     try {
-      bytes()
-          .chunk(pfn)
-          .putLong(FrameContents.base(pfn) + ((int) offset & Pages.OFFSET_MASK), value);
+      bytes().chunk(pfn).putLong(FrameContents.place(pfn, offset), value);
       return true;
     } finally {
       accesses.end(access);
@@ -263,8 +320,7 @@ public final class HostAccess {
     int pfn = Accesses.pfn(access);
     try {
       FrameContents c = bytes();
-      return Bytes.getAndAdd(
-          c.chunk(pfn), FrameContents.base(pfn) + ((int) offset & Pages.OFFSET_MASK), 8, delta);
+      return Bytes.getAndAdd(c.chunk(pfn), FrameContents.place(pfn, offset), 8, delta);
     } finally {
       accesses.end(access);
     }
@@ -286,7 +342,7 @@ public final class HostAccess {
     int pfn = Accesses.pfn(access);
     try {
       FrameContents c = bytes();
-      int at = FrameContents.base(pfn) + ((int) offset & Pages.OFFSET_MASK);
+      int at = FrameContents.place(pfn, offset);
       return Bytes.compareAndExchange(c.chunk(pfn), at, width, expected, value) == expected;
     } finally {
       accesses.end(access);
@@ -356,7 +412,7 @@ public final class HostAccess {
       int pages = most == 1 ? 1 : (int) Math.min(most, areas.end(page) - page);
       long access = table.begin(page, pages);
       if (access == 0) {
-        faultIn(page, offset, forWrite);
+        faults.faultIn(page, offset, forWrite);
       } else if (mapping.areas() == areas) { // again, now that it is announced
         if (hook != null) {
           inFlight(hook, page, access);
@@ -374,44 +430,6 @@ public final class HostAccess {
     } catch (Throwable e) {
       accesses.end(access);
       throw e;
-    }
-  }
-
-  /** Maps a page; false if it cannot be mapped. */
-  private boolean tryFault(long page, boolean forWrite) {
-    int result = accessFault(page, forWrite);
-    return result == 0 || result == HostFault.UNMAPPED; // which the areas say too
-  }
-
-  /** A fault by an access: one that is refused for what the page is, is a SIGBUS. */
-  private int accessFault(long page, boolean forWrite) {
-    int result = hostFault.fault(mapping, page, forWrite);
-    if (result == Lookup.SIGBUS || result == -Errno.EHWPOISON.code()) {
-      inode.meters.count(Meter.SIGBUS);
-    }
-    return result;
-  }
-
-  /** Maps a page, or throws what the access gets. */
-  private void faultIn(long page, long offset, boolean forWrite) {
-    int result = accessFault(page, forWrite);
-    if (result == Lookup.SIGBUS) {
-      throw new SigBusException(
-          offset,
-          SigBusException.Code.BUS_ADRERR,
-          mapping.isPastEnd(page)
-              ? "past the end of " + inode
-              : inode.page(mapping.firstIndex + page) + " is inaccessible");
-    }
-    if (result == -Errno.EHWPOISON.code()) {
-      throw new SigBusException(
-          offset,
-          SigBusException.Code.BUS_MCEERR_AR,
-          "the memory of " + inode.page(mapping.firstIndex + page) + " has failed");
-    }
-    if (result < 0 && result != HostFault.UNMAPPED) { // that the areas say too
-      throw inode.refused(
-          Errno.ofResult(result), "fault at offset " + Hex.of(offset) + " of " + mapping);
     }
   }
 
@@ -447,12 +465,16 @@ public final class HostAccess {
   /** The areas as they are now, which allow an access to a page. */
   private Areas areas(long page, long offset, boolean forWrite) {
     Areas areas = mapping.areas();
+    requireAllowed(areas, page, offset, forWrite);
+    return areas;
+  }
+
+  private void requireAllowed(Areas areas, long page, long offset, boolean forWrite) {
     if (!areas.allows(page, forWrite)) {
       mapping.requireMapped();
       throw new SigSegvException(
           offset, (forWrite ? "write" : "read") + " forbidden by " + mapping);
     }
-    return areas;
   }
 
   private static void requireAligned(long offset, int width) {

@@ -1,8 +1,8 @@
 package io.github.guestmemfd.kvm;
 
 import io.github.guestmemfd.spi.Announce;
-import java.util.concurrent.atomic.AtomicLongArray;
-import java.util.concurrent.atomic.AtomicReferenceArray;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -13,10 +13,13 @@ final class GuestPageTable {
   private static final int SHIFT = 9;
   private static final int FANOUT = 1 << SHIFT;
 
+  private static final VarHandle ENTRIES = MethodHandles.arrayElementVarHandle(long[].class);
+  private static final VarHandle LEAVES = MethodHandles.arrayElementVarHandle(long[][].class);
+
   private final long pages;
 
   /** Created at the first fault: a memslot of 8 TiB has 4 million of them. */
-  private volatile @Nullable AtomicReferenceArray<AtomicLongArray> root;
+  private volatile long @Nullable [] @Nullable [] root;
 
   GuestPageTable(long pages) {
     this.pages = pages;
@@ -27,49 +30,52 @@ final class GuestPageTable {
     return get(leaf(page), page);
   }
 
-  /** The part of the table that an entry stands in, which stays the entry's; null for none yet. */
-  @Nullable AtomicLongArray leaf(long page) {
-    AtomicReferenceArray<AtomicLongArray> nodes = Announce.read(this).root;
+  /**
+   * The part of the table that an entry stands in, which stays the entry's; null if there may be
+   * none yet. A plain read is enough: where it is behind, the access faults, and looks again with
+   * the lock held.
+   */
+  long @Nullable [] leaf(long page) {
+    long @Nullable [] @Nullable [] nodes = Announce.read(this).root;
     return nodes == null ? null : leaf(nodes, page);
   }
 
+  private static long @Nullable [] leaf(long[] @Nullable [] nodes, long page) {
+    int node = (int) (page >>> SHIFT);
+    Announce.read(nodes, node);
+    return nodes[node];
+  }
+
   void put(long page, long entry) {
-    AtomicReferenceArray<AtomicLongArray> nodes = Announce.read(this).root;
+    long @Nullable [] @Nullable [] nodes = Announce.read(this).root;
     if (nodes == null) {
-      nodes = new AtomicReferenceArray<>((int) ((pages + FANOUT - 1) >>> SHIFT));
+      nodes = new long[(int) ((pages + FANOUT - 1) >>> SHIFT)][];
       Announce.write(this).root = nodes;
     }
-    AtomicLongArray leaf = leaf(nodes, page);
+    long[] leaf = leaf(nodes, page);
     if (leaf == null) {
-      leaf = new AtomicLongArray(FANOUT);
+      leaf = new long[FANOUT];
       int node = (int) (page >>> SHIFT);
       Announce.write(nodes, node);
-      nodes.set(node, leaf);
+      LEAVES.setVolatile(nodes, node, leaf);
     }
     set(leaf, page, entry);
   }
 
-  private static @Nullable AtomicLongArray leaf(
-      AtomicReferenceArray<AtomicLongArray> nodes, long page) {
-    int node = (int) (page >>> SHIFT);
-    Announce.read(nodes, node);
-    return nodes.get(node);
-  }
-
   /** The entry of a page in its {@link #leaf}, read with volatile semantics. */
-  static long get(@Nullable AtomicLongArray leaf, long page) {
+  static long get(long @Nullable [] leaf, long page) {
     if (leaf == null) {
       return 0;
     }
     int at = (int) page & (FANOUT - 1);
     Announce.read(leaf, at);
-    return leaf.get(at);
+    return (long) ENTRIES.getVolatile(leaf, at);
   }
 
-  private static void set(AtomicLongArray leaf, long page, long entry) {
+  private static void set(long[] leaf, long page, long entry) {
     int at = (int) page & (FANOUT - 1);
     Announce.write(leaf, at);
-    leaf.set(at, entry);
+    ENTRIES.setVolatile(leaf, at, entry);
   }
 
   /** A change of an entry that is there. */
@@ -80,12 +86,12 @@ final class GuestPageTable {
 
   /** Changes the entries of a range that are there. */
   void update(long from, long to, Change change) {
-    AtomicReferenceArray<AtomicLongArray> nodes = Announce.read(this).root;
+    long @Nullable [] @Nullable [] nodes = Announce.read(this).root;
     if (nodes == null) {
       return;
     }
     for (long page = from; page < to; ) {
-      AtomicLongArray leaf = leaf(nodes, page);
+      long[] leaf = leaf(nodes, page);
       long end = Math.min(to, (page | (FANOUT - 1)) + 1);
       for (; leaf != null && page < end; page++) {
         long entry = get(leaf, page);

@@ -4,8 +4,8 @@ import io.github.guestmemfd.FrameAccess;
 import io.github.guestmemfd.HostMemory;
 import io.github.guestmemfd.abi.Errno;
 import io.github.guestmemfd.spi.Counters;
+import java.lang.invoke.VarHandle;
 import java.util.Objects;
-import java.util.concurrent.atomic.AtomicLongArray;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -26,10 +26,28 @@ final class PageWalk {
 
   private @Nullable BoundSlot lastSlot;
 
+  /** Its first guest physical address. */
+  private long lastGpa;
+
+  /** How many pages it has; 0 if there is none. */
+  private long lastPages;
+
+  /** The same, and 0 too if it has a race hook: pages that may be read with no access announced. */
+  private long lastPeekable;
+
+  /** Its part of the guest page table. */
+  private @Nullable GuestPageTable lastTable;
+
+  /** The accesses to its pages of either attribute; null where it has had none so far. */
+  private @Nullable FrameAccess lastShared;
+
+  private @Nullable FrameAccess lastPrivate;
+
   /** The accesses by which the one begun last is ended. */
   private @Nullable FrameAccess used;
 
-  private long number;
+  /** What the vCPU has read last. */
+  long value;
 
   /**
    * Makes the walk of a vCPU.
@@ -68,37 +86,64 @@ final class PageWalk {
   }
 
   /**
-   * Reads from a page that is mapped for that view, with no access announced. Not for a virtual
-   * machine with a race hook, whose tests meet accesses under way.
+   * Reads from a page that is mapped for that view, in the memslot used last, with no access
+   * announced. Not for a virtual machine with a race hook, whose tests meet accesses under way.
    *
-   * @param size 1 to 8 bytes, all in the page
-   * @return whether {@link #number} has what was read; if not, the read needs {@link #begin}
+   * @param size 1 to 8 bytes
+   * @return whether {@link #value} is what was read; if not, the read needs {@link #begin}
    */
   boolean tryPeek(long gpa, int size, MemoryAttribute attribute) {
     Objects.requireNonNull(attribute, "attribute");
-    BoundSlot slot = run.isExitRequested() ? null : slotAt(gpa);
-    if (slot == null || slot.hook != null) {
+    int at = (int) gpa & OFFSET_MASK;
+    long page = (gpa - lastGpa) >>> PAGE_SHIFT;
+    if (run.isExitRequested()
+        || regions.memslots() != lastMemslots
+        || page >= lastPeekable
+        || at > HostMemory.PAGE_SIZE - size) {
       return false;
     }
-    long page = slot.page(gpa);
-    AtomicLongArray leaf = slot.table.leaf(page);
+    long[] leaf = Objects.requireNonNull(lastTable).leaf(page); // it has pages
     long entry = GuestPageTable.get(leaf, page);
     if (!TdpEntry.maps(entry, attribute, false)) {
       return false;
     }
-    number = slot.frames(entry).peek(TdpEntry.pfn(entry), (int) gpa & OFFSET_MASK, size);
-    return GuestPageTable.get(leaf, page) == entry;
+    FrameAccess frames = attribute == MemoryAttribute.SHARED ? lastShared : lastPrivate;
+    if (frames == null) {
+      return false;
+    }
+    long number = peek(frames, TdpEntry.pfn(entry), at, size);
+    if (GuestPageTable.get(leaf, page) != entry) {
+      return false; // and the number, which may be of another page, is seen by nobody
+    }
+    value = number;
+    return true;
   }
 
-  /** What {@link #tryPeek} has read. */
-  long number() {
+  /** As {@link FrameAccess#peek}; eight bytes by fewer checks. */
+  private static long peek(FrameAccess frames, int pfn, int at, int size) {
+    if (size != Long.BYTES) {
+      return frames.peek(pfn, at, size);
+    }
+    long number = frames.buffer(pfn).getLong(FrameAccess.base(pfn) + at);
+    VarHandle.acquireFence(); // the bytes before the second look at the entry
     return number;
+  }
+
+  /**
+   * Turns to the memslot of an address.
+   *
+   * @return whether it is another one, or the memslots have changed: then a read may be tried again
+   */
+  boolean turnsTo(long gpa) {
+    Memslots memslots = lastMemslots;
+    BoundSlot slot = lastSlot;
+    return slotAt(gpa) != slot || memslots != lastMemslots;
   }
 
   /** Announces an access to a page, if it is mapped for that view, and for writing if need be. */
   long begin(BoundSlot slot, long gpa, MemoryAttribute attribute, boolean write) {
     long page = slot.page(gpa);
-    AtomicLongArray leaf = slot.table.leaf(page);
+    long[] leaf = slot.table.leaf(page);
     long entry = GuestPageTable.get(leaf, page);
     if (!TdpEntry.maps(entry, attribute, write)) {
       return 0;
@@ -137,6 +182,9 @@ final class PageWalk {
         counters.count(VmMeter.FAULTS);
         slot.counters.count(VmMeter.FAULTS);
         counted = true;
+        if (lastShared == null) {
+          lastMemslots = null; // to find the memslot anew, if the host has memory for it by now
+        }
       }
       int result = mmu.fault(slot, page, attribute, write, counters);
       if (result == Mmu.RETRY ? !mmu.awaitRetry(round) : result == -Errno.EINTR.code()) {
@@ -169,12 +217,28 @@ final class PageWalk {
 
   private @Nullable BoundSlot slotAt(long gpa) {
     Memslots memslots = regions.memslots();
-    BoundSlot slot = lastSlot;
-    if (slot == null || memslots != lastMemslots || !slot.contains(gpa)) {
-      slot = memslots.find(gpa);
-      lastSlot = slot;
-      lastMemslots = memslots;
+    return memslots == lastMemslots && (gpa - lastGpa) >>> PAGE_SHIFT < lastPages
+        ? lastSlot
+        : find(memslots, gpa);
+  }
+
+  private @Nullable BoundSlot find(Memslots memslots, long gpa) {
+    BoundSlot slot = memslots.find(gpa);
+    lastMemslots = memslots;
+    lastSlot = slot;
+    lastGpa = slot == null ? 0 : slot.memslot.gpa();
+    lastPages = slot == null ? 0 : slot.pages();
+    lastPeekable = 0;
+    if (slot != null && slot.hook == null) {
+      lastPeekable = lastPages;
+      lastTable = slot.table;
+      lastShared = frames(slot, MemoryAttribute.SHARED);
+      lastPrivate = frames(slot, MemoryAttribute.PRIVATE);
     }
     return slot;
+  }
+
+  private static @Nullable FrameAccess frames(BoundSlot slot, MemoryAttribute attribute) {
+    return slot.isInFile(attribute) ? slot.fileFrames() : slot.hostFrames();
   }
 }

@@ -44,10 +44,9 @@ final class TdpEntry {
 
   /** Whether an access may begin that has this view of the page. */
   static boolean maps(long entry, MemoryAttribute view, boolean write) {
-    return (entry & ZAPPED) == 0
-        && pfn(entry) != 0
-        && ((entry & SHARED) != 0) == (view == MemoryAttribute.SHARED)
-        && (!write || (entry & WRITABLE) != 0);
+    long mustBe = (view == MemoryAttribute.SHARED ? SHARED : 0) | (write ? WRITABLE : 0);
+    long matters = ZAPPED | SHARED | (write ? WRITABLE : 0);
+    return (entry & matters) == mustBe && pfn(entry) != 0;
   }
 
   static boolean isWritable(long entry) {

@@ -63,9 +63,6 @@ public final class Vcpu {
 
   private @Nullable ExitHandler handler;
 
-  /** What was read last. */
-  private long value;
-
   Vcpu(VirtualMachine vm, int id) {
     this.vm = vm;
     this.id = id;
@@ -133,20 +130,27 @@ public final class Vcpu {
 
   private boolean tryLoad(long gpa, int size, MemoryAttribute attribute, Access access) {
     checkSize(size);
+    if (walk.tryPeek(gpa, size, attribute)) {
+      return true;
+    }
+    return tryLoadSlowly(gpa, size, attribute, access);
+  }
+
+  /** Loads a number that lies in two pages, or needs an access that is announced. */
+  private boolean tryLoadSlowly(long gpa, int size, MemoryAttribute attribute, Access access) {
     int here = Math.min(size, toEndOfPage(gpa));
-    if (walk.tryPeek(gpa, here, attribute)) {
-      value = walk.number();
-    } else if (!tryLoadAnnounced(gpa, here, attribute, access)) {
+    boolean peeked = (walk.turnsTo(gpa) || here < size) && walk.tryPeek(gpa, here, attribute);
+    if (!peeked && !tryLoadAnnounced(gpa, here, attribute, access)) {
       return false;
     }
     if (here == size) {
       return true;
     }
-    long low = value;
+    long low = walk.value;
     if (!tryLoad(gpa + here, size - here, attribute, access)) {
       return false;
     }
-    value = low | value << (Byte.SIZE * here);
+    walk.value = low | walk.value << (Byte.SIZE * here);
     return true;
   }
 
@@ -157,7 +161,7 @@ public final class Vcpu {
     }
     FrameAccess frames = walk.used();
     try {
-      value = frames.read(begun, offset(gpa), size);
+      walk.value = frames.read(begun, offset(gpa), size);
     } finally {
       frames.end(begun);
     }
@@ -277,7 +281,7 @@ public final class Vcpu {
     }
     FrameAccess frames = walk.used();
     try {
-      value = frames.compareAndExchange(begun, offset(gpa), size, expected, number);
+      walk.value = frames.compareAndExchange(begun, offset(gpa), size, expected, number);
     } finally {
       frames.end(begun);
     }
@@ -304,7 +308,7 @@ public final class Vcpu {
     }
     FrameAccess frames = walk.used();
     try {
-      value = frames.getAndAdd(begun, offset(gpa), size, delta);
+      walk.value = frames.getAndAdd(begun, offset(gpa), size, delta);
     } finally {
       frames.end(begun);
     }
@@ -336,7 +340,7 @@ public final class Vcpu {
    *     #tryCompareAndSet} or {@link #tryGetAndAdd} found last, its bytes above the size 0
    */
   public long value() {
-    return value;
+    return walk.value;
   }
 
   /**
@@ -370,6 +374,13 @@ public final class Vcpu {
    * @throws IllegalArgumentException if the size is not 1 to 8
    */
   public long read(long gpa, int size, MemoryAttribute attribute) {
+    if (!walk.tryPeek(gpa, size, attribute)) {
+      return readSlowly(gpa, size, attribute);
+    }
+    return walk.value;
+  }
+
+  private long readSlowly(long gpa, int size, MemoryAttribute attribute) {
     int here = toEndOfPage(gpa);
     if (size > here) { // each part exits, and may be completed, on its own
       return read(gpa, here, attribute)
@@ -380,7 +391,7 @@ public final class Vcpu {
         return run.mmioValue();
       }
     }
-    return value;
+    return walk.value;
   }
 
   /**
@@ -404,7 +415,7 @@ public final class Vcpu {
         return run.mmioValue();
       }
     }
-    return value;
+    return walk.value;
   }
 
   /**
@@ -486,7 +497,7 @@ public final class Vcpu {
         return low(run.mmioValue(), size) == wanted;
       }
     }
-    return value == wanted;
+    return walk.value == wanted;
   }
 
   /**
@@ -507,7 +518,7 @@ public final class Vcpu {
         return low(run.mmioValue(), size);
       }
     }
-    return value;
+    return walk.value;
   }
 
   /**

@@ -66,6 +66,8 @@ public final class Accesses {
 
   private static final int FIRST_BLOCK_SLOTS = 16;
 
+  private static final int FIRST_LENGTH = FIRST_BLOCK_SLOTS << SLOT_SHIFT;
+
   /** Each block has twice as many slots as the one before: a million in all. */
   private static final int BLOCKS = 16;
 
@@ -73,7 +75,7 @@ public final class Accesses {
 
   private static final VarHandle BLOCK = MethodHandles.arrayElementVarHandle(long[][].class);
 
-  private final long[] first = new long[FIRST_BLOCK_SLOTS << SLOT_SHIFT];
+  private final long[] first = new long[FIRST_LENGTH];
 
   /** The first block, and those made since all slots were taken. Null beyond. */
   private final long[] @Nullable [] blocks = new long[BLOCKS][];
@@ -93,18 +95,44 @@ public final class Accesses {
    */
   public long begin(int pfn, int frames) {
     long what = (long) (frames - 1) << MORE_SHIFT | pfn;
-    int at = home(first);
+    int at = home(FIRST_LENGTH);
     long access = tryAnnounce(first, at, what) ? access(0, at, what) : beginElsewhere(what);
     LockOrder.taken(LockClass.ACCESS, this, access, access + 1);
     return access;
   }
 
+  /**
+   * As {@link #begin}, to one frame, and only if the slot that the thread looks for first is free.
+   *
+   * @param pfn the frame
+   * @return the place of the slot, for {@link #endAtHome}; negative, and nothing is announced, if
+   *     the slot is taken
+   */
+  public int tryBeginAtHome(int pfn) {
+    int at = home(FIRST_LENGTH);
+    if (!tryAnnounce(first, at, pfn)) {
+      return -1;
+    }
+    LockOrder.taken(LockClass.ACCESS, this, access(0, at, pfn), access(0, at, pfn) + 1);
+    return at;
+  }
+
+  /**
+   * Ends an access as {@link #end} does.
+   *
+   * @param at what {@link #tryBeginAtHome} returned
+   */
+  public void endAtHome(int at) {
+    long access = access(0, at, end(first, at));
+    LockOrder.givenBack(LockClass.ACCESS, this, access, access + 1);
+  }
+
   private long beginElsewhere(long what) {
     for (int b = 0; b < BLOCKS; b++) {
       long[] slots = block(b);
-      int at = home(slots);
+      int at = home(slots.length);
       for (int i = 0; i < slots.length; i += 1 << SLOT_SHIFT) {
-        if (tryAnnounce(slots, at, what)) {
+        if (isFree(slots, at) && tryAnnounce(slots, at, what)) {
           return access(b, at, what);
         }
         at = (at + (1 << SLOT_SHIFT)) & (slots.length - 1);
@@ -125,16 +153,21 @@ public final class Accesses {
     return slots;
   }
 
-  /** Where a thread looks for a slot first. */
-  private static int home(long[] slots) {
+  /** Where a thread looks for a slot first, in a block of some length. */
+  private static int home(int length) {
     int slot = (int) Exploration.threadId();
-    return (slot << SLOT_SHIFT | FIRST) & (slots.length - 1);
+    return (slot << SLOT_SHIFT | FIRST) & (length - 1);
   }
 
+  /** Whether a slot is free: not to disturb its thread by a compare-and-set that cannot succeed. */
+  private static boolean isFree(long[] slots, int at) {
+    return pfn(SharedLongs.getOpaque(slots, at)) == 0;
+  }
+
+  /** Announces an access, if the slot is free: the compare-and-set fails if it is not. */
   private static boolean tryAnnounce(long[] slots, int at, long what) {
-    long word = SharedLongs.getOpaque(slots, at);
-    return (word & PFN_MASK) == 0
-        && SharedLongs.compareAndSet(slots, at, word, (word + COUNT) | what); // see the guarantees
+    long free = SharedLongs.getOpaque(slots, at) & ~WHAT_MASK;
+    return SharedLongs.compareAndSet(slots, at, free, (free + COUNT) | what); // see the guarantees
   }
 
   private static long access(int block, int at, long what) {
@@ -150,9 +183,15 @@ public final class Accesses {
     int place = (int) (access >>> COUNT_SHIFT);
     int at = place & ((1 << BLOCK_SHIFT) - 1);
     long[] slots = place == at ? first : block(place >>> BLOCK_SHIFT);
+    end(slots, at);
+    LockOrder.givenBack(LockClass.ACCESS, this, access, access + 1);
+  }
+
+  /** Ends the access that this thread has announced in a slot; returns to what it was. */
+  private static long end(long[] slots, int at) {
     long word = slots[at]; // written by this thread
     SharedLongs.setRelease(slots, at, word & ~WHAT_MASK);
-    LockOrder.givenBack(LockClass.ACCESS, this, access, access + 1);
+    return word & WHAT_MASK;
   }
 
   /**

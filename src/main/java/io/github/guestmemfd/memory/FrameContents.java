@@ -126,6 +126,17 @@ public final class FrameContents {
   }
 
   /**
+   * Where a byte of a frame is in its buffer.
+   *
+   * @param pfn the frame
+   * @param offset the offset of the byte, in the frame or in what the frame is a page of
+   * @return the index in bytes
+   */
+  public static int place(int pfn, long offset) {
+    return base(pfn) | ((int) offset & Pages.OFFSET_MASK);
+  }
+
+  /**
    * How many bytes lie together in one buffer.
    *
    * @param pfn the first frame

@@ -170,6 +170,51 @@ class PageTableTest {
     assertEquals(far, table.next(0, 1L << 40));
   }
 
+  /** At the edges of leaves and of directories, in directories that are there and that are not. */
+  @Test
+  void everyPageHasAnEntryOfItsOwn() throws Exception {
+    long directory = 1L << 22;
+    long[] pages = {
+      0, 511, 512, directory - 1, directory, directory + 512, 3 * directory, (1L << 40) - 1
+    };
+    for (int i = 0; i < pages.length; i++) {
+      assertEquals(i == 0 ? 1L << 40 : pages[i], oneMore(pages, i));
+    }
+    for (int i = 0; i < pages.length; i++) {
+      assertEquals(i + 1, PageTable.pfn(table.entry(pages[i])));
+      assertEquals(i + 1, PageTable.pfn(PageTable.entry(table.leaf(pages[i]), pages[i])));
+      long access = begin(pages[i]);
+      assertEquals(i + 1, Accesses.pfn(access));
+      accesses.end(access);
+      assertEquals(pages[i], table.next(i == 0 ? 0 : pages[i - 1] + 1, 1L << 40));
+      assertEquals(pages[i], table.next(i == 0 ? 0 : pages[i - 1] + 1, pages[i]), "the end");
+      assertEquals(0, PageTable.held(table.entry(pages[i] ^ 2)), "a page near it");
+    }
+    for (int i = 0; i < pages.length; i++) {
+      assertEquals(i + 1, zap(pages[i]));
+    }
+    assertEquals(1L << 40, table.next(0, 1L << 40));
+  }
+
+  /** Maps a page; returns the first beyond those before it that was mapped once it is. */
+  private long oneMore(long[] pages, int i) {
+    long from = i == 0 ? 1 : pages[i - 1] + 1;
+    assertEquals(0, PageTable.entry(table.leaf(pages[i]), pages[i]));
+    assertEquals(1L << 40, table.next(from, 1L << 40));
+    map(pages[i], i + 1);
+    return table.next(from, 1L << 40);
+  }
+
+  @Test
+  void aTableHasUpTo4PebibytesAndNoMore() {
+    assertThrows(
+        IllegalArgumentException.class, () -> new PageTable((1L << 40) + 1, new Accesses()));
+    PageTable small = new PageTable(1, accesses);
+    assertEquals(1, small.next(0, 1));
+    assertNotEquals(0, small.install(0, 42));
+    assertEquals(0, small.next(0, 1));
+  }
+
   /** Each step but confirming is one that a late fault or an optimistic reader notices. */
   @Test
   void everyStepRaisesTheVersion() {

@@ -24,7 +24,6 @@ import io.github.guestmemfd.spi.RacePoint;
 import io.github.guestmemfd.testing.RacePoints;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
-import java.util.concurrent.atomic.AtomicLongArray;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -124,8 +123,8 @@ class MmuTest extends VmFixture {
     write(vcpu, GPA, 42, SHARED);
     BoundSlot slot = slot();
     Meanwhile.beforeAccess(
-        AtomicLongArray.class, // the leaf of the guest page table
-        2,
+        long[].class, // the leaf of the guest page table, twice the slot of the access, the leaf
+        4,
         () -> slot.table.put(0, TdpEntry.zapped(slot.table.get(0))),
         () -> assertEquals(0, walk(slot)));
     PlaysOtherThreads.playing(
@@ -225,13 +224,20 @@ class MmuTest extends VmFixture {
     write(vm.createVcpu(), GPA, 42, SHARED);
     BoundSlot slot = slot();
     PageWalk walk = walk();
+    assertFalse(walk.tryPeek(GPA, 8, SHARED), "it has turned to no memslot yet");
+    assertTrue(walk.turnsTo(GPA));
     assertTrue(walk.tryPeek(GPA, 8, SHARED));
-    assertEquals(42, walk.number());
+    assertEquals(42, walk.value);
     Meanwhile.beforeAccess(
-        AtomicLongArray.class,
+        long[].class,
         2,
         () -> slot.table.put(0, TdpEntry.zapped(slot.table.get(0))),
-        () -> assertFalse(walk.tryPeek(GPA, 8, SHARED)));
+        () -> {
+          walk.value = 1;
+          assertFalse(walk.tryPeek(GPA, 8, SHARED));
+          assertEquals(1, walk.value, "what was read is seen by nobody");
+        });
+    assertFalse(walk.turnsTo(GPA), "it is the same");
   }
 
   // ---- invalidations ----

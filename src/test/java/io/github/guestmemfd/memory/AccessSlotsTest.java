@@ -73,6 +73,26 @@ class AccessSlotsTest {
     assertNull(accesses.underWay());
   }
 
+  /** In the slot that the thread looks for first, and in no other. */
+  @Test
+  void anAccessAtHomeIsAsAnyOther() {
+    int place = accesses.tryBeginAtHome(7);
+    assertTrue(place > 0);
+    assertTrue(mustWait(7));
+    assertFalse(mustWait(6, 8));
+    assertTrue(accesses.tryBeginAtHome(8) < 0, "the slot is taken");
+    long elsewhere = accesses.begin(8, 2);
+    assertTrue(mustWait(9));
+    accesses.endAtHome(place);
+    assertFalse(mustWait(7));
+    assertTrue(mustWait(8));
+    int again = accesses.tryBeginAtHome(9);
+    assertEquals(place, again);
+    accesses.end(elsewhere);
+    accesses.endAtHome(again);
+    assertNull(accesses.underWay());
+  }
+
   @Test
   void anAccessToOneFrameConcernsThatFrameAlone() {
     long access = accesses.begin(7, 1);
