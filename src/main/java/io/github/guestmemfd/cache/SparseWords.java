@@ -202,11 +202,6 @@ final class SparseWords {
     return leaf != null && SharedLongs.compareAndSet(leaf, position(index), expected, word);
   }
 
-  /** How many of so many words, from an index on, are in its leaf. */
-  static int inLeaf(long index, int words) {
-    return Math.min(words, FANOUT - ((int) index & FANOUT_MASK));
-  }
-
   static long getVolatile(long[] leaf, long index) {
     return SharedLongs.getVolatile(leaf, position(index));
   }

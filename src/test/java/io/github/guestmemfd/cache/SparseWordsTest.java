@@ -336,9 +336,6 @@ class SparseWordsTest {
     assertNotNull(leaf);
     assertEquals(1, SparseWords.getVolatile(leaf, 600));
     assertEquals(0, SparseWords.getVolatile(leaf, 601));
-    assertEquals(424, SparseWords.inLeaf(600, 1000), "up to 1024");
-    assertEquals(5, SparseWords.inLeaf(600, 5));
-    assertEquals(1, SparseWords.inLeaf(1023, 5));
   }
 
   @Test

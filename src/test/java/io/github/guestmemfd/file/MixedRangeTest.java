@@ -168,8 +168,7 @@ class MixedRangeTest extends ProtocolFixture {
     int pfn = memfd.tryGrab(PAGE, HolderKind.SAFE);
     FrameAccess frames = memfd.frameAccess();
     long access = frames.begin(pfn);
-    assertEquals(
-        Errno.OK, Worker.start(() -> memfd.tryMakeInaccessible(0, 8L * PAGE)).result());
+    assertEquals(Errno.OK, Worker.start(() -> memfd.tryMakeInaccessible(0, 8L * PAGE)).result());
     assertEquals("PPPPPPPP", attributes(memfd));
     frames.end(access);
     memfd.put(pfn, HolderKind.SAFE);

@@ -22,9 +22,14 @@ class NoMemoryTest extends HostFixture {
 
   /** The first node that the call makes cannot be had. */
   private GuestMemfdException withoutMemory(Executable call) {
+    return withoutMemory(Object[].class, call);
+  }
+
+  /** The first leaf or node of a kind that the call makes cannot be had. */
+  private GuestMemfdException withoutMemory(Class<?> nodes, Executable call) {
     GuestMemfdException[] thrown = new GuestMemfdException[1];
     Meanwhile.beforeWriteTo(
-        Object[].class,
+        nodes,
         1,
         () -> {
           throw planned;
@@ -69,7 +74,7 @@ class NoMemoryTest extends HostFixture {
     HostMapping window = map(memfd);
     memfd.allocate(0, PAGE);
     memfd.grab(0).close();
-    withoutMemory(() -> window.getLong(0));
+    withoutMemory(long[][].class, () -> window.getLong(0));
     assertEquals(0, memfd.holders(0).mapped());
     assertEquals(0, memfd.holders(0).unsafe(), "the reference is given back");
     assertEquals(0, window.getLong(0));
