@@ -465,16 +465,12 @@ public final class HostAccess {
   /** The areas as they are now, which allow an access to a page. */
   private Areas areas(long page, long offset, boolean forWrite) {
     Areas areas = mapping.areas();
-    requireAllowed(areas, page, offset, forWrite);
-    return areas;
-  }
-
-  private void requireAllowed(Areas areas, long page, long offset, boolean forWrite) {
     if (!areas.allows(page, forWrite)) {
       mapping.requireMapped();
       throw new SigSegvException(
           offset, (forWrite ? "write" : "read") + " forbidden by " + mapping);
     }
+    return areas;
   }
 
   private static void requireAligned(long offset, int width) {

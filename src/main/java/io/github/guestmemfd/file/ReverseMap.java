@@ -60,13 +60,9 @@ public final class ReverseMap {
    * under way to a folio of the range, even if its entry is gone already.
    */
   void unmap(long from, long to) throws InterruptedException {
-    for (Mapping mapping : Announce.read(mappings)) {
-      mapping.revoke(mapping.page(from), mapping.page(to));
-    }
+    revoke(from, to);
     awaitAccesses(from, to);
-    for (Mapping mapping : Announce.read(mappings)) {
-      mapping.remove(mapping.page(from), mapping.page(to));
-    }
+    removeRevoked(from, to);
     inode.at(RacePoint.AFTER_UNMAP, from);
   }
 
@@ -77,15 +73,23 @@ public final class ReverseMap {
    */
   void unmapAccessible(long from, long to) throws InterruptedException {
     if (!Announce.read(mappings).isEmpty()) { // one that is added later finds the pages busy
-      for (Mapping mapping : Announce.read(mappings)) {
-        mapping.revoke(mapping.page(from), mapping.page(to));
-      }
+      revoke(from, to);
       awaitAccessesToChanging(from, to, true);
-      for (Mapping mapping : Announce.read(mappings)) {
-        mapping.remove(mapping.page(from), mapping.page(to));
-      }
+      removeRevoked(from, to);
     }
     inode.at(RacePoint.AFTER_UNMAP, from);
+  }
+
+  private void revoke(long from, long to) throws InterruptedException {
+    for (Mapping mapping : Announce.read(mappings)) {
+      mapping.revoke(mapping.page(from), mapping.page(to));
+    }
+  }
+
+  private void removeRevoked(long from, long to) {
+    for (Mapping mapping : Announce.read(mappings)) {
+      mapping.remove(mapping.page(from), mapping.page(to));
+    }
   }
 
   /** Waits for accesses under way to the folios of a locked range, by any path. */

@@ -113,7 +113,7 @@ final class PageWalk {
     }
     long number = peek(frames, TdpEntry.pfn(entry), at, size);
     if (GuestPageTable.get(leaf, page) != entry) {
-      return false; // and the number, which may be of another page, is seen by nobody
+      return false; // and the number, which may be of another page, is dropped
     }
     value = number;
     return true;

@@ -235,7 +235,7 @@ class MmuTest extends VmFixture {
         () -> {
           walk.value = 1;
           assertFalse(walk.tryPeek(GPA, 8, SHARED));
-          assertEquals(1, walk.value, "what was read is seen by nobody");
+          assertEquals(1, walk.value, "what was read is dropped");
         });
     assertFalse(walk.turnsTo(GPA), "it is the same");
   }
